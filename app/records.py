@@ -1,0 +1,117 @@
+"""Array aliases with their shapes, and the frozen records that pass between modules."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels: TypeAlias = NDArray[np.uint8]
+"""uint8 [crop, crop, 3], RGB: one image as the network sees it."""
+
+PixelBatch: TypeAlias = NDArray[np.uint8]
+"""uint8 [N, crop, crop, 3], RGB: the input of a run."""
+
+Probabilities: TypeAlias = NDArray[np.float32]
+"""float32 [1000], sums to 1: the result for one image."""
+
+ProbabilityBatch: TypeAlias = NDArray[np.float32]
+"""float32 [N, 1000], rows sum to 1: the output of a run."""
+
+Tensor: TypeAlias = NDArray[np.float32]
+"""float32 of any shape: one weight or bias."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer of a network with weights: `conv1_1` or `fc6`.
+
+    Attributes:
+        weight: Convolution [out, in, height, width]; fully connected [out, in].
+            The inputs of fc6 are flattened channel first (index = c*49 + y*7 + x).
+        bias: [out].
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """What an upload was.
+
+    Attributes:
+        width: Pixels, after its EXIF orientation was applied.
+        height: Pixels, after its EXIF orientation was applied.
+        format: `jpeg`, `png`, `webp`, `gif` or `bmp`.
+    """
+
+    width: int
+    height: int
+    format: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a batch gave for one image.
+
+    Attributes:
+        probabilities: float32 [1000].
+        queue_seconds: From its arrival to the start of the run.
+        run_seconds: Of the run that it was in.
+        batch_size: Images that shared the run, padding not counted.
+    """
+
+    probabilities: Probabilities
+    queue_seconds: float
+    run_seconds: float
+    batch_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReport:
+    """One run that succeeded.
+
+    Attributes:
+        images: How many it was made for.
+        size: How many rows it had, padding counted.
+        run_seconds: How long it took.
+        waits: For each image the seconds it waited, and those predicted when it came.
+    """
+
+    images: int
+    size: int
+    run_seconds: float
+    waits: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One class of ImageNet.
+
+    Attributes:
+        wnid: WordNet id, unique: `n02123045`.
+        text: Names in English, comma-separated; not unique (`crane` is two classes).
+    """
+
+    wnid: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One row of an answer.
+
+    Attributes:
+        rank: 1 is the most probable class.
+        label: Its name.
+        probability: 0..1, softmax over all classes.
+        wnid: WordNet id.
+        class_index: 0..999, position in the network's output.
+    """
+
+    rank: int
+    label: str
+    probability: float
+    wnid: str
+    class_index: int

@@ -1,0 +1,152 @@
+"""The VGG family as data: the configurations of the paper, and what follows from them.
+
+Source: Simonyan and Zisserman, Very Deep Convolutional Networks for Large-Scale Image
+Recognition, arXiv 1409.1556, table 1. All convolutions have stride 1 and keep the side of
+their input; each of the five groups ends in 2x2 max-pooling with stride 2; two layers of
+4096 and one of 1000 follow. ReLU after each layer but the last. No local response
+normalisation: the paper tried it (A-LRN) and found that it gains nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+INPUT_SIDE = 224
+CLASSES = 1000
+
+CONFIGURATIONS: dict[str, tuple[tuple[int, ...], ...]] = {
+    # One tuple a group, one number a convolution: the side of its kernel.
+    "A": ((3,), (3,), (3, 3), (3, 3), (3, 3)),
+    "B": ((3, 3), (3, 3), (3, 3), (3, 3), (3, 3)),
+    "C": ((3, 3), (3, 3), (3, 3, 1), (3, 3, 1), (3, 3, 1)),
+    "D": ((3, 3), (3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3)),
+    "E": ((3, 3), (3, 3), (3, 3, 3, 3), (3, 3, 3, 3), (3, 3, 3, 3)),
+}
+GROUP_CHANNELS = (64, 128, 256, 512, 512)
+HIDDEN_UNITS = 4096
+
+ARCHITECTURES = {"vgg11": "A", "vgg13": "B", "vgg16c": "C", "vgg16": "D", "vgg19": "E"}
+"""The common name of each configuration: its number of layers with weights (C has 16 too)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRow:
+    """One row of the layer table.
+
+    Attributes:
+        name: The paper's name: `conv1_1`, `pool1`, `fc6`.
+        kind: `convolution`, `max-pooling` or `fully connected`.
+        kernel: Side of the kernel in pixels; 0 for a fully connected layer.
+        stride: In pixels of the layer's input; 0 for a fully connected layer.
+        weight_shape: [out, in, height, width] or [out, in]; empty without weights.
+        output_shape: [channels, height, width] or [units].
+        parameters: Weights and biases.
+        multiply_adds: For one image.
+        receptive_field: Side, in pixels of the input image, of what one output value sees.
+    """
+
+    name: str
+    kind: str
+    kernel: int
+    stride: int
+    weight_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    parameters: int
+    multiply_adds: int
+    receptive_field: int
+
+
+@dataclass(frozen=True, slots=True)
+class VggConfig:
+    """One network of the family.
+
+    Attributes:
+        configuration: `A` to `E`, the column of the paper's table 1.
+        group_channels: Channels of the five groups; narrower than the paper's in tests.
+        hidden_units: Width of fc6 and fc7; smaller than the paper's in tests.
+        side: Of the input image, in pixels, a multiple of 32.
+    """
+
+    configuration: str
+    group_channels: tuple[int, int, int, int, int] = GROUP_CHANNELS
+    hidden_units: int = HIDDEN_UNITS
+    side: int = INPUT_SIDE
+
+    def layers(self) -> tuple[LayerRow, ...]:
+        """List the layers in order, pooling included."""
+        return tuple(self._rows())
+
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Map the name of each layer with weights to the shape of its weight, in order."""
+        return {row.name: row.weight_shape for row in self._rows() if row.weight_shape}
+
+    def parameters(self) -> int:
+        """Count all weights and biases."""
+        return sum(row.parameters for row in self._rows())
+
+    def multiply_adds(self) -> int:
+        """Count the multiply-adds of one image."""
+        return sum(row.multiply_adds for row in self._rows())
+
+    def _rows(self) -> Iterator[LayerRow]:
+        side, channels = self.side, 3
+        field, jump = 1, 1  # receptive field; distance of neighbours in input pixels
+        for group, kernels in enumerate(CONFIGURATIONS[self.configuration], start=1):
+            width = self.group_channels[group - 1]
+            for number, kernel in enumerate(kernels, start=1):
+                field += (kernel - 1) * jump
+                shape = (width, channels, kernel, kernel)
+                weights = width * channels * kernel * kernel
+                yield LayerRow(
+                    name=f"conv{group}_{number}",
+                    kind="convolution",
+                    kernel=kernel,
+                    stride=1,
+                    weight_shape=shape,
+                    output_shape=(width, side, side),
+                    parameters=weights + width,
+                    multiply_adds=weights * side * side,
+                    receptive_field=field,
+                )
+                channels = width
+            side //= 2
+            field += jump
+            jump *= 2
+            yield LayerRow(
+                name=f"pool{group}",
+                kind="max-pooling",
+                kernel=2,
+                stride=2,
+                weight_shape=(),
+                output_shape=(channels, side, side),
+                parameters=0,
+                multiply_adds=0,
+                receptive_field=field,
+            )
+        inputs = channels * side * side
+        field += (side - 1) * jump  # fc6 sees the whole map: the paper's 7x7 convolution
+        for name, units in (
+            ("fc6", self.hidden_units),
+            ("fc7", self.hidden_units),
+            ("fc8", CLASSES),
+        ):
+            yield LayerRow(
+                name=name,
+                kind="fully connected",
+                kernel=0,
+                stride=0,
+                weight_shape=(units, inputs),
+                output_shape=(units,),
+                parameters=units * inputs + units,
+                multiply_adds=units * inputs,
+                receptive_field=field,
+            )
+            inputs = units
+
+
+def architecture(name: str) -> VggConfig:
+    """Return the network that is commonly called `name`: `vgg16` is configuration D.
+
+    Raises:
+        KeyError: If `name` is not in ARCHITECTURES.
+    """
+    return VggConfig(ARCHITECTURES[name])
