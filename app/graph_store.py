@@ -1,0 +1,148 @@
+"""Serving graphs on disk: built once, found again, never half-written, checked at each start.
+
+FOLDER/KEY/graph.onnx  weights.bin  receipt.json
+
+KEY is made of everything that a graph depends on, so that a changed manifest, another
+checkpoint or a newer builder never meets an old graph. The receipt holds the SHA-256 of both
+files: onnxruntime loads flipped bits without a word.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from filelock import FileLock
+
+from app.catalog import Manifest
+from app.download.digest import Progress, digest_of
+from app.errors import DownloadError, SetupError
+from app.graph import GRAPH_FILE, GRAPH_VERSION, WEIGHTS_FILE
+
+log = logging.getLogger(__name__)
+
+RECEIPT_FILE: Final = "receipt.json"
+_SPARE_BYTES: Final = 64 * 2**20
+"""Stay free on the disk after a graph was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServingGraph:
+    """A verified graph, ready to be loaded.
+
+    Attributes:
+        path: Of GRAPH_FILE; its weights lie beside it.
+        weights_sha256: 64 hex digits: of the published file that it was made from, or, where
+            there is none, of its own weights.
+        trained: False for weights that never saw an image.
+    """
+
+    path: Path
+    weights_sha256: str
+    trained: bool
+
+
+def graph_key(manifest: Manifest, digest: str) -> str:
+    """Name everything that a graph depends on in 16 hex digits.
+
+    Args:
+        manifest: Whose architecture and preprocessing go into the graph.
+        digest: What tells the weights from all others.
+    """
+    parts = [GRAPH_VERSION, digest, manifest.architecture, asdict(manifest.preprocess)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def find(folder: Path, key: str, progress: Progress) -> ServingGraph | None:
+    """Return the graph of this key; None if it is not there, or is damaged.
+
+    Args:
+        folder: Of one model.
+        key: From `graph_key`.
+        progress: Told how much is verified.
+    """
+    place = folder / key
+    try:
+        receipt = json.loads((place / RECEIPT_FILE).read_text(encoding="utf-8"))
+        intact = all(
+            digest_of(place / name, progress=progress) == receipt["files"][name]
+            for name in (GRAPH_FILE, WEIGHTS_FILE)
+        )
+        graph = ServingGraph(
+            path=place / GRAPH_FILE,
+            weights_sha256=str(receipt["weights_sha256"]),
+            trained=bool(receipt["trained"]),
+        )
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, DownloadError):
+        intact = False
+    if not intact:
+        log.warning("%s is damaged and is built anew", place)
+        return None
+    return graph
+
+
+def build(
+    folder: Path,
+    key: str,
+    *,
+    size: int,
+    weights_sha256: str | None,
+    trained: bool,
+    write: Callable[[Path], None],
+    progress: Progress,
+) -> ServingGraph:
+    """Let `write` fill a new folder and move it into place as a whole; graphs of other keys go.
+
+    Args:
+        folder: Of one model; made if it is not there.
+        key: From `graph_key`.
+        size: Bytes that will be written, about.
+        weights_sha256: None to take that of the written weights.
+        trained: Goes into the receipt.
+        write: Puts GRAPH_FILE and WEIGHTS_FILE into the folder that it is given.
+        progress: Told how much is verified, if another process built the graph meanwhile.
+
+    Raises:
+        SetupError: If the disk has no room.
+        OSError: If the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        there = find(folder, key, progress)
+        if there is not None:
+            return there
+        shutil.rmtree(folder / key, ignore_errors=True)  # damaged, or half-moved
+        free = shutil.disk_usage(folder).free
+        if free < size + _SPARE_BYTES:
+            needed = (size + _SPARE_BYTES) // 10**6
+            message = (
+                f"{folder}: {needed} MB are needed for the serving graph, {free // 10**6} are free"
+            )
+            raise SetupError(message)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as name:
+            place = Path(name)
+            write(place)
+            files = {name: digest_of(place / name) for name in (GRAPH_FILE, WEIGHTS_FILE)}
+            receipt = {
+                "weights_sha256": weights_sha256 or files[WEIGHTS_FILE].removeprefix("sha256:"),
+                "trained": trained,
+                "files": files,
+            }
+            (place / RECEIPT_FILE).write_text(json.dumps(receipt, indent=2), encoding="utf-8")
+            for old in folder.iterdir():
+                if old.is_dir() and old != place:
+                    shutil.rmtree(old)
+            (folder / key).mkdir()
+            for path in place.iterdir():
+                path.rename(folder / key / path.name)
+    found = find(folder, key, progress)
+    if found is None:
+        raise SetupError(f"{folder / key} was written and cannot be read back")
+    return found

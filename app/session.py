@@ -1,0 +1,148 @@
+"""The only file that knows onnxruntime: a serving graph on a device."""
+
+import ctypes
+import sys
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import onnxruntime as ort
+
+from app.errors import OutOfMemoryError, RunFailedError, SessionError
+from app.graph import INPUT, OUTPUT
+from app.records import PixelBatch, ProbabilityBatch
+
+PROVIDERS: Final = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_OUT_OF_MEMORY: Final = ("Failed to allocate memory", "out of memory", "bad_alloc")
+"""How onnxruntime and CUDA say it; there is no error code for it in Python."""
+
+_FATAL_ONLY: Final = 4
+_SAME_AS_REQUESTED: Final = 1
+
+
+class Session:
+    """A loaded serving graph.
+
+    Attributes:
+        device: `cpu` or `cuda`, where it really runs.
+    """
+
+    def __init__(
+        self, graph: Path, *, device: Literal["auto", "cpu", "cuda"] = "auto", threads: int = 1
+    ) -> None:
+        """Load a graph.
+
+        Args:
+            graph: The .onnx file of a serving graph.
+            device: `cuda` fails where CUDA cannot be used, `auto` then takes the CPU.
+            threads: Of one run, on a CPU.
+
+        Raises:
+            SessionError: If the graph cannot be loaded on that device.
+        """
+        available = ort.get_available_providers()
+        self.device = "cuda" if device != "cpu" and PROVIDERS["cuda"] in available else "cpu"
+        if device == "cuda" and self.device != "cuda":
+            raise SessionError(_no_cuda("onnxruntime-gpu is not installed"))
+        if self.device == "cuda" and hasattr(ort, "preload_dlls"):
+            ort.preload_dlls()  # the CUDA libraries that are Python packages
+        try:
+            self._session = _open(graph, self.device, threads)
+        except SessionError:
+            if device != "auto":
+                raise
+            self.device = "cpu"
+            self._session = _open(graph, self.device, threads)
+
+    def run(self, batch: PixelBatch) -> ProbabilityBatch:
+        """Classify a batch.
+
+        Args:
+            batch: uint8 [N, crop, crop, 3], C-contiguous.
+
+        Returns:
+            float32 [N, 1000].
+
+        Raises:
+            RunFailedError: If onnxruntime fails, or a probability is not a number.
+        """
+        try:
+            probabilities: ProbabilityBatch = self._session.run([OUTPUT], {INPUT: batch})[0]
+        except Exception as exc:  # onnxruntime's errors share no base class of their own
+            if any(sign in str(exc) for sign in _OUT_OF_MEMORY):
+                raise OutOfMemoryError("The device is out of memory.") from exc
+            raise RunFailedError("The model failed on this batch.") from exc
+        if not np.isfinite(probabilities).all():
+            raise RunFailedError("The model gave values that are not numbers.")
+        return probabilities
+
+    def trim(self) -> None:
+        """Give back the memory that larger runs needed; the next run takes its own again."""
+        if self.device != "cpu":
+            return  # memory that was taken from a GPU stays, so that nobody else takes it
+        options = ort.RunOptions()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        side = self._session.get_inputs()[0].shape[1]
+        self._session.run([OUTPUT], {INPUT: np.zeros((1, side, side, 3), np.uint8)}, options)
+
+
+def _open(graph: Path, device: str, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.log_severity_level = _FATAL_ONLY
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning threads would take the processors from the decoders between two runs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # A pattern is kept for each batch size, which holds the memory of all of them at once.
+    options.enable_mem_pattern = False
+    if device == "cpu":
+        # Repacked weights are 3 % faster and need the memory of the weights a second time.
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        _share_exact_arena()
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        providers = [PROVIDERS["cpu"]]
+    else:
+        # Without this, what CUDA cannot do would silently run on the CPU.
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        providers = [PROVIDERS["cuda"]]
+    try:
+        session = ort.InferenceSession(graph, options, providers=providers, enable_fallback=0)
+    except Exception as exc:  # onnxruntime's errors share no base class of their own
+        if device == "cuda":
+            raise SessionError(_no_cuda(str(exc))) from exc
+        raise SessionError(f"{graph} cannot be loaded: {exc}") from exc
+    if session.get_providers()[0] != providers[0]:
+        raise SessionError(_no_cuda("its libraries or its driver could not be loaded"))
+    _return_freed_memory()
+    return session
+
+
+def _return_freed_memory() -> None:
+    """Let glibc give back what loading has freed: 61 MB of a VGG-16, which it would keep."""
+    if sys.platform == "linux":
+        with suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+@cache
+def _share_exact_arena() -> None:
+    """Let onnxruntime's CPU memory grow by what is asked for, not by powers of two.
+
+    Its own default keeps up to twice the memory of the largest run. The arena belongs to
+    onnxruntime's process-wide environment, so this is done once a process.
+    """
+    ort.create_and_register_allocator(
+        ort.OrtMemoryInfo(
+            "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+        ),
+        ort.OrtArenaCfg({"arena_extend_strategy": _SAME_AS_REQUESTED}),
+    )
+
+
+def _no_cuda(reason: str) -> str:
+    return (
+        f"CUDA was asked for and cannot be used: {reason}. Install requirements/cuda.txt and a"
+        " driver for CUDA 13, or set VGG_DEVICE=auto or VGG_DEVICE=cpu."
+    )

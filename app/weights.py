@@ -1,0 +1,191 @@
+"""From a manifest to a verified serving graph: fetched once, built once.
+
+MODEL_DIR/FILE              the checkpoint, as it was published
+MODEL_DIR/serving/NAME/     the serving graph made from it
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from app.catalog import Checkpoint, Manifest
+from app.checkpoints.read import read_checkpoint
+from app.download.digest import digest_of
+from app.download.fetch import Source, fetch, verify
+from app.errors import CheckpointError, DownloadError, SetupError
+from app.graph import write_vgg
+from app.graph_store import ServingGraph, build, find, graph_key
+from app.ready_graph import write_ready
+from app.untrained import SEED, untrained_layers
+from app.vgg import VggConfig, architecture
+
+log = logging.getLogger(__name__)
+
+Step: TypeAlias = Literal["fetching", "verifying", "building"]
+Progress: TypeAlias = Callable[[Step, int, int | None], None]
+"""Told the step, the bytes done and the bytes in all, if they are known."""
+Configure: TypeAlias = Callable[[str], VggConfig]
+"""Makes the network of an architecture's name; narrower than the true one in tests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provisioning:
+    """Where weights come from.
+
+    Attributes:
+        model_dir: Checkpoints lie here, and the serving graphs made from them.
+        on_missing: What to do without the weights: `fail`, or `untrained` for a stand-in.
+        offline: Never ask the network.
+        endpoint: Mirror of the Hugging Face hub; None for the hub itself.
+    """
+
+    model_dir: Path
+    on_missing: Literal["fail", "untrained"] = "fail"
+    offline: bool = False
+    endpoint: str | None = None
+
+
+def pull(
+    manifest: Manifest,
+    provisioning: Provisioning,
+    progress: Progress,
+    configure: Configure = architecture,
+) -> ServingGraph:
+    """Fetch, verify and build whatever of a model is not there yet.
+
+    Raises:
+        DownloadError: If the weights can be had neither here nor there.
+        CheckpointError: If they are not those of the network that the manifest names.
+        SetupError: If the disk is full or may not be written.
+    """
+    try:
+        if manifest.checkpoint is None:
+            return _from_ready_graph(manifest, provisioning, progress)
+        config = configure(str(manifest.architecture))
+        try:
+            return _from_checkpoint(manifest, manifest.checkpoint, config, provisioning, progress)
+        except DownloadError as exc:
+            if provisioning.on_missing != "untrained":
+                raise
+            log.warning(
+                "%s: UNTRAINED weights stand in, its answers mean nothing. %s", manifest.name, exc
+            )
+            return _untrained(manifest, config, provisioning, progress)
+    except OSError as exc:
+        message = f"{manifest.name}: the model folder cannot be used: {exc}"
+        raise SetupError(message) from exc
+
+
+def _from_checkpoint(
+    manifest: Manifest,
+    checkpoint: Checkpoint,
+    config: VggConfig,
+    provisioning: Provisioning,
+    progress: Progress,
+) -> ServingGraph:
+    folder = _serving_folder(provisioning, manifest.name)
+    if checkpoint.digest is not None:
+        # A graph that was built from these very weights makes the checkpoint unnecessary.
+        key = graph_key(manifest, checkpoint.digest)
+        there = find(folder, key, _step(progress, "verifying"))
+        if there is not None:
+            return there
+    path = provisioning.model_dir / checkpoint.file
+    _provide(checkpoint, path, provisioning, progress)
+    sha256 = digest_of(path, progress=_step(progress, "verifying"))
+
+    def write(place: Path) -> None:
+        layers = read_checkpoint(path, checkpoint.format, config)
+        write_vgg(place, config, layers.items(), manifest.preprocess)
+
+    progress("building", 0, None)
+    return build(
+        folder,
+        graph_key(manifest, checkpoint.digest or sha256),
+        size=4 * config.parameters(),
+        weights_sha256=sha256.removeprefix("sha256:"),
+        trained=manifest.trained,
+        write=write,
+        progress=_step(progress, "verifying"),
+    )
+
+
+def _provide(
+    checkpoint: Checkpoint, path: Path, provisioning: Provisioning, progress: Progress
+) -> None:
+    """Make sure that the checkpoint is there and is the right one, as far as that is known."""
+    source = Source(url=checkpoint.url or "", digest=checkpoint.digest, size=checkpoint.size)
+    if path.exists():
+        verify(path, source, progress=_step(progress, "verifying"))
+        return
+    if checkpoint.url is None:
+        message = f"{path} is not there, and its manifest names no address to fetch it from"
+        raise DownloadError(message)
+    fetch(
+        source,
+        path,
+        progress=_step(progress, "fetching"),
+        endpoint=provisioning.endpoint,
+        offline=provisioning.offline,
+    )
+
+
+def _from_ready_graph(
+    manifest: Manifest, provisioning: Provisioning, progress: Progress
+) -> ServingGraph:
+    path = provisioning.model_dir / str(manifest.onnx)
+    if not path.exists():
+        message = f"{path} is not there; {manifest.path} names it: copy it there"
+        raise DownloadError(message)
+    sha256 = digest_of(path, progress=_step(progress, "verifying"))
+    pinned = manifest.onnx_digest
+    if pinned is not None:
+        found = digest_of(path, pinned.partition(":")[0])
+        if found != pinned:
+            raise CheckpointError(f"{path}: is {found}, but {manifest.path} pins {pinned}")
+    folder = _serving_folder(provisioning, manifest.name)
+    key = graph_key(manifest, sha256)
+    there = find(folder, key, _step(progress, "verifying"))
+    if there is not None:
+        return there
+    progress("building", 0, None)
+    return build(
+        folder,
+        key,
+        size=path.stat().st_size,
+        weights_sha256=sha256.removeprefix("sha256:"),
+        trained=manifest.trained,
+        write=lambda place: write_ready(place, path, manifest.preprocess),
+        progress=_step(progress, "verifying"),
+    )
+
+
+def _untrained(
+    manifest: Manifest, config: VggConfig, provisioning: Provisioning, progress: Progress
+) -> ServingGraph:
+    folder = _serving_folder(provisioning, f"{manifest.name}.untrained")
+    key = graph_key(manifest, f"untrained:{SEED}")
+    there = find(folder, key, _step(progress, "verifying"))
+    if there is not None:
+        return there
+    progress("building", 0, None)
+    return build(
+        folder,
+        key,
+        size=4 * config.parameters(),
+        weights_sha256=None,
+        trained=False,
+        write=lambda place: write_vgg(place, config, untrained_layers(config), manifest.preprocess),
+        progress=_step(progress, "verifying"),
+    )
+
+
+def _serving_folder(provisioning: Provisioning, name: str) -> Path:
+    return provisioning.model_dir / "serving" / name
+
+
+def _step(progress: Progress, step: Step) -> Callable[[int, int | None], None]:
+    """Name the step for a part that only counts bytes."""
+    return lambda done, total: progress(step, done, total)

@@ -1,0 +1,60 @@
+"""A container's quota is respected, and nothing that is no quota matters."""
+
+import os
+
+import pytest
+
+from app.cpus import usable_cpus
+
+ALL = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@pytest.mark.parametrize(
+    ("content", "count"),
+    [
+        ("max 100000\n", ALL),
+        ("100000 100000\n", 1),
+        ("50000 100000\n", 1),
+        ("1000 100000\n", 1),
+        ("100001 100000\n", min(ALL, 2)),
+        ("200000 100000\n", min(ALL, 2)),
+        ("25000 50000\n", 1),
+        ("99900000 100000\n", ALL),
+    ],
+)
+def test_quota_rounds_up_within_the_mask(tmp_path, content, count):
+    """Half a processor is one; a quota above the affinity mask does not widen it."""
+    path = tmp_path / "cpu.max"
+    path.write_text(content)
+
+    assert count == usable_cpus(path)
+
+
+@pytest.mark.parametrize("content", ["", "max", "a b", "1 2 3", "\u00b9 \u00b2"])
+def test_what_is_no_quota_is_ignored(tmp_path, content):
+    """A file in another form leaves the affinity mask."""
+    path = tmp_path / "cpu.max"
+    path.write_text(content)
+
+    assert ALL == usable_cpus(path)
+
+
+def test_without_cgroups(tmp_path):
+    """Where there is no such file, as on a Mac, the processors are those of the mask."""
+    assert ALL == usable_cpus(tmp_path / "cpu.max")
+
+
+def test_this_machine():
+    """The real file gives at least one and at most the mask."""
+    assert 1 <= usable_cpus() <= ALL
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="has no affinity masks")
+def test_affinity_mask(tmp_path):
+    """A process that is pinned to one processor uses one."""
+    mask = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(mask)})
+    try:
+        assert 1 == usable_cpus(tmp_path / "cpu.max")
+    finally:
+        os.sched_setaffinity(0, mask)
