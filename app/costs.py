@@ -1,0 +1,67 @@
+"""What a run costs, by batch size: measured at warm-up, then corrected by every run."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+_MEMORY: Final = 0.9
+"""Weight of the past in the correction; the last ten runs or so count."""
+_SLOWEST: Final = 20.0
+_FASTEST: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class RunCost:
+    """cost(n) = per_image * n + per_run, in seconds.
+
+    Attributes:
+        per_image: Seconds that one more image adds to a run.
+        per_run: Seconds that a run takes before its first image.
+        measured: Batch size and median seconds of its runs, as they were at warm-up.
+    """
+
+    per_image: float
+    per_run: float
+    measured: tuple[tuple[int, float], ...]
+
+    @classmethod
+    def fit(cls, measured: dict[int, float]) -> "RunCost":
+        """Fit the line with the smallest relative errors; neither part is below zero.
+
+        Args:
+            measured: Batch size to seconds, at least one.
+        """
+        points = tuple(sorted(measured.items()))
+        sizes = np.array([size for size, _ in points], np.float64)
+        seconds = np.array([cost for _, cost in points], np.float64)
+        slope = float(np.median(seconds / sizes))
+        base = 0.0
+        if len(points) > 1:
+            terms = np.stack([sizes, np.ones_like(sizes)], axis=1) / seconds[:, None]
+            slope, base = np.linalg.lstsq(terms, np.ones_like(seconds), rcond=None)[0].tolist()
+            if base < 0 or slope < 0:
+                slope, base = max(float(np.median(seconds / sizes)), 0.0), 0.0
+        return cls(per_image=slope, per_run=base, measured=points)
+
+    def __call__(self, size: int) -> float:
+        """Return the seconds of a run of this size."""
+        return self.per_image * size + self.per_run
+
+
+class CostTracker:
+    """A cost that follows the machine: decoding and neighbours take their share of it."""
+
+    def __init__(self, cost: RunCost) -> None:
+        """Begin with what was measured at warm-up."""
+        self.cost = cost
+        self._factor = 1.0
+
+    def __call__(self, size: int) -> float:
+        """Return the seconds that a run of this size would take now."""
+        return self.cost(size) * self._factor
+
+    def observe(self, size: int, seconds: float) -> None:
+        """Learn from a run that was made."""
+        ratio = min(max(seconds / self.cost(size), _FASTEST), _SLOWEST)
+        self._factor = _MEMORY * self._factor + (1 - _MEMORY) * ratio

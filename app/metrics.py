@@ -1,0 +1,159 @@
+"""The Prometheus instruments; no label ever comes from what a client sent."""
+
+from collections.abc import Callable
+from typing import Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from app.records import BatchReport
+
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+NO_MODEL: Final = "none"
+"""The label `model` of a request that named no model that is served here."""
+SECONDS: Final = (
+    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1),
+    *(0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
+)
+BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32, 64)
+STAGES: Final = ("decode", "queue", "run", "rank")
+CANCELLED_STAGES: Final = ("upload", "decode", "queue")
+REJECTIONS: Final = (
+    *("overloaded", "uploads-full", "deadline-exceeded"),
+    *("not-ready", "model-failed", "run-failed", "out-of-memory"),
+)
+"""Problems (by the last part of their type) that are no fault of the client."""
+
+
+class Metrics:
+    """All instruments of one process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        """Make the instruments; those with few label values begin at zero."""
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        self._requests = Counter(
+            "vgg_requests_total",
+            "Answers to POST /predict by HTTP status; 499 is a client that left.",
+            ["model", "code"],
+            registry=registry,
+        )
+        self._duration = Histogram(
+            "vgg_request_duration_seconds",
+            "From the first byte of a request to the last of its answer.",
+            ["model"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._stage = Histogram(
+            "vgg_stage_duration_seconds",
+            "Where the time of answered requests went.",
+            ["model", "stage"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._batch_size = Histogram(
+            "vgg_batch_size",
+            "Images in a run, padding not counted.",
+            ["model"],
+            buckets=BATCH_SIZES,
+            registry=registry,
+        )
+        self._wait_error = Histogram(
+            "vgg_wait_prediction_error_seconds",
+            "How far the wait that was predicted on arrival was from the real one.",
+            ["model"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._depth = Gauge(
+            "vgg_queue_depth", "Images that wait for a run.", ["model"], registry=registry
+        )
+        self._predicted_wait = Gauge(
+            "vgg_predicted_wait_seconds",
+            "How long an image that came now would wait for its run.",
+            ["model"],
+            registry=registry,
+        )
+        self._rejected = Counter(
+            "vgg_rejected_total",
+            "Requests that were in order and not answered.",
+            ["reason"],
+            registry=registry,
+        )
+        self._cancelled = Counter(
+            "vgg_cancelled_total",
+            "Clients that left, by what they left.",
+            ["stage"],
+            registry=registry,
+        )
+        self._uploads = Gauge(
+            "vgg_upload_bytes", "Bytes of uploads that are in memory.", registry=registry
+        )
+        self._model_info = Gauge(
+            "vgg_model_info",
+            "1 for each model that is ready.",
+            ["model", "device", "weights_sha256", "trained"],
+            registry=registry,
+        )
+        for reason in REJECTIONS:
+            self._rejected.labels(reason)
+        for stage in CANCELLED_STAGES:
+            self._cancelled.labels(stage)
+
+    def add_model(
+        self,
+        name: str,
+        *,
+        device: str,
+        weights_sha256: str,
+        trained: bool,
+        depth: Callable[[], float],
+        predicted_wait: Callable[[], float],
+    ) -> None:
+        """Show a model that became ready; its gauges are read when they are asked for."""
+        self._model_info.labels(name, device, weights_sha256, str(trained).lower()).set(1)
+        self._depth.labels(name).set_function(depth)
+        self._predicted_wait.labels(name).set_function(predicted_wait)
+
+    def answered(self, model: str, code: int, seconds: float) -> None:
+        """Count an answer to POST /predict."""
+        self._requests.labels(model, str(code)).inc()
+        self._duration.labels(model).observe(seconds)
+
+    def classified(self, model: str, *stages: float) -> None:
+        """Note the seconds of each of STAGES of a request that succeeded."""
+        for stage, seconds in zip(STAGES, stages, strict=True):
+            self._stage.labels(model, stage).observe(seconds)
+
+    def ran(self, model: str, report: BatchReport) -> None:
+        """Note a run."""
+        self._batch_size.labels(model).observe(report.images)
+        for real, predicted in report.waits:
+            self._wait_error.labels(model).observe(abs(real - predicted))
+
+    def rejected(self, reason: str) -> None:
+        """Count an answer that was a problem, if it is one of REJECTIONS."""
+        if reason in REJECTIONS:
+            self._rejected.labels(reason).inc()
+
+    def cancelled(self, stage: str) -> None:
+        """Count a client that left, by one of CANCELLED_STAGES."""
+        self._cancelled.labels(stage).inc()
+
+    def uploading(self, change: int) -> None:
+        """Note that so many bytes of uploads came into memory, or left it."""
+        self._uploads.inc(change)
+
+    def render(self) -> bytes:
+        """Write all of them in Prometheus's text format."""
+        return generate_latest(self.registry)
