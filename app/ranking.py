@@ -20,7 +20,7 @@ def top_k(probabilities: Probabilities, labels: Sequence[Label], k: int) -> tupl
         Prediction(
             rank=rank,
             label=labels[index].text,
-            probability=float(probabilities[index]),
+            probability=float(str(probabilities[index])),  # its own digits, not a double's
             wnid=labels[index].wnid,
             class_index=index,
         )

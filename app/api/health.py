@@ -1,0 +1,45 @@
+"""For those who watch: is it alive, is it ready, what does it count."""
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from app.api.problems import answer_error
+from app.errors import DrainingError, ModelFailedError, NotReadyError
+from app.hosting import Models
+from app.metrics import CONTENT_TYPE, Metrics
+
+router = APIRouter()
+
+
+@router.get("/healthz", summary="Is the process alive?")
+async def healthz(request: Request) -> Response:
+    """Return 200 while the event loop answers and no run loop is dead or hangs."""
+    models: Models = request.app.state.models
+    if not models.alive:
+        return answer_error(request.scope, ModelFailedError("A model has stopped; restart me."))
+    return JSONResponse({"status": "alive"})
+
+
+@router.get("/readyz", summary="Can it answer?")
+async def readyz(request: Request) -> Response:
+    """Return 200 once every model is loaded, warmed and tested, until the server drains.
+
+    The length of the queue has no part in it: one burst would empty a load balancer.
+    """
+    models: Models = request.app.state.models
+    if request.app.state.draining.is_set():
+        return answer_error(request.scope, DrainingError("The server is about to stop."))
+    if not models.ready:
+        standing = "; ".join(
+            f"{name}: {model.state if model.loaded else model.describe_progress()}"
+            for name, model in models.all().items()
+        )
+        return answer_error(request.scope, NotReadyError(f"Not ready yet. {standing}."))
+    return JSONResponse({"status": "ready", "models": list(models.all())})
+
+
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+async def metrics(request: Request) -> Response:
+    """Return all metrics in Prometheus's text format."""
+    instruments: Metrics = request.app.state.metrics
+    return Response(instruments.render(), media_type=CONTENT_TYPE)

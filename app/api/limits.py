@@ -1,0 +1,111 @@
+"""What is refused before a byte of a body is read."""
+
+from typing import Final
+from urllib.parse import parse_qs
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.envelope import PREDICT
+from app.api.problems import answer_error
+from app.errors import (
+    BadRequestError,
+    BodyTooLargeError,
+    RequestError,
+    ServiceError,
+    UploadsFullError,
+)
+from app.hosting import Models
+from app.metrics import Metrics
+
+_RETRY_UPLOAD: Final = 1.0  # seconds
+
+
+class Limits:
+    """ASGI middleware in front of POST /predict: model, size, admission; all else passes."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        models: Models,
+        metrics: Metrics,
+        *,
+        max_body_bytes: int,
+        max_upload_bytes: int,
+    ) -> None:
+        """Wrap an app.
+
+        Args:
+            app: What answers.
+            models: Asked whether the model is ready and has time.
+            metrics: Told of the bytes in memory.
+            max_body_bytes: Of one request.
+            max_upload_bytes: Of all requests that are in memory.
+        """
+        self._app = app
+        self._models = models
+        self._metrics = metrics
+        self._max_body_bytes = max_body_bytes
+        self._max_upload_bytes = max_upload_bytes
+        self._held = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse a request, or pass it on and count its body."""
+        if scope["type"] != "http" or scope["path"] != PREDICT or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        try:
+            held = self._check(scope)
+            self._hold(held)
+        except (RequestError, ServiceError) as exc:
+            await answer_error(scope, exc)(scope, receive, send)
+            return
+        received = 0
+
+        async def receive_counted() -> Message:
+            nonlocal held, received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._max_body_bytes:
+                raise self._too_large(received)
+            if received > held:  # a body that did not declare its length
+                self._hold(received - held)
+                held = received
+            return message
+
+        try:
+            await self._app(scope, receive_counted, send)
+        finally:
+            self._release(held)
+
+    def _check(self, scope: Scope) -> int:
+        """Return the declared length of a request that may go on."""
+        name = parse_qs(scope["query_string"].decode("latin-1")).get("model", [""])[-1]
+        model = self._models.get(name or self._models.default)
+        scope["state"]["model"] = model.manifest.name
+        length = next((value for key, value in scope["headers"] if key == b"content-length"), b"0")
+        if not length.isdigit():
+            raise BadRequestError("The header Content-Length is not a number.")
+        if int(length) > self._max_body_bytes:
+            raise self._too_large(int(length))
+        model.ready().classifier.batcher.admit()
+        return int(length)
+
+    def _too_large(self, size: int) -> BodyTooLargeError:
+        return BodyTooLargeError(
+            f"The body has {size / 1e6:.1f} MB or more;"
+            f" the limit is {self._max_body_bytes / 1e6:g} MB.",
+            limit={"bytes": self._max_body_bytes},
+        )
+
+    def _hold(self, size: int) -> None:
+        if self._held + size > self._max_upload_bytes:
+            raise UploadsFullError(
+                "Too many uploads are under way; try again in a moment.",
+                retry_after=_RETRY_UPLOAD,
+            )
+        self._held += size
+        self._metrics.uploading(size)
+
+    def _release(self, size: int) -> None:
+        self._held -= size
+        self._metrics.uploading(-size)

@@ -1,0 +1,57 @@
+"""The demo page at `/`, and /docs with assets from a package: no CDN is ever asked."""
+
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.staticfiles import StaticFiles
+
+from app.api.page_files import HEADERS, POLICY, STATIC, PageFiles, preloads, versioned
+
+PAGE_POLICY: Final = POLICY
+DOCS_POLICY: Final = (
+    # Swagger UI starts from a script in its page and styles itself.
+    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline';"
+    " img-src 'self' data:; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+def page(request: Request) -> Response:
+    """Return the demo page; it is there before any model is."""
+    html = versioned((STATIC / "index.html").read_text(encoding="utf-8"))
+    largest = getattr(request.app.state, "max_body_bytes", "")
+    html = html.replace(
+        'name="largest-upload" content=""', f'name="largest-upload" content="{largest}"'
+    )
+    etag = f'"{sha256(html.encode()).hexdigest()[:24]}"'
+    headers = {**HEADERS, "Cache-Control": "no-cache", "ETag": etag, "Link": preloads()}
+    if etag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(html, media_type="text/html", headers=headers)
+
+
+@router.get("/docs")
+async def docs() -> Response:
+    """Return Swagger UI."""
+    response = get_swagger_ui_html(
+        openapi_url="/openapi.json",
+        title="vgg-serve: API",
+        swagger_js_url="/docs/assets/swagger-ui-bundle.js",
+        swagger_css_url="/docs/assets/swagger-ui.css",
+        swagger_favicon_url="/docs/assets/favicon.png",
+    )
+    response.headers["Content-Security-Policy"] = DOCS_POLICY
+    return response
+
+
+def mount_files(app: FastAPI) -> None:
+    """Serve the files that the two pages need."""
+    app.mount("/static", PageFiles())
+    assets = Path(str(files("fastapi_offline"))) / "static"
+    app.mount("/docs/assets", StaticFiles(directory=assets))

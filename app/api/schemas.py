@@ -1,0 +1,169 @@
+"""The public JSON."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Out(BaseModel):
+    model_config = ConfigDict(from_attributes=True, use_attribute_docstrings=True, frozen=True)
+
+
+class ModelRef(_Out):
+    """Which weights answered."""
+
+    name: str = Field(examples=["vgg16"])
+    """Name of the model, as in the query parameter."""
+    weights_sha256: str = Field(
+        examples=["57b026918159a6bf9faf8405c3a551903768e7138989d9c6224a14227203fad8"]
+    )
+    """SHA-256 of the published weights."""
+    trained: bool
+    """False for stand-in weights that never saw an image: their answers mean nothing."""
+
+
+class PredictionOut(_Out):
+    """One class."""
+
+    rank: int = Field(examples=[1])
+    """1 is the most probable."""
+    label: str = Field(examples=["tabby, tabby cat"])
+    """English names; two pairs of classes share theirs, so do not use it as a key."""
+    probability: float = Field(examples=[0.4251449])
+    """Softmax over all 1000 classes, 0 to 1."""
+    wnid: str = Field(examples=["n02123045"])
+    """WordNet id."""
+    class_index: int = Field(examples=[281])
+    """0 to 999, in the order of the sorted WordNet ids."""
+
+
+class ImageOut(_Out):
+    """What was posted."""
+
+    width: int = Field(examples=[1024])
+    """Pixels, upright."""
+    height: int = Field(examples=[768])
+    """Pixels, upright."""
+    format: str = Field(examples=["jpeg"])
+    """jpeg, png, webp, gif or bmp."""
+
+
+class PredictOut(_Out):
+    """The answer of POST /predict: a function of the image, the model and top_k alone."""
+
+    model: ModelRef
+    predictions: list[PredictionOut]
+    image: ImageOut
+
+
+class LayerOut(_Out):
+    """One layer, as in the paper."""
+
+    name: str = Field(examples=["conv1_1"])
+    """conv, pool or fc, with the group and the number in it."""
+    kind: str = Field(examples=["convolution"])
+    """convolution, max-pooling or fully connected."""
+    kernel: int = Field(examples=[3])
+    """Side of the kernel in pixels; 0 for a fully connected layer."""
+    stride: int = Field(examples=[1])
+    """Of the kernel, in pixels; 0 for a fully connected layer."""
+    output_shape: list[int] = Field(examples=[[64, 224, 224]])
+    """Channels, height and width, or units."""
+    parameters: int = Field(examples=[1792])
+    """Weights and biases."""
+    multiply_adds: int = Field(examples=[86_704_128])
+    """For one image."""
+    receptive_field: int = Field(examples=[3])
+    """Side, in pixels of the input, of what one output value sees."""
+
+
+class ModelSummary(_Out):
+    """One model of GET /models."""
+
+    name: str
+    title: str
+    default: bool
+    """Whether it answers when no model is named."""
+    state: Literal["waiting", "loading", "ready", "failed"]
+    trained: bool
+    """False for stand-in weights; until it is ready, what the manifest says."""
+
+
+class ModelsOut(_Out):
+    """The answer of GET /models."""
+
+    models: list[ModelSummary]
+
+
+class PreprocessOut(_Out):
+    """How a photo becomes the input of the network: x = (pixel - mean) / std, 0 to 255."""
+
+    resize: int
+    """Shorter side in pixels, bilinear with antialiasing."""
+    crop: int
+    """Side of the centre square in pixels."""
+    channels: str
+    """RGB or BGR."""
+    mean: list[float]
+    std: list[float]
+
+
+class AccuracyOut(_Out):
+    """What the publisher of the weights measured on ImageNet's validation set."""
+
+    top1: float
+    """Per cent."""
+    top5: float
+    """Per cent."""
+    source: str
+
+
+class BatchingOut(_Out):
+    """How runs are formed on this machine, and what they cost."""
+
+    sizes: list[int]
+    """The only batch sizes that run."""
+    seconds: dict[int, float]
+    """Median seconds of a run by its size, measured at warm-up."""
+    seconds_per_image: float
+    """a of the fitted cost(n) = a*n + b."""
+    seconds_per_run: float
+    """b of the fitted cost(n) = a*n + b."""
+
+
+class ModelOut(ModelSummary):
+    """The answer of GET /models/{name}."""
+
+    license: str
+    weights_sha256: str | None
+    """None until it is ready."""
+    device: str | None
+    """cpu or cuda; None until it is ready."""
+    progress: str | None
+    """While loading: what is being done."""
+    preprocess: PreprocessOut
+    accuracy: AccuracyOut | None
+    batching: BatchingOut | None
+    """None until it is ready."""
+    configuration: str | None
+    """Column of the paper's table 1, A to E; None for other networks."""
+    parameters: int | None
+    multiply_adds: int | None
+    layers: list[LayerOut]
+    """Empty for networks outside the VGG family."""
+
+
+class ProblemOut(_Out):
+    """Every error (RFC 9457, application/problem+json)."""
+
+    type: str = Field(examples=["/problems/overloaded"])
+    """Stable name of the problem."""
+    title: str
+    status: int
+    detail: str
+    """What happened this time and what to do."""
+    request_id: str | None
+    retryable: bool
+    """Whether the same request may succeed later."""
+    limit: dict[str, float] | None = None
+    """The numbers that were passed, by name."""

@@ -1,0 +1,88 @@
+"""Whom to ask and what: an address, and requests that are bytes already."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+from urllib.parse import urlsplit
+
+from app.bench.pictures import Picture
+from app.errors import SetupError
+
+_BOUNDARY: Final = "vgg-serve-bench-7e3f0c5a91d24b68"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server and what it is asked.
+
+    Attributes:
+        host: Name or address.
+        port: Of the server.
+        path: With its query.
+        requests: Whole requests, head and body, in the order in which they are sent, again
+            and again.
+    """
+
+    host: str
+    port: int
+    path: str
+    requests: tuple[bytes, ...]
+
+
+def make_target(
+    url: str,
+    pictures: Sequence[Picture],
+    *,
+    path: str | None = None,
+    field: str = "file",
+    headers: Sequence[str] = (),
+    seed: int = 1,
+) -> Target:
+    """Prepare all requests.
+
+    Args:
+        url: `http://HOST:PORT`, with a path or not.
+        pictures: At least one.
+        path: What to post to; None for that of the URL, or else `/predict`.
+        field: Name of the part of the form; empty to post the bytes of the picture alone.
+        headers: More headers, as `Name: value`.
+        seed: Of the order of the pictures.
+
+    Raises:
+        SetupError: If an option cannot be used.
+    """
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        host, port = parts.hostname, parts.port or 80
+    except ValueError as exc:
+        raise SetupError(f"{url} is no address: {exc}.") from exc
+    if parts.scheme != "http":
+        raise SetupError(f"{url}: the benchmark speaks http only; measure behind the TLS proxy.")
+    if not host:
+        raise SetupError(f"{url} names no host.")
+    query = f"?{parts.query}" if parts.query else ""
+    where = path or ((parts.path if parts.path.strip("/") else "/predict") + query)
+    where = where if where.startswith("/") else f"/{where}"
+    netloc = parts.netloc.rpartition("@")[2]
+    lines = [f"POST {where} HTTP/1.1", f"Host: {netloc}", "User-Agent: vgg-serve-bench", *headers]
+    for line in lines:
+        if not line.isascii() or not line.isprintable() or (line in headers and ":" not in line):
+            raise SetupError(f"{line!r} cannot be part of a request.")
+    requests = [_request(lines, picture, field) for picture in pictures]
+    Random(seed).shuffle(requests)  # noqa: S311 (load, not cryptography)
+    return Target(host, port, where, tuple(requests))
+
+
+def _request(lines: Sequence[str], picture: Picture, field: str) -> bytes:
+    body, mime = picture.data, picture.mime
+    if field:
+        name = field.replace("\\", "\\\\").replace('"', '\\"')
+        head = (
+            f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"; filename="image"\r\n'
+            f"Content-Type: {mime}\r\n\r\n"
+        )
+        body = head.encode() + body + f"\r\n--{_BOUNDARY}--\r\n".encode()
+        mime = f"multipart/form-data; boundary={_BOUNDARY}"
+    full = [*lines, f"Content-Type: {mime}", f"Content-Length: {len(body)}", "", ""]
+    return "\r\n".join(full).encode("ascii") + body

@@ -1,0 +1,170 @@
+"""The command `vgg-serve bench`: its options, and how they are put together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from app.bench.pictures import DEFAULT_SIZES, Picture, make_pictures, read_pictures
+from app.bench.plan import MAX_IN_FLIGHT, Plan, choose_loads
+from app.bench.plot import plot_svg
+from app.bench.progress import live_progress
+from app.bench.raw import RawSummary, measure_round, summarise_rounds
+from app.bench.report import Report, make_report, to_json
+from app.bench.series import measure
+from app.bench.tables import report_tables
+from app.bench.target import Target, make_target
+from app.bench_options import (
+    Connections,
+    Device,
+    Field,
+    Header,
+    Images,
+    JsonFile,
+    MaxInFlight,
+    Model,
+    PathOption,
+    PlotFile,
+    Rate,
+    Raw,
+    Repeats,
+    Seconds,
+    Seed,
+    Sizes,
+    Sweep,
+    Threads,
+    Timeout,
+    Url,
+    Warmup,
+)
+from app.catalog import load_catalog
+from app.config import Settings
+from app.console import err, out, pull_bar
+from app.cpus import usable_cpus
+from app.errors import SetupError
+from app.local import find_images
+from app.main import provisioning
+from app.session import Session
+from app.weights import pull
+
+
+def bench_command(read_settings: Callable[[], Settings]) -> Callable[..., None]:
+    """Make the command.
+
+    Args:
+        read_settings: Reads the environment; asked only for --raw.
+    """
+
+    def bench(  # noqa: PLR0913, PLR0917 (options of a command)
+        url: Url = None,
+        connections: Connections = 16,
+        sweep: Sweep = None,
+        rate: Rate = None,
+        seconds: Seconds = 20,
+        warmup: Warmup = 2,
+        repeats: Repeats = 3,
+        timeout: Timeout = 30,
+        max_in_flight: MaxInFlight = MAX_IN_FLIGHT,
+        images: Images = None,
+        sizes: Sizes = DEFAULT_SIZES,
+        path: PathOption = None,
+        field: Field = "file",
+        header: Header = None,
+        seed: Seed = 1,
+        *,
+        raw: Raw = False,
+        model: Model = None,
+        device: Device = None,
+        threads: Threads = 0,
+        json: JsonFile = None,
+        plot: PlotFile = None,
+    ) -> None:
+        """Load a server, this or another, and say what it does; Ctrl-C ends early and reports."""
+        loads = choose_loads(connections, sweep, rate)
+        _check(url, raw=raw, files=(json, plot), plotted=plot is not None, points=len(loads))
+        plan = Plan(loads, seconds, warmup, timeout, repeats, max_in_flight, seed)
+        pictures, target = [], None
+        if url is not None:
+            pictures = read_pictures(find_images(images)) if images else make_pictures(sizes)
+            target = make_target(
+                url, pictures, path=path, field=field, headers=header or (), seed=seed
+            )
+        limit = _open_limit(read_settings(), model, device, threads) if raw else None
+        report = _measure(plan, target, limit, url, pictures)
+        out.print(report_tables(report))
+        if json is not None:
+            json.write_text(to_json(report), encoding="utf-8")
+        if plot is not None and report.points:
+            plot.write_text(plot_svg(report), encoding="utf-8")
+        answered = any(point.median.goodput for point in report.points)
+        raise typer.Exit(0 if answered or (url is None and report.raw) else 1)
+
+    return bench
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """A session of our own, and whose it is."""
+
+    session: Session
+    crop: int
+    model: str
+    trained: bool
+    threads: int
+
+    def round(self) -> dict[str, float]:
+        return measure_round(self.session.run, self.crop)
+
+    def summarise(self, rounds: list[dict[str, float]]) -> RawSummary:
+        return summarise_rounds(
+            rounds,
+            model=self.model,
+            trained=self.trained,
+            device=self.session.device,
+            threads=self.threads,
+        )
+
+
+def _check(
+    url: str | None, *, raw: bool, files: tuple[Path | None, ...], plotted: bool, points: int
+) -> None:
+    """Find out now what would only fail after all was measured.
+
+    Raises:
+        SetupError: If something would.
+    """
+    if url is None and not raw:
+        raise SetupError("Give the URL of a server, or --raw for session.run alone, or both.")
+    if plotted and (url is None or points == 1):
+        raise SetupError("--plot draws a sweep: give a URL and --sweep, or several --rate.")
+    for file in files:
+        if file is not None and not file.resolve().parent.is_dir():
+            raise SetupError(f"{file.parent} is not a folder.")
+
+
+def _open_limit(settings: Settings, model: str | None, device: str | None, threads: int) -> _Limit:
+    catalog = load_catalog(settings.model_dir)
+    name = model or settings.models[0]
+    if name not in catalog:
+        raise SetupError(f"There is no model {name!r}; there are {', '.join(sorted(catalog))}.")
+    with pull_bar(name) as progress:
+        graph = pull(catalog[name], provisioning(settings), progress)
+    threads = threads or settings.threads or usable_cpus()
+    session = Session(graph.path, device=device or settings.device, threads=threads)  # type: ignore[arg-type] # one of three
+    return _Limit(session, catalog[name].preprocess.crop, name, graph.trained, threads)
+
+
+def _measure(
+    plan: Plan,
+    target: Target | None,
+    limit: _Limit | None,
+    url: str | None,
+    pictures: list[Picture],
+) -> Report:
+    with live_progress(err) as progress:
+        series = measure(plan, target, limit.round if limit else None, progress)
+    raw = limit.summarise(series.rounds) if limit and series.rounds else None
+    return make_report(
+        series, plan, url=url, path=target.path if target else None, pictures=pictures, raw=raw
+    )

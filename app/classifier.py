@@ -1,0 +1,117 @@
+"""One request from start to end; the order of its steps lives only here."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from app.batching import Batcher
+from app.catalog import Preprocess
+from app.errors import DeadlineExceededError
+from app.imaging import ImageLimits, prepare
+from app.metrics import Metrics
+from app.ranking import top_k
+from app.records import ImageInfo, Label, Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where the time of one request went, in seconds."""
+
+    decode: float
+    queue: float
+    run: float
+    rank: float
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """The answer to one request.
+
+    Attributes:
+        predictions: The best first.
+        image: What was posted.
+        timings: Where the time went.
+        batch_size: Images that shared the run.
+    """
+
+    predictions: tuple[Prediction, ...]
+    image: ImageInfo
+    timings: Timings
+    batch_size: int
+
+
+class Classifier:
+    """A model that is ready to answer."""
+
+    def __init__(
+        self,
+        name: str,
+        preprocess: Preprocess,
+        labels: Sequence[Label],
+        *,
+        batcher: Batcher,
+        decoders: Executor,
+        limits: ImageLimits,
+        metrics: Metrics,
+    ) -> None:
+        """Join the parts.
+
+        Args:
+            name: Of the model, for the metrics.
+            preprocess: What its weights expect.
+            labels: One a class.
+            batcher: Started.
+            decoders: Threads that decode.
+            limits: What is decoded at all.
+            metrics: Told of every stage.
+        """
+        self.batcher = batcher
+        self._name = name
+        self._preprocess = preprocess
+        self._labels = labels
+        self._decoders = decoders
+        self._limits = limits
+        self._metrics = metrics
+
+    async def classify(self, data: bytes, k: int, deadline: float) -> Classification:
+        """Decode, wait for a place in a batch, rank.
+
+        Args:
+            data: An image file.
+            k: How many classes to return, 1 to 1000.
+            deadline: On the clock of `time.monotonic`, in seconds.
+
+        Raises:
+            RequestError: If the file cannot be classified.
+            ServiceError: If there is no time, no room or no luck.
+        """
+        stage = "decode"
+        try:
+            began = time.monotonic()
+            if deadline <= began:
+                raise DeadlineExceededError("The deadline passed before the image was decoded.")
+            self.batcher.admit()
+            with self.batcher.expecting():
+                pixels, image = await asyncio.get_running_loop().run_in_executor(
+                    self._decoders, prepare, data, self._preprocess, self._limits
+                )
+            decoded = time.monotonic()
+            stage = "queue"
+            row = await self.batcher.submit(pixels, deadline)
+        except asyncio.CancelledError:
+            self._metrics.cancelled(stage)
+            raise
+        ran = time.monotonic()
+        predictions = top_k(row.probabilities, self._labels, k)
+        timings = Timings(
+            decode=decoded - began,
+            queue=row.queue_seconds,
+            run=row.run_seconds,
+            rank=time.monotonic() - ran,
+        )
+        self._metrics.classified(
+            self._name, timings.decode, timings.queue, timings.run, timings.rank
+        )
+        return Classification(predictions, image, timings, row.batch_size)

@@ -1,0 +1,52 @@
+"""Logging: one event a line, as JSON for machines or as text for a terminal."""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Literal, TextIO
+
+_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line; what was passed as `extra` becomes its keys."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record; its time is when it was made, not when it is written."""
+        event: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+        }
+        event.update({k: v for k, v in record.__dict__.items() if k not in _STANDARD})
+        if record.exc_info:
+            event["exception"] = self.formatException(record.exc_info)
+        return json.dumps(event, default=str)
+
+
+def configure_logs(
+    level: str, style: Literal["auto", "json", "text"], stream: TextIO = sys.stderr
+) -> None:
+    """Send all logs of the process to a stream, in one style.
+
+    Args:
+        level: `debug`, `info`, `warning` or `error`.
+        style: `auto` is text where the stream is a terminal.
+        stream: Where to.
+    """
+    handler = logging.StreamHandler(stream)
+    if style == "json" or (style == "auto" and not stream.isatty()):
+        handler.setFormatter(JsonFormatter())
+    else:
+        handler.setFormatter(
+            logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
+        )
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.captureWarnings(capture=True)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

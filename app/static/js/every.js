@@ -1,0 +1,39 @@
+// All 1000 classes of one answer, on request, with a search.
+
+import { announce, make } from "./dom.js";
+import { percent } from "./format.js";
+import { classify } from "./server.js";
+
+/** @returns {HTMLElement} closed; the server is asked when it is opened */
+export function everyClass(run) {
+	const details = make("details.every", make("summary", "All 1000 classes"));
+	details.addEventListener("toggle", async () => {
+		if (!details.open || details.childElementCount > 1) return;
+		try {
+			const { answer } = await classify(run.file, run.model, { topK: 1000 });
+			details.append(...searchable(answer.predictions));
+		} catch {
+			details.open = false;
+			announce("The list could not be fetched. Open it again to try again.");
+		}
+	});
+	return details;
+}
+
+function searchable(predictions) {
+	const rows = predictions.map(({ rank, label, probability }) =>
+		make("li", { value: rank }, make("span.name", label), make("span.share", percent(probability))));
+	const texts = predictions.map(({ label, wnid }) => `${label} ${wnid}`.toLowerCase());
+	const count = make("span.hint", { role: "status" });
+	const filter = () => {
+		const wanted = search.value.trim().toLowerCase();
+		rows.forEach((row, index) => (row.hidden = !texts[index].includes(wanted)));
+		count.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length}`;
+	};
+	const search = make("input", { type: "search", autocomplete: "off", oninput: filter });
+	filter();
+	return [
+		make("div.row", make("label", "Search by name or WordNet id ", search), count),
+		make("ol", { tabindex: "0", role: "list", "aria-label": "All classes, the most probable first" }, ...rows),
+	];
+}

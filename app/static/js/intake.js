@@ -1,0 +1,89 @@
+// Every way in for a photo but the camera: choose, drop anywhere, paste anywhere.
+
+import { byId } from "./dom.js";
+import { Problem, get } from "./server.js";
+
+/**
+ * @param {(picked: {file: Blob, name: string}[]) => void} onPicked
+ * @param {(problem: Problem) => void} onTrouble
+ */
+export function listen(onPicked, onTrouble) {
+	const take = async (source) => {
+		try {
+			const picked = await source;
+			if (picked.length) onPicked(picked);
+		} catch (error) {
+			onTrouble(error instanceof Problem ? error : unreadable("The browser could not read it: save it as a file and choose that."));
+		}
+	};
+	choose(take);
+	drop(take);
+	paste(take);
+}
+
+function choose(take) {
+	const input = byId("file");
+	input.multiple = true; // without scripts, the form sends one
+	input.addEventListener("change", () => {
+		take(ofFiles(input.files));
+		input.value = ""; // the same file can then be chosen again
+	});
+}
+
+function drop(take) {
+	const veil = byId("drop");
+	const hide = () => (veil.hidden = true);
+	const over = (event) => {
+		if (!["Files", "text/uri-list"].some((type) => event.dataTransfer.types.includes(type))) return;
+		event.preventDefault();
+		veil.hidden = false;
+	};
+	addEventListener("dragenter", over);
+	addEventListener("dragover", over);
+	addEventListener("dragleave", (event) => event.relatedTarget ?? hide());
+	addEventListener("dragend", hide);
+	addEventListener("drop", (event) => {
+		if (veil.hidden) return;
+		hide();
+		event.preventDefault();
+		take(ofTransfer(event.dataTransfer));
+	});
+}
+
+function paste(take) {
+	addEventListener("paste", (event) => {
+		if (!event.target.closest?.("input")) take(ofTransfer(event.clipboardData));
+	});
+	const button = byId("paste");
+	button.hidden = !navigator.clipboard?.read;
+	button.addEventListener("click", () => take(ofClipboard()));
+}
+
+const ofFiles = (files) => [...files].map((file) => ({ file, name: file.name || "pasted photo" }));
+const unreadable = (detail) => new Problem("unreadable", { detail });
+
+/** @param {DataTransfer} transfer */
+async function ofTransfer(transfer) {
+	// Browsers hand over the picture itself when one is dragged out of a page, most of them.
+	if (transfer.files.length) return ofFiles(transfer.files);
+	const text = transfer.getData("text/uri-list") || transfer.getData("text/plain");
+	return [await ofAddress(text.split("\n").find((line) => !line.startsWith("#")).trim())];
+}
+
+/** @param {string} text */
+export async function ofAddress(text) {
+	if (!URL.canParse(text)) throw unreadable("That is text. Copy the picture itself, not its name.");
+	const { origin, protocol, pathname } = new URL(text);
+	const data = protocol === "data:";
+	// Neither this page nor the server asks other sites: the one could leak, the other be misused.
+	if (origin !== location.origin && !data) throw new Problem("elsewhere");
+	return { file: await (await get(text)).blob(), name: data ? "dragged photo" : decodeURIComponent(pathname.split("/").pop()) };
+}
+
+async function ofClipboard() {
+	for (const item of await navigator.clipboard.read()) {
+		const type = item.types.find((name) => name.startsWith("image/"));
+		if (type) return [{ file: await item.getType(type), name: "pasted photo" }];
+	}
+	throw unreadable("The clipboard holds no picture. Copy one and paste again.");
+}

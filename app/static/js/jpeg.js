@@ -1,0 +1,27 @@
+// Pictures drawn anew, in the browser.
+
+const LONGEST = 1600; // pixels; a model looks at a few hundred
+
+/**
+ * Draw a part of a picture on white, smoothly.
+ * @param {HTMLImageElement|HTMLVideoElement} picture
+ * @param {[number, number, number, number]} part left, top, width, height in its pixels
+ */
+export function paint(canvas, picture, part, width, height) {
+	canvas.width = Math.max(1, Math.round(width));
+	canvas.height = Math.max(1, Math.round(height));
+	const context = canvas.getContext("2d");
+	context.fillStyle = "#fff"; // as the server does with what is transparent
+	context.fillRect(0, 0, canvas.width, canvas.height);
+	context.imageSmoothingQuality = "high";
+	context.drawImage(picture, ...part, 0, 0, canvas.width, canvas.height);
+}
+
+/** @returns {Promise<Blob>} a JPEG of a picture, at most LONGEST pixels a side */
+export function toJpeg(picture, width, height) {
+	const scale = Math.min(1, LONGEST / Math.max(width, height));
+	const canvas = document.createElement("canvas");
+	paint(canvas, picture, [0, 0, width, height], width * scale, height * scale);
+	return new Promise((resolve, reject) =>
+		canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("no room"))), "image/jpeg", 0.92));
+}

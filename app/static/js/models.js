@@ -1,0 +1,56 @@
+// Which models there are, which is asked, and which it is compared with.
+
+import { byId, make } from "./dom.js";
+import { get } from "./server.js";
+
+const PAUSE = 1000; // milliseconds between two looks at a model that is loading
+const describe = async (name) => (await get(`/models/${name}`)).json();
+const loading = ({ state }) => state === "waiting" || state === "loading";
+
+export class Models {
+	/** @type {any[]} of GET /models/{name}, the default first */
+	all = [];
+	#names = [];
+
+	/** @param {() => void} onChange another choice, or a model got further */
+	constructor(onChange) {
+		this.onChange = onChange;
+	}
+
+	/** Ask the server, and go on while one is loading. Throws a Problem. */
+	async load() {
+		const { models } = await (await get("/models")).json();
+		this.all = await Promise.all(models.map(({ name }) => describe(name)));
+		this.#names = [this.all[0].name, ""];
+		const several = this.all.length > 1;
+		byId("choice").replaceChildren(...(several ? [this.#select(0, "Model", ""), this.#select(1, "Compare with", "against ")] : [this.all[0].title]));
+		this.#watch();
+	}
+
+	/** @returns {any[]} the one that is asked, and the one that it is compared with, if any */
+	get chosen() {
+		return [...new Set(this.#names)].flatMap((name) => this.all.filter((model) => model.name === name));
+	}
+
+	#watch() {
+		if (!this.all.some(loading)) return;
+		setTimeout(async () => {
+			try {
+				this.all = await Promise.all(this.all.map((model) => (loading(model) ? describe(model.name) : model)));
+				this.onChange();
+			} catch {
+				// Away for a moment; the live strip says so.
+			}
+			this.#watch();
+		}, PAUSE);
+	}
+
+	#select(index, label, before) {
+		const onchange = ({ target }) => {
+			this.#names[index] = target.value;
+			this.onChange();
+		};
+		return make("select", { "aria-label": label, onchange }, ...(index ? [make("option", { value: "" }, "against no other")] : []),
+			...this.all.map(({ name, title }) => make("option", { value: name }, before + title)));
+	}
+}

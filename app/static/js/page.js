@@ -1,0 +1,158 @@
+// The page: joins its parts, and holds the photo that is shown.
+
+import { camera } from "./camera.js";
+import { codeView, jsonView } from "./code.js";
+import { announce, byId, make, refill } from "./dom.js";
+import { size } from "./format.js";
+import { listen, ofAddress } from "./intake.js";
+import { architecture } from "./layers.js";
+import { watchServer } from "./live.js";
+import { Models } from "./models.js";
+import { Photo, Preview } from "./photo.js";
+import { notice, result, spoken, trouble, verdict } from "./result.js";
+import { Run } from "./runs.js";
+import { Session } from "./session.js";
+import { tabs } from "./tabs.js";
+import { theme } from "./theme.js";
+
+const preview = new Preview();
+const models = new Models(refresh);
+const session = new Session(show);
+let current = null; // the photo that is shown
+let hindrance = null; // why there is no photo, or no model: a Problem
+
+function show(photo, problem = null) {
+	current = photo;
+	hindrance = problem;
+	refresh();
+}
+
+/** @param {{file: Blob, name: string}[]} picked the first of them is shown */
+function take(picked) {
+	const photos = picked.map(({ file, name }) => new Photo(file, name));
+	session.add(photos);
+	show(photos[0]);
+}
+
+function refuse(problem) {
+	hindrance = problem;
+	render();
+	byId("status").textContent = byId("panel-result").textContent;
+}
+
+/** After another photo, another model, or a model that got further. */
+function refresh() {
+	for (const photo of session.photos) if (photo === current || !photo.runs.size) classify(photo);
+	preview.show(current, models.chosen[0]);
+	warn();
+	network();
+	render();
+}
+
+/** Start what has not been started. */
+function classify(photo) {
+	for (const { name, state } of models.chosen) {
+		if (state !== "ready" || photo.runs.has(name)) continue;
+		const run = new Run(photo.file, name);
+		photo.runs.set(name, run);
+		run.addEventListener("change", () => {
+			if (photo.runs.get(name) !== run) return;
+			render();
+			if (photo === current) announce(spoken(run, photo));
+		});
+		run.start();
+	}
+}
+
+function render() {
+	const { chosen } = models;
+	const runs = chosen.map(({ name }) => current?.runs.get(name));
+	session.render(current, chosen[0]?.name);
+	refill(byId("panel-result"), ...answers(chosen, runs));
+	refill(byId("panel-json"), ...jsonView(runs.filter(Boolean)));
+	refill(byId("panel-code"), ...codeView(current?.name ?? "photo.jpg", chosen[0]?.name ?? "vgg16"));
+}
+
+function answers(chosen, runs) {
+	if (hindrance) return [trouble(hindrance, null, (step) => follow(step))];
+	if (!chosen.length) return [notice("One moment.", "The server is asked which models it has.")];
+	if (!current) return [notice("Your turn.", "Drop a photo anywhere on this page, paste one, or try a sample.")];
+	const columns = chosen.map((model, index) => make("div.column",
+		...(chosen.length > 1 ? [make("h2", model.title)] : []),
+		...(runs[index] ? result(current, runs[index], model, (step) => follow(step, runs[index])) : [absent(model)])));
+	return chosen.length > 1 ? [verdict(runs), make("div.columns", ...columns)] : columns;
+}
+
+function absent({ title, state, progress }) {
+	if (state === "failed") return notice(`${title} is not available.`, "It could not be loaded; the server’s log says why.");
+	return notice(`Loading ${title}`, `${progress}. It answers as soon as it is ready.`, make("progress", { "aria-label": "Loading" }));
+}
+
+/** Do what a button under an error says. */
+async function follow(step, run) {
+	if (step === "choose") return byId("file").click();
+	if (!run) return begin();
+	if (step === "retry") current.runs.delete(run.model);
+	else await current.replaceByJpeg().catch(() => announce("The browser could not make a copy. Choose another photo."));
+	refresh();
+}
+
+/** A banner that cannot be missed, while a chosen model has weights that mean nothing. */
+function warn() {
+	const untrained = models.chosen.filter((model) => !model.trained);
+	const code = (text) => make("code", text);
+	byId("untrained").hidden = !untrained.length;
+	byId("untrained").replaceChildren(
+		make("strong", `Untrained: what ${untrained.map((model) => model.title).join(" and ")} says means nothing. `),
+		"For the real weights run ", code(`vgg-serve pull ${untrained.map((model) => model.name).join(" ")}`),
+		" and start again without ", code("VGG_ON_MISSING_WEIGHTS=untrained"), ".");
+}
+
+function network() {
+	const drawn = models.chosen.filter((model) => model.layers.length);
+	const shown = drawn.length ? drawn : models.all.filter((model) => model.layers.length);
+	const box = byId("layers");
+	const key = shown.map((model) => model.name).join();
+	if (!models.all.length || box.dataset.shown === key) return;
+	box.dataset.shown = key;
+	box.replaceChildren(...shown.map(architecture));
+	if (!shown.length) box.append(make("p", "No model of this server is a VGG, so there are no layers to show."));
+}
+
+/** The answer before the first click. */
+async function begin() {
+	hindrance = null;
+	render();
+	try {
+		await models.load();
+		if (session.photos.length) refresh();
+		else await sample("cat");
+	} catch (problem) {
+		refuse(problem);
+	}
+}
+
+async function sample(name) {
+	take([await ofAddress(document.querySelector(`[data-sample=${name}] img`).src)]);
+}
+
+theme(byId("theme"));
+tabs(document.querySelector("[role=tablist]"));
+listen(take, refuse);
+camera(take);
+byId("samples").addEventListener("click", ({ target }) => {
+	const name = target.closest("button")?.dataset.sample;
+	if (name) sample(name).catch(refuse);
+});
+addEventListener("keydown", ({ key }) => {
+	for (const run of current?.runs.values() ?? []) if (key === "Escape") run.cancel();
+});
+addEventListener("online", () => {
+	for (const { runs } of session.photos) for (const [name, run] of runs) if (run.problem?.slug === "network") runs.delete(name);
+	if (models.all.length) refresh();
+	else begin();
+});
+const largest = document.querySelector("meta[name=largest-upload]").content;
+if (largest) byId("largest").textContent = `, up to ${size(Number(largest))}`;
+watchServer(() => models.all);
+begin();

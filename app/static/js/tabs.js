@@ -1,0 +1,22 @@
+// Tabs as the ARIA Authoring Practices have them: arrows, Home and End move and select.
+
+/** @param {HTMLElement} list with role tablist */
+export function tabs(list) {
+	const all = [...list.children];
+	const select = (chosen) => {
+		for (const tab of all) {
+			tab.setAttribute("aria-selected", String(tab === chosen));
+			tab.tabIndex = tab === chosen ? 0 : -1;
+			document.getElementById(tab.getAttribute("aria-controls")).hidden = tab !== chosen;
+		}
+	};
+	list.addEventListener("click", ({ target }) => target !== list && select(target));
+	list.addEventListener("keydown", (event) => {
+		const at = all.indexOf(event.target);
+		const to = { Home: 0, End: -1, ArrowRight: (at + 1) % all.length, ArrowLeft: at - 1 }[event.key];
+		if (to === undefined) return;
+		event.preventDefault();
+		select(all.at(to));
+		all.at(to).focus();
+	});
+}

@@ -1,0 +1,245 @@
+"""POST /predict, in this process, with a session that records."""
+
+import asyncio
+import re
+
+import pytest
+
+from tests.conftest import PHOTOS, client_of, png, started_app
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_form_and_raw_body_are_the_same_request(client):
+    """A form with one file part and the file itself get the same answer."""
+    form = await client.post("/predict", files={"file": ("x.png", png(), "image/png")})
+    raw = await client.post("/predict", content=png())
+
+    assert [200, 200] == [form.status_code, raw.status_code]
+    assert form.content == raw.content
+
+
+async def test_curl_data_binary_is_understood(client):
+    """The content type that curl's --data-binary sends does no harm."""
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    answer = await client.post("/predict", content=png("blue"), headers=headers)
+
+    assert 2 == answer.json()["predictions"][0]["class_index"]
+
+
+async def test_answer_has_the_documented_shape(client):
+    """Model, predictions and image, as README.md shows them; nothing that changes by itself."""
+    answer = (await client.post("/predict?top_k=1", content=png("red", (48, 40)))).json()
+
+    sha256 = answer["model"].pop("weights_sha256")
+    assert re.fullmatch("[0-9a-f]{64}", sha256)
+    assert {
+        "model": {"name": "colours", "trained": False},
+        "predictions": [
+            {
+                "rank": 1,
+                "label": "tench, Tinca tinca",
+                "probability": pytest.approx(0.999, abs=1e-3),
+                "wnid": "n01440764",
+                "class_index": 0,
+            }
+        ],
+        "image": {"width": 48, "height": 40, "format": "png"},
+    } == answer
+
+
+async def test_headers_tell_where_the_time_went(client):
+    """Server-Timing has each stage in milliseconds, X-Batch-Size the company."""
+    answer = await client.post("/predict", content=png())
+
+    stages = dict(part.split(";dur=") for part in answer.headers["server-timing"].split(", "))
+    assert ["decode", "queue", "run", "rank", "total"] == list(stages)
+    assert all(float(duration) >= 0 for duration in stages.values())
+    assert float(stages["total"]) >= float(stages["run"])
+    assert "1" == answer.headers["x-batch-size"]
+
+
+async def test_request_id_is_echoed_if_it_is_sane(client):
+    """A sane id comes back; another one is replaced."""
+    sane = await client.post("/predict", content=png(), headers={"x-request-id": "abc-1"})
+    insane = await client.post("/predict", content=png(), headers={"x-request-id": "a b<script>"})
+
+    assert "abc-1" == sane.headers["x-request-id"]
+    assert re.fullmatch("[0-9a-f]{32}", insane.headers["x-request-id"])
+
+
+@pytest.mark.parametrize("k", [1, 2, 999, 1000])
+async def test_top_k_rows_in_order(client, k):
+    """top_k rows come back, ranked, the probabilities falling."""
+    rows = (await client.post(f"/predict?top_k={k}", content=png())).json()["predictions"]
+
+    assert list(range(1, k + 1)) == [row["rank"] for row in rows]
+    probabilities = [row["probability"] for row in rows]
+    assert sorted(probabilities, reverse=True) == probabilities
+
+
+def problem(answer):
+    body = answer.json()
+    assert "application/problem+json" == answer.headers["content-type"]
+    assert body["status"] == answer.status_code
+    assert body["request_id"] == answer.headers["x-request-id"]
+    assert {"type", "title", "status", "detail", "request_id", "retryable"} <= set(body)
+    return answer.status_code, body["type"]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("top_k=0", (400, "/problems/bad-request")),
+        ("top_k=1001", (400, "/problems/bad-request")),
+        ("top_k=five", (400, "/problems/bad-request")),
+        ("model=resnet50", (404, "/problems/unknown-model")),
+        ("model=../../etc/passwd", (404, "/problems/unknown-model")),
+    ],
+)
+async def test_impossible_parameters(client, session, query, expected):
+    """Parameters are checked before the model is bothered."""
+    runs = len(session.sizes)
+    answer = await client.post(f"/predict?{query}", content=png())
+
+    assert expected == problem(answer)
+    assert runs == len(session.sizes)
+
+
+BOUNDARY = {"content-type": "multipart/form-data; boundary=x"}
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "expected"),
+    [
+        (b"", {}, 415),
+        (b"no image", {}, 415),
+        (b"", BOUNDARY, 400),
+        (b"--x\r\nbroken", BOUNDARY, 400),
+        (b"--x--\r\n", BOUNDARY, 400),
+        (b"anything", {"content-type": "multipart/form-data"}, 400),
+        (png()[:60], {}, 422),
+        (png(size=(4, 400)), {}, 422),
+    ],
+)
+async def test_bodies_that_are_no_image(client, content, headers, expected):
+    """Whatever is posted, the answer is a problem that the client can read."""
+    answer = await client.post("/predict", content=content, headers=headers)
+
+    assert expected == problem(answer)[0]
+
+
+async def test_form_without_or_with_two_files(client):
+    """A form needs exactly one file, and its part is called `file`."""
+    wrong = await client.post("/predict", files={"image": png()})
+    two = await client.post("/predict", files=[("file", png()), ("file", png())])
+    text = await client.post("/predict", data={"file": "a text"}, files={"other": png()})
+
+    assert [(400, "/problems/bad-request")] * 3 == [problem(x) for x in (wrong, two, text)]
+    assert "'file'" in wrong.json()["detail"]
+
+
+async def test_large_form_stays_in_memory(client, tmp_path, monkeypatch):
+    """A file above Starlette's spool size is read without a temporary file."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    padded = png("green") + b"\0" * 3_000_000
+    answer = await client.post("/predict", files={"file": padded})
+
+    assert 200 == answer.status_code
+
+
+async def test_body_limit_counts_declared_and_undeclared_bytes(model_dir, session):
+    """The limit holds for Content-Length and for what really comes; at the limit it passes."""
+
+    async def chunks(size):
+        for _ in range(size // 1000):
+            yield b"\0" * 1000
+
+    padded = png() + b"\0" * (5000 - len(png()))
+    async with (
+        started_app(model_dir, session, max_body_bytes=5000) as app,
+        client_of(app) as client,
+    ):
+        at_limit = await client.post("/predict", content=padded)
+        declared = await client.post("/predict", content=padded + b"\0")
+        counted = await client.post("/predict", content=chunks(6000))
+
+    assert 200 == at_limit.status_code
+    assert [(413, "/problems/body-too-large")] * 2 == [problem(declared), problem(counted)]
+    assert {"bytes": 5000} == declared.json()["limit"]
+    assert "close" == declared.headers["connection"]
+
+
+async def test_uploads_in_memory_are_bounded_and_released(model_dir, session):
+    """All uploads together keep below the limit, and what was held is given back."""
+    async with (
+        started_app(model_dir, session, max_upload_bytes=4000) as app,
+        client_of(app) as client,
+    ):
+        too_many = await client.post("/predict", content=b"\0" * 4001)
+        for _ in range(5):
+            fine = await client.post("/predict", content=png())
+            broken = await client.post("/predict", content=b"\0" * 3000)
+        metrics = (await client.get("/metrics")).text
+
+    assert (503, "/problems/uploads-full") == problem(too_many)
+    assert "1" == too_many.headers["retry-after"]
+    assert [200, 415] == [fine.status_code, broken.status_code]
+    assert "vgg_upload_bytes 0.0" in metrics
+
+
+async def test_failed_run_is_a_500_and_the_next_one_succeeds(client, session):
+    """An exception in the session reaches its callers as a problem without its text."""
+
+    def explode():
+        session.before_run = lambda: None
+        raise ValueError("secret")
+
+    session.before_run = explode
+    failed = await client.post("/predict", content=png())
+    fine = await client.post("/predict", content=png())
+
+    assert (500, "/problems/run-failed") == problem(failed)
+    assert "secret" not in failed.text
+    assert 200 == fine.status_code
+
+
+async def test_client_may_shorten_the_deadline(model_dir, session, client_gate):
+    """X-Request-Timeout-Ms ends the wait early, 504; nonsense in it is refused."""
+    async with started_app(model_dir, session) as app, client_of(app) as client:
+        session.before_run = client_gate.wait
+        late = await client.post("/predict", content=png(), headers={"x-request-timeout-ms": "50"})
+        client_gate.set()
+        wrong = await client.post("/predict", content=png(), headers={"x-request-timeout-ms": "-1"})
+
+    assert (504, "/problems/deadline-exceeded") == problem(late)
+    assert (400, "/problems/bad-request") == problem(wrong)
+
+
+async def test_concurrent_requests_share_runs_and_get_their_own_answers(client):
+    """Requests at a time ride together, and none gets the row of another."""
+    colours = ["red", "green", "blue"] * 20
+    answers = await asyncio.gather(
+        *[client.post("/predict", content=png(colour)) for colour in colours]
+    )
+
+    assert [0, 1, 2] * 20 == [a.json()["predictions"][0]["class_index"] for a in answers]
+    assert any(int(answer.headers["x-batch-size"]) > 1 for answer in answers)
+
+
+async def test_file_name_has_no_effect(client, caplog):
+    """The name of the file is neither read nor logged."""
+    with caplog.at_level("DEBUG"):
+        answer = await client.post("/predict", files={"file": ("secret-name.heic", png())})
+
+    assert 200 == answer.status_code
+    assert "secret-name" not in caplog.text
+
+
+async def test_answer_is_a_pure_function_of_its_input(client):
+    """The same bytes get the same bytes back, alone or in company."""
+    photo = (PHOTOS / "chelsea.jpg").read_bytes()
+    alone = await client.post("/predict", content=photo)
+    crowd = await asyncio.gather(*[client.post("/predict", content=photo) for _ in range(8)])
+
+    assert {alone.content} == {answer.content for answer in crowd}

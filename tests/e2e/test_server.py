@@ -1,0 +1,207 @@
+"""A real server in a process of its own, on a real socket."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from tests.conftest import PHOTOS, REPOSITORY, png, running_server, write_colours
+from tests.download.file_server import running, serve
+
+NOT_ROUTED = "http://127.0.0.1:1"  # nothing listens there: the weights cannot be reached
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("photo", "best", "probability"),
+    [("chelsea", "Egyptian cat", 0.60), ("coffee", "espresso", 0.72)],
+)
+def test_real_photos_get_their_real_names(real_server, photo, best, probability):
+    """A real classifier names a cat and a coffee, with the probabilities its maker's code gives."""
+    data = (PHOTOS / f"{photo}.jpg").read_bytes()
+    answer = httpx.post(f"{real_server.url}/predict", files={"file": data}).json()
+
+    first = answer["predictions"][0]
+    assert best == first["label"]
+    assert pytest.approx(probability, abs=0.05) == first["probability"]
+    assert answer["model"]["trained"] is True
+
+
+@pytest.mark.real
+def test_chelsea_is_three_kinds_of_cat(real_server):
+    """After Egyptian cat come tiger cat and tabby, in either order."""
+    data = (PHOTOS / "chelsea.jpg").read_bytes()
+    rows = httpx.post(f"{real_server.url}/predict", content=data).json()["predictions"]
+
+    assert {"tiger cat", "tabby, tabby cat"} == {row["label"] for row in rows[1:3]}
+
+
+@pytest.mark.real
+def test_command_line_agrees_with_the_server(real_server, squeezenet_dir):
+    """`vgg-serve predict` gives the same rows here as through a server."""
+    arguments = [sys.executable, "-m", "app", "predict", str(PHOTOS), "--json", "-k", "3"]
+    here = subprocess.run(
+        arguments,
+        cwd=REPOSITORY,
+        env={"VGG_MODEL_DIR": str(squeezenet_dir), "VGG_MODELS": "squeezenet"},
+        capture_output=True,
+        check=True,
+    )
+    there = subprocess.run(
+        [*arguments, "--url", real_server.url], cwd=REPOSITORY, capture_output=True, check=True
+    )
+
+    rows = [json.loads(line) for line in here.stdout.splitlines()]
+    assert 3 == len(rows)
+    for mine, servers in zip(rows, there.stdout.splitlines(), strict=True):
+        theirs = json.loads(servers)
+        for a, b in zip(mine.pop("predictions"), theirs.pop("predictions"), strict=True):
+            assert pytest.approx(a.pop("probability"), abs=1e-5) == b.pop("probability")
+            assert a == b
+        assert mine == theirs
+
+
+def test_client_that_leaves_is_dropped_and_counted(model_dir):
+    """A connection that closes in the middle of an upload costs nothing and is counted."""
+    with running_server(model_dir, models="colours") as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(
+                b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf"
+            )
+        server.wait_for("POST /predict 499")
+        metrics = httpx.get(f"{server.url}/metrics").text
+
+    assert 'vgg_cancelled_total{stage="upload"} 1.0' in metrics
+    assert 'vgg_requests_total{code="499",model="colours"} 1.0' in metrics
+    assert "vgg_upload_bytes 0.0" in metrics
+
+
+def test_large_declared_body_is_refused_before_it_is_sent(model_dir):
+    """The answer to a declared 1 GB comes without a byte of it."""
+    with running_server(model_dir, models="colours") as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(
+                b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n"
+            )
+            answer = connection.recv(65536)
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+def test_sigterm_drains_and_loses_nothing(model_dir):
+    """From the signal on it is not ready, and every request that is accepted is answered."""
+    with running_server(model_dir, models="colours", drain_delay_ms="700") as server:
+        answers, gone = [], []
+        stop = threading.Event()
+
+        def load():
+            with httpx.Client(base_url=server.url, timeout=30) as client:
+                while not stop.is_set():
+                    try:
+                        answers.append(client.post("/predict", content=png()).status_code)
+                    except httpx.ConnectError:
+                        return  # the port is closed: this one was never accepted
+                    except httpx.RemoteProtocolError as exc:
+                        gone.append(exc)  # an idle connection that was closed meanwhile
+                        return
+
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(4):
+                pool.submit(load)
+            server.process.send_signal(signal.SIGTERM)
+            server.wait_for("draining")
+            draining = httpx.get(f"{server.url}/readyz")
+            server.process.wait(30)
+            stop.set()
+
+    assert 503 == draining.status_code
+    assert "/problems/draining" == draining.json()["type"]
+    assert {200} == set(answers)
+    assert len(gone) <= 4
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_signal_interrupts_a_download(tmp_path, end):
+    """A server that is told to stop while it fetches weights, even from a stalled host, stops."""
+    with running() as hub:
+        hub.script = [serve(pause=True)]
+        with running_server(tmp_path, ready=False, models="vgg16", hf_endpoint=hub.url) as server:
+            assert hub.half_sent.wait(30)
+            server.process.send_signal(end)
+            server.process.wait(5)
+
+    assert 0 != server.process.returncode
+
+
+def serve_and_wait(model_dir, **settings):
+    environment = {"VGG_MODEL_DIR": str(model_dir), "VGG_PORT": "0", "HF_ENDPOINT": NOT_ROUTED}
+    environment |= {f"VGG_{key.upper()}": value for key, value in settings.items()}
+    return subprocess.run(
+        [sys.executable, "-m", "app", "serve"],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_missing_weights_stop_the_start_and_say_what_to_do(tmp_path):
+    """Without weights and without a network the start fails with one helpful sentence."""
+    ended = serve_and_wait(tmp_path, models="vgg16")
+
+    assert 1 == ended.returncode
+    for advice in ("HF_ENDPOINT", str(tmp_path / "vgg16.safetensors"), "untrained"):
+        assert advice in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"models": "vgg99"}, "vgg99"),
+        ({"models": "colours", "port": "http"}, "VGG_PORT"),
+        ({"models": "colours", "device": "tpu"}, "VGG_DEVICE"),
+        ({"models": ""}, "VGG_MODELS"),
+        ({"models": "colours", "device": "cuda"}, "CUDA"),
+    ],
+)
+def test_wrong_setting_stops_the_start(model_dir, settings, said):
+    """A setting that cannot be stops the start, and the sentence names it."""
+    ended = serve_and_wait(model_dir, **settings)
+
+    assert 0 != ended.returncode
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_wrong_manifest_stops_the_start(model_dir):
+    """A manifest with a slip of the pen is named with its key and what was expected."""
+    manifest = model_dir / "colours.toml"
+    manifest.write_text(manifest.read_text().replace('channels = "RGB"', 'channels = "rgb"'))
+    ended = serve_and_wait(model_dir, models="colours")
+
+    assert 0 != ended.returncode
+    for part in (str(manifest), "preprocess.channels", "'rgb'", "RGB, BGR"):
+        assert part in ended.stderr.replace("\n", "")
+
+
+def test_two_models_are_served_side_by_side(model_dir):
+    """Each request is answered by the model it names, the first one by default."""
+    write_colours(model_dir, "again")
+    with running_server(model_dir, ready=False, models="colours,again") as server:
+        server.wait_for("again: ready")
+        names = [
+            httpx.post(f"{server.url}/predict{query}", content=png()).json()["model"]["name"]
+            for query in ("", "?model=again", "?model=colours")
+        ]
+
+    assert ["colours", "again", "colours"] == names

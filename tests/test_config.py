@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app.cli import read_settings
+from app.config import Settings
+from app.errors import SetupError
+
+
+def test_defaults_serve_vgg16_on_this_machine_alone():
+    """Without any setting it is vgg16, on the loopback address, without surprises."""
+    settings = Settings()
+
+    assert (("vgg16",), "127.0.0.1", 8000) == (settings.models, settings.host, settings.port)
+    assert "fail" == settings.on_missing_weights
+
+
+def test_environment_sets_everything(monkeypatch):
+    """Each setting is VGG_ and its name; models are separated by commas."""
+    monkeypatch.setenv("VGG_MODELS", "vgg19, vgg16,")
+    monkeypatch.setenv("VGG_MODEL_DIR", "/data")
+    monkeypatch.setenv("VGG_QUEUE_BUDGET_MS", "1.5")
+    settings = Settings()
+
+    assert (("vgg19", "vgg16"), Path("/data")) == (settings.models, settings.model_dir)
+    assert 1.5 == settings.queue_budget_ms
+
+
+@pytest.mark.parametrize("variable", ["HF_ENDPOINT", "VGG_HF_ENDPOINT"])
+def test_mirror_is_read_from_the_hub_s_own_variable_too(monkeypatch, variable):
+    """HF_ENDPOINT, which every tool of the hub knows, is enough."""
+    monkeypatch.setenv(variable, "https://mirror.example")
+
+    assert "https://mirror.example" == Settings().hf_endpoint
+
+
+def test_settings_cannot_be_changed():
+    """What was checked once stays as it was."""
+    with pytest.raises(ValidationError):
+        Settings().port = 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("VGG_PORT", "70000"), ("VGG_DEADLINE_MS", "0"), ("VGG_MODELS", " , "), ("VGG_OFFLINE", "x")],
+)
+def test_wrong_value_is_named(monkeypatch, variable, value):
+    """The sentence about a wrong value has the variable and the value in it."""
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SetupError) as refused:
+        read_settings()
+
+    assert variable in str(refused.value)
+
+
+def test_unknown_variable_is_pointed_out(monkeypatch, capsys):
+    """A setting with a slip of the pen is not silently ignored."""
+    monkeypatch.setenv("VGG_MODLES", "vgg19")
+    read_settings()
+
+    assert "VGG_MODLES" in capsys.readouterr().err
