@@ -1,0 +1,88 @@
+"""What the documents say is so."""
+
+import re
+import tomllib
+
+from app import __version__
+from app.catalog import load_catalog
+from app.config import Settings
+from app.main import create_app
+from tests.conftest import REPOSITORY
+
+README = (REPOSITORY / "README.md").read_text()
+
+
+def test_readme_has_every_setting_and_no_other():
+    """Each setting stands in README.md with its default, and nothing that does not exist."""
+    settings = {f"VGG_{name.upper()}" for name in Settings.model_fields}
+
+    assert settings == set(re.findall(r"VGG_[A-Z_]+", README))
+
+
+def test_readme_has_the_defaults():
+    """The defaults in README.md are those of the settings."""
+    for name, field in Settings.model_fields.items():
+        default = field.default[0] if name == "models" else field.default
+        if name not in {"model_dir", "hf_endpoint"}:
+            variable = f"VGG_{name.upper()}"
+            [row] = [line for line in README.splitlines() if f"`{variable}`" in line[:70]]
+            names, values = (
+                [part.strip(" `") for part in cell.split(",")] for cell in row.split("|")[1:3]
+            )
+            shown = values[names.index(variable)] if len(values) > 1 else values[0]
+            assert str(default).lower().removesuffix(".0") == shown, variable
+
+
+def test_readme_has_every_route():
+    """Each path of the API stands in README.md."""
+    paths = create_app(Settings()).openapi()["paths"]
+
+    assert [] == [path for path in paths if path not in README]
+
+
+def test_readme_has_every_model():
+    """Each built-in model stands in README.md and in the model card."""
+    card = (REPOSITORY / "models" / "README.md").read_text()
+    for name in load_catalog(REPOSITORY / "models"):
+        assert f"`{name}`" in README, name
+        assert name in card, name
+
+
+def test_changelog_has_the_version():
+    """The newest entry of the changelog is the version of the code."""
+    newest = re.search(r"^## (\S+)", (REPOSITORY / "CHANGELOG.md").read_text(), re.MULTILINE)
+
+    assert newest is not None
+    assert __version__ == newest[1]
+
+
+def test_relative_links_lead_somewhere():
+    """No document points at a file that is not there."""
+    for document in [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("models/*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_requirements_name_no_host():
+    """The pinned requirements can be served by any registry, and each has a hash."""
+    for path in (REPOSITORY / "requirements").glob("*.txt"):
+        text = path.read_text()
+        assert "://" not in text, path.name
+        assert text.count("==") > 20, path.name
+        assert len(re.findall(r"^\S+==", text, re.MULTILINE)) <= text.count("--hash=sha256:")
+
+
+def test_cpu_and_cuda_runtimes_are_never_together():
+    """The two builds of onnxruntime overwrite each other; no file has both."""
+    for path in (REPOSITORY / "requirements").glob("*.txt"):
+        found = set(re.findall(r"^(onnxruntime(?:-gpu)?)==", path.read_text(), re.MULTILINE))
+        assert 1 == len(found), path.name
+
+
+def test_ignored_rules_have_their_reasons():
+    """Each rule of ruff that is switched off has a comment beside it."""
+    text = (REPOSITORY / "pyproject.toml").read_text()
+    block = text.split("ignore = [")[1].split("\n]")[0]
+    rules = tomllib.loads(text)["tool"]["ruff"]["lint"]["ignore"]
+
+    assert len(rules) == len([line for line in block.splitlines() if "#" in line])
