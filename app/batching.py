@@ -72,6 +72,7 @@ class Batcher:
         policy: BatchPolicy,
         device: Device,
         observe: Callable[[BatchReport], None] = lambda _: None,
+        left: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Join a device; nothing runs before `start`.
@@ -81,6 +82,7 @@ class Batcher:
             policy: How batches are formed.
             device: Shared with the other models that run there.
             observe: Told of every run that succeeded, in the event loop.
+            left: Told `queue` or `run` when a client leaves, by where its image was.
             clock: Seconds, for arrivals, deadlines and costs.
         """
         self.policy = policy
@@ -88,7 +90,7 @@ class Batcher:
         self._device = device
         self._observe = observe
         self._clock = clock
-        self._line = WaitingLine(clock)
+        self._line = WaitingLine(clock, left)
         self._decoding = 0
         self._work = asyncio.Event()
         self._cost = CostTracker(policy.cost)

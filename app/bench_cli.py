@@ -165,6 +165,4 @@ def _measure(
     with live_progress(err) as progress:
         series = measure(plan, target, limit.round if limit else None, progress)
     raw = limit.summarise(series.rounds) if limit and series.rounds else None
-    return make_report(
-        series, plan, url=url, path=target.path if target else None, pictures=pictures, raw=raw
-    )
+    return make_report(series, plan, url=url, target=target, pictures=pictures, raw=raw)

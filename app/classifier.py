@@ -12,7 +12,7 @@ from app.errors import DeadlineExceededError
 from app.imaging import ImageLimits, prepare
 from app.metrics import Metrics
 from app.ranking import top_k
-from app.records import ImageInfo, Label, Prediction
+from app.records import ImageInfo, Label, Pixels, Prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +87,14 @@ class Classifier:
             RequestError: If the file cannot be classified.
             ServiceError: If there is no time, no room or no luck.
         """
-        stage = "decode"
-        try:
-            began = time.monotonic()
-            if deadline <= began:
-                raise DeadlineExceededError("The deadline passed before the image was decoded.")
-            self.batcher.admit()
-            with self.batcher.expecting():
-                pixels, image = await asyncio.get_running_loop().run_in_executor(
-                    self._decoders, prepare, data, self._preprocess, self._limits
-                )
-            decoded = time.monotonic()
-            stage = "queue"
-            row = await self.batcher.submit(pixels, deadline)
-        except asyncio.CancelledError:
-            self._metrics.cancelled(stage)
-            raise
+        began = time.monotonic()
+        if deadline <= began:
+            raise DeadlineExceededError("The deadline passed before the image was decoded.")
+        self.batcher.admit()
+        with self.batcher.expecting():
+            pixels, image = await self._decode(data)
+        decoded = time.monotonic()
+        row = await self.batcher.submit(pixels, deadline)
         ran = time.monotonic()
         predictions = top_k(row.probabilities, self._labels, k)
         timings = Timings(
@@ -115,3 +107,12 @@ class Classifier:
             self._name, timings.decode, timings.queue, timings.run, timings.rank
         )
         return Classification(predictions, image, timings, row.batch_size)
+
+    async def _decode(self, data: bytes) -> tuple[Pixels, ImageInfo]:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._decoders, prepare, data, self._preprocess, self._limits
+            )
+        except asyncio.CancelledError:
+            self._metrics.cancelled("decode")
+            raise

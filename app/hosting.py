@@ -209,7 +209,11 @@ class Models:
             partial(_prepare_to_run, session, manifest, hosting, trained=graph.trained)
         )
         batcher = Batcher(
-            session.run, policy, self._device, partial(self._metrics.ran, manifest.name)
+            session.run,
+            policy,
+            self._device,
+            observe=partial(self._metrics.ran, manifest.name),
+            left=self._metrics.cancelled,
         )
         batcher.start()
         classifier = Classifier(

@@ -25,7 +25,7 @@ SECONDS: Final = (
 )
 BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32, 64)
 STAGES: Final = ("decode", "queue", "run", "rank")
-CANCELLED_STAGES: Final = ("upload", "decode", "queue")
+CANCELLED_STAGES: Final = ("upload", "decode", "queue", "run")
 REJECTIONS: Final = (
     *("overloaded", "uploads-full", "deadline-exceeded"),
     *("not-ready", "model-failed", "run-failed", "out-of-memory"),

@@ -20,6 +20,7 @@ class Waiter:
         deadline: The same clock; it is not run after that.
         predicted: Seconds that it was expected to wait.
         future: Done once it is answered, or once its client has left.
+        taken: Whether it has left the line, for a run or for good.
     """
 
     pixels: Pixels
@@ -27,6 +28,7 @@ class Waiter:
     deadline: float
     predicted: float
     future: asyncio.Future[Row]
+    taken: bool = False
 
     def answer(self, row: Row) -> None:
         """Hand over the row, if somebody still waits for it."""
@@ -46,13 +48,19 @@ class Waiter:
 class WaitingLine:
     """First come, first served."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        left: Callable[[str], None] = lambda _: None,
+    ) -> None:
         """Begin empty.
 
         Args:
             clock: Seconds, for arrivals and deadlines.
+            left: Told `queue` or `run` when a client leaves, by where its image was.
         """
         self._clock = clock
+        self._left = left
         self._waiters: deque[Waiter] = deque()
 
     def __len__(self) -> int:
@@ -78,9 +86,12 @@ class WaitingLine:
         timer = loop.call_later(max(0.0, deadline - now), waiter.expire)
         try:
             return await waiter.future
+        except asyncio.CancelledError:
+            self._left("run" if waiter.taken else "queue")
+            raise
         finally:
             timer.cancel()
-            if waiter in self._waiters:  # gave up: must not be run for, nor be counted
+            if not waiter.taken:  # gave up: must not be run for, nor be counted
                 self._waiters.remove(waiter)
 
     def take(self, most: int) -> list[Waiter]:
@@ -89,6 +100,7 @@ class WaitingLine:
         now = self._clock()
         while self._waiters and len(taken) < most:
             waiter = self._waiters.popleft()
+            waiter.taken = True
             if waiter.deadline <= now:
                 waiter.expire()
             if not waiter.future.done():
@@ -97,6 +109,8 @@ class WaitingLine:
 
     def dismiss(self, make: Callable[[], Exception]) -> None:
         """Fail everyone."""
+        for waiter in self._waiters:
+            waiter.taken = True
         fail(self._waiters, make)
         self._waiters.clear()
 

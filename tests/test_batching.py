@@ -58,11 +58,17 @@ class Bench:
     def __init__(self, device=None, **policy):
         self.run = FakeRun()
         self.reports: list[BatchReport] = []
+        self.left: list[str] = []
         self.device = device or Device()
         policy = {"sizes": SIZES, "cost": cost(), "queue_budget": NEVER} | policy
         clock = asyncio.get_running_loop().time
         self.batcher = Batcher(
-            self.run, BatchPolicy(**policy), self.device, self.reports.append, clock
+            self.run,
+            BatchPolicy(**policy),
+            self.device,
+            observe=self.reports.append,
+            left=self.left.append,
+            clock=clock,
         )
         self.batcher.start()
 
@@ -239,6 +245,7 @@ def test_cancelled_image_is_not_run(turned):
         assert 1 == bench.batcher.depth
         assert [1.0, 3.0] == await values(first, stayed)
         assert [[1], [3]] == bench.run.batches
+        assert ["queue"] == bench.left
 
     turned(main())
 
@@ -253,6 +260,7 @@ def test_image_cancelled_during_its_run_disturbs_nobody(turned):
         left.cancel()
 
         assert [2.0] == await values(stayed)
+        assert ["run"] == bench.left
         assert bench.batcher.alive
 
     turned(main())
@@ -447,7 +455,7 @@ async def storm(kind, seed, steps):
     loop = asyncio.get_running_loop()
     run = FakeRun()
     policy = BatchPolicy(SIZES, cost(), queue_budget=NEVER)
-    batcher = kind(run, policy, Device(), lambda _: None, loop.time)
+    batcher = kind(run, policy, Device(), clock=loop.time)
     batcher.start()
     tasks, cancelled = {}, set()
     for step in range(steps):
