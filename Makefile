@@ -3,9 +3,10 @@ PYTHON ?= python3
 PORT ?= 8000
 MODELS ?= vgg16
 BIN := .venv/bin
+comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check fix pins clean
+.PHONY: help serve test check bench fix pins clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,6 +23,9 @@ check: .venv/developed ## Lint, format, types, import contracts
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+bench: .venv/served ## Measure the service that `make serve` started in another shell, beside raw runs
+	$(BIN)/vgg-serve bench http://127.0.0.1:$(PORT) --raw --model $(firstword $(subst $(comma), ,$(MODELS))) $(ARGS)
 
 fix: .venv/developed ## Format, and mend what can be mended by itself
 	$(BIN)/ruff format

@@ -8,9 +8,8 @@ never waits for company. Batch sizes are fixed and a batch is padded up to the n
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -91,7 +90,6 @@ class Batcher:
         self._observe = observe
         self._clock = clock
         self._line = WaitingLine(clock, left)
-        self._decoding = 0
         self._work = asyncio.Event()
         self._cost = CostTracker(policy.cost)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="run")
@@ -134,14 +132,17 @@ class Batcher:
         """Count the images that wait for a run."""
         return len(self._line)
 
-    def predicted_wait(self) -> float:
+    def predicted_wait(self, coming: int = 0) -> float:
         """Return the seconds after which an image that came now would begin to run.
 
-        Counted: the run at hand, this model's images that wait or are being decoded, and the
-        runs of other models that take their turn in between.
+        Counted: the run at hand, this model's images that wait, and the runs of other models
+        that take their turn in between.
+
+        Args:
+            coming: Images that will be in line before this one.
         """
         largest = self.policy.sizes[-1]
-        runs = (len(self._line) + self._decoding) // largest
+        runs = (len(self._line) + coming) // largest
         wait = max(0.0, self._device.free_at - self._clock()) + runs * self._cost(largest)
         others = [batcher for batcher in self._device.batchers if batcher is not self]
         return wait + sum(other.seconds_of_turns(runs + 1) for other in others)
@@ -157,8 +158,12 @@ class Batcher:
             images -= size
         return seconds
 
-    def admit(self) -> None:
+    def admit(self, coming: int = 0, backlog: float = 0.0) -> None:
         """Refuse what would wait longer than the budget.
+
+        Args:
+            coming: Images that will be in line before this one: those being decoded.
+            backlog: Seconds until this one is decoded; the device goes on meanwhile.
 
         Raises:
             OverloadedError: With the seconds after which the wait will have come down to it.
@@ -166,21 +171,13 @@ class Batcher:
         """
         if not self.alive:
             raise ModelFailedError("The model has stopped answering.")
-        wait, budget = self.predicted_wait(), self.policy.queue_budget
+        wait = max(backlog, self.predicted_wait(coming))
+        budget = self.policy.queue_budget
         if wait > budget:
             raise OverloadedError(
                 f"An answer would have to wait for {wait:.1f} s; the limit is {budget:g} s.",
                 retry_after=wait - budget,
             )
-
-    @contextmanager
-    def expecting(self) -> Iterator[None]:
-        """Count an image that is being decoded and will be submitted next."""
-        self._decoding += 1
-        try:
-            yield
-        finally:
-            self._decoding -= 1
 
     async def submit(self, pixels: Pixels, deadline: float) -> Row:
         """Wait for a place in a batch and return this image's row of it.

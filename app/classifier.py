@@ -3,12 +3,12 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 
 from app.batching import Batcher
 from app.catalog import Preprocess
-from app.errors import DeadlineExceededError
+from app.decoding import DecodePool
 from app.imaging import ImageLimits, prepare
 from app.metrics import Metrics
 from app.ranking import top_k
@@ -52,7 +52,7 @@ class Classifier:
         labels: Sequence[Label],
         *,
         batcher: Batcher,
-        decoders: Executor,
+        decoders: DecodePool,
         limits: ImageLimits,
         metrics: Metrics,
     ) -> None:
@@ -75,6 +75,20 @@ class Classifier:
         self._limits = limits
         self._metrics = metrics
 
+    def predicted_wait(self) -> float:
+        """Return the seconds after which an image that came now would begin to run."""
+        decoders = self._decoders
+        return max(decoders.backlog(), self.batcher.predicted_wait(decoders.pending))
+
+    def admit(self) -> None:
+        """Refuse a request that would wait longer than the queue budget.
+
+        Raises:
+            OverloadedError: With the seconds after which to come back.
+            ModelFailedError: If the model has stopped answering.
+        """
+        self.batcher.admit(self._decoders.pending, self._decoders.backlog())
+
     async def classify(self, data: bytes, k: int, deadline: float) -> Classification:
         """Decode, wait for a place in a batch, rank.
 
@@ -88,11 +102,8 @@ class Classifier:
             ServiceError: If there is no time, no room or no luck.
         """
         began = time.monotonic()
-        if deadline <= began:
-            raise DeadlineExceededError("The deadline passed before the image was decoded.")
-        self.batcher.admit()
-        with self.batcher.expecting():
-            pixels, image = await self._decode(data)
+        self.admit()
+        pixels, image = await self._decode(data, deadline)
         decoded = time.monotonic()
         row = await self.batcher.submit(pixels, deadline)
         ran = time.monotonic()
@@ -108,10 +119,10 @@ class Classifier:
         )
         return Classification(predictions, image, timings, row.batch_size)
 
-    async def _decode(self, data: bytes) -> tuple[Pixels, ImageInfo]:
+    async def _decode(self, data: bytes, deadline: float) -> tuple[Pixels, ImageInfo]:
         try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._decoders, prepare, data, self._preprocess, self._limits
+            return await self._decoders.decode(
+                partial(prepare, data, self._preprocess, self._limits), deadline
             )
         except asyncio.CancelledError:
             self._metrics.cancelled("decode")

@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Literal, TypeAlias
@@ -13,6 +12,7 @@ from app.batching import Batcher, BatchPolicy, Device
 from app.catalog import Manifest
 from app.classifier import Classifier
 from app.costs import RunCost
+from app.decoding import DecodePool
 from app.errors import ModelFailedError, NotReadyError, UnknownModelError, VggServeError
 from app.imaging import ImageLimits, prepare
 from app.labels import load_labels
@@ -122,7 +122,11 @@ class Models:
     """All models that this process serves."""
 
     def __init__(
-        self, manifests: Sequence[Manifest], hosting: Hosting, decoders: Executor, metrics: Metrics
+        self,
+        manifests: Sequence[Manifest],
+        hosting: Hosting,
+        decoders: DecodePool,
+        metrics: Metrics,
     ) -> None:
         """Take in the models; nothing is loaded before `load`.
 
@@ -231,7 +235,7 @@ class Models:
             weights_sha256=graph.weights_sha256,
             trained=graph.trained,
             depth=lambda: batcher.depth,
-            predicted_wait=batcher.predicted_wait,
+            predicted_wait=classifier.predicted_wait,
         )
         model.loaded = Loaded(
             classifier, session.device, graph.weights_sha256, graph.trained, policy.cost

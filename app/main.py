@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from socket import socket
@@ -23,6 +22,7 @@ from app.api.routes import router as routes
 from app.catalog import Manifest, load_catalog
 from app.config import Settings
 from app.cpus import usable_cpus
+from app.decoding import DecodePool
 from app.errors import SetupError
 from app.hosting import Hosting, Models
 from app.imaging import ImageLimits
@@ -47,9 +47,7 @@ def create_app(settings: Settings, open_session: Callable[..., Session] = Sessio
         SetupError: If a manifest is wrong, or a model has none.
     """
     metrics = Metrics()
-    decoders = ThreadPoolExecutor(
-        max_workers=settings.decode_threads or usable_cpus(), thread_name_prefix="decode"
-    )
+    decoders = DecodePool(settings.decode_threads or usable_cpus())
     hosting = replace(_hosting(settings), open_session=open_session)
     models = Models(chosen(settings), hosting, decoders, metrics)
 
@@ -60,7 +58,7 @@ def create_app(settings: Settings, open_session: Callable[..., Session] = Sessio
         yield
         loading.cancel()
         await models.stop()
-        decoders.shutdown(wait=False, cancel_futures=True)
+        decoders.stop()
 
     app = FastAPI(
         title="vgg-serve",

@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections import Counter
-from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -391,12 +390,21 @@ def test_images_that_are_being_decoded_count_as_waiting(turned):
 
     async def main():
         bench = Bench()
-        assert 0.0 == bench.batcher.predicted_wait()
-        with ExitStack() as decoding:
-            for _ in range(SIZES[-1]):
-                decoding.enter_context(bench.batcher.expecting())
-            assert 1.0 == bench.batcher.predicted_wait()
-        assert 0.0 == bench.batcher.predicted_wait()
+        assert [0.0, 0.0, 1.0] == [bench.batcher.predicted_wait(n) for n in (0, 3, 4)]
+
+    turned(main())
+
+
+def test_backlog_of_the_decoders_counts(turned):
+    """A request that would wait for its decoder longer than the budget is refused too."""
+
+    async def main():
+        bench = Bench(queue_budget=1.0)
+        bench.batcher.admit(backlog=1.0)
+        with pytest.raises(OverloadedError) as refused:
+            bench.batcher.admit(backlog=1.5)
+
+        assert 0.5 == refused.value.retry_after
 
     turned(main())
 
@@ -488,7 +496,6 @@ async def storm(kind, seed, steps):
             assert step % 251 == task.result().probabilities[0]
     await asyncio.gather(*tasks.values(), return_exceptions=True)
     outcomes["left in line"] = batcher.depth
-    outcomes["left decoding"] = batcher._decoding
     await batcher.stop()
     return outcomes
 
@@ -498,7 +505,7 @@ def test_storm_answers_everyone_exactly_once_and_leaks_nothing(turned):
     outcomes = turned(storm(Batcher, 1, 10_000))
 
     assert 0 == outcomes["unanswered"]
-    assert 0 == outcomes["left in line"] == outcomes["left decoding"]
+    assert 0 == outcomes["left in line"]
     for kind in ("answered", "cancelled", "RunFailedError", "DeadlineExceededError"):
         assert outcomes[kind] > 100, kind
 

@@ -87,7 +87,7 @@ class Limits:
             raise BadRequestError("The header Content-Length is not a number.")
         if int(length) > self._max_body_bytes:
             raise self._too_large(int(length))
-        model.ready().classifier.batcher.admit()
+        model.ready().classifier.admit()
         return int(length)
 
     def _too_large(self, size: int) -> BodyTooLargeError:

@@ -26,9 +26,7 @@ def page(request: Request) -> Response:
     """Return the demo page; it is there before any model is."""
     html = versioned((STATIC / "index.html").read_text(encoding="utf-8"))
     largest = getattr(request.app.state, "max_body_bytes", "")
-    html = html.replace(
-        'name="largest-upload" content=""', f'name="largest-upload" content="{largest}"'
-    )
+    html = html.replace('data-bytes=""', f'data-bytes="{largest}"')
     etag = f'"{sha256(html.encode()).hexdigest()[:24]}"'
     headers = {**HEADERS, "Cache-Control": "no-cache", "ETag": etag, "Link": preloads()}
     if etag in request.headers.get("if-none-match", ""):

@@ -161,10 +161,18 @@ async def _ask(run: Run, lane: Lane, request: bytes, due: float) -> Outcome:
 
 
 async def _sleep_until(due: float) -> None:
-    """Return at that time, or up to a millisecond later: timers are no finer than that."""
-    await asyncio.sleep(0)  # what was started before gets its turn, however late this is
+    """Return at that time, or up to a millisecond later: timers are no finer than that.
+
+    Others get their turn in any case, however late it is.
+    """
+    await asyncio.sleep(_to_next_tick(due - clock()))
     while (wait := due - clock()) > 0:  # noqa: ASYNC110 (a time, not an event)
-        await asyncio.sleep(math.ceil(1000 * wait) / 1000)
+        await asyncio.sleep(_to_next_tick(wait))
+
+
+def _to_next_tick(seconds: float) -> float:
+    """Round up to milliseconds: a timer that is rounded down would fire early, and spin."""
+    return max(0.0, math.ceil(1000 * seconds) / 1000)
 
 
 async def _tick(run: Run, watch: Callable[[Run], None]) -> None:

@@ -7,10 +7,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
+from app import __version__
 from app.cpus import usable_cpus
 
 _PACKAGES: Final = (
-    "vgg-serve", "onnxruntime", "onnxruntime-gpu", "numpy", "pillow", "httptools", "uvloop",
+    "onnxruntime", "onnxruntime-gpu", "numpy", "pillow", "httptools", "uvloop",
 )  # fmt: skip
 
 
@@ -27,7 +28,7 @@ def describe_machine() -> dict[str, str | int]:
 
 def versions() -> dict[str, str]:
     """Tell the versions of what matters and is installed."""
-    found = {}
+    found = {"vgg-serve": __version__}
     for package in _PACKAGES:
         with suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)

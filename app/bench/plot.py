@@ -138,7 +138,7 @@ def _legend(lines: Sequence[_Line], y: float) -> Iterator[str]:
     """Name the lines, from the right border to the left."""
     right = float(_WIDTH - _RIGHT)
     for line in reversed([line for line in lines if line.name]):
-        left = right - 6.4 * len(line.name)
+        left = right - 7.2 * len(line.name)
         yield _text(right, y, line.name, "", "end")
         yield f'<path class="line {line.style}" d="M{left - 30:.1f} {y - 4}h24"/>'
         right = left - 44

@@ -10,6 +10,7 @@ from app.bench.plan import Load, Plan
 from app.bench.raw import RawSummary
 from app.bench.series import Series
 from app.bench.summary import Summary
+from app.bench.target import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def make_report(
     plan: Plan,
     *,
     url: str | None,
-    path: str | None,
+    target: Target | None,
     pictures: list[Picture],
     raw: RawSummary | None,
 ) -> Report:
@@ -75,15 +76,19 @@ def make_report(
         series: What was measured.
         plan: What was to be.
         url: Who was asked; None for the limit alone.
-        path: What was posted to.
+        target: What it was asked; None for the limit alone.
         pictures: What was sent.
         raw: The limit; None if it was not measured.
     """
-    settings = asdict(plan) | {"loads": [load.label for load in plan.loads], "path": path}
+    settings: dict[str, object] = {"repeats": plan.repeats}
+    if target is not None:
+        settings = asdict(plan) | {"loads": [load.label for load in plan.loads]}
+        # Their names alone: the value of a header may be a password.
+        settings |= {"path": target.path, "field": target.field, "headers": target.headers}
     return Report(
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         url=url,
-        settings=settings if url else {"repeats": plan.repeats},
+        settings=settings,
         pictures=tuple({"name": p.name, "bytes": len(p.data), "mime": p.mime} for p in pictures),
         machine=describe_machine(),
         versions=versions(),

@@ -133,7 +133,7 @@ async def _run(load: Load, plan: Plan, target: Target, watch: Watch) -> Run:
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Take uvloop where there is one: it costs half as much for each request."""
+    """Take uvloop where there is one."""
     try:
         import uvloop  # noqa: PLC0415 (there is none for Windows)
     except ImportError:

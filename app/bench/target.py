@@ -20,6 +20,8 @@ class Target:
         host: Name or address.
         port: Of the server.
         path: With its query.
+        field: Name of the part of the form; empty if the bytes of the picture are posted alone.
+        headers: Names of the headers that a user added.
         requests: Whole requests, head and body, in the order in which they are sent, again
             and again.
     """
@@ -27,6 +29,8 @@ class Target:
     host: str
     port: int
     path: str
+    field: str
+    headers: tuple[str, ...]
     requests: tuple[bytes, ...]
 
 
@@ -61,17 +65,24 @@ def make_target(
         raise SetupError(f"{url}: the benchmark speaks http only; measure behind the TLS proxy.")
     if not host:
         raise SetupError(f"{url} names no host.")
+    if "@" in parts.netloc:
+        raise SetupError("A password in the URL would stand in the report: use --header.")
     query = f"?{parts.query}" if parts.query else ""
     where = path or ((parts.path if parts.path.strip("/") else "/predict") + query)
     where = where if where.startswith("/") else f"/{where}"
-    netloc = parts.netloc.rpartition("@")[2]
-    lines = [f"POST {where} HTTP/1.1", f"Host: {netloc}", "User-Agent: vgg-serve-bench", *headers]
+    lines = [
+        f"POST {where} HTTP/1.1",
+        f"Host: {parts.netloc}",
+        "User-Agent: vgg-serve-bench",
+        *headers,
+    ]
     for line in lines:
         if not line.isascii() or not line.isprintable() or (line in headers and ":" not in line):
             raise SetupError(f"{line!r} cannot be part of a request.")
     requests = [_request(lines, picture, field) for picture in pictures]
     Random(seed).shuffle(requests)  # noqa: S311 (load, not cryptography)
-    return Target(host, port, where, tuple(requests))
+    names = tuple(header.partition(":")[0] for header in headers)
+    return Target(host, port, where, field, names, tuple(requests))
 
 
 def _request(lines: Sequence[str], picture: Picture, field: str) -> bytes:

@@ -1,0 +1,35 @@
+import io
+
+from rich.console import Console
+
+from app.bench.connection import clock
+from app.bench.load import Run
+from app.bench.plan import Closed
+from app.bench.progress import live_progress
+from tests.bench.conftest import sample
+
+
+def watch(*, terminal):
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=terminal, width=120, color_system=None)
+    run = Run(Closed(1), clock() - 1, clock() + 9, in_flight=3)
+    with live_progress(console) as progress:
+        progress.part("1/3 16 connections", 10)
+        run.samples += [sample(1, 0.1), sample(1, 0.1, 503), sample(1, 0.1, 0)]
+        progress.tick(run)
+        progress.part("2/3 session.run alone", None)
+    return screen.getvalue()
+
+
+def test_terminal_sees_what_goes_on():
+    """Rate, requests in flight and what was not answered with 200 are shown at each look."""
+    shown = watch(terminal=True)
+
+    assert "1/3 16 connections" in shown
+    assert "/s, 3 in flight, 2 not 200" in shown
+    assert "2/3 session.run alone" in shown
+
+
+def test_without_a_terminal_each_part_is_a_line():
+    """A log gets one line a part and nothing that moves."""
+    assert ["1/3 16 connections", "2/3 session.run alone"] == watch(terminal=False).splitlines()

@@ -1,0 +1,112 @@
+import asyncio
+import os
+import signal
+import threading
+
+import pytest
+
+from app.bench.pictures import Picture
+from app.bench.plan import Closed, Open, Plan
+from app.bench.series import find_target, measure
+from app.bench.target import make_target
+from app.errors import SetupError
+from tests.bench.conftest import BUSY, OK, scripted, scripted_elsewhere
+
+SHORT = Plan((Closed(1), Open(50)), seconds=0.1, warmup=0, repeats=2)
+
+
+class Watch:
+    def __init__(self):
+        self.parts = []
+        self.ticks = 0
+
+    def part(self, title, _seconds):
+        self.parts.append(title)
+
+    def tick(self, _run):
+        self.ticks += 1
+
+
+def test_sides_are_interleaved():
+    """Each round measures the limit and then every load, and only then comes the next."""
+    watch = Watch()
+    with scripted_elsewhere(OK) as server:
+        series = measure(SHORT, server.target(), lambda: {"1": 5.0}, watch)
+
+    assert [
+        "1/2 session.run alone", "1/2 1 connection", "1/2 50/s",
+        "2/2 session.run alone", "2/2 1 connection", "2/2 50/s",
+    ] == watch.parts  # fmt: skip
+    assert [{"1": 5.0}] * 2 == series.rounds
+    assert [2, 2] == [len(runs) for runs in series.served.values()]
+    assert [Closed(1), Open(50)] == list(series.points())
+    assert watch.ticks >= 4
+    assert not series.interrupted
+
+
+def test_limit_needs_no_server():
+    """Without a URL only session.run is measured."""
+    series = measure(SHORT, None, lambda: {"1": 5.0}, Watch())
+
+    assert ([{"1": 5.0}] * 2, {}) == (series.rounds, series.served)
+
+
+def test_ctrl_c_keeps_what_there_is():
+    """Ctrl-C in a run ends it; its requests are counted, and nothing more is measured."""
+    plan = Plan((Closed(1), Closed(2)), seconds=60, warmup=0, repeats=3)
+    timer = threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGINT))
+    with scripted_elsewhere(OK) as server:
+        timer.start()
+        series = measure(plan, server.target(), None, Watch())
+    timer.join()
+
+    assert series.interrupted
+    assert [Closed(1)] == list(series.served)
+    assert series.served[Closed(1)][0].answered.samples > 0
+    assert series.served[Closed(1)][0].seconds < 30
+
+
+def test_ctrl_c_in_the_limit_keeps_what_there_is():
+    """Ctrl-C while session.run is measured ends the measurement, too."""
+    rounds = iter([{"1": 5.0}])
+
+    def raw():
+        for one in rounds:
+            return one
+        raise KeyboardInterrupt
+
+    series = measure(SHORT, None, raw, Watch())
+
+    assert (True, [{"1": 5.0}]) == (series.interrupted, series.rounds)
+
+
+@pytest.mark.anyio
+async def test_name_becomes_an_address():
+    """A name is looked up once; of its addresses the one that answers is taken."""
+    async with scripted(OK) as server:
+        target = make_target(f"http://localhost:{server.port}", [Picture("p", b"x")])
+        found = await find_target(target, 5)
+
+    assert "127.0.0.1" == found.host
+    assert b"\r\nHost: localhost:" in server.requests[0]
+
+
+@pytest.mark.anyio
+async def test_busy_server_can_be_measured():
+    """A server that refuses is there."""
+    async with scripted(BUSY) as server:
+        assert "127.0.0.1" == (await find_target(server.target(), 5)).host
+
+
+@pytest.mark.anyio
+async def test_wrong_server_is_told_at_once():
+    """Who is not there, is not known, or answers with an error is told before the load."""
+    async with scripted(b"HTTP/1.1 422 No\r\nContent-Length: 5\r\n\r\nfield") as server:
+        with pytest.raises(SetupError, match="answers 422 to a picture: field"):
+            await find_target(server.target(), 5)
+    with pytest.raises(SetupError, match=r"Nobody answers .* connection refused"):
+        await find_target(server.target(), 5)
+    nowhere = make_target("http://no.such.host.invalid", [Picture("p", b"x")])
+    with pytest.raises(SetupError, match="is not known"):
+        await find_target(nowhere, 5)
+    await asyncio.sleep(0)

@@ -1,0 +1,75 @@
+import pytest
+
+from app.bench.pictures import Picture
+from app.bench.target import make_target
+from app.errors import SetupError
+
+PICTURE = Picture("a.png", b"PIXELS", "image/png")
+
+
+def test_form_is_a_multipart_request():
+    """A request has one part with the name of the field, and says its length."""
+    target = make_target("http://host:81", [PICTURE], field="image", headers=["X-Key: 5"])
+    head, _, body = target.requests[0].partition(b"\r\n\r\n")
+
+    assert ("image", ("X-Key",)) == (target.field, target.headers)
+    assert ("host", 81, "/predict") == (target.host, target.port, target.path)
+    assert head.startswith(b"POST /predict HTTP/1.1\r\nHost: host:81\r\n")
+    assert b"\r\nX-Key: 5\r\n" in head
+    assert b"Content-Type: multipart/form-data; boundary=" in head
+    assert head.endswith(b"Content-Length: %d" % len(body))
+    assert b'name="image"; filename="image"\r\nContent-Type: image/png\r\n\r\nPIXELS\r\n' in body
+
+
+def test_without_a_field_the_bytes_alone_are_sent():
+    """An empty field name posts the picture as it is, with its own type."""
+    request = make_target("localhost", [PICTURE], field="").requests[0]
+
+    assert request.endswith(b"Content-Type: image/png\r\nContent-Length: 6\r\n\r\nPIXELS")
+
+
+@pytest.mark.parametrize(
+    ("url", "path", "expected"),
+    [
+        ("http://h", None, "/predict"),
+        ("http://h/?top_k=1", None, "/predict?top_k=1"),
+        ("http://h/inference", None, "/inference"),
+        ("http://h/a?b=c", None, "/a?b=c"),
+        ("http://h/a", "b", "/b"),
+        ("http://h", "/predict?model=vgg19", "/predict?model=vgg19"),
+    ],
+)
+def test_path_is_that_of_the_option_or_the_url(url, path, expected):
+    """The option comes first, then the URL, then /predict."""
+    assert expected == make_target(url, [PICTURE], path=path).path
+
+
+def test_pictures_are_sent_in_an_order_of_the_seed():
+    """The same seed, the same order."""
+    pictures = [Picture(str(n), b"%d" % n) for n in range(9)]
+    once, again, other = (
+        make_target("http://h", pictures, seed=seed).requests for seed in (1, 1, 2)
+    )
+
+    assert once == again
+    assert once != other
+    assert set(once) == set(other)
+
+
+@pytest.mark.parametrize(
+    ("url", "headers", "word"),
+    [
+        ("https://h", [], "http only"),
+        ("http://", [], "no host"),
+        ("http://h:x", [], "no address"),
+        ("http://[h", [], "no address"),
+        ("http://me:secret@h", [], "use --header"),
+        ("http://h", ["No colon"], "cannot be part"),
+        ("http://h", ["A: b\r\nC: d"], "cannot be part"),
+        ("http://h/a b\u00e9", [], "cannot be part"),
+    ],
+)
+def test_what_cannot_be_sent_is_told(url, headers, word):
+    """An address or a header that cannot be used is refused in a sentence."""
+    with pytest.raises(SetupError, match=word):
+        make_target(url, [PICTURE], headers=headers)

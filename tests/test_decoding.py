@@ -1,0 +1,72 @@
+import asyncio
+import threading
+import time
+
+import pytest
+
+from app.decoding import DecodePool
+from app.errors import DeadlineExceededError
+
+pytestmark = pytest.mark.anyio
+
+LATER = 1e12
+
+
+@pytest.fixture
+def pool():
+    pool = DecodePool(1)
+    yield pool
+    pool.stop()
+
+
+@pytest.fixture
+def gate():
+    gate = threading.Event()
+    yield gate
+    gate.set()
+
+
+async def test_work_is_done_in_another_thread(pool):
+    """What is decoded does not block the event loop, and errors reach the caller."""
+    here = threading.current_thread()
+
+    assert await pool.decode(lambda: threading.current_thread() is not here, LATER)
+    with pytest.raises(ZeroDivisionError):
+        await pool.decode(lambda: 1 / 0, LATER)
+    assert 0 == pool.pending
+
+
+async def test_backlog_is_pending_times_the_usual_time(pool, gate):
+    """The more images wait and the longer one takes, the longer the backlog."""
+    await pool.decode(lambda: time.sleep(0.01), LATER)
+    one = pool._seconds
+    tasks = [asyncio.create_task(pool.decode(gate.wait, LATER)) for _ in range(3)]
+    await asyncio.sleep(0)
+
+    assert (3, pytest.approx(3 * one)) == (pool.pending, pool.backlog())
+    gate.set()
+    await asyncio.gather(*tasks)
+    assert 0.0 == pool.backlog()
+
+
+async def test_cancelled_work_is_never_begun(pool, gate):
+    """Whoever leaves while waiting for a thread costs nothing."""
+    done = []
+    first = asyncio.create_task(pool.decode(gate.wait, LATER))
+    second = asyncio.create_task(pool.decode(lambda: done.append(1), LATER))
+    await asyncio.sleep(0)
+    second.cancel()
+    await asyncio.wait({second})
+    gate.set()
+    await first
+
+    assert ([], 0) == (done, pool.pending)
+
+
+async def test_deadline_is_checked_before_decoding(pool):
+    """An image whose deadline has passed is not decoded any more."""
+    done = []
+    with pytest.raises(DeadlineExceededError):
+        await pool.decode(lambda: done.append(1), time.monotonic() - 1)
+
+    assert [] == done
