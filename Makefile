@@ -6,7 +6,7 @@ BIN := .venv/bin
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check bench fix pins clean
+.PHONY: help serve test check bench fix screenshots pins clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ fix: .venv/developed ## Format, and mend what can be mended by itself
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+screenshots: .venv/developed ## Take the pictures of the demo page in docs/images (needs Chromium)
+	$(BIN)/python -m tests.browser.screenshots
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-emit-find-links --custom-compile-command "make pins"

@@ -62,7 +62,7 @@ def answer_page(answer: PredictOut, headers: Mapping[str, str]) -> HTMLResponse:
     body = (
         f"{'' if answer.model.trained else _UNTRAINED}<ol>{rows}</ol>"
         f"<p>These {len(answer.predictions)} add up to {_percent(min(1.0, together))} of all 1000"
-        f" classes. The photo has {image.width} × {image.height} pixels"
+        f" classes. The photo has {image.width} x {image.height} pixels"
         f" ({escape(image.format.upper())}); {escape(answer.model.name)} answered.</p>"
     )
     return _page(escape(best.label.split(",")[0]), body, HTTPStatus.OK, headers)

@@ -1,8 +1,19 @@
-// Runs before the first paint: says that scripts run, and applies the theme that was chosen.
-document.documentElement.classList.add("scripted");
+// Before the first paint: scripts run, and a theme may have been chosen. Later: the button.
+const { classList, dataset } = document.documentElement;
+classList.add("scripted");
 try {
-  const theme = localStorage.getItem("theme");
-  if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
-} catch {
-  // Storage is switched off: the system's theme it is.
-}
+	dataset.theme = localStorage.getItem("theme") ?? "";
+} catch {} // storage is switched off
+
+addEventListener("DOMContentLoaded", () => {
+	const button = document.getElementById("theme");
+	const system = matchMedia("(prefers-color-scheme: dark)");
+	const say = () => (button.ariaPressed = dataset.theme ? dataset.theme === "dark" : system.matches);
+	button.addEventListener("click", () => {
+		dataset.theme = button.ariaPressed === "true" ? "light" : "dark";
+		say();
+		localStorage.setItem("theme", dataset.theme);
+	});
+	system.addEventListener("change", say);
+	say();
+});

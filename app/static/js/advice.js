@@ -1,4 +1,4 @@
-// What went wrong, in a sentence, and what to do next: from the type of the problem.
+// What went wrong, and what to do next.
 
 import { size } from "./format.js";
 
@@ -6,7 +6,7 @@ import { size } from "./format.js";
 const ADVICE = {
 	"body-too-large": ({ limit }, file) => [
 		`This file has ${size(file.size)}; the limit is ${limit ? size(limit.bytes) : "lower"}.`,
-		"The network looks at a few hundred pixels, so a smaller copy does as well.", "shrink", "choose"],
+		"The network looks at a few hundred pixels: a smaller copy does as well.", "shrink", "choose"],
 	"upload-cut": (_, file) => ["The connection was closed while the file was sent.",
 		`It has ${size(file.size)}; that may be more than is taken here.`, "shrink", "retry"],
 	"unsupported-format": ({ detail }) => [unsupported(detail), detail, "convert", "choose"],
@@ -14,13 +14,13 @@ const ADVICE = {
 	"image-too-large": ({ detail }) => ["The photo has too many pixels.", detail, "shrink", "choose"],
 	"image-too-small": ({ detail }) => ["The photo has too few pixels.", detail, "choose"],
 	"unknown-model": ({ detail }) => ["This model is not served any more.", `${detail} Reload the page.`, "choose"],
-	"deadline-exceeded": () => ["It took too long.", "The server gave up before it came to this photo, twice.", "retry"],
+	"deadline-exceeded": () => ["It took too long.", "Twice the server did not come to this photo in time.", "retry"],
 	"model-failed": ({ detail }) => ["This model is not available.", detail, "retry"],
 	network: () => navigator.onLine
 		? ["No connection to the server.", "It may be restarting. Your photo is still here.", "retry"]
-		: ["You are offline.", "Your photo is still here, and is sent when the connection is back.", "retry"],
+		: ["You are offline.", "Your photo is sent when the connection is back.", "retry"],
 	elsewhere: () => ["Only the address of that picture came along.",
-		"This page asks no other site for anything. Copy the picture itself and paste it here, or save it and choose the file.", "choose"],
+		"This page asks no other site for anything. Copy the picture itself and paste it here.", "choose"],
 	unreadable: ({ detail }) => ["There is no photo in that.", detail, "choose"],
 	cancelled: () => ["Cancelled.", "Nothing more happens with this photo.", "retry"],
 };

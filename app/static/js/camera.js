@@ -3,12 +3,10 @@
 import { byId } from "./dom.js";
 import { toJpeg } from "./jpeg.js";
 
-/** @param {(picked: {file: Blob, name: string}[]) => void} onPicked */
 export function camera(onPicked) {
-	if (!navigator.mediaDevices) return; // not without https
+	byId("camera").hidden = !navigator.mediaDevices; // there is none without https
 	const [open, dialog, video, trouble, shoot] = ["camera", "camera-dialog", "video", "camera-trouble", "shoot"].map(byId);
 	const stop = (stream) => stream?.getTracks().forEach((track) => track.stop());
-	open.hidden = false;
 	open.addEventListener("click", async () => {
 		trouble.textContent = "";
 		shoot.disabled = true;
@@ -20,7 +18,7 @@ export function camera(onPicked) {
 			await video.play();
 			shoot.disabled = false;
 		} catch {
-			trouble.textContent = "There is no camera that this page may use. Allow it in the browser, or choose a photo.";
+			trouble.textContent = "There is no camera that this page may use. The browser can allow it.";
 		}
 	});
 	shoot.addEventListener("click", async () => {

@@ -1,10 +1,10 @@
-// All 1000 classes of one answer, on request, with a search.
+// All 1000 classes of one answer, with a search.
 
 import { announce, make } from "./dom.js";
 import { percent } from "./format.js";
 import { classify } from "./server.js";
 
-/** @returns {HTMLElement} closed; the server is asked when it is opened */
+/** Closed at first; the server is asked when it is opened. */
 export function everyClass(run) {
 	const details = make("details.every", make("summary", "All 1000 classes"));
 	details.addEventListener("toggle", async () => {
@@ -14,21 +14,21 @@ export function everyClass(run) {
 			details.append(...searchable(answer.predictions));
 		} catch {
 			details.open = false;
-			announce("The list could not be fetched. Open it again to try again.");
+			announce("That did not work. Open it again.");
 		}
 	});
 	return details;
 }
 
 function searchable(predictions) {
-	const rows = predictions.map(({ rank, label, probability }) =>
-		make("li", { value: rank }, make("span.name", label), make("span.share", percent(probability))));
+	const rows = predictions.map(({ label, probability }) =>
+		make("li", make("span.name", label), make("span.share", percent(probability))));
 	const texts = predictions.map(({ label, wnid }) => `${label} ${wnid}`.toLowerCase());
 	const count = make("span.hint", { role: "status" });
 	const filter = () => {
 		const wanted = search.value.trim().toLowerCase();
 		rows.forEach((row, index) => (row.hidden = !texts[index].includes(wanted)));
-		count.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length}`;
+		count.textContent = `${rows.filter((row) => !row.hidden).length} of 1000`;
 	};
 	const search = make("input", { type: "search", autocomplete: "off", oninput: filter });
 	filter();

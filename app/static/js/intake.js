@@ -1,19 +1,16 @@
-// Every way in for a photo but the camera: choose, drop anywhere, paste anywhere.
+// Every way in for a photo but the camera.
 
 import { byId } from "./dom.js";
 import { Problem, get } from "./server.js";
 
-/**
- * @param {(picked: {file: Blob, name: string}[]) => void} onPicked
- * @param {(problem: Problem) => void} onTrouble
- */
+/** @param {(picked: {file: Blob, name: string}[]) => void} onPicked */
 export function listen(onPicked, onTrouble) {
 	const take = async (source) => {
 		try {
 			const picked = await source;
 			if (picked.length) onPicked(picked);
 		} catch (error) {
-			onTrouble(error instanceof Problem ? error : unreadable("The browser could not read it: save it as a file and choose that."));
+			onTrouble(error.slug ? error : unreadable("Save it as a file and choose that."));
 		}
 	};
 	choose(take);
@@ -62,20 +59,18 @@ function paste(take) {
 const ofFiles = (files) => [...files].map((file) => ({ file, name: file.name || "pasted photo" }));
 const unreadable = (detail) => new Problem("unreadable", { detail });
 
-/** @param {DataTransfer} transfer */
 async function ofTransfer(transfer) {
-	// Browsers hand over the picture itself when one is dragged out of a page, most of them.
+	// Most browsers hand over the picture itself when one is dragged out of a page.
 	if (transfer.files.length) return ofFiles(transfer.files);
 	const text = transfer.getData("text/uri-list") || transfer.getData("text/plain");
 	return [await ofAddress(text.split("\n").find((line) => !line.startsWith("#")).trim())];
 }
 
-/** @param {string} text */
 export async function ofAddress(text) {
 	if (!URL.canParse(text)) throw unreadable("That is text. Copy the picture itself, not its name.");
 	const { origin, protocol, pathname } = new URL(text);
 	const data = protocol === "data:";
-	// Neither this page nor the server asks other sites: the one could leak, the other be misused.
+	// Other sites are not asked: the page could leak, the server be misused.
 	if (origin !== location.origin && !data) throw new Problem("elsewhere");
 	return { file: await (await get(text)).blob(), name: data ? "dragged photo" : decodeURIComponent(pathname.split("/").pop()) };
 }

@@ -1,17 +1,13 @@
 // Pictures drawn anew, in the browser.
 
-const LONGEST = 1600; // pixels; a model looks at a few hundred
+const LONGEST = 1600; // pixels
 
-/**
- * Draw a part of a picture on white, smoothly.
- * @param {HTMLImageElement|HTMLVideoElement} picture
- * @param {[number, number, number, number]} part left, top, width, height in its pixels
- */
+/** Draw a part of a picture (left, top, width, height) on white. */
 export function paint(canvas, picture, part, width, height) {
 	canvas.width = Math.max(1, Math.round(width));
 	canvas.height = Math.max(1, Math.round(height));
 	const context = canvas.getContext("2d");
-	context.fillStyle = "#fff"; // as the server does with what is transparent
+	context.fillStyle = "#fff"; // as the server does
 	context.fillRect(0, 0, canvas.width, canvas.height);
 	context.imageSmoothingQuality = "high";
 	context.drawImage(picture, ...part, 0, 0, canvas.width, canvas.height);

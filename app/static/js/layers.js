@@ -3,13 +3,12 @@
 import { draw, make } from "./dom.js";
 import { rough } from "./format.js";
 
-// Units of the drawing: a layer's column, the first of them, the middle of the shapes, a row of bars.
+// A layer's column, left of the first, middle of the shapes, longest bar.
 const [STEP, LEFT, MIDDLE, ROW] = [40, 92, 112, 48];
 const column = (index) => LEFT + (index + 0.5) * STEP;
-const text = (x, y, words, kind = "small") => draw(`text.${kind}`, { x, y }, words);
+const text = (x, y, words) => draw("text", { x, y }, words);
 const box = (x, y, width, height, kind) => draw(`rect.${kind}`, { x, y, width, height, rx: 2 });
 
-/** @param {any} model of GET /models/{name}, with layers */
 export function architecture(model) {
 	const { title, layers } = model;
 	const scroll = (label, child) => make("div.scroll", { tabindex: "0", role: "region", "aria-label": label }, child);
@@ -22,15 +21,16 @@ function summary({ layers, parameters, multiply_adds: work }) {
 	const share = (some, key, whole) => `${Math.round((100 * some.reduce((sum, layer) => sum + layer[key], 0)) / whole)} %`;
 	const kernels = [...new Set(convolutions.map(({ kernel }) => `${kernel} × ${kernel}`))].join(" or ");
 	const sees = pools.at(-1).receptive_field;
-	return `${convolutions.length + connected.length} layers have weights: ${convolutions.length} convolutions of ${kernels} and ${connected.length} fully connected layers. `
-		+ `Small kernels, stacked, see far: each pooling halves the picture, and a value after the last has looked at ${sees} × ${sees} pixels. `
+	const said = `${convolutions.length + connected.length} layers have weights: ${convolutions.length} convolutions of ${kernels} and ${connected.length} fully connected layers. `
+		+ `Small kernels see far when stacked: each pooling halves the picture, and a value after the last has seen ${sees} × ${sees} pixels. `
 		+ `${share(connected, "parameters", parameters)} of the ${rough(parameters)} parameters are in the fully connected layers, `
 		+ `${share(convolutions, "multiply_adds", work)} of the ${rough(work)} multiply-adds for a photo in the convolutions.`;
+	return said.replaceAll(" × ", "\u00a0×\u00a0");
 }
 
 function drawing({ title, layers }) {
-	const label = `${title} from left to right: each layer is as high as its output is wide. Below, its parameters and multiply-adds. The table has the numbers.`;
-	return draw("svg", { viewBox: `0 0 ${column(layers.length)} 372`, role: "img", "aria-label": label }, text(0, MIDDLE, "output", "row-label"),
+	const label = `The layers of ${title}, with their parameters and multiply-adds: the numbers of the table.`;
+	return draw("svg", { viewBox: `0 0 ${column(layers.length)} 372`, role: "img", "aria-label": label }, text(0, MIDDLE, "output"),
 		...layers.map((layer, index) => shape(layer, layers[index - 1], column(index))), ...bars(layers, "parameters", 288), ...bars(layers, "multiply_adds", 364));
 }
 
@@ -49,10 +49,10 @@ function shape(layer, previous, x) {
 		text(x, MIDDLE - height / 2 - 8, String(channels)), text(x, MIDDLE + 106, layer.name.replace("conv", "").replace("_", ".")));
 }
 
-/** Of each layer how much it has, on a linear scale. */
+/** How much each layer has, on a linear scale. */
 function bars(layers, key, foot) {
 	const most = Math.max(...layers.map((layer) => layer[key]));
-	return [text(0, foot - 2, key.replace("_", "-"), "row-label"), box(LEFT, foot, layers.length * STEP, 1, "line"),
+	return [text(0, foot - 2, key.replace("_", "-")), box(LEFT, foot, layers.length * STEP, 1, "line"),
 		...layers.flatMap(({ [key]: amount }, index) => {
 			const height = (ROW * amount) / most;
 			const label = amount < most / 5 ? "" : amount < 1e9 ? `${Math.round(amount / 1e6)} M` : `${(amount / 1e9).toFixed(1)} G`;

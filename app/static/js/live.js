@@ -1,11 +1,11 @@
-// One line about the server, from its metrics: asked rarely, and not while nobody looks.
+// One line about the server, from its metrics; not while nobody looks.
 
-import { byId } from "./dom.js";
+import { byId, make } from "./dom.js";
 import { get } from "./server.js";
 
-const PAUSE = 5000; // milliseconds; asking is not counted as a request, nor logged as one
+const PAUSE = 5000; // milliseconds; asking is not counted as a request
 
-/** @param {() => any[]} models that the server has */
+/** @param {() => any[]} models of the server */
 export function watchServer(models) {
 	let before = null;
 	let timer = 0;
@@ -14,11 +14,14 @@ export function watchServer(models) {
 		if (document.hidden) return;
 		try {
 			const now = parse(await (await get("/metrics")).text());
-			show(now, before, models().length);
+			const rate = before ? (now.answers - before.answers) / (now.seconds - before.seconds) : 0;
+			const ready = now.devices.length;
+			const state = ready < models().length ? `${ready} of ${models().length} ready` : "ready";
+			say(ready ? "ready" : "", [ready ? state : "loading", ...new Set(now.devices)].join(" · "), `${now.queue} waiting · ${rate.toFixed(1)} answers/s`);
 			before = now;
 		} catch {
 			before = null;
-			say("away", navigator.onLine ? "no connection" : "offline", "");
+			say("away", navigator.onLine ? "no connection" : "offline");
 		}
 		clearTimeout(timer);
 		timer = setTimeout(look, PAUSE);
@@ -28,26 +31,18 @@ export function watchServer(models) {
 	look();
 }
 
-function show(now, before, models) {
-	const { size } = now.ready;
-	const rate = before ? (1000 * (now.answers - before.answers)) / (now.at - before.at) : 0;
-	const state = !size ? "loading" : size < models ? `${size} of ${models} ready` : "ready";
-	say(size ? "ready" : "loading", [state, ...new Set(now.ready.values())].join(" · "), `${now.queue} waiting · ${Math.max(0, rate).toFixed(1)} answers/s`);
-}
-
-function say(state, text, load) {
+function say(state, ...texts) {
 	byId("live").dataset.state = state;
-	byId("live-state").textContent = text;
-	byId("live-load").textContent = load;
+	byId("live").replaceChildren(...texts.map((text) => make("span", text)));
 }
 
-/** Read Prometheus's text format; `ready` maps models to devices. */
 function parse(text) {
-	const now = { at: performance.now(), answers: 0, queue: 0, ready: new Map() };
-	for (const [, name, labels, value] of text.matchAll(/^(vgg_\w+)\{(.*)\} (\S+)$/gm)) {
-		if (name === "vgg_requests_total" && labels.includes('code="200"')) now.answers += Number(value);
-		if (name === "vgg_queue_depth") now.queue += Number(value);
-		if (name === "vgg_model_info") now.ready.set(/model="([^"]*)/.exec(labels)[1], /device="([^"]*)/.exec(labels)[1]);
-	}
-	return now;
+	const all = (pattern) => [...text.matchAll(pattern)].map(([, value]) => value);
+	const sum = (pattern) => all(pattern).reduce((total, value) => total + Number(value), 0);
+	return {
+		seconds: performance.now() / 1000,
+		answers: sum(/^vgg_requests_total\{code="200".*\} (.+)/gm),
+		queue: sum(/^vgg_queue_depth\{.*\} (.+)/gm),
+		devices: all(/^vgg_model_info\{.*?device="(\w+)/gm),
+	};
 }

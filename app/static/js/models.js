@@ -8,22 +8,21 @@ const describe = async (name) => (await get(`/models/${name}`)).json();
 const loading = ({ state }) => state === "waiting" || state === "loading";
 
 export class Models {
-	/** @type {any[]} of GET /models/{name}, the default first */
-	all = [];
+	all = []; // of GET /models/{name}, the default first
 	#names = [];
 
-	/** @param {() => void} onChange another choice, or a model got further */
+	// onChange: after another choice, or when a model got further
 	constructor(onChange) {
 		this.onChange = onChange;
 	}
 
-	/** Ask the server, and go on while one is loading. Throws a Problem. */
+	/** Ask, and go on while one is loading. */
 	async load() {
 		const { models } = await (await get("/models")).json();
 		this.all = await Promise.all(models.map(({ name }) => describe(name)));
 		this.#names = [this.all[0].name, ""];
-		const several = this.all.length > 1;
-		byId("choice").replaceChildren(...(several ? [this.#select(0, "Model", ""), this.#select(1, "Compare with", "against ")] : [this.all[0].title]));
+		const choice = this.all[1] ? [this.#select(0, "Model", ""), this.#select(1, "Compare with", "against ")] : [this.all[0].title];
+		byId("choice").replaceChildren(...choice);
 		this.#watch();
 	}
 
@@ -50,7 +49,7 @@ export class Models {
 			this.#names[index] = target.value;
 			this.onChange();
 		};
-		return make("select", { "aria-label": label, onchange }, ...(index ? [make("option", { value: "" }, "against no other")] : []),
+		return make("select", { "aria-label": label, onchange }, ...(index ? [make("option", { value: "" }, "no comparison")] : []),
 			...this.all.map(({ name, title }) => make("option", { value: name }, before + title)));
 	}
 }

@@ -13,21 +13,21 @@ import { notice, result, spoken, trouble, verdict } from "./result.js";
 import { Run } from "./runs.js";
 import { Session } from "./session.js";
 import { tabs } from "./tabs.js";
-import { theme } from "./theme.js";
 
 const preview = new Preview();
 const models = new Models(refresh);
 const session = new Session(show);
 let current = null; // the photo that is shown
 let hindrance = null; // why there is no photo, or no model: a Problem
+let drawn; // names of the models whose layers are drawn
 
-function show(photo, problem = null) {
+function show(photo) {
+	if (current) byId("stage").scrollIntoView({ block: "nearest" });
 	current = photo;
-	hindrance = problem;
+	hindrance = null;
 	refresh();
 }
 
-/** @param {{file: Blob, name: string}[]} picked the first of them is shown */
 function take(picked) {
 	const photos = picked.map(({ file, name }) => new Photo(file, name));
 	session.add(photos);
@@ -69,13 +69,13 @@ function render() {
 	const runs = chosen.map(({ name }) => current?.runs.get(name));
 	session.render(current, chosen[0]?.name);
 	refill(byId("panel-result"), ...answers(chosen, runs));
-	refill(byId("panel-json"), ...jsonView(runs.filter(Boolean)));
+	refill(byId("panel-json"), ...jsonView(runs));
 	refill(byId("panel-code"), ...codeView(current?.name ?? "photo.jpg", chosen[0]?.name ?? "vgg16"));
 }
 
 function answers(chosen, runs) {
 	if (hindrance) return [trouble(hindrance, null, (step) => follow(step))];
-	if (!chosen.length) return [notice("One moment.", "The server is asked which models it has.")];
+	if (!chosen.length) return [notice("One moment.", "The server is asked what it has.")];
 	if (!current) return [notice("Your turn.", "Drop a photo anywhere on this page, paste one, or try a sample.")];
 	const columns = chosen.map((model, index) => make("div.column",
 		...(chosen.length > 1 ? [make("h2", model.title)] : []),
@@ -84,39 +84,35 @@ function answers(chosen, runs) {
 }
 
 function absent({ title, state, progress }) {
-	if (state === "failed") return notice(`${title} is not available.`, "It could not be loaded; the server’s log says why.");
-	return notice(`Loading ${title}`, `${progress}. It answers as soon as it is ready.`, make("progress", { "aria-label": "Loading" }));
+	if (state === "failed") return notice(`${title} is not available.`, "The server’s log says why.");
+	return notice(`Loading ${title}`, `${progress}`, make("progress", { "aria-label": "Loading" }));
 }
 
-/** Do what a button under an error says. */
+/** What a button under an error says. */
 async function follow(step, run) {
 	if (step === "choose") return byId("file").click();
 	if (!run) return begin();
 	if (step === "retry") current.runs.delete(run.model);
-	else await current.replaceByJpeg().catch(() => announce("The browser could not make a copy. Choose another photo."));
+	else await current.replaceByJpeg().catch(() => announce("The browser cannot make a copy."));
 	refresh();
 }
 
 /** A banner that cannot be missed, while a chosen model has weights that mean nothing. */
 function warn() {
 	const untrained = models.chosen.filter((model) => !model.trained);
-	const code = (text) => make("code", text);
+	const all = (key, between) => untrained.map((model) => model[key]).join(between);
 	byId("untrained").hidden = !untrained.length;
-	byId("untrained").replaceChildren(
-		make("strong", `Untrained: what ${untrained.map((model) => model.title).join(" and ")} says means nothing. `),
-		"For the real weights run ", code(`vgg-serve pull ${untrained.map((model) => model.name).join(" ")}`),
-		" and start again without ", code("VGG_ON_MISSING_WEIGHTS=untrained"), ".");
+	byId("untrained").replaceChildren(make("strong", `Untrained: what ${all("title", " and ")} says means nothing. `), "For the real weights run ",
+		make("code", `vgg-serve pull ${all("name", " ")}`), " and start again without ", make("code", "VGG_ON_MISSING_WEIGHTS=untrained"), ".");
 }
 
 function network() {
-	const drawn = models.chosen.filter((model) => model.layers.length);
-	const shown = drawn.length ? drawn : models.all.filter((model) => model.layers.length);
-	const box = byId("layers");
+	const [chosen, all] = [models.chosen, models.all].map((some) => some.filter((model) => model.layers.length));
+	const shown = chosen.length ? chosen : all;
 	const key = shown.map((model) => model.name).join();
-	if (!models.all.length || box.dataset.shown === key) return;
-	box.dataset.shown = key;
-	box.replaceChildren(...shown.map(architecture));
-	if (!shown.length) box.append(make("p", "No model of this server is a VGG, so there are no layers to show."));
+	if (drawn === key) return;
+	drawn = key;
+	byId("layers").replaceChildren(...(key ? shown.map(architecture) : [make("p", "No model of this server is a VGG, so there are no layers to show.")]));
 }
 
 /** The answer before the first click. */
@@ -126,33 +122,29 @@ async function begin() {
 	try {
 		await models.load();
 		if (session.photos.length) refresh();
-		else await sample("cat");
+		else await sample(byId("photo"));
 	} catch (problem) {
 		refuse(problem);
 	}
 }
 
-async function sample(name) {
-	take([await ofAddress(document.querySelector(`[data-sample=${name}] img`).src)]);
-}
+const sample = async (image) => take([await ofAddress(image.src)]);
 
-theme(byId("theme"));
 tabs(document.querySelector("[role=tablist]"));
 listen(take, refuse);
 camera(take);
 byId("samples").addEventListener("click", ({ target }) => {
-	const name = target.closest("button")?.dataset.sample;
-	if (name) sample(name).catch(refuse);
+	const image = target.closest("button")?.firstChild;
+	if (image) sample(image).catch(refuse);
 });
 addEventListener("keydown", ({ key }) => {
 	for (const run of current?.runs.values() ?? []) if (key === "Escape") run.cancel();
 });
 addEventListener("online", () => {
 	for (const { runs } of session.photos) for (const [name, run] of runs) if (run.problem?.slug === "network") runs.delete(name);
-	if (models.all.length) refresh();
-	else begin();
+	begin();
 });
-const largest = document.querySelector("meta[name=largest-upload]").content;
-if (largest) byId("largest").textContent = `, up to ${size(Number(largest))}`;
+const { bytes } = byId("largest").dataset;
+if (bytes) byId("largest").textContent = `, up to ${size(bytes)}`;
 watchServer(() => models.all);
 begin();

@@ -1,37 +1,35 @@
-// The photo: its preview, the square that the model looks at, and that square alone.
+// Photos, and the preview: whole, with the square that the model sees, or that square alone.
 
 import { byId, make } from "./dom.js";
 import { size } from "./format.js";
 import { paint, toJpeg } from "./jpeg.js";
 
-/** One photo of this session. */
+const THUMB = 96; // pixels
+
 export class Photo {
-	/** @type {Map<string, any>} runs by the name of the model */
-	runs = new Map();
+	runs = new Map(); // by the name of the model
 	note = "";
 
-	/** @param {Blob} file @param {string} name */
 	constructor(file, name) {
 		this.name = name;
 		this.#take(file);
 	}
 
 	#take(file) {
-		this.file = file;
-		this.image = new Image();
-		this.image.draggable = false;
-		this.image.id = "photo";
-		this.image.alt = `Your picture: ${this.name}`;
-		this.image.src = URL.createObjectURL(file);
-		/** @type {Promise<boolean>} whether the browser can show it */
-		this.shown = this.image.decode().then(() => this.image.naturalWidth > 0, () => false);
+		const image = make("img", { id: "photo", draggable: "false", alt: `Your picture: ${this.name}`, src: URL.createObjectURL(file) });
+		const thumb = make("canvas", { "aria-hidden": "true" });
+		Object.assign(this, { file, image, thumb });
+		// Resolves to whether the browser can show it.
+		this.shown = image.decode().then(() => {
+			paint(thumb, image, middle(image, 1), THUMB, THUMB);
+			return true;
+		}, () => false);
 	}
 
-	/** Put a smaller JPEG in the place of the file. */
+	/** Put a smaller copy in its place. */
 	async replaceByJpeg() {
-		const { image, file } = this;
-		const copy = await toJpeg(image, image.naturalWidth, image.naturalHeight);
-		this.note = `sent as a copy of ${size(copy.size)}, made here from ${size(file.size)}`;
+		const copy = await toJpeg(this.image, this.image.naturalWidth, this.image.naturalHeight);
+		this.note = `sent as a copy of ${size(copy.size)}, made here from ${size(this.file.size)}`;
 		this.forget();
 		this.#take(copy);
 	}
@@ -44,7 +42,12 @@ export class Photo {
 	}
 }
 
-/** Shows one photo at a time. */
+/** The square in the middle, `part` of the shorter side: left, top, width, height. */
+function middle({ naturalWidth: width, naturalHeight: height }, part) {
+	const side = part * Math.min(width, height);
+	return [(width - side) / 2, (height - side) / 2, side, side];
+}
+
 export class Preview {
 	#shown = false;
 	#only = byId("only-crop");
@@ -53,7 +56,6 @@ export class Preview {
 		this.#only.addEventListener("change", () => this.#lay());
 	}
 
-	/** @param {Photo|null} photo @param {any} model of GET /models/{name}, for what it crops */
 	async show(photo, model) {
 		Object.assign(this, { photo, model });
 		const shown = Boolean(await photo?.shown);
@@ -67,24 +69,21 @@ export class Preview {
 
 	#lay() {
 		const [frame, view] = ["frame", "view"].map(byId);
-		const { image } = this.photo ?? {};
 		view.hidden = !(this.#shown && this.model && this.#only.checked);
 		frame.hidden = !this.#shown || !view.hidden;
 		byId("no-preview").hidden = !this.photo || this.#shown;
 		if (frame.hidden && view.hidden) return;
+		const { image } = this.photo;
 		const { naturalWidth: width, naturalHeight: height } = image;
-		const fresh = make("div.frame", { id: "frame", hidden: frame.hidden }, image); // a frame that changed its shape would move
+		const fresh = make("div.frame", { id: "frame", hidden: frame.hidden }, image); // the old one would jump
 		fresh.style.setProperty("--ratio", width / height);
 		frame.replaceWith(fresh);
 		if (!this.model) return;
-		// The shorter side becomes `resize` pixels, and the middle `crop` of them are taken.
-		const { crop, resize } = this.model.preprocess;
-		const side = (crop / resize) * Math.min(width, height);
-		const [left, top] = [(width - side) / 2, (height - side) / 2];
+		const { crop, resize } = this.model.preprocess; // the shorter side gets `resize` pixels, `crop` of them are taken
+		const part = middle(image, crop / resize);
 		const square = make("span.crop");
-		for (const [edge, length] of [["left", left / width], ["top", top / height], ["width", side / width], ["height", side / height]])
-			square.style[edge] = `${100 * length}%`;
+		["left", "top", "width", "height"].forEach((edge, index) => (square.style[edge] = `${(100 * part[index]) / (index % 2 ? height : width)}%`));
 		fresh.append(square);
-		paint(view, image, [left, top, side, side], crop, crop);
+		paint(view, image, part, crop, crop);
 	}
 }

@@ -1,9 +1,9 @@
-// One run: one photo and one model. Runs wait for each other, are tried again, are cancelled.
+// One run: one photo and one model.
 
 import { Problem, classify } from "./server.js";
 
 const line = [];
-let free = 4; // runs at a time: the server can form a batch, and others are not crowded out
+let free = 4; // runs at a time: enough for a batch, and others get their turn
 
 async function enter() {
 	free -= 1;
@@ -15,25 +15,24 @@ function leave() {
 	line.shift()?.();
 }
 
-/** Fires `change` whenever its state does. */
+/** Fires `change` with its state. */
 export class Run extends EventTarget {
 	#controller = new AbortController();
 
-	/** @param {Blob} file @param {string} model */
+	/** @type {"waiting"|"busy"|"done"|"failed"|"cancelled"} */
+	state = "waiting";
+	sent = 0; // share of the file that has left
+	reply = null; // of server.classify, once it is done
+	problem = null; // why it is busy, failed or cancelled
+	retryAt = 0; // while it is busy; clock of performance.now
+	hurry = () => {}; // ends the pause of a busy one
+
 	constructor(file, model) {
 		super();
-		this.file = file;
-		this.model = model;
-		/** @type {"waiting"|"busy"|"done"|"failed"|"cancelled"} */
-		this.state = "waiting";
-		this.sent = 0; // share of the file that has left
-		this.reply = null; // once it is done: what server.classify returns
-		this.problem = null; // once it failed, and while it is busy
-		this.retryAt = 0; // while it is busy; clock of performance.now
-		this.hurry = () => {}; // ends the pause of a busy one
+		Object.assign(this, { file, model });
 	}
 
-	/** Send it; once more after a pause if the server was busy. */
+	/** Send it, and once more if the server was busy. */
 	async start() {
 		await enter();
 		for (const last of [false, true]) if (await this.#attempt(last)) break;
@@ -66,7 +65,7 @@ export class Run extends EventTarget {
 	}
 
 	async #pause(seconds) {
-		const ms = 1000 * (seconds + Math.random() / 2); // not all clients at the same moment
+		const ms = 1000 * (seconds + Math.random() / 2); // not all clients at once
 		this.retryAt = performance.now() + ms;
 		const over = new Promise((resolve) => {
 			this.hurry = resolve;

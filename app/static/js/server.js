@@ -2,12 +2,12 @@
 
 const BY_STATUS = { 413: "body-too-large", 415: "unsupported-format", 502: "network" };
 
-/** Why there is no answer: the server's problem+json, or what the browser knows. */
+/** Why there is no answer, from the server or from the browser. */
 export class Problem extends Error {
-	/** @param {string} slug the last part of its type @param {Object<string, any>} [fields] */
-	constructor(slug, fields = {}) {
+	// slug: the last part of its type
+	constructor(slug, fields) {
 		super(slug);
-		Object.assign(this, { slug, detail: "", retryable: false, retryAfter: 2, requestId: "", limit: null }, fields);
+		Object.assign(this, { slug, detail: "" }, fields);
 	}
 }
 
@@ -23,23 +23,14 @@ export async function get(path) {
 export const address = (model, topK = 5) =>
 	`/predict?model=${encodeURIComponent(model)}${topK === 5 ? "" : `&top_k=${topK}`}`;
 
-/**
- * Classify one file.
- * @param {Blob} file
- * @param {string} model
- * @param {{topK?: number, signal?: AbortSignal, onSent?: (share: number) => void}} [options]
- * @returns {Promise<{answer: any, stages: Object<string, number>, total: number, batchSize: number,
- *   requestId: string|null}>} `stages` from Server-Timing, `total` by this clock; milliseconds
- */
+/** Resolves to the answer, its times in milliseconds, and the size of its batch. */
 export function classify(file, model, { topK, signal, onSent } = {}) {
 	return new Promise((resolve, reject) => {
-		// XMLHttpRequest, because fetch cannot tell how much of a body is sent.
+		// fetch cannot tell how much of a body is sent.
 		const request = new XMLHttpRequest();
 		const header = (name) => request.getResponseHeader(name);
 		const began = performance.now();
 		request.open("POST", address(model, topK));
-		request.setRequestHeader("Accept", "application/json");
-		request.setRequestHeader("Content-Type", "application/octet-stream");
 		request.upload.onprogress = (event) => onSent?.(event.loaded / event.total);
 		request.onload = () => {
 			if (request.status !== 200) return reject(problem(request.status, request.responseText, header("Retry-After")));
@@ -48,7 +39,6 @@ export function classify(file, model, { topK, signal, onSent } = {}) {
 				stages: stages(header("Server-Timing") ?? ""),
 				total: performance.now() - began,
 				batchSize: Number(header("X-Batch-Size")),
-				requestId: header("X-Request-ID"),
 			});
 		};
 		request.onerror = async () => reject(new Problem(await lost(file)));
@@ -58,23 +48,21 @@ export function classify(file, model, { topK, signal, onSent } = {}) {
 	});
 }
 
-/** What broke a connection while a file was sent: is there no server, or did it want less? */
+/** Why a connection broke: is there no server, or did it not want so much? */
 async function lost(file) {
-	const there = file.size > 1e6 && (await fetch("/healthz").catch(() => null));
+	const there = file.size > 1e6 && (await get("/healthz").catch(() => null));
 	return there ? "upload-cut" : "network";
 }
 
 function problem(status, text, retryAfter) {
-	let body = {};
+	let body = {}; // stays empty where a proxy in between answers with a page
 	try {
 		body = JSON.parse(text);
-	} catch {
-		// Not ours: a proxy in between answers with a page.
-	}
+	} catch {}
 	return new Problem(body.type?.split("/").pop() ?? BY_STATUS[status] ?? "unknown", {
 		detail: body.detail ?? "",
 		retryable: body.retryable ?? [429, 502, 503, 504].includes(status),
-		retryAfter: Number(retryAfter) || 2,
+		retryAfter: Number(retryAfter) || 2, // seconds
 		requestId: body.request_id,
 		limit: body.limit,
 	});

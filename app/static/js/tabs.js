@@ -1,6 +1,5 @@
 // Tabs as the ARIA Authoring Practices have them: arrows, Home and End move and select.
 
-/** @param {HTMLElement} list with role tablist */
 export function tabs(list) {
 	const all = [...list.children];
 	const select = (chosen) => {

@@ -3,7 +3,7 @@
 import { make } from "./dom.js";
 import { milliseconds } from "./format.js";
 
-/** @param {{stages: Object<string, number>, total: number}} reply of server.classify */
+/** @param {any} reply of server.classify */
 export function timing({ stages, total }) {
 	const inside = ["decode", "queue", "run", "rank"].map((name) => [name, stages[name] ?? 0]);
 	const transfer = total - inside.reduce((sum, [, ms]) => sum + ms, 0);

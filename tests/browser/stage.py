@@ -1,0 +1,83 @@
+"""What the tests of the page and its screenshots share: a browser, and servers to look at."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from app.api.schemas import LayerOut
+from app.vgg import architecture
+from tests.conftest import SHARED_DATA, SQUEEZENET_MANIFEST, write_colours
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    "--use-fake-device-for-media-stream",
+]
+REAL = SHARED_DATA / "squeezenet1_0.onnx"
+
+HOSTILE_LABEL = """<img src=x onerror="document.title='owned'">, '"</script>&amp;"""
+"""Every class of the model `hostile` is called so, with a number in front."""
+
+
+@contextmanager
+def launched() -> Iterator[Any]:
+    """Start Debian's Chromium."""
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 (may not be installed)
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+def write_models(folder: Path) -> str:
+    """Write three models, and return the names for VGG_MODELS.
+
+    The first is the real SqueezeNet where it is there, else a tiny network; then a tiny network,
+    and one with hostile labels. Tiny networks are untrained.
+    """
+    if REAL.exists():
+        shutil.copyfile(REAL, folder / REAL.name)
+        (folder / "squeezenet.toml").write_text(SQUEEZENET_MANIFEST)
+        first = "squeezenet"
+    else:
+        write_colours(folder, first := "colours")
+    write_colours(folder, "second")
+    write_colours(folder, "hostile")
+    manifest = folder / "hostile.toml"
+    text = manifest.read_text().replace("imagenet-1k", "hostile")
+    manifest.write_text(text.replace("Tells three colours apart", "A <b>hostile</b> one"))
+    rows = [f"n{index:08d}\t{index} {HOSTILE_LABEL}" for index in range(1000)]
+    (folder / "hostile.tsv").write_text("\n".join(rows) + "\n")
+    return f"{first},second,hostile"
+
+
+def as_vgg(model: dict[str, Any], name: str = "vgg16") -> dict[str, Any]:
+    """Add the layers of a VGG to what GET /models/{name} says of another network."""
+    config = architecture(name)
+    return model | {
+        "title": f"VGG-{name.removeprefix('vgg')}",
+        "configuration": config.configuration,
+        "parameters": config.parameters(),
+        "multiply_adds": config.multiply_adds(),
+        "layers": [LayerOut.model_validate(row).model_dump() for row in config.layers()],
+    }
+
+
+def expect(what: Any) -> Any:
+    """Return Playwright's assertions, which wait."""
+    from playwright import sync_api  # noqa: PLC0415 (may not be installed)
+
+    return sync_api.expect(what)
+
+
+def pick(page: Any, label: str, value: str) -> None:
+    """Choose in a list with the keyboard, as a person does."""
+    choice = page.get_by_label(label, exact=True)
+    choice.focus()
+    key = "ArrowDown" if value else "ArrowUp"
+    while choice.input_value() != value:
+        page.keyboard.press(key)

@@ -1,0 +1,308 @@
+"""Everyone can use the page: WCAG 2.2 AA, the keyboard, small and large screens, no scripts."""
+
+import base64
+
+import pytest
+
+from tests.browser.stage import as_vgg, expect, pick
+from tests.browser.test_troubles import FAILED, HEIC, busy_times, give
+from tests.conftest import PHOTOS, png
+
+TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+
+
+def violations(page):
+    """What axe has to say against a page."""
+    from axe_playwright_python.sync_playwright import (  # type: ignore[import-untyped] # noqa: PLC0415
+        Axe,
+    )
+
+    options = {"runOnly": {"type": "tag", "values": TAGS}, "resultTypes": ["violations"]}
+    found = Axe().run(page, options=options).response["violations"]
+    return [f"{one['id']}: {node['html'][:160]}" for one in found for node in one["nodes"]]
+
+
+def hold(page):
+    page.route("**/predict*", lambda _: None, times=1)
+
+
+def loading(page):
+    change = {"state": "loading", "progress": "fetching, 120 of 553 MB", "device": None}
+    page.route("**/models/*", lambda r: r.fulfill(json=r.fetch().json() | change))
+
+
+def dragging(page):
+    page.evaluate("document.getElementById('drop').hidden = false")
+
+
+def failing(page):
+    give(page, "photo.heic", HEIC, "image/heic")
+    expect(page.locator(".trouble")).to_be_visible()
+
+
+def comparing(page):
+    pick(page, "Compare with", "second")
+    page.wait_for_selector(".verdict[data-agree]")
+
+
+def offline(page):
+    page.context.set_offline(True)
+    give(page, "red.png", png())
+    expect(page.locator("#live")).to_contain_text("offline")
+    expect(page.locator(".trouble")).to_be_visible()
+
+
+def tab(name):
+    return lambda page: page.get_by_role("tab", name=name).click()
+
+
+def every(page):
+    page.get_by_text("All 1000 classes").click()
+    page.wait_for_selector(".every ol li")
+    # axe takes seconds for a thousand rows that are alike.
+    page.evaluate(
+        "document.querySelectorAll('.every li:nth-child(n + 40)').forEach(row => row.remove())"
+    )
+
+
+def camera(page):
+    page.get_by_role("button", name="Camera").click()
+    expect(page.locator("#camera-trouble")).not_to_be_empty()
+
+
+def waiting(page):
+    hold(page)
+    give(page, "red.png", png())
+    expect(page.locator(".waiting")).to_be_visible()
+
+
+def busy(page):
+    page.route("**/predict*", busy_times(1, retry_after=60))
+    give(page, "red.png", png())
+    expect(page.get_by_role("timer")).to_be_visible()
+
+
+def drawn(page):
+    page.get_by_text("layers as a table").click()
+
+
+def vgg(page):
+    page.route("**/models/second", lambda r: r.fulfill(json=as_vgg(r.fetch().json())))
+
+
+# State: (before the page is opened, after its answer is there or None if there is none)
+STATES = {
+    "answer": (None, lambda _: None),
+    "json": (None, tab("JSON")),
+    "code": (None, tab("Code")),
+    "every class": (None, every),
+    "crop alone": (None, lambda page: page.get_by_label("Only what").check()),
+    "cleared": (None, lambda page: page.get_by_role("button", name="Clear").click()),
+    "comparison, untrained": (None, comparing),
+    "layers": (vgg, drawn),
+    "dragging": (None, dragging),
+    "waiting": (None, waiting),
+    "error": (None, failing),
+    "busy": (None, busy),
+    "offline": (None, offline),
+    "camera": (None, camera),
+    "loading": (loading, None),
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_axe_finds_nothing(open_page, state):
+    """No violation that axe can see, in this state, in both themes, on a desktop and a phone."""
+    open_page.watch.allowed.append(FAILED)
+    open_page.watch.still = False  # the window changes its size
+    prepare, then = STATES[state]
+    page = open_page(prepare=prepare, wait=then is not None)
+    if then:
+        then(page)
+    else:
+        expect(page.get_by_role("progressbar")).to_be_visible()
+    for scheme in ("light", "dark"):
+        for size in (DESKTOP, PHONE):
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            page.set_viewport_size(size)
+            assert [] == violations(page), (scheme, size)
+
+
+def test_the_keyboard_reaches_everything(open_page):
+    """Tab goes through all there is, in the order in which it is seen; what has the focus shows it."""
+    page = open_page()
+    reached = []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        name, outlined = page.evaluate("""() => {
+          const { activeElement: it } = document;
+          if (it === document.body) return ["", false];
+          const shown = it.id === "file" ? it.nextElementSibling : it;
+          return [it.id || it.firstChild?.alt || it.textContent.trim(), getComputedStyle(shown).outlineStyle !== "none"];
+        }""")
+        if not name or name in reached:
+            break
+        assert outlined, name
+        reached.append(name)
+
+    expected = [
+        "Skip to the answer",
+        "The network",
+        "API",
+        "theme",
+        "only-crop",
+        "file",
+        "camera",
+        "paste",
+    ]
+    assert expected == reached[:8]
+    for name in (
+        "tab-result",
+        "panel-result",
+        "All 1000 classes",
+        "Cat",
+        "Clock, blurred",
+        "clear",
+    ):
+        assert name in reached, name
+
+
+def test_everything_by_keyboard(open_page):
+    """Tabs by arrows, a sample by Enter, a file by Space, back in the history, all without a mouse."""
+    page = open_page()
+    page.locator("#tab-result").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#panel-json")).to_be_visible()
+    page.keyboard.press("End")
+    expect(page.locator("#panel-code")).to_be_visible()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#panel-result")).to_be_visible()
+    page.locator("#samples button:has([src*=coffee])").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#session .past b")).to_have_count(2)
+    assert "Coffee" == page.evaluate("document.activeElement.firstChild.alt")
+    page.locator("#session button").last.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#caption")).to_contain_text("cat.jpg")
+    assert "true" == page.evaluate("document.activeElement.getAttribute('aria-current')")
+    page.locator("#file").focus()
+    with page.expect_file_chooser():
+        page.keyboard.press("Space")
+
+
+def test_focus_is_not_lost(open_page):
+    """A button that goes away when it is pressed leaves the focus where the answer comes."""
+    page = open_page()
+    hold(page)
+    give(page, "red.png", png())
+    page.get_by_role("button", name="Cancel").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#panel-result")).to_contain_text("Cancelled.")
+
+    assert "panel-result" == page.evaluate("document.activeElement.id")
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1280, 3840])
+def test_nothing_is_cut_off(open_page, width):
+    """From 320 pixels, which is 1280 at a zoom of 400 %, to 4K, nothing has to be scrolled sideways."""
+    page = open_page(viewport={"width": width, "height": 800}, prepare=vgg)
+    comparing(page)
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert [] == page.evaluate("""() => [...document.querySelectorAll("main :not(.scroll *, pre *, .hidden, .others, .file)")]
+      .filter((it) => it.clientWidth && it.scrollWidth > it.clientWidth + 1 && !it.matches(".scroll, pre"))
+      .map((it) => it.id || it.className || it.tagName)""")
+
+
+def test_a_phone_sees_the_answer_without_scrolling(open_page):
+    """On a phone the first class and its share are on the first screen."""
+    page = open_page(viewport=PHONE, has_touch=True, is_mobile=True)
+    box = page.locator(".guesses li").first.bounding_box()
+
+    assert box["y"] + box["height"] <= PHONE["height"]
+
+
+def test_targets_are_large_enough(open_page):
+    """What is tapped has at least 24 pixels each way (WCAG 2.5.8), buttons 44."""
+    page = open_page(viewport=PHONE)
+    small = page.evaluate("""() => [...document.querySelectorAll("button, select, a, label, summary")]
+      .filter((it) => it.checkVisibility({ visibilityProperty: true }) && !it.matches(".skip"))
+      .map((it) => [it, it.getBoundingClientRect()])
+      .filter(([it, { width, height }]) => Math.min(width, height) < (it.matches("button, select") ? 43.5 : 23.5))
+      .map(([it]) => it.outerHTML.slice(0, 80))""")
+
+    assert [] == small
+
+
+def test_text_can_be_spaced_out(open_page):
+    """With the spacing of WCAG 1.4.12 nothing overlaps or is cut off."""
+    page = open_page()
+    page.evaluate("""() => {
+      const sheet = new CSSStyleSheet();
+      sheet.replaceSync("* { line-height: 1.5 !important; letter-spacing: .12em !important; word-spacing: .16em !important; } p { margin-bottom: 2em !important; }");
+      document.adoptedStyleSheets = [sheet];
+    }""")
+    open_page.watch.still = False
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+
+
+def test_reduced_motion(open_page):
+    """Who asked for less motion sees none."""
+    page = open_page(reduced_motion="reduce")
+    waiting(page)
+
+    assert "none" == page.evaluate(
+        "getComputedStyle(document.querySelector('.spinner')).animationName"
+    )
+
+
+def test_forced_colours(open_page):
+    """In forced colours the bars and the selected tab can still be seen."""
+    page = open_page(forced_colors="active")
+    bar, tab = page.evaluate("""() => [".bar", "[aria-selected=true]"].map((path) =>
+      getComputedStyle(document.querySelector(path)).outlineStyle)""")
+
+    assert "solid" == bar == tab
+    assert (
+        page.evaluate("getComputedStyle(document.querySelector('.fill')).backgroundColor")
+        != "rgba(0, 0, 0, 0)"
+    )
+
+
+def test_without_scripts(open_page):
+    """The form posts, and the answer is a page; so is an error, and both lead back."""
+    open_page.watch.allowed.append(FAILED)
+    page = open_page(java_script_enabled=False, wait=False)
+    assert not page.locator("#answer").is_visible()
+    page.locator("#file").set_input_files(PHOTOS / "coffee.jpg")
+    page.get_by_role("button", name="Classify").click()
+    expect(page.locator("ol li")).to_have_count(5)
+    assert "add up to" in page.locator("main").inner_text()
+    page.get_by_role("link", name="Classify another photo").click()
+    page.locator("#file").set_input_files(
+        {"name": "a.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7"}
+    )
+    page.get_by_role("button", name="Classify").click()
+
+    expect(page.get_by_role("alert")).to_contain_text("a PDF document")
+
+
+SUBMIT = """(base64) => {
+  const form = document.querySelector("form");
+  const transfer = new DataTransfer();
+  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  transfer.items.add(new File([bytes], "red.png"));
+  form.file.files = transfer.files;
+  form.submit();
+}"""
+
+
+def test_the_page_without_scripts_passes_axe(open_page):
+    """The HTML answer has no violations either."""
+    page = open_page()
+    with page.expect_navigation():
+        page.evaluate(SUBMIT, base64.b64encode(png()).decode())
+
+    assert [] == violations(page)

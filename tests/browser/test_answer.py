@@ -1,0 +1,310 @@
+"""The answer, and everything that can be asked about it."""
+
+import json
+import re
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+from tests.browser.conftest import needs_real
+from tests.browser.stage import as_vgg, expect, pick
+from tests.conftest import REPOSITORY
+
+SAMPLES = REPOSITORY / "app" / "static" / "samples"
+
+
+def rows_of(page):
+    return page.locator("#panel-result .guesses li").all_inner_texts()
+
+
+@needs_real
+def test_the_answer_is_there_before_the_first_click(open_page):
+    """A sample is classified on load, by the real classifier, and said to a screen reader."""
+    page = open_page()
+
+    assert re.match(r"Egyptian cat\s+5\d\.\d\s%", rows_of(page)[0])
+    assert "Classified: Egyptian cat" in page.locator("#status").text_content()
+    assert page.locator("#photo").get_attribute("alt") == "Your picture: cat.jpg"
+
+
+def test_bars_are_honest(open_page):
+    """Bars are on an absolute scale, numbers have one decimal, and the rest is told."""
+    page = open_page()
+    answer = json.loads(page.locator("#panel-json code").text_content())
+    shares = [guess["probability"] for guess in answer["predictions"]]
+    widths = page.eval_on_selector_all(
+        "#panel-result .bar",
+        "bars => bars.map(bar => bar.firstChild.getBoundingClientRect().width / bar.getBoundingClientRect().width)",
+    )
+
+    assert pytest.approx(shares, abs=0.01) == widths
+    for text, share in zip(rows_of(page), shares, strict=True):
+        assert (f"{100 * share:.1f}" if 0.001 <= share < 0.9995 else "") in text
+    total = f"{100 * min(1, sum(shares)):.1f}" if sum(shares) < 0.9995 else "9"
+    assert total in page.locator(".sum").text_content()
+    assert "the other 995 share the rest" in page.locator(".sum").text_content()
+
+
+def test_small_and_large_shares_are_not_rounded_away(open_page, server):
+    """0.04 % is less than 0.1 %, not 0; 99.97 % is more than 99.9 %, not 100."""
+    answer = httpx.post(f"{server}/predict", content=(SAMPLES / "cat.jpg").read_bytes()).json()
+    for guess, share in zip(answer["predictions"], (0.9997, 0.0002, 0.00005, 0, 0), strict=True):
+        guess["probability"] = share
+    page = open_page(
+        prepare=lambda page: page.route("**/predict*", lambda r: r.fulfill(json=answer))
+    )
+
+    found = [re.sub(r"\s", " ", text) for text in page.locator(".guesses .share").all_inner_texts()]
+    assert ["> 99.9 %", "< 0.1 %", "< 0.1 %", "0.0 %", "0.0 %"] == found
+
+
+def test_the_samples_are_one_click(open_page):
+    """Each tile is classified when it is clicked, and the tiles are small files."""
+    page = open_page()
+    tiles = page.locator("#samples button").all()
+    for number, tile in enumerate(tiles, start=2):
+        tile.click()
+        expect(page.locator("#session .past b")).to_have_count(number)
+
+    assert 6 == len(tiles)
+    assert "clock.jpg" in page.locator("#caption").text_content()
+    assert all(file.stat().st_size <= 60_000 for file in SAMPLES.glob("*.jpg"))
+
+
+def test_all_1000_on_request_and_searchable(open_page):
+    """Every class can be seen, and found by a part of its name or its WordNet id."""
+    page = open_page()
+    page.get_by_text("All 1000 classes").click()
+    page.wait_for_selector(".every ol li")
+
+    assert 1000 == page.locator(".every ol li").count()
+    page.get_by_label("Search by name").fill("espresso")
+    assert 2 == page.locator(".every ol li:visible").count()
+    assert "2 of 1000" == page.locator(".every [role=status]").text_content()
+    page.get_by_label("Search by name").fill("n07920052")
+    assert ["espresso"] == page.locator(".every ol li:visible .name").all_inner_texts()
+
+
+def test_what_the_network_sees(open_page):
+    """The frame lies where the server crops, and the switch shows that square alone."""
+    page = open_page()
+    model = page.evaluate("fetch('/models').then(r => r.json())")["models"][0]["name"]
+    prepare = page.evaluate(f"fetch('/models/{model}').then(r => r.json())")["preprocess"]
+    frame = page.evaluate(
+        """() => {
+          const [photo, crop] = ["#photo", ".crop"].map((path) => document.querySelector(path).getBoundingClientRect());
+          return [(crop.x - photo.x) / photo.width, (crop.y - photo.y) / photo.height, crop.width / photo.height];
+        }"""
+    )
+    side = prepare["crop"] / prepare["resize"]
+
+    assert pytest.approx([(1 - side * 300 / 451) / 2, (1 - side) / 2, side], abs=0.01) == frame
+    page.get_by_label("Only what the network sees").check()
+    assert page.locator("#view").is_visible()
+    assert not page.locator("#photo").is_visible()
+    assert prepare["crop"] == page.evaluate("document.getElementById('view').width")
+
+
+def test_times_and_batch(open_page):
+    """The stages of Server-Timing are told, and the batch that the photo rode in."""
+    page = open_page()
+    times = page.locator(".timing p").inner_text()
+
+    for stage in ("transfer", "decode", "queue", "run", "rank"):
+        assert re.search(rf"{stage} [\d.]+\sms", times)
+    assert "alone in its batch on cpu" in page.locator("#panel-result").inner_text()
+
+
+def test_json_is_the_answer(open_page, server):
+    """The JSON tab shows what the server sends."""
+    page = open_page()
+    page.get_by_role("tab", name="JSON").click()
+    shown = json.loads(page.locator("#panel-json code").inner_text())
+
+    data = (SAMPLES / "cat.jpg").read_bytes()
+    assert httpx.post(f"{server}/predict", content=data).json() == shown
+
+
+def test_code_runs_as_it_stands(open_page, server, tmp_path):
+    """The Python and the curl that can be copied do work, from the folder of the photo."""
+    page = open_page(permissions=["clipboard-read", "clipboard-write"])
+    page.get_by_role("tab", name="Code").click()
+    block = page.locator("#panel-code .code").filter(has_text="Python")
+    block.get_by_role("button", name="Copy").click()
+    page.wait_for_selector("text=Copied")
+    python = page.evaluate("navigator.clipboard.readText()")
+    curl = page.locator("#panel-code code").first.inner_text()
+    (tmp_path / "cat.jpg").write_bytes((SAMPLES / "cat.jpg").read_bytes())
+
+    def run(*command):
+        options = {"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 60}
+        return subprocess.run(command, check=True, **options).stdout
+
+    said = run(sys.executable, "-c", python)
+    best = page.evaluate("document.querySelector('.guesses .name').firstChild.data")
+
+    assert best in said.splitlines()[0]
+    assert server in curl
+    assert best in run("sh", "-c", curl)
+
+
+def test_hostile_names_are_quoted_for_the_shell(open_page, hand, tmp_path, photo):
+    """The curl of a file with a hostile name classifies that file, and does nothing else."""
+    name = "it's $(touch owned) `touch owned` \"; touch owned.jpg"
+    (tmp_path / name).write_bytes(photo.read_bytes())
+    page = open_page()
+    hand(page, (name, "image/jpeg", photo.read_bytes()))
+    expect(page.locator("#session .past b")).to_have_count(2)
+    page.get_by_role("tab", name="Code").click()
+    command = page.locator("#panel-code code").first.inner_text()
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=tmp_path, capture_output=True, timeout=60, check=True
+    )
+
+    assert b"predictions" in done.stdout
+    assert [name] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_two_models_side_by_side(open_page):
+    """A second model answers beside the first, and whether they agree is said."""
+    page = open_page()
+    pick(page, "Compare with", "second")
+    page.wait_for_selector(".verdict[data-agree]")
+
+    assert 2 == page.locator(".column .sum").count()
+    assert "They differ" in page.locator(".verdict").inner_text()
+    assert "second" in page.locator("#panel-json").text_content()
+    pick(page, "Compare with", "")
+    expect(page.locator(".column")).to_have_count(1)
+
+
+def test_untrained_weights_cannot_be_missed(open_page):
+    """A banner says that the answers mean nothing, and how to get real ones; a mark repeats it."""
+    page = open_page()
+    pick(page, "Model", "second")
+    page.wait_for_selector(".mark:visible")
+
+    banner = page.locator("#untrained")
+    assert banner.is_visible()
+    assert "means nothing" in banner.inner_text()
+    assert "vgg-serve pull second" in banner.inner_text()
+    box = banner.bounding_box()
+    assert box["y"] + box["height"] <= 900  # within the window without scrolling
+    assert "means nothing" in page.locator("#status").text_content()
+
+
+def test_the_network_is_drawn_with_its_numbers(open_page):
+    """The page draws a VGG, says where its weights and its work are, and lists every layer."""
+
+    def prepare(page):
+        def describe(route):
+            route.fulfill(json=as_vgg(route.fetch().json()))
+
+        page.route("**/models/second", describe)
+
+    page = open_page(prepare=prepare)
+    section = page.locator("#network")
+    text = section.inner_text().replace("\u00a0", " ")
+
+    assert "13 convolutions of 3 \u00d7 3 and 3 fully connected" in text
+    assert "89 % of the 138 million parameters" in text
+    assert "99 % of the 15.5 billion multiply-adds" in text
+    assert "212 \u00d7 212 pixels" in text
+    assert 13 == section.locator("rect.conv").count()
+    assert 5 == section.locator("polygon.pool").count()
+    section.get_by_text("The 21 layers as a table").click()
+    rows = section.locator("tbody tr").all_inner_texts()
+    assert [
+        "conv1_1",
+        "convolution",
+        "3 \u00d7 3",
+        "64 \u00d7 224 \u00d7 224",
+        "1,792",
+        "86,704,128",
+        "3 \u00d7 3",
+    ] == rows[0].split("\t")
+    assert "102,764,544" in rows[18]
+
+
+def test_the_strip_is_alive_and_modest(open_page, server):
+    """State, device and queue come from /metrics, asked rarely, which is not counted as traffic."""
+    asked = []
+
+    def prepare(page):
+        page.on("request", lambda r: asked.append(r.url) if r.url.endswith("/metrics") else None)
+
+    page = open_page(prepare=prepare)
+    page.wait_for_selector("#live[data-state=ready]")
+    before = httpx.get(f"{server}/metrics").text
+    page.wait_for_timeout(1900)
+
+    assert "ready · cpu" in page.locator("#live").inner_text()
+    assert re.search(r"\d+ waiting · [\d.]+ answers/s", page.locator("#live").inner_text())
+    assert 1 == len(asked)
+    counted = re.compile(r"^vgg_requests_total.*$", re.MULTILINE)
+    assert counted.findall(before) == counted.findall(httpx.get(f"{server}/metrics").text)
+
+
+def test_the_strip_sleeps_with_the_tab(open_page):
+    """A hidden tab asks nothing; it asks again as soon as it is seen."""
+    asked = []
+
+    def prepare(page):
+        page.clock.install()
+        page.on("request", lambda r: asked.append(r.url) if r.url.endswith("/metrics") else None)
+
+    page = open_page(prepare=prepare)
+    page.wait_for_selector("#live[data-state=ready]")
+    hide = """hidden => {
+      Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    page.evaluate(hide, True)  # noqa: FBT003
+    before = len(asked)
+    page.clock.run_for(60_000)
+    assert before == len(asked)
+    with page.expect_request("**/metrics"):
+        page.evaluate(hide, False)  # noqa: FBT003
+
+
+def test_a_sample_below_brings_its_answer_into_view(open_page):
+    """On a phone, where the samples are below the answer, a tap on one shows the photo again."""
+    page = open_page(viewport={"width": 390, "height": 600})
+    page.locator("#samples button").last.click()
+    expect(page.locator("#caption")).to_contain_text("clock.jpg")
+
+    expect(page.locator("#photo")).to_be_in_viewport()
+
+
+def test_history_of_this_tab(open_page, hand, photo):
+    """Photos are kept as thumbnails, can be shown again, and are gone when they are cleared."""
+    page = open_page()
+    hand(page, ("second.jpg", "image/jpeg", photo.read_bytes()))
+    expect(page.locator("#session .past b")).to_have_count(2)
+    page.locator("#session button").last.click()
+    assert "cat.jpg" in page.locator("#caption").text_content()
+    assert "true" == page.locator("#session button").last.get_attribute("aria-current")
+    page.get_by_role("button", name="Clear").click()
+
+    assert 0 == page.locator("#session button").count()
+    assert "Your turn." in page.locator("#panel-result").inner_text()
+    assert "No photo" == page.locator("#caption").text_content()
+
+
+def test_theme(open_page):
+    """The system's theme holds until the button is pressed; the choice outlives a reload."""
+    page = open_page(scheme="dark")
+    ground = "getComputedStyle(document.documentElement).backgroundColor"
+    dark = page.evaluate(ground)
+    button = page.get_by_role("button", name="Dark")
+    assert "true" == button.get_attribute("aria-pressed")
+    button.click()
+    light = page.evaluate(ground)
+    page.reload()
+    page.wait_for_selector("#panel-result .sum")
+
+    assert dark != light
+    assert light == page.evaluate(ground)
+    assert "false" == button.get_attribute("aria-pressed")

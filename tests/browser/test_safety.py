@@ -1,0 +1,140 @@
+"""Nothing that comes in becomes more than text, and nothing goes out."""
+
+from http.client import HTTPConnection
+
+import httpx
+import pytest
+
+from tests.browser.stage import HOSTILE_LABEL, expect, pick
+from tests.conftest import REPOSITORY, png
+
+STATIC = REPOSITORY / "app" / "static"
+HOSTILE_NAME = """<img src=x onerror="document.title='owned'">'"&amp;.png"""
+CODE = {".html", ".css", ".js", ".svg"}
+
+
+def test_a_hostile_file_name_stays_text(open_page, hand):
+    """Markup in the name of a file is shown as it is, wherever the name is shown."""
+    page = open_page()
+    hand(page, (HOSTILE_NAME, "image/png", png()))
+    expect(page.locator("#session .past b")).to_have_count(2)
+
+    assert HOSTILE_NAME in page.locator("#caption").text_content()
+    assert HOSTILE_NAME in page.locator("#session").text_content()
+    assert f"Your picture: {HOSTILE_NAME}" == page.locator("#photo").get_attribute("alt")
+    assert 0 == page.locator("img[src=x]").count()
+    assert "owned" != page.title()
+
+
+def test_hostile_labels_stay_text(open_page):
+    """Markup in the labels of a model is shown as it is, in every view and in the strip."""
+    open_page.watch.still = False  # such names are longer than any real one
+    page = open_page()
+    pick(page, "Model", "hostile")
+    page.wait_for_selector(".mark:visible")
+    page.get_by_text("All 1000 classes").click()
+    page.wait_for_selector(".every ol li")
+    first = HOSTILE_LABEL.split(", ")[0]
+
+    for place in ("#panel-result .guesses", "#status", "#session", ".every ol"):
+        assert first in page.locator(place).text_content(), place
+    assert "A <b>hostile</b> one" in page.locator("#untrained").text_content()
+    assert 0 == page.locator("img[src=x], #untrained b").count()
+    assert "owned" != page.title()
+
+
+def test_the_policy_holds(open_page):
+    """The page could not run a script of another's even if one got into it."""
+    open_page.watch.allowed += ["Content Security Policy", "TrustedHTML", "Trusted"]
+    page = open_page()
+    policy = httpx.get(page.url).headers["content-security-policy"]
+    blocked = page.evaluate("""async () => {
+      try { document.body.innerHTML = "<p>"; return "parsed"; } catch { }
+      const script = document.createElement("script");
+      try { script.textContent = "document.title = 'owned'"; } catch { return "blocked"; }
+      document.head.append(script);
+      return "ran";
+    }""")
+    page.evaluate("seen.violations = []")
+
+    assert "blocked" == blocked
+    for part in ("default-src 'none'", "script-src 'self'", "style-src 'self'", "base-uri 'none'"):
+        assert part in policy
+    assert "unsafe" not in policy
+
+
+def test_no_code_is_in_the_markup():
+    """No inline script, style or handler, no address of another site, and no parser of HTML."""
+    html = (STATIC / "index.html").read_text()
+    scripts = "".join(path.read_text() for path in STATIC.rglob("*.js"))
+
+    for word in ("style=", "<style", "onclick=", "javascript:", "https://", "http://"):
+        assert word not in html
+    for word in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval(",
+        "new Function",
+    ):
+        assert word not in scripts
+    assert "https://" not in scripts
+
+
+def test_the_page_is_light():
+    """The page, its scripts and its style have less than 60 kB in all, as they are."""
+    sizes = {path: path.stat().st_size for path in STATIC.rglob("*") if path.suffix in CODE}
+
+    assert sum(sizes.values()) < 60_000
+
+
+def test_files_are_kept_as_long_as_they_are_the_same(server):
+    """The page is asked for again each time and says when it is the same; its files are kept."""
+    page = httpx.get(server)
+    again = httpx.get(server, headers={"If-None-Match": page.headers["etag"]})
+    script = page.text.split('type="module" src="')[1].split('"')[0]
+    kept = httpx.get(server + script)
+    old = httpx.get(f"{server}/static/v-000000000000/js/page.js")
+    plain = httpx.get(f"{server}/static/js/page.js")
+
+    assert 304 == again.status_code
+    assert b"" == again.content
+    assert "no-cache" == page.headers["cache-control"]
+    assert "immutable" in kept.headers["cache-control"]
+    assert kept.content == old.content == plain.content
+    assert "no-cache" == old.headers["cache-control"] == plain.headers["cache-control"]
+    assert 404 == httpx.get(f"{server}/static/v-000000000000/v-000000000000/style.css").status_code
+
+
+@pytest.mark.parametrize(
+    "path", ["../config.py", "%2e%2e/config.py", "v-000000000000/../../config.py"]
+)
+def test_nothing_else_is_served(server, path):
+    """Only the folder of the page can be read."""
+    host, port = server.removeprefix("http://").split(":")
+    connection = HTTPConnection(host, int(port))  # sends the path as it is
+    connection.request("GET", f"/static/{path}")
+
+    assert 404 == connection.getresponse().status
+    connection.close()
+
+
+def test_every_module_is_announced(server):
+    """The browser is told of all modules at once; each of them is there."""
+    links = httpx.get(server).headers["link"].split(", ")
+    paths = [link.split(">")[0].removeprefix("<") for link in links]
+
+    assert {path.name for path in (STATIC / "js").iterdir()} == {
+        path.rpartition("/")[2] for path in paths
+    }
+    assert all(httpx.get(server + path).status_code == 200 for path in paths)
+
+
+def test_the_largest_upload_is_told(open_page):
+    """Where the server says how much it takes, the page does so too."""
+    page = open_page()
+    told = page.locator("#largest").get_attribute("data-bytes")
+
+    assert told in {"", "300000"}
+    assert ("up to 300" in page.locator("#formats").inner_text()) == bool(told)

@@ -1,0 +1,329 @@
+"""Whatever goes wrong is told in a sentence, with a next step."""
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.browser.conftest import LIMIT
+from tests.browser.stage import expect
+from tests.conftest import png
+
+FAILED = "Failed to load resource"
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 100
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="80" height="60"><rect width="80" height="60" fill="red"/></svg>'
+
+
+def panel(page):
+    return page.locator("#panel-result")
+
+
+def problem(slug, status=503, *, retryable=True, retry_after=None, detail="Because of the test."):
+    """What the server answers with, as arguments of route.fulfill."""
+    body = {"type": f"/problems/{slug}", "title": slug, "status": status, "detail": detail}
+    body |= {"request_id": "abc123", "retryable": retryable}
+    headers = {"content-type": "application/problem+json"}
+    if retry_after:
+        headers["retry-after"] = str(retry_after)
+    return {"status": status, "headers": headers, "body": json.dumps(body)}
+
+
+def noise(width, height):
+    pixels = np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def give(page, name, data, kind="image/png"):
+    page.locator("#file").set_input_files({"name": name, "mimeType": kind, "buffer": data})
+
+
+def busy_times(times, **fields):
+    """A route that answers with a problem so many times, then lets the requests through."""
+    left = [times]
+
+    def route(route):
+        if left[0] > 0:
+            left[0] -= 1
+            route.fulfill(**problem("overloaded", **fields))
+        else:
+            route.continue_()
+
+    return route
+
+
+def test_too_large_is_shrunk_and_sent(open_page):
+    """A file above the limit tells both sizes; a click makes a smaller copy and sends that."""
+    open_page.watch.allowed.append(FAILED)
+    page = open_page()
+    data = noise(400, 300)
+    assert len(data) > LIMIT
+    give(page, "large.png", data)
+    expect(panel(page)).to_contain_text(
+        f"This file has {len(data) / 1000:.0f}\u202fkB; the limit is 300\u202fkB"
+    )
+    panel(page).get_by_role("button", name="Shrink it here and send").click()
+
+    page.wait_for_selector("#panel-result .sum")
+    assert "400 \u00d7 300 JPEG" in panel(page).inner_text()
+    assert "sent as a copy of" in page.locator("#caption").inner_text()
+
+
+def test_a_connection_closed_in_the_middle_of_a_large_file(open_page):
+    """Where the server hangs up on a large file, shrinking it is the first advice."""
+    open_page.watch.allowed.append(FAILED)
+    page = open_page()
+    page.route("**/predict*", lambda route: route.abort("connectionreset"))
+    give(page, "huge.png", noise(800, 600))
+    expect(panel(page)).to_contain_text("The connection was closed while the file was sent")
+    page.unroute("**/predict*")
+
+    expect(panel(page).get_by_role("button", name="Shrink it here and send")).to_be_visible()
+
+
+def test_heic(open_page):
+    """HEIC says how to get a JPEG; no conversion is offered that the browser cannot do."""
+    open_page.watch.allowed.append(FAILED)
+    page = open_page()
+    give(page, "IMG_0001.HEIC", HEIC, "image/heic")
+
+    expect(panel(page)).to_contain_text("HEIC photos are not read here.")
+    assert "Most Compatible" in panel(page).inner_text()
+    assert not panel(page).get_by_role("button", name="Convert").is_visible()
+    expect(page.locator("#no-preview")).to_be_visible()
+    assert "no answer" in page.locator("#session li").first.inner_text()
+
+
+def test_svg_is_a_drawing_that_can_be_converted(open_page):
+    """An SVG is told to be a drawing, and sent as a JPEG on request."""
+    open_page.watch.allowed.append(FAILED)
+    page = open_page()
+    give(page, "drawing.svg", SVG, "image/svg+xml")
+    expect(panel(page)).to_contain_text("This is a drawing, not a photo.")
+    panel(page).get_by_role("button", name="Convert it here and send").click()
+
+    page.wait_for_selector("#panel-result .sum")
+    assert "80 \u00d7 60 JPEG" in panel(page).inner_text()
+
+
+def test_pdf_is_a_document(open_page):
+    """A PDF is told to be a document; another photo can be chosen at once."""
+    open_page.watch.allowed.append(FAILED)
+    page = open_page()
+    give(page, "paper.pdf", b"%PDF-1.7\n" + b"0" * 200, "application/pdf")
+    expect(panel(page)).to_contain_text("This is a document, not a photo.")
+
+    with page.expect_file_chooser():
+        panel(page).get_by_role("button", name="Choose another photo").click()
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "says"),
+    [
+        ("cut.jpg", lambda photo: photo.read_bytes()[:9000], "end too early"),
+        ("tiny.png", lambda _: png(size=(4, 4)), "at least 8 pixels a side"),
+        ("wide.png", lambda _: png(size=(17_000, 9)), "the limit is 16384 pixels a side"),
+    ],
+)
+def test_422_has_the_servers_sentence(open_page, photo, name, make, says):
+    """A photo that cannot be used is told why, in the server's words, as an alert to all."""
+    open_page.watch.allowed.append(FAILED)
+    page = open_page()
+    give(page, name, make(photo))
+
+    expect(panel(page)).to_contain_text(says)
+    expect(page.locator("#status")).to_contain_text(says)
+
+
+def test_busy_counts_down_and_tries_once(open_page):
+    """Busy: Retry-After is counted down, then the photo is sent again by itself, and answered."""
+    open_page.watch.allowed.append(FAILED)
+    page = open_page(
+        prepare=lambda p: p.route("**/predict*", busy_times(1, retry_after=2)), wait=False
+    )
+    timer = panel(page).get_by_role("timer")
+    expect(timer).to_contain_text("Trying again in 2 s")
+    expect(page.locator("#status")).to_contain_text("Trying again in 2 seconds")
+    expect(timer).to_contain_text("Trying again in 1 s")
+
+    page.wait_for_selector("#panel-result .sum")
+
+
+def test_busy_twice_is_left_to_the_person(open_page):
+    """After one retry by itself there is a button, and no further request without it."""
+    open_page.watch.allowed.append(FAILED)
+    asked = []
+
+    def prepare(page):
+        page.route("**/predict*", busy_times(2, retry_after=1))
+        page.on("request", lambda r: asked.append(r.url) if "/predict" in r.url else None)
+
+    page = open_page(prepare=prepare, wait=False)
+    panel(page).get_by_role("button", name="Try now").click()
+    expect(panel(page)).to_contain_text("The server is still busy.")
+    page.wait_for_timeout(1500)
+    assert 2 == len(asked)
+    panel(page).get_by_role("button", name="Try again").click()
+
+    page.wait_for_selector("#panel-result .sum")
+
+
+@pytest.mark.parametrize(
+    ("slug", "status", "says"),
+    [
+        ("deadline-exceeded", 504, "It took too long."),
+        ("draining", 503, "The server is still busy."),
+        ("model-failed", 503, "This model is not available."),
+        ("run-failed", 500, "The server could not do it."),
+        ("internal", 500, "The request was abc123."),
+        ("unknown-model", 404, "This model is not served any more."),
+    ],
+)
+def test_problems_of_the_server(open_page, slug, status, says):
+    """Each problem of the server has its sentence and a button."""
+    open_page.watch.allowed.append(FAILED)
+    answer = problem(slug, status, retryable=status in {503, 504}, retry_after=1)
+    page = open_page(
+        prepare=lambda p: p.route("**/predict*", lambda r: r.fulfill(**answer)), wait=False
+    )
+    if status in {503, 504}:
+        panel(page).get_by_role("button", name="Try now").click()
+
+    expect(panel(page)).to_contain_text(says)
+    assert panel(page).get_by_role("button").first.is_visible()
+
+
+def test_a_proxys_own_error_page(open_page):
+    """An error without problem+json, such as a proxy's, is understood by its status."""
+    open_page.watch.allowed.append(FAILED)
+    page = open_page()
+    answer = {"status": 413, "body": "<html><h1>413 Request Entity Too Large</h1>"}
+    page.route("**/predict*", lambda route: route.fulfill(**answer))
+    give(page, "red.png", png())
+
+    expect(panel(page)).to_contain_text("the limit is lower")
+
+
+def test_offline_and_back(open_page):
+    """Offline is told, in the strip too; the photo is sent by itself when the connection is back."""
+    open_page.watch.allowed.append(FAILED)
+    page = open_page()
+    page.context.set_offline(True)
+    give(page, "red.png", png())
+    expect(panel(page)).to_contain_text("You are offline.")
+    expect(page.locator("#live")).to_contain_text("offline")
+    page.context.set_offline(False)
+
+    page.wait_for_selector("#panel-result .sum")
+    expect(page.locator("#live")).to_contain_text("ready")
+
+
+def test_no_server(open_page):
+    """A connection that cannot be made is told, and can be tried again."""
+    open_page.watch.allowed.append(FAILED)
+    page = open_page()
+    page.route("**/predict*", lambda route: route.abort("connectionrefused"))
+    give(page, "red.png", png())
+    expect(panel(page)).to_contain_text("No connection to the server.")
+    page.unroute("**/predict*")
+    panel(page).get_by_role("button", name="Try again").click()
+
+    page.wait_for_selector("#panel-result .sum")
+
+
+def test_no_server_at_the_start(open_page):
+    """A page whose server went away before it could ask anything says so, and can go on."""
+    open_page.watch.allowed.append(FAILED)
+    page = open_page(prepare=lambda p: p.route("**/models", lambda r: r.abort()), wait=False)
+    expect(panel(page)).to_contain_text("No connection to the server.")
+    page.unroute("**/models")
+    panel(page).get_by_role("button", name="Try again").click()
+
+    page.wait_for_selector("#panel-result .sum")
+
+
+def test_loading_shows_progress_and_ends_by_itself(open_page):
+    """While the model loads, its progress is shown; then the sample is classified by itself."""
+    step = {"state": "loading", "trained": True, "device": None}
+    states = [
+        step | {"progress": "fetching, 120 of 553 MB"},
+        step | {"progress": "building"},
+        {},
+    ]
+
+    def prepare(page):
+        def describe(route):
+            change = states.pop(0) if len(states) > 1 else states[0]
+            route.fulfill(json=route.fetch().json() | change)
+
+        first = (
+            "colours"
+            if page.request.get(f"{open_page.watch.origin}/models/colours").ok
+            else "squeezenet"
+        )
+        page.route(f"**/models/{first}", describe)
+
+    page = open_page(prepare=prepare, wait=False)
+    expect(panel(page)).to_contain_text("fetching, 120 of 553 MB")
+    expect(panel(page).get_by_role("progressbar")).to_be_visible()
+    expect(panel(page)).to_contain_text("building")
+
+    page.wait_for_selector("#panel-result .sum")
+
+
+def test_waiting_can_be_cancelled(open_page):
+    """A slow answer shows that it is waited for; Cancel and Escape end that, Try again starts it."""
+    page = open_page()
+    held: list[Any] = []
+    page.route("**/predict*", lambda route: held.append(route))  # noqa: PLW0108 (it inspects it)
+    give(page, "red.png", png())
+    expect(panel(page)).to_contain_text("Classifying")
+    panel(page).get_by_role("button", name="Cancel").click()
+    expect(panel(page)).to_contain_text("Cancelled.")
+    panel(page).get_by_role("button", name="Try again").click()
+    expect(panel(page)).to_contain_text("Classifying")
+    page.keyboard.press("Escape")
+    expect(panel(page)).to_contain_text("Cancelled.")
+    page.unroute("**/predict*")
+    panel(page).get_by_role("button", name="Try again").click()
+
+    page.wait_for_selector("#panel-result .sum")
+    assert 2 == len(held)
+
+
+def test_slow_network_shows_how_much_is_sent(open_page):
+    """On a slow line the share that has been sent is told, and nothing moves when the answer comes."""
+    page = open_page()
+    devtools = page.context.new_cdp_session(page)
+    slow = {
+        "offline": False,
+        "latency": 100,
+        "downloadThroughput": 100_000,
+        "uploadThroughput": 60_000,
+    }
+    devtools.send("Network.emulateNetworkConditions", slow)
+    give(page, "noise.png", noise(300, 220))
+    expect(panel(page)).to_contain_text("Sending, ")
+
+    page.wait_for_selector("#panel-result .sum")
+
+
+def test_a_late_answer_does_not_replace_a_newer_photo(open_page):
+    """Who chooses another photo while one is under way sees the answer to the other."""
+    page = open_page()
+    held: list[Any] = []
+    page.route("**/predict*", lambda r: held.append(r) if len(held) < 1 else r.continue_())
+    give(page, "first.png", png("red"))
+    expect(panel(page)).to_contain_text("Classifying")
+    give(page, "second.png", png("blue"))
+    page.wait_for_selector("#panel-result .sum")
+    before = panel(page).inner_text()
+    held[0].continue_()
+    expect(page.locator("#session .past b")).to_have_count(3)
+
+    assert before == panel(page).inner_text()
+    assert "second.png" in page.locator("#caption").inner_text()

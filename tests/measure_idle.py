@@ -1,0 +1,74 @@
+"""Measure what a user of an idle service meets: `.venv/bin/python -m tests.measure_idle [MODEL]`.
+
+Prints the time from the start to ready from a cached serving graph, the peak of resident
+memory, and how much longer one request takes than its bare parts (decode and session.run),
+which are measured in turns with it, in this process, with the same threads.
+"""
+
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import httpx
+
+from app.catalog import BUILT_IN, load_catalog
+from app.console import pull_bar
+from app.cpus import usable_cpus
+from app.imaging import ImageLimits, prepare
+from app.session import Session
+from app.vgg import architecture
+from app.weights import Provisioning, pull
+from tests.conftest import PHOTOS, running_server
+
+TURNS = 40
+
+
+def seconds(work):
+    """Return how long the work takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def peak_memory(pid):
+    """Return the most bytes of a process that were ever resident (VmHWM)."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
+
+
+def main(name):
+    """Measure one model and print a table."""
+    manifest = load_catalog(BUILT_IN)[name]
+    provisioning = Provisioning(BUILT_IN, on_missing="untrained", offline=True)
+    with pull_bar(name) as progress:
+        graph = pull(manifest, provisioning, progress)
+    photo = (PHOTOS / "coffee.jpg").read_bytes()
+    decode = partial(prepare, photo, manifest.preprocess, ImageLimits())
+    session = Session(graph.path, device="cpu", threads=usable_cpus())
+    began = time.perf_counter()
+    with running_server(
+        BUILT_IN, models=name, offline="true", on_missing_weights="untrained"
+    ) as server:
+        started = time.perf_counter() - began
+        bare, served = [], []
+        with httpx.Client(base_url=server.url, timeout=60) as client:
+            for _ in range(TURNS):
+                bare.append(seconds(lambda: session.run(decode()[0][None])))
+                served.append(seconds(lambda: client.post("/predict", content=photo)))
+            assert client.post("/predict", content=photo).status_code == httpx.codes.OK
+        peak = peak_memory(server.process.pid)
+    weights = 4 * architecture(str(manifest.architecture)).parameters()
+    bare_ms, served_ms = 1000 * median(bare[5:]), 1000 * median(served[5:])
+    print(f"{name}, {usable_cpus()} processors, medians of {TURNS - 5} turns")  # noqa: T201
+    print(f"start to ready, from a cached graph   {started:6.2f} s")  # noqa: T201
+    print(f"peak RSS                              {peak / 1e6:6.0f} MB")  # noqa: T201
+    print(f"  over the weights ({weights / 1e6:.0f} MB)        {peak / weights:6.2f}")  # noqa: T201
+    print(f"decode + session.run                  {bare_ms:6.1f} ms")  # noqa: T201
+    print(f"one request                           {served_ms:6.1f} ms")  # noqa: T201
+    print(f"  difference                          {served_ms - bare_ms:6.1f} ms")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "vgg16")
