@@ -1,7 +1,7 @@
 # Every command of a developer and of a new user. `make` lists them.
 PYTHON ?= python3
-PORT ?= 8000
-MODELS ?= vgg16
+PORT ?= $(or $(VGG_PORT),8000)
+MODELS ?= $(or $(VGG_MODELS),vgg16)
 BIN := .venv/bin
 comma := ,
 
@@ -12,7 +12,7 @@ help: ## List the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 serve: .venv/served ## Start the service: make serve PORT=8123 MODELS=vgg16,vgg19
-	@VGG_PORT=$(PORT) VGG_MODELS=$(MODELS) VGG_ON_MISSING_WEIGHTS=$${VGG_ON_MISSING_WEIGHTS:-untrained} \
+	@VGG_PORT="$(PORT)" VGG_MODELS="$(MODELS)" VGG_ON_MISSING_WEIGHTS=$${VGG_ON_MISSING_WEIGHTS:-untrained} \
 	  $(BIN)/vgg-serve serve
 
 test: .venv/developed ## Run all tests that this machine can run

@@ -158,12 +158,13 @@ class Batcher:
             images -= size
         return seconds
 
-    def admit(self, coming: int = 0, backlog: float = 0.0) -> None:
-        """Refuse what would wait longer than the budget.
+    def admit(self, coming: int = 0, backlog: float = 0.0, patience: float = float("inf")) -> None:
+        """Refuse what would wait longer than the budget, or than its client will.
 
         Args:
             coming: Images that will be in line before this one: those being decoded.
             backlog: Seconds until this one is decoded; the device goes on meanwhile.
+            patience: Seconds until its deadline.
 
         Raises:
             OverloadedError: With the seconds after which the wait will have come down to it.
@@ -172,7 +173,7 @@ class Batcher:
         if not self.alive:
             raise ModelFailedError("The model has stopped answering.")
         wait = max(backlog, self.predicted_wait(coming))
-        budget = self.policy.queue_budget
+        budget = min(self.policy.queue_budget, patience)
         if wait > budget:
             raise OverloadedError(
                 f"An answer would have to wait for {wait:.1f} s; the limit is {budget:g} s.",
@@ -201,8 +202,8 @@ class Batcher:
         try:
             while not self._stopping:
                 await self._work.wait()
+                await self._gather()
                 async with self._device.lock:
-                    await self._gather()
                     batch = self._line.take(self.policy.sizes[-1])
                     if not self._line and not self._stopping:
                         self._work.clear()

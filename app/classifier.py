@@ -80,14 +80,17 @@ class Classifier:
         decoders = self._decoders
         return max(decoders.backlog(), self.batcher.predicted_wait(decoders.pending))
 
-    def admit(self) -> None:
-        """Refuse a request that would wait longer than the queue budget.
+    def admit(self, patience: float = float("inf")) -> None:
+        """Refuse a request that would wait longer than the queue budget, or than its client will.
+
+        Args:
+            patience: Seconds until its deadline.
 
         Raises:
             OverloadedError: With the seconds after which to come back.
             ModelFailedError: If the model has stopped answering.
         """
-        self.batcher.admit(self._decoders.pending, self._decoders.backlog())
+        self.batcher.admit(self._decoders.pending, self._decoders.backlog(), patience)
 
     async def classify(self, data: bytes, k: int, deadline: float) -> Classification:
         """Decode, wait for a place in a batch, rank.
@@ -102,7 +105,7 @@ class Classifier:
             ServiceError: If there is no time, no room or no luck.
         """
         began = time.monotonic()
-        self.admit()
+        self.admit(deadline - began)
         pixels, image = await self._decode(data, deadline)
         decoded = time.monotonic()
         row = await self.batcher.submit(pixels, deadline)

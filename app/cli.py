@@ -1,6 +1,7 @@
 """The command `vgg-serve`."""
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterable
@@ -27,6 +28,8 @@ from app.remote import classify_remotely
 from app.vgg import CLASSES
 from app.weights import pull as pull_weights
 
+log = logging.getLogger(__name__)
+
 cli = typer.Typer(
     name="vgg-serve",
     help="The five most probable ImageNet classes of a photo, from VGG-16 and VGG-19.",
@@ -52,7 +55,12 @@ def serve() -> None:
     """Serve over HTTP; every setting is an environment variable VGG_* (see README.md)."""
     settings = read_settings()
     configure_logs(settings.log_level, settings.log_format)
-    raise typer.Exit(run_server(settings))
+    try:
+        status = run_server(settings)
+    except SetupError as exc:
+        log.error("%s", exc)  # in the style of all other events
+        status = 1
+    raise typer.Exit(status)
 
 
 @cli.command()
@@ -137,7 +145,9 @@ cli.command("bench", no_args_is_help=True)(bench_command(read_settings))
 
 
 def _explain(error: Any) -> str:  # noqa: ANN401 (pydantic's own record)
-    name = str(error["loc"][0]).upper() if error["loc"] else "VGG_*"
+    if not error["loc"]:
+        return str(error["msg"])
+    name = str(error["loc"][0]).upper()
     variable = name if name.startswith(("VGG_", "HF_")) else f"VGG_{name}"
     return f"{variable} is {error['input']!r}: {error['msg']}"
 
@@ -180,5 +190,5 @@ def _show(result: FileResult, *, as_json: bool) -> None:
     elif result.error is not None:
         err.print(f"[bold red]{escape(str(result.path))}:[/] {escape(result.error)}")
     else:
-        note = "" if result.trained else "  (UNTRAINED)"
+        note = "  (UNTRAINED)" if result.trained is False else ""
         out.print(predictions_table(f"{result.path}{note}", result.predictions))

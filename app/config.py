@@ -1,9 +1,9 @@
 """Every setting of the service, from the environment (VGG_*), checked once."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, Field, field_validator
+from pydantic import AliasChoices, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.catalog import BUILT_IN
@@ -60,6 +60,21 @@ class Settings(BaseSettings):
     """Least important event that is logged."""
     log_format: Literal["auto", "json", "text"] = "auto"
     """One JSON object a line, or text; auto is text on a terminal."""
+
+    @field_validator("model_dir", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:  # noqa: ANN401 (whatever stands in the environment)
+        if value == "":
+            raise ValueError("expected a folder")
+        return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.max_upload_bytes < self.max_body_bytes:
+            raise ValueError(
+                "VGG_MAX_UPLOAD_BYTES is below VGG_MAX_BODY_BYTES: no large upload would ever fit"
+            )
+        return self
 
     @field_validator("models", mode="before")
     @classmethod

@@ -3,13 +3,15 @@
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from app.errors import DeadlineExceededError
 
 T = TypeVar("T")
 
+_TOO_LATE: Final = "The deadline passed before the image was decoded."
 _MEMORY: Final = 0.9
 """Weight of the past in the mean time of a decode; the last ten or so count."""
 
@@ -30,7 +32,7 @@ class DecodePool:
 
     @property
     def pending(self) -> int:
-        """Count the images that are being decoded or wait for it."""
+        """Count the images that are being decoded or wait for it, even if nobody waits for them."""
         return self._pending
 
     def backlog(self) -> float:
@@ -38,33 +40,55 @@ class DecodePool:
         return self._pending * self._seconds / self._threads
 
     async def decode(self, work: Callable[[], T], deadline: float) -> T:
-        """Do the work in a thread; whoever is cancelled before it began costs nothing.
+        """Do the work in a thread; what is cancelled before it began costs nothing.
 
         Args:
             work: Decodes one image.
-            deadline: On the clock of `time.monotonic`, in seconds; not begun after that.
+            deadline: On the clock of `time.monotonic`, in seconds.
 
         Raises:
-            DeadlineExceededError: If the deadline passed before a thread was free.
+            DeadlineExceededError: If the deadline passed first. Work that has not begun by then
+                is not begun; a thread that is at it finishes, for nobody.
             Exception: Whatever the work raises.
         """
+        loop = asyncio.get_running_loop()
+
+        def timed() -> T:
+            began = time.monotonic()
+            if began >= deadline:
+                raise DeadlineExceededError(_TOO_LATE)
+            try:
+                return work()
+            finally:
+                _tell(loop, lambda: self._learn(time.monotonic() - began))
+
+        job = self._executor.submit(timed)
         self._pending += 1
+        job.add_done_callback(lambda _: _tell(loop, self._finish))
         try:
-            result, seconds = await asyncio.get_running_loop().run_in_executor(
-                self._executor, _timed, work, deadline
-            )
-        finally:
-            self._pending -= 1
-        self._seconds = _MEMORY * self._seconds + (1 - _MEMORY) * seconds
-        return result
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                return await _result(job)
+        except TimeoutError as exc:
+            raise DeadlineExceededError(_TOO_LATE) from exc
 
     def stop(self) -> None:
         """Begin nothing more."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
+    def _learn(self, seconds: float) -> None:
+        self._seconds = (
+            _MEMORY * self._seconds + (1 - _MEMORY) * seconds if self._seconds else seconds
+        )
 
-def _timed(work: Callable[[], T], deadline: float) -> tuple[T, float]:
-    began = time.monotonic()
-    if began >= deadline:
-        raise DeadlineExceededError("The deadline passed before the image was decoded.")
-    return work(), time.monotonic() - began
+    def _finish(self) -> None:
+        self._pending -= 1
+
+
+async def _result(job: Future[T]) -> T:
+    """Wait for a job of the pool; a cancelled waiter cancels a job that has not begun."""
+    return await asyncio.wrap_future(job)
+
+
+def _tell(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:
+    with suppress(RuntimeError):  # the loop has ended meanwhile
+        loop.call_soon_threadsafe(what)

@@ -4,6 +4,7 @@ VggServeError
 ├── RequestError                the client can mend it
 │   ├── BadRequestError         400 bad-request
 │   ├── UnknownModelError       404 unknown-model
+│   ├── SlowUploadError         408 slow-upload
 │   ├── BodyTooLargeError       413 body-too-large
 │   ├── UnsupportedFormatError  415 unsupported-format
 │   └── InvalidImageError       422 invalid-image
@@ -67,6 +68,14 @@ class UnknownModelError(RequestError):
     status = 404
     slug = "unknown-model"
     title = "There is no such model here"
+
+
+class SlowUploadError(RequestError):
+    """A body that did not arrive within the deadline."""
+
+    status = 408
+    slug = "slow-upload"
+    title = "The upload took too long"
 
 
 class BodyTooLargeError(RequestError):

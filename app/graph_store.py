@@ -58,29 +58,30 @@ def graph_key(manifest: Manifest, digest: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def find(folder: Path, key: str, progress: Progress) -> ServingGraph | None:
+def find(folder: Path, key: str, *, trained: bool, progress: Progress) -> ServingGraph | None:
     """Return the graph of this key; None if it is not there, or is damaged.
 
     Args:
         folder: Of one model.
         key: From `graph_key`.
+        trained: What the manifest says of its weights.
         progress: Told how much is verified.
     """
     place = folder / key
     try:
         receipt = json.loads((place / RECEIPT_FILE).read_text(encoding="utf-8"))
-        intact = all(
+        intact = receipt.pop("sha256") == _digest(receipt) and all(
             digest_of(place / name, progress=progress) == receipt["files"][name]
             for name in (GRAPH_FILE, WEIGHTS_FILE)
         )
         graph = ServingGraph(
             path=place / GRAPH_FILE,
             weights_sha256=str(receipt["weights_sha256"]),
-            trained=bool(receipt["trained"]),
+            trained=trained,
         )
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, DownloadError):
+    except (ValueError, KeyError, TypeError, AttributeError, DownloadError):
         intact = False
     if not intact:
         log.warning("%s is damaged and is built anew", place)
@@ -105,7 +106,7 @@ def build(
         key: From `graph_key`.
         size: Bytes that will be written, about.
         weights_sha256: None to take that of the written weights.
-        trained: Goes into the receipt.
+        trained: What the manifest says of its weights.
         write: Puts GRAPH_FILE and WEIGHTS_FILE into the folder that it is given.
         progress: Told how much is verified, if another process built the graph meanwhile.
 
@@ -115,10 +116,12 @@ def build(
     """
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
-        there = find(folder, key, progress)
+        there = find(folder, key, trained=trained, progress=progress)
         if there is not None:
             return there
         shutil.rmtree(folder / key, ignore_errors=True)  # damaged, or half-moved
+        for left in folder.glob(".building-*"):  # by a process that was killed
+            shutil.rmtree(left)
         free = shutil.disk_usage(folder).free
         if free < size + _SPARE_BYTES:
             needed = (size + _SPARE_BYTES) // 10**6
@@ -130,11 +133,11 @@ def build(
             place = Path(name)
             write(place)
             files = {name: digest_of(place / name) for name in (GRAPH_FILE, WEIGHTS_FILE)}
-            receipt = {
+            receipt: dict[str, object] = {
                 "weights_sha256": weights_sha256 or files[WEIGHTS_FILE].removeprefix("sha256:"),
-                "trained": trained,
                 "files": files,
             }
+            receipt["sha256"] = _digest(receipt)
             (place / RECEIPT_FILE).write_text(json.dumps(receipt, indent=2), encoding="utf-8")
             for old in folder.iterdir():
                 if old.is_dir() and old != place:
@@ -142,7 +145,11 @@ def build(
             (folder / key).mkdir()
             for path in place.iterdir():
                 path.rename(folder / key / path.name)
-    found = find(folder, key, progress)
+    found = find(folder, key, trained=trained, progress=progress)
     if found is None:
         raise SetupError(f"{folder / key} was written and cannot be read back")
     return found
+
+
+def _digest(receipt: dict[str, object]) -> str:
+    return hashlib.sha256(json.dumps(receipt, sort_keys=True).encode()).hexdigest()

@@ -172,7 +172,7 @@ class Models:
         )
 
     async def load(self) -> None:
-        """Load the models one after the other; one that fails does not keep the others."""
+        """Load the models one after the other, until one fails."""
         for model in self._models.values():
             model.state = "loading"
             began = time.monotonic()
@@ -181,12 +181,13 @@ class Models:
             except VggServeError as exc:
                 model.state, model.error = "failed", str(exc)
                 log.error("%s: not available: %s", model.manifest.name, exc)
+                return
             except Exception as exc:
                 model.state, model.error = "failed", f"{type(exc).__name__}: {exc}"
                 log.exception("%s: not available", model.manifest.name)
-            else:
-                model.state = "ready"
-                log.info("%s: ready after %.1f s", model.manifest.name, time.monotonic() - began)
+                return
+            model.state = "ready"
+            log.info("%s: ready after %.1f s", model.manifest.name, time.monotonic() - began)
 
     async def stop(self) -> None:
         """Let the runs at hand end and answer everyone who waits."""
@@ -256,7 +257,7 @@ def _prepare_to_run(
         longest_run=hosting.queue_budget / 2,
         ceiling=_CEILING[session.device],
     )
-    golden, _ = prepare(GOLDEN_PHOTO.read_bytes(), manifest.preprocess, hosting.image_limits)
+    golden, _ = prepare(GOLDEN_PHOTO.read_bytes(), manifest.preprocess, ImageLimits())
     session.trim()
     self_test(session.run, golden, sizes, trained=trained)
     return BatchPolicy(

@@ -28,7 +28,7 @@ class FileResult:
         predictions: The best first; empty if it failed.
         image: What it is; None if it failed.
         model: Who says so.
-        trained: False if that was a stand-in that never saw an image.
+        trained: False if that was a stand-in that never saw an image; None if it failed.
         error: Why it failed; None if it did not.
     """
 
@@ -36,7 +36,7 @@ class FileResult:
     predictions: tuple[Prediction, ...] = ()
     image: ImageInfo | None = None
     model: str | None = None
-    trained: bool = True
+    trained: bool | None = None
     error: str | None = None
 
 

@@ -15,6 +15,7 @@ from app import __version__
 from app.api.envelope import Envelope
 from app.api.health import router as health
 from app.api.limits import Limits
+from app.api.openapi import install_openapi
 from app.api.page import mount_files
 from app.api.page import router as page
 from app.api.problems import install_problem_handlers
@@ -66,16 +67,19 @@ def create_app(settings: Settings, open_session: Callable[..., Session] = Sessio
         summary="The five most probable ImageNet classes of a photo, from VGG-16 and VGG-19.",
         lifespan=lifespan,
         docs_url=None,
+        redirect_slashes=False,  # would answer with the Host that the client sent
         redoc_url=None,
     )
     app.state.models = models
     app.state.metrics = metrics
+    app.state.max_body_bytes = settings.max_body_bytes
     app.state.deadline = settings.deadline_ms / 1000
     app.state.draining = asyncio.Event()
     for router in (routes, health, page):
         app.include_router(router)
     mount_files(app)
     install_problem_handlers(app)
+    install_openapi(app)
     app.add_middleware(
         Limits,
         models=models,
@@ -137,20 +141,26 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._app = app
         self._drain_delay = drain_delay
+        self._impatient = False
         self._event_loop: asyncio.AbstractEventLoop | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first signal, stop at the second."""
         draining: asyncio.Event = self._app.state.draining
         if draining.is_set() or self._event_loop is None:
+            self._impatient = True
             super().handle_exit(sig, frame)
             return
         draining.set()
         log.info("draining for %.1f s", self._drain_delay)
         # A signal may interrupt the loop anywhere, so it must not touch its timers itself.
         self._event_loop.call_soon_threadsafe(
-            self._event_loop.call_later, self._drain_delay, super().handle_exit, sig, frame
+            self._event_loop.call_later, self._drain_delay, self._close, sig, frame
         )
+
+    def _close(self, sig: int, frame: FrameType | None) -> None:
+        if not self._impatient:  # else a second signal has done it, and a third would not drain
+            super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Bind, say where, and watch the models load."""
@@ -159,6 +169,7 @@ class Server(uvicorn.Server):
         for server in self.servers:
             for listener in server.sockets:
                 host, port = listener.getsockname()[:2]
+                host = f"[{host}]" if ":" in host else host
                 log.info("http://%s:%d answers; its models are loading", host, port)
         self._app.state.loading.add_done_callback(lambda _: self._stop_if_failed())
 

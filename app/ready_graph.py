@@ -1,12 +1,13 @@
 """Somebody's ready ONNX classifier to a serving graph: what stands around it is ours."""
 
+from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 from typing import Final
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import ModelProto, NodeProto, TensorProto, compose, helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, compose, helper
 
 from app.catalog import Preprocess
 from app.errors import CheckpointError
@@ -70,11 +71,24 @@ def _load(path: Path) -> ModelProto:
     if opset < _OLDEST_OPSET:
         message = f"{path}: uses ONNX opset {opset}, expected {_OLDEST_OPSET} or newer"
         raise CheckpointError(message)
-    for tensor in model.graph.initializer:
+    for tensor in _tensors(model.graph):
         if tensor.data_location == TensorProto.EXTERNAL:
             message = f"{path}: keeps {tensor.name!r} in another file, expected all in this one"
             raise CheckpointError(message)
     return model
+
+
+def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
+    """List every tensor of a graph, those in attributes and inner graphs too."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for inner in (attribute.g, *attribute.graphs):
+                if inner.node or inner.initializer:
+                    yield from _tensors(inner)
 
 
 def _ends(path: Path, model: ModelProto, crop: int) -> tuple[str, str]:

@@ -26,6 +26,8 @@ def classify_remotely(
     Raises:
         SetupError: If there is no such server at this address.
     """
+    if "://" not in url:
+        url = f"http://{url}"  # as curl has it
     params: dict[str, str | int] = {"top_k": top_k, **({"model": model} if model else {})}
     with httpx.Client(base_url=url, timeout=_TIMEOUT) as client:
         for path in paths:

@@ -5,10 +5,11 @@ MODEL_DIR/serving/NAME/     the serving graph made from it
 """
 
 import logging
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from app.catalog import Checkpoint, Manifest
 from app.checkpoints.read import read_checkpoint
@@ -22,6 +23,10 @@ from app.untrained import SEED, untrained_layers
 from app.vgg import VggConfig, architecture
 
 log = logging.getLogger(__name__)
+
+_TIMEOUT: Final = 7.0
+"""Seconds without the first byte after which weights count as out of reach: with the start of
+the process and the last try, that is less than ten."""
 
 Step: TypeAlias = Literal["fetching", "verifying", "building"]
 Progress: TypeAlias = Callable[[Step, int, int | None], None]
@@ -74,7 +79,10 @@ def pull(
             )
             return _untrained(manifest, config, provisioning, progress)
     except OSError as exc:
-        message = f"{manifest.name}: the model folder cannot be used: {exc}"
+        message = (
+            f"{manifest.name}: the model folder cannot be used: {exc}. Make it writable, or set"
+            " VGG_MODEL_DIR to one that is."
+        )
         raise SetupError(message) from exc
 
 
@@ -89,7 +97,7 @@ def _from_checkpoint(
     if checkpoint.digest is not None:
         # A graph that was built from these very weights makes the checkpoint unnecessary.
         key = graph_key(manifest, checkpoint.digest)
-        there = find(folder, key, _step(progress, "verifying"))
+        there = find(folder, key, trained=manifest.trained, progress=_step(progress, "verifying"))
         if there is not None:
             return there
     path = provisioning.model_dir / checkpoint.file
@@ -99,6 +107,8 @@ def _from_checkpoint(
     def write(place: Path) -> None:
         layers = read_checkpoint(path, checkpoint.format, config)
         write_vgg(place, config, layers.items(), manifest.preprocess)
+        # The stand-in has done its duty.
+        shutil.rmtree(_untrained_folder(provisioning, manifest.name), ignore_errors=True)
 
     progress("building", 0, None)
     return build(
@@ -118,7 +128,10 @@ def _provide(
     """Make sure that the checkpoint is there and is the right one, as far as that is known."""
     source = Source(url=checkpoint.url or "", digest=checkpoint.digest, size=checkpoint.size)
     if path.exists():
-        verify(path, source, progress=_step(progress, "verifying"))
+        try:
+            verify(path, source, progress=_step(progress, "verifying"))
+        except DownloadError as exc:  # it is there: a stand-in would hide that it is wrong
+            raise CheckpointError(str(exc)) from exc
         return
     if checkpoint.url is None:
         message = f"{path} is not there, and its manifest names no address to fetch it from"
@@ -129,6 +142,7 @@ def _provide(
         progress=_step(progress, "fetching"),
         endpoint=provisioning.endpoint,
         offline=provisioning.offline,
+        timeout=_TIMEOUT,
     )
 
 
@@ -147,7 +161,7 @@ def _from_ready_graph(
             raise CheckpointError(f"{path}: is {found}, but {manifest.path} pins {pinned}")
     folder = _serving_folder(provisioning, manifest.name)
     key = graph_key(manifest, sha256)
-    there = find(folder, key, _step(progress, "verifying"))
+    there = find(folder, key, trained=manifest.trained, progress=_step(progress, "verifying"))
     if there is not None:
         return there
     progress("building", 0, None)
@@ -165,9 +179,9 @@ def _from_ready_graph(
 def _untrained(
     manifest: Manifest, config: VggConfig, provisioning: Provisioning, progress: Progress
 ) -> ServingGraph:
-    folder = _serving_folder(provisioning, f"{manifest.name}.untrained")
+    folder = _untrained_folder(provisioning, manifest.name)
     key = graph_key(manifest, f"untrained:{SEED}")
-    there = find(folder, key, _step(progress, "verifying"))
+    there = find(folder, key, trained=False, progress=_step(progress, "verifying"))
     if there is not None:
         return there
     progress("building", 0, None)
@@ -184,6 +198,10 @@ def _untrained(
 
 def _serving_folder(provisioning: Provisioning, name: str) -> Path:
     return provisioning.model_dir / "serving" / name
+
+
+def _untrained_folder(provisioning: Provisioning, name: str) -> Path:
+    return _serving_folder(provisioning, f"{name}.untrained")
 
 
 def _step(progress: Progress, step: Step) -> Callable[[int, int | None], None]:

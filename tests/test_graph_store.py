@@ -69,7 +69,7 @@ def contents(folder: Path) -> dict[str, list[str]]:
 
 def test_nothing_is_found_before_it_was_built(tmp_path):
     """A folder that is not there holds no graph."""
-    assert find(tmp_path / "none", KEY, ignore) is None
+    assert find(tmp_path / "none", KEY, trained=True, progress=ignore) is None
 
 
 def test_what_was_built_is_found(tmp_path):
@@ -78,7 +78,7 @@ def test_what_was_built_is_found(tmp_path):
 
     place = tmp_path / "serving" / "vgg16" / KEY
     assert ServingGraph(path=place / GRAPH_FILE, weights_sha256=SOURCE, trained=True) == built
-    assert built == find(tmp_path / "serving" / "vgg16", KEY, ignore)
+    assert built == find(tmp_path / "serving" / "vgg16", KEY, trained=True, progress=ignore)
     assert (GRAPH, WEIGHTS) == (
         (place / GRAPH_FILE).read_bytes(),
         (place / WEIGHTS_FILE).read_bytes(),
@@ -109,7 +109,7 @@ def test_own_digest_where_there_is_no_source(tmp_path):
 
     expected = hashlib.sha256(WEIGHTS).hexdigest()
     assert (expected, False) == (built.weights_sha256, built.trained)
-    assert built == find(tmp_path, KEY, ignore)
+    assert built == find(tmp_path, KEY, trained=False, progress=ignore)
 
 
 def test_old_keys_go(tmp_path):
@@ -121,7 +121,7 @@ def test_old_keys_go(tmp_path):
     make(tmp_path, Writer(b"others"), OTHER_KEY)
 
     assert [OTHER_KEY] == list(contents(tmp_path))
-    assert find(tmp_path, KEY, ignore) is None
+    assert find(tmp_path, KEY, trained=True, progress=ignore) is None
 
 
 def test_verifying_tells_its_progress(tmp_path):
@@ -129,7 +129,7 @@ def test_verifying_tells_its_progress(tmp_path):
     make(tmp_path, Writer())
     told: list[tuple[int, int | None]] = []
 
-    find(tmp_path, KEY, lambda done, total: told.append((done, total)))
+    find(tmp_path, KEY, trained=True, progress=lambda done, total: told.append((done, total)))
 
     assert (len(GRAPH), len(GRAPH)) in told
     assert (len(WEIGHTS), len(WEIGHTS)) == told[-1]
@@ -192,12 +192,12 @@ def test_damaged_graph_is_not_found_and_is_built_anew(tmp_path, damage):
     built = make(tmp_path, Writer())
     damage(tmp_path / KEY)
 
-    assert find(tmp_path, KEY, ignore) is None
+    assert find(tmp_path, KEY, trained=True, progress=ignore) is None
 
     write = Writer()
     assert built == make(tmp_path, write)
     assert 1 == len(write.folders)
-    assert built == find(tmp_path, KEY, ignore)
+    assert built == find(tmp_path, KEY, trained=True, progress=ignore)
     assert {KEY: [GRAPH_FILE, RECEIPT_FILE, WEIGHTS_FILE]} == contents(tmp_path)
 
 
@@ -206,7 +206,7 @@ def test_damage_is_logged(tmp_path, caplog):
     make(tmp_path, Writer())
     flip(WEIGHTS_FILE, 9)(tmp_path / KEY)
 
-    find(tmp_path, KEY, ignore)
+    find(tmp_path, KEY, trained=True, progress=ignore)
 
     assert [f"{tmp_path / KEY} is damaged and is built anew"] == caplog.messages
 
@@ -226,7 +226,7 @@ def test_interrupted_build_leaves_nothing(tmp_path, error):
     with pytest.raises(error):
         make(tmp_path, write)
 
-    assert find(tmp_path, KEY, ignore) is None
+    assert find(tmp_path, KEY, trained=True, progress=ignore) is None
     assert {} == contents(tmp_path)
 
 
@@ -240,7 +240,7 @@ def test_interrupted_build_leaves_the_old_graph(tmp_path):
     with pytest.raises(OSError, match="No space left"):
         make(tmp_path, write, OTHER_KEY)
 
-    assert old == find(tmp_path, KEY, ignore)
+    assert old == find(tmp_path, KEY, trained=True, progress=ignore)
 
 
 @pytest.mark.parametrize("moved", [[], [GRAPH_FILE], [RECEIPT_FILE], [WEIGHTS_FILE, RECEIPT_FILE]])
@@ -251,7 +251,7 @@ def test_killed_while_moving_into_place(tmp_path, moved):
         if path.name not in moved:
             path.unlink()
 
-    assert find(tmp_path, KEY, ignore) is None
+    assert find(tmp_path, KEY, trained=True, progress=ignore) is None
     assert built == make(tmp_path, Writer())
 
 
@@ -264,7 +264,7 @@ def test_writer_that_forgets_a_file(tmp_path):
     with pytest.raises(SetupError):
         make(tmp_path, write)
 
-    assert find(tmp_path, KEY, ignore) is None
+    assert find(tmp_path, KEY, trained=True, progress=ignore) is None
 
 
 def test_full_disk_is_refused_before_anything_is_written(tmp_path):
@@ -359,7 +359,7 @@ def test_processes_build_once(tmp_path):
 
     assert (0, "a graph\n") == (child.returncode, answer)
     assert not (tmp_path / "builds").exists()
-    assert built == find(folder, KEY, ignore)
+    assert built == find(folder, KEY, trained=True, progress=ignore)
 
 
 # --- keys ------------------------------------------------------------------------------
@@ -403,3 +403,12 @@ def test_key_does_not_change_with_words():
     other = replace(VGG16, title="Another", license="MIT", accuracy=None, path=Path("x.toml"))
 
     assert graph_key(VGG16, SOURCE) == graph_key(other, SOURCE)
+
+
+def test_receipt_cannot_be_changed(tmp_path):
+    """A receipt that names other weights than those it was written for is not believed."""
+    make(tmp_path, Writer())
+    receipt = tmp_path / KEY / RECEIPT_FILE
+    receipt.write_text(receipt.read_text().replace('"weights_sha256": "', '"weights_sha256": "f'))
+
+    assert find(tmp_path, KEY, trained=True, progress=ignore) is None

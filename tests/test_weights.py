@@ -543,7 +543,7 @@ def test_damaged_checkpoint_is_not_built_from(tmp_path):
     (tmp_path / "tiny.bin").write_bytes(content[:-1] + b"?")
 
     with pytest.raises(
-        DownloadError, match=r"expected sha256:.*delete it to have it fetched again"
+        CheckpointError, match=r"expected sha256:.*delete it to have it fetched again"
     ):
         get(manifest(content, url=NOBODY), tmp_path)
 
@@ -577,7 +577,7 @@ def test_size_of_the_operators_file(tmp_path):
     assert wanted.checkpoint is not None
     wanted = replace(wanted, checkpoint=replace(wanted.checkpoint, size=5))
 
-    with pytest.raises(DownloadError, match=r"tiny\.bin has \d+ bytes, expected 5"):
+    with pytest.raises(CheckpointError, match=r"tiny\.bin has \d+ bytes, expected 5"):
         get(wanted, tmp_path)
 
 
@@ -798,3 +798,23 @@ def test_writers_of_this_file_are_right(tmp_path, file_format):
     found = read_checkpoint(tmp_path / "file", file_format, CONFIG)
 
     assert all(np.array_equal(layers()[name].weight, found[name].weight) for name in found)
+
+
+def test_trained_follows_the_manifest(tmp_path):
+    """What the manifest says of its weights holds at once, though the graph is there already."""
+    content = published("safetensors", tmp_path)
+    (tmp_path / "tiny.bin").write_bytes(content)
+    first = get(manifest(), tmp_path)
+    second = get(replace(manifest(), trained=not manifest().trained), tmp_path)
+
+    assert first.path == second.path
+    assert first.trained is not second.trained
+
+
+def test_damaged_checkpoint_is_no_missing_one(tmp_path):
+    """With on_missing=untrained, weights that are there and wrong are refused all the same."""
+    content = published("safetensors", tmp_path)
+    (tmp_path / "tiny.bin").write_bytes(content[:-1] + b"?")
+
+    with pytest.raises(CheckpointError):
+        get(manifest(content, url=NOBODY), tmp_path, on_missing="untrained")

@@ -1,5 +1,6 @@
 """Around every request: an id, a clock, safe headers, one line in the log, one count."""
 
+import asyncio
 import logging
 import re
 import time
@@ -8,7 +9,8 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.problems import answer_bug
+from app.api.problems import answer_bug, answer_error
+from app.errors import DrainingError
 from app.metrics import NO_MODEL, Metrics
 
 log = logging.getLogger(__name__)
@@ -71,6 +73,11 @@ class Envelope:
 
         try:
             await self._app(scope, receive, send_enveloped)
+        except asyncio.CancelledError:  # the time to drain is over
+            if status != CLIENT_LEFT:
+                raise
+            error = DrainingError("The server stopped before it could answer.", retry_after=1)
+            await answer_error(scope, error)(scope, receive, send_enveloped)
         except Exception:
             if status != CLIENT_LEFT:  # half an answer is out: only the connection can say so
                 raise
@@ -88,8 +95,8 @@ class Envelope:
         log.log(
             logging.DEBUG if probe else logging.INFO,
             "%s %s %d",
-            scope["method"][:20],
-            scope["path"][:200],
+            _printable(scope["method"][:20]),
+            _printable(scope["path"][:200]),
             status,
             extra={
                 "request_id": state["request_id"],
@@ -99,6 +106,11 @@ class Envelope:
                 **state.get("fields", {}),
             },
         )
+
+
+def _printable(text: str) -> str:
+    """Escape what could pass for a line of the log or move a terminal's cursor."""
+    return text.encode("unicode_escape").decode()
 
 
 def _request_id(scope: Scope) -> bytes:

@@ -3,9 +3,11 @@
 from typing import Any, Final
 
 from app.api.problems import MEDIA_TYPE
-from app.api.schemas import ProblemOut
 from app.api.uploads import FIELD
 
+_RETRY_AFTER: Final = {
+    "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."},
+}
 _IMAGE: Final = {"schema": {"type": "string", "format": "binary"}}
 
 PREDICT_BODY: Final[dict[str, Any]] = {
@@ -28,6 +30,8 @@ _PROBLEMS: Final = (
      "The request cannot be understood", "top_k: Input should be less than or equal to 1000"),
     (404, "unknown-model", "A model that is not served here",
      "There is no such model here", "This server has no model of that name; it has vgg16."),
+    (408, "slow-upload", "The body did not arrive before the deadline",
+     "The upload took too long", "The body did not arrive before the deadline."),
     (413, "body-too-large", "A body above the limit, refused before it is read",
      "The upload is too large", "The body has 18.0 MB or more; the limit is 10 MB."),
     (415, "unsupported-format", "Not a JPEG, PNG, WebP, GIF or BMP",
@@ -46,8 +50,40 @@ _PROBLEMS: Final = (
      "The deadline passed before the image was run."),
 )  # fmt: skip
 
+PREDICT_PARAMETERS: Final[list[dict[str, Any]]] = [
+    {
+        "name": "X-Request-Timeout-Ms",
+        "in": "header",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
+        "description": "Milliseconds after which the answer is of no use any more.",
+    },
+    {
+        "name": "X-Request-ID",
+        "in": "header",
+        "schema": {"type": "string"},
+        "description": "Echoed if it matches [A-Za-z0-9._-]{1,64}.",
+    },
+]
+
 PREDICT_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
+        "content": {
+            "application/json": {
+                "example": {
+                    "model": {"name": "vgg16", "weights_sha256": "57b02691...", "trained": True},
+                    "predictions": [
+                        {
+                            "rank": 1,
+                            "label": "tabby, tabby cat",
+                            "probability": 0.4251449,
+                            "wnid": "n02123045",
+                            "class_index": 281,
+                        }
+                    ],
+                    "image": {"width": 1024, "height": 768, "format": "jpeg"},
+                }
+            }
+        },
         "headers": {
             "X-Request-ID": {"schema": {"type": "string"}, "description": "Echoed, or made here."},
             "Server-Timing": {
@@ -58,12 +94,12 @@ PREDICT_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
                 "schema": {"type": "integer"},
                 "description": "Images that shared the run.",
             },
-        }
+        },
     },
     **{
         status: {
             "description": description,
-            "model": ProblemOut,
+            "headers": _RETRY_AFTER if status == 503 else {},  # noqa: PLR2004
             "content": {
                 MEDIA_TYPE: {
                     "example": {
@@ -72,7 +108,7 @@ PREDICT_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
                         "status": status,
                         "detail": detail,
                         "request_id": "4f9b2c",
-                        "retryable": status in {503, 504},
+                        "retryable": status in {408, 503, 504},
                     }
                 }
             },

@@ -1,5 +1,7 @@
 """For those who watch: is it alive, is it ready, what does it count."""
 
+from typing import Any, Final
+
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
@@ -10,8 +12,14 @@ from app.metrics import CONTENT_TYPE, Metrics
 
 router = APIRouter()
 
+_OR_503: Final[dict[int | str, dict[str, Any]]] = {503: {"description": "No, and why not"}}
+_TEXT: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": {"text/plain": {"schema": {"type": "string"}}}}
+}
 
-@router.get("/healthz", summary="Is the process alive?")
+
+@router.head("/healthz", include_in_schema=False)
+@router.get("/healthz", summary="Is the process alive?", responses=_OR_503)
 async def healthz(request: Request) -> Response:
     """Return 200 while the event loop answers and no run loop is dead or hangs."""
     models: Models = request.app.state.models
@@ -20,7 +28,8 @@ async def healthz(request: Request) -> Response:
     return JSONResponse({"status": "alive"})
 
 
-@router.get("/readyz", summary="Can it answer?")
+@router.head("/readyz", include_in_schema=False)
+@router.get("/readyz", summary="Can it answer?", responses=_OR_503)
 async def readyz(request: Request) -> Response:
     """Return 200 once every model is loaded, warmed and tested, until the server drains.
 
@@ -38,7 +47,8 @@ async def readyz(request: Request) -> Response:
     return JSONResponse({"status": "ready", "models": list(models.all())})
 
 
-@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+@router.head("/metrics", include_in_schema=False)
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=_TEXT)
 async def metrics(request: Request) -> Response:
     """Return all metrics in Prometheus's text format."""
     instruments: Metrics = request.app.state.metrics

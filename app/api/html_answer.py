@@ -22,11 +22,11 @@ _PAGE = """<!doctype html>
 </head>
 <body>
   <header class="top"><p class="brand"><a href="/">vgg-serve</a></p></header>
-  <main><section class="answer">
+  <main><section class="network"><article>
     <h1>{title}</h1>
     {body}
     <p><a href="/">Classify another photo</a></p>
-  </section></main>
+  </article></section></main>
 </body>
 </html>
 """

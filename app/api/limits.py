@@ -83,7 +83,7 @@ class Limits:
         model = self._models.get(name or self._models.default)
         scope["state"]["model"] = model.manifest.name
         length = next((value for key, value in scope["headers"] if key == b"content-length"), b"0")
-        if not length.isdigit():
+        if not (length.isascii() and length.isdigit()):
             raise BadRequestError("The header Content-Length is not a number.")
         if int(length) > self._max_body_bytes:
             raise self._too_large(int(length))
@@ -92,8 +92,8 @@ class Limits:
 
     def _too_large(self, size: int) -> BodyTooLargeError:
         return BodyTooLargeError(
-            f"The body has {size / 1e6:.1f} MB or more;"
-            f" the limit is {self._max_body_bytes / 1e6:g} MB.",
+            f"The body has {size / 1e6:.3g} MB or more;"
+            f" the limit is {self._max_body_bytes / 1e6:.3g} MB.",
             limit={"bytes": self._max_body_bytes},
         )
 

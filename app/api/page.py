@@ -21,11 +21,12 @@ DOCS_POLICY: Final = (
 router = APIRouter(include_in_schema=False)
 
 
+@router.head("/", include_in_schema=False)
 @router.get("/")
 def page(request: Request) -> Response:
     """Return the demo page; it is there before any model is."""
     html = versioned((STATIC / "index.html").read_text(encoding="utf-8"))
-    largest = getattr(request.app.state, "max_body_bytes", "")
+    largest = request.app.state.max_body_bytes
     html = html.replace('data-bytes=""', f'data-bytes="{largest}"')
     etag = f'"{sha256(html.encode()).hexdigest()[:24]}"'
     headers = {**HEADERS, "Cache-Control": "no-cache", "ETag": etag, "Link": preloads()}
@@ -34,6 +35,7 @@ def page(request: Request) -> Response:
     return Response(html, media_type="text/html", headers=headers)
 
 
+@router.head("/docs", include_in_schema=False)
 @router.get("/docs")
 async def docs() -> Response:
     """Return Swagger UI."""

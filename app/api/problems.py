@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from app.api.html_answer import problem_page, wants_html
-from app.errors import BodyTooLargeError, RequestError, ServiceError
+from app.errors import BodyTooLargeError, RequestError, ServiceError, SlowUploadError
 
 MEDIA_TYPE: Final = "application/problem+json"
 UNAVAILABLE: Final = 503
@@ -61,7 +61,7 @@ def answer_error(scope: Scope, error: RequestError | ServiceError) -> Response:
     limit = None
     if isinstance(error, RequestError):
         limit = error.limit
-        if isinstance(error, BodyTooLargeError):
+        if isinstance(error, BodyTooLargeError | SlowUploadError):
             headers["Connection"] = "close"  # the rest of the body is not read
     elif error.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))

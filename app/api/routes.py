@@ -1,5 +1,7 @@
 """POST /predict, GET /models and GET /models/{name}."""
 
+import asyncio
+import re
 import time
 from typing import Annotated, Any, Final
 
@@ -7,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
 from app.api.envelope import CLIENT_LEFT
-from app.api.examples import PREDICT_BODY, PREDICT_RESPONSES
+from app.api.examples import PREDICT_BODY, PREDICT_PARAMETERS, PREDICT_RESPONSES
 from app.api.html_answer import answer_page, wants_html
 from app.api.schemas import (
     AccuracyOut,
@@ -23,7 +25,7 @@ from app.api.schemas import (
 from app.api.uploads import ClientLeftError, read_upload, unless_client_leaves
 from app.catalog import Manifest
 from app.classifier import Classification
-from app.errors import BadRequestError
+from app.errors import BadRequestError, SlowUploadError
 from app.hosting import HostedModel, Loaded, Models
 from app.metrics import Metrics
 from app.vgg import CLASSES, VggConfig, architecture
@@ -31,9 +33,10 @@ from app.vgg import CLASSES, VggConfig, architecture
 router = APIRouter()
 
 TIMEOUT_HEADER: Final = "X-Request-Timeout-Ms"
+_MILLISECONDS: Final = re.compile("0*[1-9][0-9]{0,8}")
 
 
-def _models(request: Request) -> Models:
+async def _models(request: Request) -> Models:
     models: Models = request.app.state.models
     return models
 
@@ -46,7 +49,7 @@ ModelsDep = Annotated[Models, Depends(_models)]
     summary="Classify one photo",
     response_model=PredictOut,
     responses=PREDICT_RESPONSES,
-    openapi_extra={"requestBody": PREDICT_BODY},
+    openapi_extra={"requestBody": PREDICT_BODY, "parameters": PREDICT_PARAMETERS},
 )
 async def predict(
     request: Request,
@@ -64,7 +67,10 @@ async def predict(
     deadline = request.state.began + _timeout(request, request.app.state.deadline)
     metrics: Metrics = request.app.state.metrics
     try:
-        data = await read_upload(request)
+        async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+            data = await read_upload(request)
+    except TimeoutError as exc:
+        raise SlowUploadError("The body did not arrive before the deadline.") from exc
     except ClientDisconnect:
         metrics.cancelled("upload")
         return Response(status_code=CLIENT_LEFT)
@@ -99,12 +105,17 @@ async def list_models(models: ModelsDep) -> ModelsOut:
     return ModelsOut(models=[_summary(model, models) for model in models.all().values()])
 
 
-@router.get("/models/{name}", summary="Describe a model, layer by layer")
+@router.get(
+    "/models/{name}",
+    summary="Describe a model, layer by layer",
+    responses={404: {"description": "There is no such model here"}},
+)
 async def show_model(name: str, models: ModelsDep) -> ModelOut:
     """Return what a model is, where it runs and what each of its layers costs."""
     model = models.get(name)
     manifest, loaded = model.manifest, model.loaded
     config = architecture(manifest.architecture) if manifest.architecture else None
+    measured = manifest.accuracy is not None and not (loaded and not loaded.trained)
     return ModelOut(
         **_summary(model, models).model_dump(),
         license=manifest.license,
@@ -112,7 +123,7 @@ async def show_model(name: str, models: ModelsDep) -> ModelOut:
         device=loaded.device if loaded else None,
         progress=None if loaded else model.describe_progress(),
         preprocess=PreprocessOut.model_validate(manifest.preprocess),
-        accuracy=AccuracyOut.model_validate(manifest.accuracy) if manifest.accuracy else None,
+        accuracy=AccuracyOut.model_validate(manifest.accuracy) if measured else None,
         batching=_batching(loaded) if loaded else None,
         **_architecture(config),
     )
@@ -123,7 +134,7 @@ def _timeout(request: Request, longest: float) -> float:
     asked = request.headers.get(TIMEOUT_HEADER)
     if asked is None:
         return longest
-    if not asked.isdigit() or int(asked) < 1:
+    if not _MILLISECONDS.fullmatch(asked.strip()):
         raise BadRequestError(f"{TIMEOUT_HEADER} is no whole number of milliseconds above 0.")
     return min(longest, int(asked) / 1000)
 
@@ -156,7 +167,7 @@ def _summary(model: HostedModel, models: Models) -> ModelSummary:
         title=manifest.title,
         default=manifest.name == models.default,
         state=model.state,
-        trained=loaded.trained if loaded else manifest.trained,
+        trained=loaded.trained if loaded else (None if manifest.trained else False),
     )
 
 

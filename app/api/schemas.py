@@ -85,8 +85,8 @@ class ModelSummary(_Out):
     default: bool
     """Whether it answers when no model is named."""
     state: Literal["waiting", "loading", "ready", "failed"]
-    trained: bool
-    """False for stand-in weights; until it is ready, what the manifest says."""
+    trained: bool | None
+    """False for stand-in weights; None until it is known."""
 
 
 class ModelsOut(_Out):
@@ -143,6 +143,7 @@ class ModelOut(ModelSummary):
     """While loading: what is being done."""
     preprocess: PreprocessOut
     accuracy: AccuracyOut | None
+    """None if nobody has measured it, and for stand-in weights."""
     batching: BatchingOut | None
     """None until it is ready."""
     configuration: str | None

@@ -52,6 +52,11 @@ async def read_upload(request: Request) -> bytes:
         raise BadRequestError(f"The multipart body is not in order: {detail}") from exc
     try:
         file = form.get(FIELD)
+        if len(form) > 1 and isinstance(file, UploadFile):
+            raise BadRequestError(
+                f"The multipart body has other parts than {FIELD!r}; parameters belong into the"
+                " address: /predict?top_k=1"
+            )
         if not isinstance(file, UploadFile):
             raise BadRequestError(
                 f"The multipart body has no file part named {FIELD!r};"

@@ -173,17 +173,20 @@ async def test_body_limit_counts_declared_and_undeclared_bytes(model_dir, sessio
 async def test_uploads_in_memory_are_bounded_and_released(model_dir, session):
     """All uploads together keep below the limit, and what was held is given back."""
     async with (
-        started_app(model_dir, session, max_upload_bytes=4000) as app,
+        started_app(model_dir, session, max_upload_bytes=4000, max_body_bytes=4000) as app,
         client_of(app) as client,
     ):
-        too_many = await client.post("/predict", content=b"\0" * 4001)
+        too_many = await asyncio.gather(
+            *[client.post("/predict", content=b"\0" * 3000) for _ in range(2)]
+        )
         for _ in range(5):
             fine = await client.post("/predict", content=png())
             broken = await client.post("/predict", content=b"\0" * 3000)
         metrics = (await client.get("/metrics")).text
 
-    assert (503, "/problems/uploads-full") == problem(too_many)
-    assert "1" == too_many.headers["retry-after"]
+    [refused] = [answer for answer in too_many if answer.status_code == 503]
+    assert (503, "/problems/uploads-full") == problem(refused)
+    assert "1" == refused.headers["retry-after"]
     assert [200, 415] == [fine.status_code, broken.status_code]
     assert "vgg_upload_bytes 0.0" in metrics
 
@@ -243,3 +246,44 @@ async def test_answer_is_a_pure_function_of_its_input(client):
     crowd = await asyncio.gather(*[client.post("/predict", content=photo) for _ in range(8)])
 
     assert {alone.content} == {answer.content for answer in crowd}
+
+
+@pytest.mark.parametrize("value", ["²", "9" * 5000, "0", "1.5", "", "1e3"])
+async def test_nonsense_in_the_timeout_header_is_refused(client, value):
+    """Whatever stands in X-Request-Timeout-Ms, the answer is a problem and no fault of the server."""
+    answer = await client.post(
+        "/predict", content=png(), headers={"x-request-timeout-ms": value.encode("latin-1")}
+    )
+
+    assert (400, "/problems/bad-request") == problem(answer)
+
+
+async def test_body_that_does_not_come_is_given_up(model_dir, session):
+    """A body that has not arrived by the deadline is answered with 408."""
+
+    async def never():
+        yield b"begin"
+        await asyncio.Event().wait()
+
+    async with started_app(model_dir, session, deadline_ms=50) as app, client_of(app) as client:
+        answer = await client.post("/predict", content=never())
+
+    assert (408, "/problems/slow-upload") == problem(answer)
+
+
+async def test_parameters_in_the_form_are_not_silently_ignored(client):
+    """A form field beside the file is refused with the way to say it."""
+    answer = await client.post("/predict", files={"file": png()}, data={"top_k": "1"})
+
+    assert (400, "/problems/bad-request") == problem(answer)
+    assert "?top_k=1" in answer.json()["detail"]
+
+
+async def test_deadline_that_cannot_be_met_is_refused_at_once(model_dir, session, client_gate):
+    """A request whose own deadline is shorter than the predicted wait is not queued."""
+    async with started_app(model_dir, session) as app, client_of(app) as client:
+        session.before_run = client_gate.wait
+        app.state.models.all()["colours"].loaded.classifier.batcher._device.free_at = 1e12
+        answer = await client.post("/predict", content=png(), headers={"x-request-timeout-ms": "9"})
+
+    assert 503 == answer.status_code

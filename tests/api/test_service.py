@@ -159,11 +159,14 @@ async def test_openapi_has_an_example_of_every_status(client):
     """The description of POST /predict shows each status with an example."""
     operation = (await client.get("/openapi.json")).json()["paths"]["/predict"]["post"]
 
-    assert {"200", "400", "404", "413", "415", "422", "500", "503", "504"} == set(
+    assert {"200", "400", "404", "408", "413", "415", "422", "500", "503", "504"} == set(
         operation["responses"]
     )
     for status, response in operation["responses"].items():
-        if status != "200":
+        if status == "200":
+            assert response["content"]["application/json"]["example"]["predictions"]
+        else:
+            assert ["application/problem+json"] == list(response["content"])
             example = response["content"]["application/problem+json"]["example"]
             assert int(status) == example["status"]
     assert "multipart/form-data" in operation["requestBody"]["content"]
@@ -193,3 +196,45 @@ async def test_one_line_in_the_log_a_request(client, caplog):
         record.bytes,
     )
     assert "tench" not in json.dumps(record.__dict__, default=str)
+
+
+async def test_description_has_only_what_is_answered(client):
+    """FastAPI's own 422 is described nowhere; a model that is not there, 404, is."""
+    schema = (await client.get("/openapi.json")).json()
+
+    assert "HTTPValidationError" not in json.dumps(schema)
+    assert {"200", "404"} == set(schema["paths"]["/models/{name}"]["get"]["responses"])
+    assert {"200", "503"} == set(schema["paths"]["/readyz"]["get"]["responses"])
+
+
+async def test_probes_answer_to_head(client):
+    """Load balancers that ask with HEAD are answered."""
+    for path in ("/healthz", "/readyz", "/metrics", "/"):
+        assert 200 == (await client.head(path)).status_code, path
+
+
+async def test_trailing_slash_is_no_redirect(client):
+    """A wrong path is a problem, not a redirect to a host that the client named."""
+    answer = await client.post("/predict/", content=png())
+
+    assert (404, "/problems/not-found") == (answer.status_code, answer.json()["type"])
+
+
+async def test_stand_in_claims_no_accuracy(model_dir, session):
+    """Untrained weights are not shown with the accuracy of the trained ones."""
+    manifest = model_dir / "colours.toml"
+    accuracy = '[accuracy]\ntop1 = 71.6\ntop5 = 90.4\nsource = "somebody"\n'
+    manifest.write_text(f"{manifest.read_text()}{accuracy}")
+    async with started_app(model_dir, session) as app, client_of(app) as client:
+        model = (await client.get("/models/colours")).json()
+
+    assert (False, None) == (model["trained"], model["accuracy"])
+
+
+async def test_control_characters_stay_out_of_the_log(client, caplog):
+    """A path can neither begin a line of the log nor move a terminal's cursor."""
+    with caplog.at_level(logging.INFO, logger="app.api.envelope"):
+        await client.get("/%0A12:00:00%20forged%1b[31m")
+
+    assert "\n" not in caplog.records[-1].getMessage()
+    assert "\x1b" not in caplog.records[-1].getMessage()

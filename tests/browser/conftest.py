@@ -16,7 +16,8 @@ window.seen = { shifts: [], violations: [] };
 new PerformanceObserver((list) => {
   const name = ({ node }) => node?.id || node?.className || node?.parentElement?.className || node?.nodeName;
   for (const entry of list.getEntries())
-    if (!entry.hadRecentInput) window.seen.shifts.push(`${entry.value.toFixed(4)} ${entry.sources.map(name)}`);
+    if (!entry.hadRecentInput && entry.value > 0.0001) // below: scroll positions are rounded
+      window.seen.shifts.push(`${entry.value.toFixed(4)} ${entry.sources.map(name)}`);
 }).observe({ type: "layout-shift", buffered: true });
 document.addEventListener("securitypolicyviolation", (event) => {
   window.seen.violations.push(`${event.violatedDirective}: ${event.blockedURI} ${event.sample}`);
@@ -38,13 +39,18 @@ def _missing():
 
 
 def pytest_collection_modifyitems(items):
-    """Mark the tests of this folder, and skip them where there is nothing to run them with."""
+    """Mark the tests of this folder, run them last, and skip them where they cannot run.
+
+    Last, because Playwright's event loop runs in this thread from its first test on, and no
+    other can run beside it.
+    """
+    here = [item for item in items if Path(__file__).parent in item.path.parents]
+    items[:] = [item for item in items if item not in here] + here
     reason = _missing()
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.browser)
-            if reason:
-                item.add_marker(pytest.mark.skip(reason=reason))
+    for item in here:
+        item.add_marker(pytest.mark.browser)
+        if reason:
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")

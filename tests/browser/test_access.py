@@ -265,10 +265,11 @@ def test_forced_colours(open_page):
       getComputedStyle(document.querySelector(path)).outlineStyle)""")
 
     assert "solid" == bar == tab
-    assert (
-        page.evaluate("getComputedStyle(document.querySelector('.fill')).backgroundColor")
-        != "rgba(0, 0, 0, 0)"
-    )
+    filled = page.evaluate("""() => {
+      const { backgroundColor, backgroundImage } = getComputedStyle(document.querySelector(".fill"));
+      return backgroundColor !== "rgba(0, 0, 0, 0)" || backgroundImage !== "none";
+    }""")
+    assert filled
 
 
 def test_without_scripts(open_page):

@@ -99,7 +99,7 @@ async function follow(step, run) {
 
 /** A banner that cannot be missed, while a chosen model has weights that mean nothing. */
 function warn() {
-	const untrained = models.chosen.filter((model) => !model.trained);
+	const untrained = models.chosen.filter((model) => model.trained === false);
 	const all = (key, between) => untrained.map((model) => model[key]).join(between);
 	byId("untrained").hidden = !untrained.length;
 	byId("untrained").replaceChildren(make("strong", `Untrained: what ${all("title", " and ")} says means nothing. `), "For the real weights run ",
