@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from app.costs import CostTracker, RunCost
+from app.costs import BatchPolicy, CostTracker
 from app.errors import ModelFailedError, OutOfMemoryError, OverloadedError, RunFailedError
 from app.records import BatchReport, PixelBatch, Pixels, ProbabilityBatch, Row
 from app.waiting import Waiter, WaitingLine, fail
@@ -23,30 +23,6 @@ from app.waiting import Waiter, WaitingLine, fail
 log = logging.getLogger(__name__)
 
 Run: TypeAlias = Callable[[PixelBatch], ProbabilityBatch]
-
-
-@dataclass(frozen=True, slots=True)
-class BatchPolicy:
-    """How batches are formed, and when an image is refused.
-
-    Attributes:
-        sizes: The only batch sizes that ever run, ascending.
-        cost: Seconds of a run by its size.
-        max_queue_delay: Longest wait for company (seconds), counted from the arrival of the
-            oldest, so that a batch that formed while the device was busy starts at once.
-        queue_budget: Longest predicted wait (seconds) with which an image is still accepted.
-        stuck_after: A run that takes longer (seconds) counts as hung.
-    """
-
-    sizes: tuple[int, ...]
-    cost: RunCost
-    max_queue_delay: float = 0.0
-    queue_budget: float = 2.0
-    stuck_after: float = 60.0
-
-    def padded(self, images: int) -> int:
-        """Return the smallest batch size that holds so many images, or the largest there is."""
-        return next((size for size in self.sizes if size >= images), self.sizes[-1])
 
 
 @dataclass(slots=True)

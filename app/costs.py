@@ -1,4 +1,7 @@
-"""What a run costs, by batch size: measured at warm-up, then corrected by every run."""
+"""What a run costs, by batch size: measured at warm-up, then corrected by every run.
+
+The policy of a batcher stands beside it, because all of its promises rest on that cost.
+"""
 
 from dataclasses import dataclass
 from typing import Final
@@ -47,6 +50,30 @@ class RunCost:
     def __call__(self, size: int) -> float:
         """Return the seconds of a run of this size."""
         return self.per_image * size + self.per_run
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPolicy:
+    """How batches are formed, and when an image is refused.
+
+    Attributes:
+        sizes: The only batch sizes that ever run, ascending.
+        cost: Seconds of a run by its size.
+        max_queue_delay: Longest wait for company (seconds), counted from the arrival of the
+            oldest, so that a batch that formed while the device was busy starts at once.
+        queue_budget: Longest predicted wait (seconds) with which an image is still accepted.
+        stuck_after: A run that takes longer (seconds) counts as hung.
+    """
+
+    sizes: tuple[int, ...]
+    cost: RunCost
+    max_queue_delay: float = 0.0
+    queue_budget: float = 2.0
+    stuck_after: float = 60.0
+
+    def padded(self, images: int) -> int:
+        """Return the smallest batch size that holds so many images, or the largest there is."""
+        return next((size for size in self.sizes if size >= images), self.sizes[-1])
 
 
 class CostTracker:

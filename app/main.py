@@ -25,8 +25,9 @@ from app.config import Settings
 from app.cpus import usable_cpus
 from app.decoding import DecodePool
 from app.errors import SetupError
-from app.hosting import Hosting, Models
+from app.hosting import Models
 from app.imaging import ImageLimits
+from app.loading import Hosting
 from app.metrics import Metrics
 from app.session import Session
 from app.weights import Provisioning

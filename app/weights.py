@@ -28,7 +28,7 @@ _TIMEOUT: Final = 7.0
 """Seconds without the first byte after which weights count as out of reach: with the start of
 the process and the last try, that is less than ten."""
 
-Step: TypeAlias = Literal["fetching", "verifying", "building"]
+Step: TypeAlias = Literal["fetching", "verifying", "building", "loading", "warming up"]
 Progress: TypeAlias = Callable[[Step, int, int | None], None]
 """Told the step, the bytes done and the bytes in all, if they are known."""
 Configure: TypeAlias = Callable[[str], VggConfig]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.batching import Batcher, BatchPolicy, Device
-from app.costs import RunCost
+from app.batching import Batcher, Device
+from app.costs import BatchPolicy, RunCost
 from app.errors import (
     DeadlineExceededError,
     ModelFailedError,

@@ -26,7 +26,8 @@ from app.api.uploads import ClientLeftError, read_upload, unless_client_leaves
 from app.catalog import Manifest
 from app.classifier import Classification
 from app.errors import BadRequestError, SlowUploadError
-from app.hosting import HostedModel, Loaded, Models
+from app.hosting import HostedModel, Models
+from app.loading import Loaded
 from app.metrics import Metrics
 from app.vgg import CLASSES, VggConfig, architecture
 
