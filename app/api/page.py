@@ -26,13 +26,19 @@ router = APIRouter(include_in_schema=False)
 def page(request: Request) -> Response:
     """Return the demo page; it is there before any model is."""
     html = versioned((STATIC / "index.html").read_text(encoding="utf-8"))
-    largest = request.app.state.max_body_bytes
-    html = html.replace('data-bytes=""', f'data-bytes="{largest}"')
+    # Written here: a script that adds it later would move what stands below.
+    told = f'id="largest">, up to {_size(request.app.state.max_body_bytes)}<'
+    html = html.replace('id="largest"><', told)
     etag = f'"{sha256(html.encode()).hexdigest()[:24]}"'
     headers = {**HEADERS, "Cache-Control": "no-cache", "ETag": etag, "Link": preloads()}
     if etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     return Response(html, media_type="text/html", headers=headers)
+
+
+def _size(count: int) -> str:
+    unit, name = (1e6, "MB") if count >= 1e6 else (1e3, "kB")  # noqa: PLR2004 (a megabyte)
+    return f"{count / unit:.3g}\u202f{name}"
 
 
 @router.head("/docs", include_in_schema=False)

@@ -132,9 +132,7 @@ def test_every_module_is_announced(server):
 
 
 def test_the_largest_upload_is_told(open_page):
-    """Where the server says how much it takes, the page does so too."""
+    """The page says how much the server takes."""
     page = open_page()
-    told = page.locator("#largest").get_attribute("data-bytes")
 
-    assert told in {"", "300000"}
-    assert ("up to 300" in page.locator("#formats").inner_text()) == bool(told)
+    assert "up to 300" in page.locator("#formats").inner_text()

@@ -3,7 +3,6 @@
 import { camera } from "./camera.js";
 import { codeView, jsonView } from "./code.js";
 import { announce, byId, make, refill } from "./dom.js";
-import { size } from "./format.js";
 import { listen, ofAddress } from "./intake.js";
 import { architecture } from "./layers.js";
 import { watchServer } from "./live.js";
@@ -144,7 +143,5 @@ addEventListener("online", () => {
 	for (const { runs } of session.photos) for (const [name, run] of runs) if (run.problem?.slug === "network") runs.delete(name);
 	begin();
 });
-const { bytes } = byId("largest").dataset;
-if (bytes) byId("largest").textContent = `, up to ${size(bytes)}`;
 watchServer(() => models.all);
 begin();
