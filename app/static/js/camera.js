@@ -1,4 +1,4 @@
-// A photo from the camera: only after a click, only where the browser allows it.
+// A photo from the camera, only after a click.
 
 import { byId } from "./dom.js";
 import { toJpeg } from "./jpeg.js";

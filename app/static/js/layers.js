@@ -1,4 +1,4 @@
-// What a VGG is: its layers drawn, where its weights and its work lie, and the table.
+// What a VGG is: its layers, drawn and as a table.
 
 import { draw, make } from "./dom.js";
 import { rough } from "./format.js";

@@ -14,7 +14,7 @@ export function watchServer(models) {
 		if (document.hidden) return;
 		try {
 			const now = parse(await (await get("/metrics")).text());
-			const rate = before ? (now.answers - before.answers) / (now.seconds - before.seconds) : 0;
+			const rate = before ? Math.max(0, now.answers - before.answers) / (now.seconds - before.seconds) : 0;
 			const ready = now.devices.length;
 			const state = ready < models().length ? `${ready} of ${models().length} ready` : "ready";
 			say(ready ? "ready" : "", [ready ? state : "loading", ...new Set(now.devices)].join(" · "), `${now.queue} waiting · ${rate.toFixed(1)} answers/s`);

@@ -34,11 +34,12 @@ export class Models {
 	#watch() {
 		if (!this.all.some(loading)) return;
 		setTimeout(async () => {
-			try {
+			const before = JSON.stringify(this.all);
+			if (!document.hidden) try {
 				this.all = await Promise.all(this.all.map((model) => (loading(model) ? describe(model.name) : model)));
-				this.onChange();
+				if (JSON.stringify(this.all) !== before) this.onChange();
 			} catch {
-				// Away for a moment; the live strip says so.
+				// The strip says so.
 			}
 			this.#watch();
 		}, PAUSE);

@@ -28,6 +28,7 @@ function show(photo) {
 }
 
 function take(picked) {
+	latest++;
 	const photos = picked.map(({ file, name }) => new Photo(file, name));
 	session.add(photos);
 	show(photos[0]);
@@ -121,13 +122,18 @@ async function begin() {
 	try {
 		await models.load();
 		if (session.photos.length) refresh();
-		else await sample(byId("photo"));
+		else await sample(byId("samples").querySelector("img"));
 	} catch (problem) {
 		refuse(problem);
 	}
 }
 
-const sample = async (image) => take([await ofAddress(image.src)]);
+let latest = 0; // a slow photo must not replace a newer one
+async function sample(image) {
+	const mine = ++latest;
+	const picked = await ofAddress(image.src);
+	if (mine === latest) take([picked]);
+}
 
 tabs(document.querySelector("[role=tablist]"));
 listen(take, refuse);
@@ -141,7 +147,7 @@ addEventListener("keydown", ({ key }) => {
 });
 addEventListener("online", () => {
 	for (const { runs } of session.photos) for (const [name, run] of runs) if (run.problem?.slug === "network") runs.delete(name);
-	begin();
+	models.all.length ? refresh() : begin();
 });
 watchServer(() => models.all);
 begin();

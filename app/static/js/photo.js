@@ -75,11 +75,11 @@ export class Preview {
 		if (frame.hidden && view.hidden) return;
 		const { image } = this.photo;
 		const { naturalWidth: width, naturalHeight: height } = image;
-		const fresh = make("div.frame", { id: "frame", hidden: frame.hidden }, image); // the old one would jump
+		const fresh = make("div.frame", { id: "frame", hidden: frame.hidden }, image);
 		fresh.style.setProperty("--ratio", width / height);
 		frame.replaceWith(fresh);
 		if (!this.model) return;
-		const { crop, resize } = this.model.preprocess; // the shorter side gets `resize` pixels, `crop` of them are taken
+		const { crop, resize } = this.model.preprocess;
 		const part = middle(image, crop / resize);
 		const square = make("span.crop");
 		["left", "top", "width", "height"].forEach((edge, index) => (square.style[edge] = `${(100 * part[index]) / (index % 2 ? height : width)}%`));

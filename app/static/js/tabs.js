@@ -1,4 +1,4 @@
-// Tabs as the ARIA Authoring Practices have them: arrows, Home and End move and select.
+// Tabs as in the ARIA Authoring Practices.
 
 export function tabs(list) {
 	const all = [...list.children];
