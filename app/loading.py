@@ -19,7 +19,7 @@ from app.warmup import GOLDEN_PHOTO, self_test, warm_up
 from app.weights import Progress, Provisioning, pull
 
 _CEILING: Final = {"cpu": 4, "cuda": 64}
-"""The largest batch size that is tried: on a CPU, 8 gain 2 % and cost 100 MB (DECISIONS.md, 9)."""
+"""The largest batch size that is tried: on a CPU, 8 gain 4 % and cost 100 MB (DECISIONS.md, 9)."""
 
 
 @dataclass(frozen=True, slots=True)
