@@ -21,7 +21,7 @@ class RunCost:
     Attributes:
         per_image: Seconds that one more image adds to a run.
         per_run: Seconds that a run takes before its first image.
-        measured: Batch size and median seconds of its runs, as they were at warm-up.
+        measured: Batch size and the least seconds of its runs, as they were at warm-up.
     """
 
     per_image: float

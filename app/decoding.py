@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final, TypeVar
 
@@ -60,14 +60,15 @@ class DecodePool:
             try:
                 return work()
             finally:
-                _tell(loop, lambda: self._learn(time.monotonic() - began))
+                seconds = time.monotonic() - began
+                _tell(loop, lambda: self._learn(seconds))
 
         job = self._executor.submit(timed)
         self._pending += 1
         job.add_done_callback(lambda _: _tell(loop, self._finish))
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                return await _result(job)
+                return await asyncio.wrap_future(job)
         except TimeoutError as exc:
             raise DeadlineExceededError(_TOO_LATE) from exc
 
@@ -82,11 +83,6 @@ class DecodePool:
 
     def _finish(self) -> None:
         self._pending -= 1
-
-
-async def _result(job: Future[T]) -> T:
-    """Wait for a job of the pool; a cancelled waiter cancels a job that has not begun."""
-    return await asyncio.wrap_future(job)
 
 
 def _tell(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:

@@ -114,6 +114,9 @@ def build(
         SetupError: If the disk has no room.
         OSError: If the folder cannot be written.
     """
+    there = find(folder, key, trained=trained, progress=progress)
+    if there is not None:  # asked without the lock first: the folder may be read-only
+        return there
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         there = find(folder, key, trained=trained, progress=progress)

@@ -26,7 +26,6 @@ class HostedModel:
         manifest: What it is.
         state: Where it stands.
         progress: While loading, the step and the bytes done and in all.
-        error: If it failed, what an operator has to mend.
         loaded: Once it is ready.
     """
 
@@ -35,7 +34,6 @@ class HostedModel:
         self.manifest = manifest
         self.state: State = "waiting"
         self.progress: tuple[str, int, int | None] = ("waiting", 0, None)
-        self.error: str | None = None
         self.loaded: Loaded | None = None
 
     def ready(self) -> Loaded:
@@ -135,11 +133,11 @@ class Models:
                     progress=model.note,
                 )
             except VggServeError as exc:
-                model.state, model.error = "failed", str(exc)
+                model.state = "failed"
                 log.error("%s: not available: %s", model.manifest.name, exc)
                 return
-            except Exception as exc:
-                model.state, model.error = "failed", f"{type(exc).__name__}: {exc}"
+            except Exception:
+                model.state = "failed"
                 log.exception("%s: not available", model.manifest.name)
                 return
             model.state = "ready"

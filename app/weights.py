@@ -110,14 +110,13 @@ def _from_checkpoint(
         # The stand-in has done its duty.
         shutil.rmtree(_untrained_folder(provisioning, manifest.name), ignore_errors=True)
 
-    progress("building", 0, None)
     return build(
         folder,
         graph_key(manifest, checkpoint.digest or sha256),
         size=4 * config.parameters(),
         weights_sha256=sha256.removeprefix("sha256:"),
         trained=manifest.trained,
-        write=write,
+        write=_telling(progress, write),
         progress=_step(progress, "verifying"),
     )
 
@@ -161,17 +160,13 @@ def _from_ready_graph(
             raise CheckpointError(f"{path}: is {found}, but {manifest.path} pins {pinned}")
     folder = _serving_folder(provisioning, manifest.name)
     key = graph_key(manifest, sha256)
-    there = find(folder, key, trained=manifest.trained, progress=_step(progress, "verifying"))
-    if there is not None:
-        return there
-    progress("building", 0, None)
     return build(
         folder,
         key,
         size=path.stat().st_size,
         weights_sha256=sha256.removeprefix("sha256:"),
         trained=manifest.trained,
-        write=lambda place: write_ready(place, path, manifest.preprocess),
+        write=_telling(progress, lambda place: write_ready(place, path, manifest.preprocess)),
         progress=_step(progress, "verifying"),
     )
 
@@ -181,17 +176,16 @@ def _untrained(
 ) -> ServingGraph:
     folder = _untrained_folder(provisioning, manifest.name)
     key = graph_key(manifest, f"untrained:{SEED}")
-    there = find(folder, key, trained=False, progress=_step(progress, "verifying"))
-    if there is not None:
-        return there
-    progress("building", 0, None)
     return build(
         folder,
         key,
         size=4 * config.parameters(),
         weights_sha256=None,
         trained=False,
-        write=lambda place: write_vgg(place, config, untrained_layers(config), manifest.preprocess),
+        write=_telling(
+            progress,
+            lambda place: write_vgg(place, config, untrained_layers(config), manifest.preprocess),
+        ),
         progress=_step(progress, "verifying"),
     )
 
@@ -207,3 +201,13 @@ def _untrained_folder(provisioning: Provisioning, name: str) -> Path:
 def _step(progress: Progress, step: Step) -> Callable[[int, int | None], None]:
     """Name the step for a part that only counts bytes."""
     return lambda done, total: progress(step, done, total)
+
+
+def _telling(progress: Progress, write: Callable[[Path], None]) -> Callable[[Path], None]:
+    """Say that a graph is being built, once it really is."""
+
+    def told(place: Path) -> None:
+        progress("building", 0, None)
+        write(place)
+
+    return told

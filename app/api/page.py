@@ -9,9 +9,8 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.staticfiles import StaticFiles
 
-from app.api.page_files import HEADERS, POLICY, STATIC, PageFiles, preloads, versioned
+from app.api.page_files import HEADERS, STATIC, PageFiles, preloads, versioned
 
-PAGE_POLICY: Final = POLICY
 DOCS_POLICY: Final = (
     # Swagger UI starts from a script in its page and styles itself.
     "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline';"

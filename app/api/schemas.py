@@ -124,7 +124,7 @@ class BatchingOut(_Out):
     sizes: list[int]
     """The only batch sizes that run."""
     seconds: dict[int, float]
-    """Median seconds of a run by its size, measured at warm-up."""
+    """Least seconds of a run by its size, measured at warm-up."""
     seconds_per_image: float
     """a of the fitted cost(n) = a*n + b."""
     seconds_per_run: float
