@@ -9,7 +9,7 @@ from functools import partial
 from app.batching import Batcher
 from app.catalog import Preprocess
 from app.decoding import DecodePool
-from app.imaging import ImageLimits, prepare
+from app.imaging import Prepare
 from app.metrics import Metrics
 from app.ranking import top_k
 from app.records import ImageInfo, Label, Pixels, Prediction
@@ -53,7 +53,7 @@ class Classifier:
         *,
         batcher: Batcher,
         decoders: DecodePool,
-        limits: ImageLimits,
+        prepare: Prepare,
         metrics: Metrics,
     ) -> None:
         """Join the parts.
@@ -64,7 +64,7 @@ class Classifier:
             labels: One a class.
             batcher: Started.
             decoders: Threads that decode.
-            limits: What is decoded at all.
+            prepare: Makes pixels of an upload.
             metrics: Told of every stage.
         """
         self.batcher = batcher
@@ -72,7 +72,7 @@ class Classifier:
         self._preprocess = preprocess
         self._labels = labels
         self._decoders = decoders
-        self._limits = limits
+        self._prepare = prepare
         self._metrics = metrics
 
     def predicted_wait(self) -> float:
@@ -125,7 +125,7 @@ class Classifier:
     async def _decode(self, data: bytes, deadline: float) -> tuple[Pixels, ImageInfo]:
         try:
             return await self._decoders.decode(
-                partial(prepare, data, self._preprocess, self._limits), deadline
+                partial(self._prepare, data, self._preprocess), deadline
             )
         except asyncio.CancelledError:
             self._metrics.cancelled("decode")

@@ -19,10 +19,9 @@ from app.config import Settings
 from app.console import catalog_table, count_bar, err, layer_table, out, predictions_table, pull_bar
 from app.cpus import usable_cpus
 from app.errors import SetupError, VggServeError
-from app.imaging import ImageLimits
 from app.local import FileResult, LocalModel, find_images
 from app.logs import configure_logs
-from app.main import provisioning
+from app.main import preparation, provisioning
 from app.main import serve as run_server
 from app.remote import classify_remotely
 from app.vgg import CLASSES
@@ -169,7 +168,7 @@ def _load_here(model: str | None) -> LocalModel:
             progress,
             device=settings.device,
             threads=settings.threads or usable_cpus(),
-            limits=ImageLimits(max_pixels=settings.max_pixels),
+            prepare=preparation(settings),
         )
     if not local.trained:
         err.print("[bold yellow]UNTRAINED weights: these answers mean nothing.[/]")

@@ -4,17 +4,14 @@ Uploads are hostile until decoded. Only five of Pillow's decoders can be reached
 (nearly all of its published holes are in the others), the header is checked against the
 limits before any pixel is decoded, and whatever Pillow raises becomes a `RequestError`.
 Everything here is stateless, writes nothing, and can run in many threads at once.
-
-ICC profiles are not applied: the published accuracies of these weights were measured
-without, and Pillow's ImageCms, which would apply them, has had holes of its own.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -26,37 +23,23 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from app.catalog import Preprocess
+from app.colours import to_rgb
 from app.errors import CorruptImageError, ImageTooLargeError, ImageTooSmallError, RequestError
+from app.framing import Frame, resize_frame, resize_whole, turn, upright
 from app.records import ImageInfo, Pixels
-from app.sniffing import ends_too_early, identify, orientation
+from app.sniffing import ends_too_early, identify
+from app.sniffing import orientation as find_orientation
 
 # Once, for the process: `warnings.catch_warnings` is not safe in threads. A GIF whose first
 # frame is larger than its screen meets Pillow's own limit (89 MP) as a warning.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", message="Invalid APNG", module=r"PIL\.PngImagePlugin")
 
-MAX_RESIZED_PIXELS: Final = 8_388_608
-"""The most pixels that are resized only to be cropped away, 32 MiB; see `_resize_and_crop`."""
-
 MAX_SCANNED_PIXELS: Final = 1_000_000_000
 """Pixels times scans of a JPEG, about 1 s: 25 scans of 40 MP, where programs write 3 to 12.
 
 A progressive JPEG goes over the whole picture once a scan, and a scan can be 61 bytes short.
 """
-
-_TRANSPOSITIONS: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What undoes each EXIF orientation."""
-
-_EIGHT_BITS: Final = np.rint(np.arange(65536) / 257).astype(np.uint8)
-"""[65536]: the 8-bit value of each 16-bit one. 257 = 65535 / 255."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +98,23 @@ _READERS: Final[dict[str, type[ImageFile]]] = {
 here refuse anyway, and reads the index of an MPO."""
 
 
-def prepare(data: bytes, preprocess: Preprocess, limits: ImageLimits) -> tuple[Pixels, ImageInfo]:
+Prepare: TypeAlias = Callable[[bytes, Preprocess], tuple[Pixels, ImageInfo]]
+"""`prepare`, its limits and its exactness settled."""
+
+
+def prepare(
+    data: bytes, preprocess: Preprocess, limits: ImageLimits, *, exact: bool = False
+) -> tuple[Pixels, ImageInfo]:
     """Decode one upload, the first frame of it, and resize and crop it for a model.
 
     Args:
         data: The encoded file.
         preprocess: Of the model; mean, std and channel order are left to the serving graph.
         limits: Checked before decoding.
+        exact: Decode and resize the whole image, for torchvision's pixels, each of them.
+            Otherwise a large JPEG is decoded at the smallest scale that leaves its shorter side
+            twice as long as it will be, and only what the model sees is resized: without the
+            scaling each value is within 1 of the exact one (docs/performance.md has the rest).
 
     Returns:
         uint8 [crop, crop, 3], RGB, C-contiguous, read-only; and what the upload was.
@@ -137,10 +130,30 @@ def prepare(data: bytes, preprocess: Preprocess, limits: ImageLimits) -> tuple[P
         file = _READERS[name](_Source(data))
         scans = data.count(b"\xff\xda") if name == "jpeg" else 1
         _check(file.size, scans, limits)
+        drafted = None if exact else _draft(file, 2 * preprocess.resize)
         file.load()
-        image = _orient(file)
-        pixels = np.asarray(_resize_and_crop(_to_rgb(image), preprocess))
-    return pixels, ImageInfo(width=image.width, height=image.height, format=name)
+        extent, size = drafted or (file.size, file.size)
+        orientation = find_orientation(file.info)
+        frame = Frame.of(upright(size, orientation), preprocess)
+        if exact:
+            image = resize_whole(to_rgb(turn(file, orientation)), frame)
+        else:
+            image = resize_frame(file, frame, extent, orientation)
+        pixels = np.asarray(image)
+    width, height = frame.size
+    return pixels, ImageInfo(width=width, height=height, format=name)
+
+
+def _draft(file: ImageFile, least: int) -> tuple[tuple[float, float], tuple[int, int]] | None:
+    """Ask a JPEG's decoder for the smallest of its scales with at least so short a side.
+
+    Returns:
+        The width and height that the image will have, before they are rounded up, and those
+        that it has by its header; None of another format.
+    """
+    size = file.size
+    drafted = file.draft(None, (least, least))
+    return drafted and ((drafted[1][2], drafted[1][3]), size)
 
 
 @contextmanager
@@ -185,62 +198,3 @@ def _check(size: tuple[int, int], scans: int, limits: ImageLimits) -> None:
             f"The image is {width} x {height} in {scans} JPEG scans; the limit is {most} at this size.",
             limit={**numbers, "max_scans": most},
         )
-
-
-def _orient(image: Image.Image) -> Image.Image:
-    """Turn the image the right way up."""
-    transposition = _TRANSPOSITIONS.get(orientation(image.info))
-    return image if transposition is None else image.transpose(transposition)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode; transparent pixels show white, whatever colour hides beneath."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I"):
-        return _from_16_bits(image)
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    rgba = image if image.mode == "RGBA" else image.convert("RGBA")
-    opaque = Image.new("RGB", image.size, "white")
-    opaque.paste(rgba, mask=rgba)
-    return opaque
-
-
-def _from_16_bits(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey to 8 bits; Pillow's `convert` clips it, so that nearly all is white."""
-    values = np.asarray(image)
-    grey = _EIGHT_BITS[values]
-    if isinstance(key := image.info.get("transparency"), int):
-        grey[values == key] = 255
-    return Image.fromarray(grey).convert("RGB")
-
-
-def _resize_and_crop(image: Image.Image, preprocess: Preprocess) -> Image.Image:
-    """Resize the shorter side, cut out the centre, as torchvision does for evaluation.
-
-    The whole image is resized and then cropped, which gives torchvision's pixels, each of
-    them. Of a very long image, where that would take more than MAX_RESIZED_PIXELS (beyond
-    1 : 128 for 256 pixels), only the centre is computed: each value is within 1 of the same.
-
-    Source:
-        torchvision 0.21, transforms/functional.py: `_compute_resized_output_size` truncates
-        the longer side; `center_crop` rounds halves to even.
-    """
-    width, height = image.size
-    short, crop = preprocess.resize, preprocess.crop
-    if width <= height:
-        resized = (short, int(short * height / width))
-    else:
-        resized = (int(short * width / height), short)
-    left, top = (round((side - crop) / 2.0) for side in resized)
-    if resized[0] * resized[1] <= MAX_RESIZED_PIXELS:
-        if image.size != resized:
-            image = image.resize(resized, Image.Resampling.BILINEAR)
-        return image.crop((left, top, left + crop, top + crop))
-    across, down = width / resized[0], height / resized[1]
-    columns = (left * across, 0, min((left + crop) * across, width), height)
-    rows = (0, top * down, crop, min((top + crop) * down, height))
-    # Across, then down, as Pillow takes such a whole; in one call it would turn the order round.
-    strip = image.resize((crop, height), Image.Resampling.BILINEAR, box=columns)
-    return strip.resize((crop, crop), Image.Resampling.BILINEAR, box=rows)

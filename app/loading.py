@@ -11,7 +11,7 @@ from app.catalog import Manifest
 from app.classifier import Classifier
 from app.costs import BatchPolicy, RunCost
 from app.decoding import DecodePool
-from app.imaging import ImageLimits, prepare
+from app.imaging import ImageLimits, Prepare, prepare
 from app.labels import load_labels
 from app.metrics import Metrics
 from app.session import Session
@@ -33,7 +33,7 @@ class Hosting:
         max_batch_size: None to choose it by measurement.
         max_queue_delay: Seconds; see BatchPolicy.
         queue_budget: Seconds; see BatchPolicy.
-        image_limits: What is decoded at all.
+        prepare: Makes pixels of an upload.
         open_session: Loads a graph; another one is given by tests.
     """
 
@@ -43,7 +43,7 @@ class Hosting:
     max_batch_size: int | None
     max_queue_delay: float
     queue_budget: float
-    image_limits: ImageLimits
+    prepare: Prepare
     open_session: Callable[..., Session] = Session
 
 
@@ -111,7 +111,7 @@ async def load_model(
         labels,
         batcher=batcher,
         decoders=decoders,
-        limits=hosting.image_limits,
+        prepare=hosting.prepare,
         metrics=metrics,
     )
     metrics.add_model(
@@ -139,7 +139,7 @@ def _prepare_to_run(
         longest_run=hosting.queue_budget / 2,
         ceiling=_CEILING[session.device],
     )
-    golden, _ = prepare(GOLDEN_PHOTO.read_bytes(), manifest.preprocess, ImageLimits())
+    golden, _ = prepare(GOLDEN_PHOTO.read_bytes(), manifest.preprocess, ImageLimits(), exact=True)
     session.trim()
     self_test(session.run, golden, sizes, trained=trained)
     return BatchPolicy(

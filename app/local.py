@@ -9,7 +9,7 @@ import numpy as np
 
 from app.catalog import Manifest
 from app.errors import RequestError
-from app.imaging import ImageLimits, prepare
+from app.imaging import Prepare
 from app.labels import load_labels
 from app.ranking import top_k
 from app.records import ImageInfo, Prediction
@@ -62,7 +62,7 @@ class LocalModel:
         *,
         device: Literal["auto", "cpu", "cuda"],
         threads: int,
-        limits: ImageLimits,
+        prepare: Prepare,
     ) -> None:
         """Fetch and load whatever is needed.
 
@@ -72,7 +72,7 @@ class LocalModel:
             progress: Told what is being done.
             device: `auto`, `cpu` or `cuda`.
             threads: Of a run, on a CPU.
-            limits: What is decoded at all.
+            prepare: Makes pixels of a file.
 
         Raises:
             SetupError: If that fails.
@@ -83,7 +83,7 @@ class LocalModel:
         self.weights_sha256 = graph.weights_sha256
         self._labels = load_labels(manifest.labels, provisioning.model_dir)
         self._session = Session(graph.path, device=device, threads=threads)
-        self._limits = limits
+        self._prepare = prepare
 
     def classify(self, paths: Sequence[Path], k: int) -> Iterator[FileResult]:
         """Classify files in order; one that fails does not keep the others.
@@ -97,7 +97,7 @@ class LocalModel:
         """
         for path in paths:
             try:
-                pixels, image = prepare(path.read_bytes(), self.manifest.preprocess, self._limits)
+                pixels, image = self._prepare(path.read_bytes(), self.manifest.preprocess)
             except (RequestError, OSError) as exc:
                 yield FileResult(path, error=str(exc))
                 continue

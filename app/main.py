@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from socket import socket
 from types import FrameType
 
@@ -26,7 +27,7 @@ from app.cpus import usable_cpus
 from app.decoding import DecodePool
 from app.errors import SetupError
 from app.hosting import Models
-from app.imaging import ImageLimits
+from app.imaging import ImageLimits, Prepare, prepare
 from app.loading import Hosting
 from app.metrics import Metrics
 from app.session import Session
@@ -116,6 +117,12 @@ def provisioning(settings: Settings) -> Provisioning:
     )
 
 
+def preparation(settings: Settings) -> Prepare:
+    """Return what makes pixels of an upload."""
+    limits = ImageLimits(max_pixels=settings.max_pixels)
+    return partial(prepare, limits=limits, exact=settings.decode == "exact")
+
+
 def _hosting(settings: Settings) -> Hosting:
     return Hosting(
         provisioning=provisioning(settings),
@@ -124,7 +131,7 @@ def _hosting(settings: Settings) -> Hosting:
         max_batch_size=settings.max_batch_size or None,
         max_queue_delay=settings.max_queue_delay_ms / 1000,
         queue_budget=settings.queue_budget_ms / 1000,
-        image_limits=ImageLimits(max_pixels=settings.max_pixels),
+        prepare=preparation(settings),
     )
 
 
