@@ -132,6 +132,7 @@ def _prepare_to_run(
     *,
     trained: bool,
 ) -> BatchPolicy:
+    session.tune()
     sizes, cost = warm_up(
         session.run,
         manifest.preprocess.crop,

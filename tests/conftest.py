@@ -228,6 +228,9 @@ class FakeSession:
     def open(self, _graph: Path, **_options: object) -> "FakeSession":
         return self
 
+    def tune(self) -> None:
+        pass
+
     def trim(self) -> None:
         pass
 

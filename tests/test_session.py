@@ -10,7 +10,7 @@ import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from app.errors import OutOfMemoryError, RunFailedError, SessionError
-from app.session import PROVIDERS, Session
+from app.session import PROVIDERS, Session, _Apart, _open
 
 BATCH = np.zeros((2, 4, 4, 3), np.uint8)
 needs_no_cuda = pytest.mark.skipif(
@@ -231,3 +231,41 @@ def test_out_of_memory(tmp_path):
 
     with pytest.raises(OutOfMemoryError, match="out of memory"):
         session.run(BATCH)
+
+
+def taken_apart(graph: Path, threads: int) -> Session:
+    """Open a session whose threads take whole images, whatever that is worth here."""
+    session = Session(graph, device="cpu", threads=threads)
+    session._apart = _Apart(_open(graph, "cpu", 1), threads)
+    return session
+
+
+def test_threads_may_take_whole_images(tmp_path):
+    """Each row is its image's, in order, whichever way the threads work; a lone image as well."""
+    graph = brightness(tmp_path)
+    together, apart = Session(graph, device="cpu", threads=3), taken_apart(graph, 3)
+    images = np.random.default_rng(1).integers(0, 256, (9, 4, 4, 3), np.uint8)
+    for size in (1, 2, 3, 9):
+        np.testing.assert_array_equal(together.run(images[:size]), apart.run(images[:size]))
+
+
+@pytest.mark.parametrize("bad", [0, 3, 5])
+def test_the_error_of_one_image_fails_the_run(tmp_path, bad):
+    """A run with a bad image fails as a whole, whichever thread took that; the next one does not."""
+    session = taken_apart(reciprocal(tmp_path), 2)
+    batch = np.ones((6, 4, 4, 3), np.uint8)
+    good = session.run(batch)
+    batch[bad] = 0
+    with pytest.raises(RunFailedError):
+        session.run(batch)
+    batch[bad] = 1
+    np.testing.assert_array_equal(good, session.run(batch))
+
+
+def test_tuning_changes_no_result(tmp_path):
+    """Whatever the measurement says, a tuned session gives what it gave before."""
+    session = Session(brightness(tmp_path), device="cpu", threads=2)
+    images = np.random.default_rng(1).integers(0, 256, (5, 4, 4, 3), np.uint8)
+    before = session.run(images)
+    session.tune()
+    np.testing.assert_array_equal(before, session.run(images))
