@@ -1,0 +1,215 @@
+"""Measure a service beyond its capacity: `.venv/bin/python -m tests.measure_overload [WHAT]`.
+
+WHAT is one of
+
+    overload  open loops at 1, 2, 5 and 10 times the capacity, a minute each
+    leaving   half of the clients hang up while they wait
+    drain     SIGTERM under full load, 20 times
+
+and all of them if it is left out. The model is VGG_MODELS (vgg16), from VGG_MODEL_DIR (models/),
+untrained where its weights are not there. The load comes from this machine and takes its share of it.
+"""
+
+import asyncio
+import os
+import re
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from pathlib import Path
+
+import httpx
+
+from app.bench.connection import clock
+from app.bench.lane import Lane
+from app.bench.latency import percentile
+from app.bench.load import Run, Sample, run_load
+from app.bench.pictures import make_pictures
+from app.bench.plan import Closed, Load, Open, Plan
+from app.bench.target import Target, make_target
+from app.catalog import BUILT_IN
+from app.metrics import CANCELLED_STAGES
+from tests.conftest import RunningServer, running_server
+
+MODEL = os.environ.get("VGG_MODELS", "vgg16")
+FOLDER = Path(os.environ.get("VGG_MODEL_DIR", str(BUILT_IN)))
+SECONDS = 60
+DRAINS = 20
+CONNECTIONS = 16
+
+
+@contextmanager
+def server_of(**settings: str) -> Iterator[RunningServer]:
+    """Start the service with the model."""
+    with running_server(
+        FOLDER, models=MODEL, on_missing_weights="untrained", offline="true", **settings
+    ) as server:
+        yield server
+
+
+def say(*cells: object) -> None:
+    """Print a line of a table."""
+    print("".join(f"{cell!s:>14}" for cell in cells), flush=True)  # noqa: T201
+
+
+def target_of(server: RunningServer) -> Target:
+    """Return what is asked: six pictures of 500 x 375."""
+    return make_target(server.url, make_pictures("500x375:6"))
+
+
+def load_it(target: Target, load: Load, seconds: float, warmup: float = 3) -> Run:
+    """Put a load on the service."""
+    plan = Plan((load,), seconds=seconds, warmup=warmup)
+    return asyncio.run(run_load(load, plan, target, stop=asyncio.Event()))
+
+
+def metric(server: RunningServer, name: str, labels: str = "") -> float:
+    """Read one number of /metrics, summed over the labels that are not given."""
+    text = httpx.get(f"{server.url}/metrics").text
+    values = re.findall(rf"^{name}(?:{{[^}}]*{labels}[^}}]*}})? (\S+)$", text, re.MULTILINE)
+    return sum(map(float, values))
+
+
+def memory(server: RunningServer) -> float:
+    """Return the resident MB."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+def status(sample: Sample) -> str:
+    """Return the code of an answer, or why there was none."""
+    outcome = sample.outcome
+    return str(outcome.answer.status) if outcome.answer else outcome.failure
+
+
+def served(run: Run) -> list[Sample]:
+    """Return what was answered well in the time that counts, whenever it was asked."""
+    return [
+        sample
+        for sample in run.samples
+        if run.counted_from <= sample.outcome.ended < run.counted_to and status(sample) == "200"
+    ]
+
+
+def quantile(samples: list[Sample], permille: int) -> str:
+    """Return a percentile of the latency (milliseconds), if there are samples enough for it."""
+    value = percentile(sorted(s.outcome.ended - s.due for s in samples), permille)
+    return "n/a" if value is None else f"{1000 * value:.0f}"
+
+
+def one_request(target: Target) -> float:
+    """Return the milliseconds of a request that nobody disturbs."""
+
+    async def ask() -> float:
+        lane, began = Lane(target.host, target.port, 30), clock()
+        outcome = await lane.ask(target.requests[0])
+        lane.close()
+        assert outcome.answer
+        assert outcome.answer.status == HTTPStatus.OK
+        return 1000 * (outcome.ended - began)
+
+    return asyncio.run(ask())
+
+
+def overload() -> None:
+    """Print goodput, latencies, refusals and memory at each multiple of the capacity."""
+    with server_of() as server:
+        target = target_of(server)
+        busy = load_it(target, Closed(CONNECTIONS), 20)
+        rate = len(served(busy)) / 20
+        alone = one_request(target)
+        say(f"{MODEL}: {rate:.1f}/s with {CONNECTIONS} connections, {alone:.0f} ms alone")
+        say("load", "200/s", "p50 ms", "p99 ms", "503/s", "503 p99", "other", "RSS MB", "2 s later")
+        for factor in (1, 2, 5, 10):
+            run = load_it(target, Open(factor * rate), SECONDS)
+            counted = [s for s in run.samples if run.counted_from <= s.due < run.counted_to]
+            good, refused = ([s for s in counted if status(s) == code] for code in ("200", "503"))
+            time.sleep(2)  # the queue budget: what it is like after that comes last in the line
+            say(
+                f"{factor}x {factor * rate:.0f}/s",
+                f"{len(served(run)) / SECONDS:.1f}",
+                quantile(good, 500),
+                quantile(good, 990),
+                f"{len(refused) / SECONDS:.1f}",
+                quantile(refused, 990),
+                len(counted) - len(good) - len(refused) + len(run.not_sent),
+                f"{memory(server):.0f}",
+                f"{one_request(target):.0f} ms",
+            )
+
+
+async def _leave(target: Target, after: float, until: float) -> int:
+    """Ask and hang up, again and again; return how often."""
+    left = 0
+    while clock() < until:
+        reader, writer = await asyncio.open_connection(target.host, target.port)
+        del reader
+        writer.write(target.requests[left % len(target.requests)])
+        await writer.drain()
+        await asyncio.sleep(after)
+        writer.transport.abort()
+        left += 1
+    return left
+
+
+def leaving() -> None:
+    """Print what the others get, and what is run, without and with clients that hang up."""
+    with server_of() as server:
+        target = target_of(server)
+
+        async def both(leavers: int) -> tuple[Run, int]:
+            load = Closed(CONNECTIONS // 2)
+            until = clock() + 20
+            gone = [asyncio.create_task(_leave(target, 0.15, until)) for _ in range(leavers)]
+            run = await run_load(
+                load, Plan((load,), seconds=20, warmup=0), target, stop=asyncio.Event()
+            )
+            return run, sum(await asyncio.gather(*gone))
+
+        say(
+            "stay, leave", "200/s", "p50 ms", "answered", "hung up", *CANCELLED_STAGES, "images run"
+        )
+        for leavers in (0, CONNECTIONS // 2) * 3:
+            before = counters(server)
+            run, gone = asyncio.run(both(leavers))
+            time.sleep(2)  # for the last run to end, and be counted
+            grown = [int(now - then) for now, then in zip(counters(server), before, strict=True)]
+            rate = len(served(run)) / 20
+            say(
+                f"{CONNECTIONS // 2}, {leavers}",
+                f"{rate:.1f}",
+                quantile(run.samples, 500),
+                len(run.samples),
+                gone,
+                *grown,
+            )
+
+
+def counters(server: RunningServer) -> list[float]:
+    """Read how many clients left in each stage, and how many images were run."""
+    left = [metric(server, "vgg_cancelled_total", f'stage="{stage}"') for stage in CANCELLED_STAGES]
+    return [*left, metric(server, "vgg_batch_size_sum")]
+
+
+def drain() -> None:
+    """Print what became of the requests around each SIGTERM."""
+    total: Counter[str] = Counter()
+    for _ in range(DRAINS):
+        with server_of(drain_delay_ms="500") as server:
+            target = target_of(server)
+            threading.Timer(1.5, server.process.terminate).start()
+            run = load_it(target, Closed(CONNECTIONS), 3, warmup=0)
+            server.process.wait(30)
+            total.update(map(status, run.samples))
+            total[f"exit {server.process.returncode}"] += 1
+    say(f"{DRAINS} x SIGTERM with {CONNECTIONS} connections: {dict(total)}")
+
+
+if __name__ == "__main__":
+    parts = {"overload": overload, "leaving": leaving, "drain": drain}
+    for part in sys.argv[1:] or parts:
+        parts[part]()
