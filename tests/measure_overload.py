@@ -43,10 +43,14 @@ CONNECTIONS = 16
 
 
 @contextmanager
-def server_of(**settings: str) -> Iterator[RunningServer]:
+def server_of(drain_delay_ms: int = 0) -> Iterator[RunningServer]:
     """Start the service with the model."""
     with running_server(
-        FOLDER, models=MODEL, on_missing_weights="untrained", offline="true", **settings
+        FOLDER,
+        models=MODEL,
+        on_missing_weights="untrained",
+        offline="true",
+        drain_delay_ms=str(drain_delay_ms),
     ) as server:
         yield server
 
@@ -199,7 +203,7 @@ def drain() -> None:
     """Print what became of the requests around each SIGTERM."""
     total: Counter[str] = Counter()
     for _ in range(DRAINS):
-        with server_of(drain_delay_ms="500") as server:
+        with server_of(drain_delay_ms=500) as server:
             target = target_of(server)
             threading.Timer(1.5, server.process.terminate).start()
             run = load_it(target, Closed(CONNECTIONS), 3, warmup=0)
