@@ -19,11 +19,12 @@ from app.config import Settings
 from app.console import catalog_table, count_bar, err, layer_table, out, predictions_table, pull_bar
 from app.cpus import usable_cpus
 from app.errors import SetupError, VggServeError
+from app.keys import make_key
 from app.local import FileResult, LocalModel, find_images
 from app.logs import configure_logs
 from app.main import preparation, provisioning
-from app.main import serve as run_server
 from app.remote import classify_remotely
+from app.server import serve as run_server
 from app.vgg import CLASSES
 from app.weights import pull as pull_weights
 
@@ -121,6 +122,15 @@ def models(
         out.print(f"top-1 {accuracy.top1} %, top-5 {accuracy.top5} % ({escape(accuracy.source)})")
     if manifest.architecture is not None:
         out.print(layer_table(manifest.architecture))
+
+
+@cli.command()
+def key(name: Annotated[str, typer.Argument(help="Whose key it will be.")]) -> None:
+    """Make an API key: `vgg-serve key alice >> keys` adds its line, and shows the key itself."""
+    secret, line = make_key(name)
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+    err.print(f"The key of {name}, shown only now: {secret}", soft_wrap=True, highlight=False)
 
 
 def read_settings() -> Settings:

@@ -1,12 +1,16 @@
 """Every setting of the service, from the environment (VGG_*), checked once."""
 
+import re
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AliasChoices, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.catalog import BUILT_IN
+
+_ORIGIN: Final = re.compile(r"https?://[^/?#@,\s]+")
 
 
 class Settings(BaseSettings):
@@ -48,6 +52,24 @@ class Settings(BaseSettings):
     """Longest predicted wait for a run (milliseconds); beyond it a request is refused, 503."""
     deadline_ms: float = Field(default=10_000, gt=0, le=600_000)
     """Longest time for one request (milliseconds); beyond it the answer is 504."""
+    api_keys_file: Path | None = None
+    """File of API keys, as `vgg-serve key NAME` prints them; without it anyone may ask."""
+    rate_limit: float = Field(default=0, ge=0, le=1_000_000)
+    """Photos a second that each key or, without keys, each address may post; 0 for no limit."""
+    rate_burst: int = Field(default=20, ge=1, le=1_000_000)
+    """Photos that one may post at once, above that rate."""
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    """Addresses and networks of proxies whose X-Forwarded-For is believed, comma-separated."""
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins whose pages may call the API from a browser (https://example.org), or *."""
+    max_connections: int = Field(default=4096, ge=8, le=1_000_000)
+    """Most connections at a time; beyond them the one that is awaited longest is closed."""
+    max_header_bytes: int = Field(default=32_768, ge=1024, le=2**20)
+    """Largest head of a request (bytes), each header counted with 32 more; beyond it 431."""
+    header_timeout_ms: float = Field(default=10_000, gt=0, le=600_000)
+    """Longest time for the head of a request to come (milliseconds); beyond it 408."""
+    idle_timeout_ms: float = Field(default=75_000, gt=0, le=3_600_000)
+    """Time after which a connection on which nothing moves is closed (milliseconds)."""
     max_body_bytes: int = Field(default=10_000_000, ge=1024, le=2**30)
     """Largest body of a request (bytes)."""
     max_upload_bytes: int = Field(default=256_000_000, ge=1024, le=2**34)
@@ -63,11 +85,11 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "text"] = "auto"
     """One JSON object a line, or text; auto is text on a terminal."""
 
-    @field_validator("model_dir", mode="before")
+    @field_validator("model_dir", "api_keys_file", mode="before")
     @classmethod
     def _named(cls, value: Any) -> Any:  # noqa: ANN401 (whatever stands in the environment)
         if value == "":
-            raise ValueError("expected a folder")
+            raise ValueError("expected a path")
         return value
 
     @model_validator(mode="after")
@@ -78,7 +100,24 @@ class Settings(BaseSettings):
             )
         return self
 
-    @field_validator("models", mode="before")
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for item in value:
+            ip_network(item)  # its ValueError says what is wrong
+        return value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for item in value:
+            if item != "*" and not _ORIGIN.fullmatch(item):
+                raise ValueError(
+                    f"{item!r} is no origin: expected https://HOST or https://HOST:PORT"
+                )
+        return value
+
+    @field_validator("models", "trusted_proxies", "allowed_origins", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:  # noqa: ANN401 (whatever stands in the environment)
         if isinstance(value, str):

@@ -1,7 +1,7 @@
 """Everything this service can refuse or fail at.
 
 VggServeError
-├── RequestError                the client can mend it
+├── RequestError                the client can mend it; api/http_errors.py has those of HTTP itself
 │   ├── BadRequestError         400 bad-request
 │   ├── UnknownModelError       404 unknown-model
 │   ├── SlowUploadError         408 slow-upload
@@ -21,6 +21,7 @@ VggServeError
 │   ├── DrainingError           503 draining
 │   └── DeadlineExceededError   504 deadline-exceeded
 └── SetupError                  the operator can mend it; stops a start or a command
+    ├── KeysError               the file of API keys is not what was expected
     ├── ManifestError           a manifest says something that cannot be
     ├── LabelsError             a label file is not what was expected
     ├── CheckpointError         a checkpoint is not the network its manifest names
@@ -206,6 +207,10 @@ class DeadlineExceededError(ServiceError):
 
 class SetupError(VggServeError):
     """Something that an operator has to mend: a file, a setting, a device."""
+
+
+class KeysError(SetupError):
+    """A file of API keys that is not what was expected."""
 
 
 class ManifestError(SetupError):

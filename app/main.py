@@ -1,18 +1,17 @@
-"""The composition root: builds every part, joins them, starts and stops them."""
+"""The composition root: builds every part and joins them."""
 
 import asyncio
-import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from socket import socket
-from types import FrameType
 
-import uvicorn
 from fastapi import FastAPI
 
 from app import __version__
+from app.api.access import Access
+from app.api.cors import Origins
 from app.api.envelope import Envelope
 from app.api.health import router as health
 from app.api.limits import Limits
@@ -28,15 +27,12 @@ from app.decoding import DecodePool
 from app.errors import SetupError
 from app.hosting import Models
 from app.imaging import ImageLimits, Prepare, prepare
+from app.keys import Keys
 from app.loading import Hosting
 from app.metrics import Metrics
+from app.quotas import Quotas
 from app.session import Session
 from app.weights import Provisioning
-
-log = logging.getLogger(__name__)
-
-_KEEP_ALIVE: int = 75
-"""Seconds; longer than the 60 of common load balancers, so that they close first."""
 
 
 def create_app(settings: Settings, open_session: Callable[..., Session] = Session) -> FastAPI:
@@ -47,9 +43,12 @@ def create_app(settings: Settings, open_session: Callable[..., Session] = Sessio
         open_session: Loads a serving graph; tests give another one.
 
     Raises:
-        SetupError: If a manifest is wrong, or a model has none.
+        SetupError: If a manifest or the file of keys is wrong, or a model has no manifest.
     """
     metrics = Metrics()
+    keys = Keys(settings.api_keys_file) if settings.api_keys_file else None
+    rate = settings.rate_limit
+    quotas = Quotas(rate, settings.rate_burst, time.monotonic) if rate else None
     decoders = DecodePool(settings.decode_threads or usable_cpus())
     hosting = replace(_hosting(settings), open_session=open_session)
     models = Models(chosen(settings), hosting, decoders, metrics)
@@ -73,6 +72,7 @@ def create_app(settings: Settings, open_session: Callable[..., Session] = Sessio
         redoc_url=None,
     )
     app.state.models = models
+    app.state.keys = keys
     app.state.metrics = metrics
     app.state.max_body_bytes = settings.max_body_bytes
     app.state.deadline = settings.deadline_ms / 1000
@@ -81,7 +81,7 @@ def create_app(settings: Settings, open_session: Callable[..., Session] = Sessio
         app.include_router(router)
     mount_files(app)
     install_problem_handlers(app)
-    install_openapi(app)
+    install_openapi(app, with_keys=keys is not None)
     app.add_middleware(
         Limits,
         models=models,
@@ -89,6 +89,10 @@ def create_app(settings: Settings, open_session: Callable[..., Session] = Sessio
         max_body_bytes=settings.max_body_bytes,
         max_upload_bytes=settings.max_upload_bytes,
     )
+    if keys is not None or quotas is not None:
+        app.add_middleware(Access, keys=keys, quotas=quotas)
+    if settings.allowed_origins:
+        app.add_middleware(Origins, origins=settings.allowed_origins)
     app.add_middleware(Envelope, metrics=metrics)  # added last, so it is the outermost
     return app
 
@@ -133,80 +137,3 @@ def _hosting(settings: Settings) -> Hosting:
         queue_budget=settings.queue_budget_ms / 1000,
         prepare=preparation(settings),
     )
-
-
-class Server(uvicorn.Server):
-    """uvicorn, which on SIGTERM first says that it is not ready and goes on for a while."""
-
-    def __init__(self, config: uvicorn.Config, app: FastAPI, drain_delay: float) -> None:
-        """Take the app's state along.
-
-        Args:
-            config: uvicorn's.
-            app: Whose state says that it drains.
-            drain_delay: Seconds between the signal and the close of the port.
-        """
-        super().__init__(config)
-        self._app = app
-        self._drain_delay = drain_delay
-        self._impatient = False
-        self._event_loop: asyncio.AbstractEventLoop | None = None
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Drain at the first signal, stop at the second."""
-        draining: asyncio.Event = self._app.state.draining
-        if draining.is_set() or self._event_loop is None:
-            self._impatient = True
-            super().handle_exit(sig, frame)
-            return
-        draining.set()
-        log.info("draining for %.1f s", self._drain_delay)
-        # A signal may interrupt the loop anywhere, so it must not touch its timers itself.
-        self._event_loop.call_soon_threadsafe(
-            self._event_loop.call_later, self._drain_delay, self._close, sig, frame
-        )
-
-    def _close(self, sig: int, frame: FrameType | None) -> None:
-        if not self._impatient:  # else a second signal has done it, and a third would not drain
-            super().handle_exit(sig, frame)
-
-    async def startup(self, sockets: list[socket] | None = None) -> None:
-        """Bind, say where, and watch the models load."""
-        await super().startup(sockets)
-        self._event_loop = asyncio.get_running_loop()
-        for server in self.servers:
-            for listener in server.sockets:
-                host, port = listener.getsockname()[:2]
-                host = f"[{host}]" if ":" in host else host
-                log.info("http://%s:%d answers; its models are loading", host, port)
-        self._app.state.loading.add_done_callback(lambda _: self._stop_if_failed())
-
-    def _stop_if_failed(self) -> None:
-        """Stop a server that cannot do what it was started for."""
-        models: Models = self._app.state.models
-        if any(model.state == "failed" for model in models.all().values()):
-            self.should_exit = True
-
-
-def serve(settings: Settings) -> int:
-    """Serve until a signal comes; return the exit status.
-
-    Raises:
-        SetupError: If the service cannot be built.
-    """
-    app = create_app(settings)
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=max(1, round(settings.drain_timeout_ms / 1000)),
-    )
-    server = Server(config, app, settings.drain_delay_ms / 1000)
-    server.run()
-    models: Models = app.state.models
-    failed = any(model.state == "failed" for model in models.all().values())
-    return 1 if failed or not server.started else 0

@@ -27,6 +27,19 @@ def test_environment_sets_everything(monkeypatch):
     assert 1.5 == settings.queue_budget_ms
 
 
+def test_lists_are_separated_by_commas(monkeypatch):
+    """Proxies and origins are lists; empty, there are none."""
+    monkeypatch.setenv("VGG_TRUSTED_PROXIES", "127.0.0.1, 10.0.0.0/8,::1")
+    monkeypatch.setenv("VGG_ALLOWED_ORIGINS", "https://example.org, http://localhost:3000")
+    full = Settings()
+    monkeypatch.setenv("VGG_TRUSTED_PROXIES", "")
+    empty = Settings()
+
+    assert ("127.0.0.1", "10.0.0.0/8", "::1") == full.trusted_proxies
+    assert ("https://example.org", "http://localhost:3000") == full.allowed_origins
+    assert () == empty.trusted_proxies
+
+
 @pytest.mark.parametrize("variable", ["HF_ENDPOINT", "VGG_HF_ENDPOINT"])
 def test_mirror_is_read_from_the_hub_s_own_variable_too(monkeypatch, variable):
     """HF_ENDPOINT, which every tool of the hub knows, is enough."""
@@ -43,7 +56,18 @@ def test_settings_cannot_be_changed():
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("VGG_PORT", "70000"), ("VGG_DEADLINE_MS", "0"), ("VGG_MODELS", " , "), ("VGG_OFFLINE", "x")],
+    [
+        ("VGG_PORT", "70000"),
+        ("VGG_DEADLINE_MS", "0"),
+        ("VGG_MODELS", " , "),
+        ("VGG_OFFLINE", "x"),
+        ("VGG_TRUSTED_PROXIES", "10.0.0.0/8, proxy"),
+        ("VGG_TRUSTED_PROXIES", "*"),
+        ("VGG_ALLOWED_ORIGINS", "example.org"),
+        ("VGG_ALLOWED_ORIGINS", "https://example.org/"),
+        ("VGG_API_KEYS_FILE", ""),
+        ("VGG_RATE_LIMIT", "-1"),
+    ],
 )
 def test_wrong_value_is_named(monkeypatch, variable, value):
     """The sentence about a wrong value has the variable and the value in it."""

@@ -19,12 +19,15 @@ CLIENT_LEFT: Final = 499
 """nginx's status for a client that closed the connection; never sent, only counted."""
 PREDICT: Final = "/predict"
 _SANE_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_HEADERS: Final = (
+SAFE_HEADERS: Final = (
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 )
+"""Of every answer that does not say them itself."""
 
 
 class Envelope:
@@ -32,7 +35,7 @@ class Envelope:
 
     It leaves in `scope["state"]`: `request_id`; `began` (`time.monotonic`, seconds). It finds
     there, from those inside: `model`, the name of the model that was asked for and is served;
-    `problem`, the slug of an error; `fields`, what else belongs into the line of the log.
+    `problem`, the slug of an error; `key`, the name of an API key; `fields`, what else belongs into the line of the log.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -64,7 +67,7 @@ class Envelope:
                 headers = list(message.get("headers", ()))
                 there = {name for name, _ in headers}
                 headers.append((b"x-request-id", request_id))
-                headers += [item for item in _HEADERS if item[0] not in there]
+                headers += [item for item in SAFE_HEADERS if item[0] not in there]
                 if scope["path"] == PREDICT and b"server-timing" not in there:
                     total = 1000 * (time.monotonic() - began)
                     headers.append((b"server-timing", f"total;dur={total:.2f}".encode()))
@@ -102,7 +105,7 @@ class Envelope:
                 "request_id": state["request_id"],
                 "status": status,
                 "ms": round(1000 * seconds, 2),
-                **({"problem": state["problem"]} if "problem" in state else {}),
+                **{name: state[name] for name in ("problem", "key") if name in state},
                 **state.get("fields", {}),
             },
         )

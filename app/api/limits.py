@@ -53,23 +53,21 @@ class Limits:
         if scope["type"] != "http" or scope["path"] != PREDICT or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
+        held = 0
         try:
-            held = self._check(scope)
-            self._hold(held)
+            self._check(scope)
         except (RequestError, ServiceError) as exc:
             await answer_error(scope, exc)(scope, receive, send)
             return
-        received = 0
 
         async def receive_counted() -> Message:
-            nonlocal held, received
+            nonlocal held
             message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._max_body_bytes:
-                raise self._too_large(received)
-            if received > held:  # a body that did not declare its length
-                self._hold(received - held)
-                held = received
+            size = len(message.get("body", b""))
+            if held + size > self._max_body_bytes:
+                raise self._too_large(held + size)
+            self._hold(size)  # what came, not what was declared: promises take no memory
+            held += size
             return message
 
         try:
@@ -77,8 +75,7 @@ class Limits:
         finally:
             self._release(held)
 
-    def _check(self, scope: Scope) -> int:
-        """Return the declared length of a request that may go on."""
+    def _check(self, scope: Scope) -> None:
         name = parse_qs(scope["query_string"].decode("latin-1")).get("model", [""])[-1]
         model = self._models.get(name or self._models.default)
         scope["state"]["model"] = model.manifest.name
@@ -87,8 +84,8 @@ class Limits:
             raise BadRequestError("The header Content-Length is not a number.")
         if int(length) > self._max_body_bytes:
             raise self._too_large(int(length))
+        self._ensure_room(int(length))
         model.ready().classifier.admit()
-        return int(length)
 
     def _too_large(self, size: int) -> BodyTooLargeError:
         return BodyTooLargeError(
@@ -97,12 +94,15 @@ class Limits:
             limit={"bytes": self._max_body_bytes},
         )
 
-    def _hold(self, size: int) -> None:
+    def _ensure_room(self, size: int) -> None:
         if self._held + size > self._max_upload_bytes:
             raise UploadsFullError(
                 "Too many uploads are under way; try again in a moment.",
                 retry_after=_RETRY_UPLOAD,
             )
+
+    def _hold(self, size: int) -> None:
+        self._ensure_room(size)
         self._held += size
         self._metrics.uploading(size)
 

@@ -1,17 +1,32 @@
 """The description of the API, as it really is: FastAPI's own errors are not sent here."""
 
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
 
+from app.api.access import needs_key
 from app.api.problems import MEDIA_TYPE
 from app.api.schemas import ProblemOut
 
-_REFERENCE = {"$ref": "#/components/schemas/ProblemOut"}
+_SCHEME: Final = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "An API key, given out by the operator of this server.",
+}
+_NO_KEY: Final = {
+    "description": "No key, or one that is not known here",
+    "headers": {"WWW-Authenticate": {"schema": {"type": "string"}}},
+}
+_REFERENCE: Final = {"$ref": "#/components/schemas/ProblemOut"}
 
 
-def install_openapi(app: FastAPI) -> None:
-    """Let an app describe its errors as problems, and nothing that it never answers."""
+def install_openapi(app: FastAPI, *, with_keys: bool) -> None:
+    """Let an app describe its errors as problems, and nothing that it never answers.
+
+    Args:
+        app: Whose description it is.
+        with_keys: Say which requests need an API key.
+    """
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -22,8 +37,13 @@ def install_openapi(app: FastAPI) -> None:
         components["ProblemOut"] = ProblemOut.model_json_schema()
         components.pop("HTTPValidationError", None)
         components.pop("ValidationError", None)
-        for path in schema["paths"].values():
-            for operation in path.values():
+        if with_keys:
+            schema["components"]["securitySchemes"] = {"key": _SCHEME}
+        for path, operations in schema["paths"].items():
+            for operation in operations.values():
+                if with_keys and needs_key(path):
+                    operation["security"] = [{"key": []}]
+                    operation["responses"]["401"] = _NO_KEY
                 operation["responses"] = {
                     status: _as_problem(response) if int(status) >= 400 else response  # noqa: PLR2004
                     for status, response in operation["responses"].items()

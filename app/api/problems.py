@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from app.api.html_answer import problem_page, wants_html
+from app.api.http_errors import RateLimitedError, UnauthorizedError
 from app.errors import BodyTooLargeError, RequestError, ServiceError, SlowUploadError
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -58,12 +59,12 @@ def problem_response(
 def answer_error(scope: Scope, error: RequestError | ServiceError) -> Response:
     """Write one of our own errors."""
     headers: dict[str, str] = {}
-    limit = None
-    if isinstance(error, RequestError):
-        limit = error.limit
-        if isinstance(error, BodyTooLargeError | SlowUploadError):
-            headers["Connection"] = "close"  # the rest of the body is not read
-    elif error.retry_after is not None:
+    limit = error.limit if isinstance(error, RequestError) else None
+    if isinstance(error, BodyTooLargeError | SlowUploadError):
+        headers["Connection"] = "close"  # the rest of the body is not read
+    if isinstance(error, UnauthorizedError):
+        headers["WWW-Authenticate"] = 'Bearer realm="vgg-serve"'
+    if isinstance(error, ServiceError | RateLimitedError) and error.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     return problem_response(
         scope, error.status, error.slug, error.title, str(error), headers=headers, limit=limit

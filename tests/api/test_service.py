@@ -172,14 +172,24 @@ async def test_openapi_has_an_example_of_every_status(client):
     assert "multipart/form-data" in operation["requestBody"]["content"]
 
 
-async def test_every_answer_carries_safe_headers(client):
-    """Pages, errors and answers alike are not to be sniffed, framed or leaked."""
-    for path in ("/", "/docs", "/nothing", "/models"):
-        headers = (await client.get(path)).headers
-        assert "nosniff" == headers["x-content-type-options"], path
-        assert "no-referrer" == headers["referrer-policy"], path
-    for path in ("/", "/docs"):
-        assert "default-src 'none'" in (await client.get(path)).headers["content-security-policy"]
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/"), ("GET", "/docs"), ("GET", "/static/style.css"), ("GET", "/models"),
+     ("GET", "/openapi.json"), ("GET", "/nothing"), ("DELETE", "/predict"), ("POST", "/predict"),
+     ("GET", "/metrics"), ("GET", "/static/nothing"), ("HEAD", "/healthz")],
+)  # fmt: skip
+async def test_every_answer_carries_safe_headers(client, method, path):
+    """Pages, files, errors and answers alike are not to be sniffed, framed, leaked or run."""
+    headers = (await client.request(method, path)).headers
+
+    assert "nosniff" == headers["x-content-type-options"]
+    assert "no-referrer" == headers["referrer-policy"]
+    assert "same-origin" == headers["cross-origin-opener-policy"]
+    assert "same-origin" == headers["cross-origin-resource-policy"]
+    assert "geolocation=()" in headers["permissions-policy"]
+    assert headers["content-security-policy"].startswith("default-src 'none'")
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert "server" not in headers
 
 
 async def test_one_line_in_the_log_a_request(client, caplog):

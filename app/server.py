@@ -1,0 +1,130 @@
+"""The service on a socket: from the settings to the exit status."""
+
+import asyncio
+import logging
+import signal
+from functools import partial
+from ipaddress import ip_address
+from socket import socket
+from types import FrameType
+from typing import Final
+
+import uvicorn
+from fastapi import FastAPI
+
+from app.api.bounds import Bounds
+from app.api.connection import Connection
+from app.config import Settings
+from app.descriptors import most_connections
+from app.errors import KeysError
+from app.hosting import Models
+from app.keys import Keys
+from app.main import create_app
+
+log = logging.getLogger(__name__)
+
+_PUBLIC: Final = (
+    "anyone who can reach http://%s:%d may use it: set VGG_API_KEYS_FILE, or read SECURITY.md"
+)
+
+
+class Server(uvicorn.Server):
+    """uvicorn, which on SIGTERM first says that it is not ready and goes on for a while."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI, drain_delay: float) -> None:
+        """Take the app's state along.
+
+        Args:
+            config: uvicorn's.
+            app: Whose state says that it drains.
+            drain_delay: Seconds between the signal and the close of the port.
+        """
+        super().__init__(config)
+        self._app = app
+        self._drain_delay = drain_delay
+        self._impatient = False
+        self._event_loop: asyncio.AbstractEventLoop | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Drain at the first signal, stop at the second."""
+        draining: asyncio.Event = self._app.state.draining
+        if draining.is_set() or self._event_loop is None:
+            self._impatient = True
+            super().handle_exit(sig, frame)
+            return
+        draining.set()
+        log.info("draining for %.1f s", self._drain_delay)
+        # A signal may interrupt the loop anywhere, so it must not touch its timers itself.
+        self._event_loop.call_soon_threadsafe(
+            self._event_loop.call_later, self._drain_delay, self._close, sig, frame
+        )
+
+    def _close(self, sig: int, frame: FrameType | None) -> None:
+        if not self._impatient:  # else a second signal has done it, and a third would not drain
+            super().handle_exit(sig, frame)
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Bind, say where, and watch the models load."""
+        await super().startup(sockets)
+        self._event_loop = asyncio.get_running_loop()
+        keys: Keys | None = self._app.state.keys
+        for server in self.servers:
+            for listener in server.sockets:
+                host, port = listener.getsockname()[:2]
+                shown = f"[{host}]" if ":" in host else host
+                log.info("http://%s:%d answers; its models are loading", shown, port)
+                if keys is None and not ip_address(host).is_loopback:
+                    log.warning(_PUBLIC, shown, port)
+        if keys is not None and hasattr(signal, "SIGHUP"):
+            log.info("%d API keys", len(keys))
+            self._event_loop.add_signal_handler(signal.SIGHUP, _read_again, keys)
+        self._app.state.loading.add_done_callback(lambda _: self._stop_if_failed())
+
+    def _stop_if_failed(self) -> None:
+        """Stop a server that cannot do what it was started for."""
+        models: Models = self._app.state.models
+        if any(model.state == "failed" for model in models.all().values()):
+            self.should_exit = True
+
+
+def _read_again(keys: Keys) -> None:
+    try:
+        keys.read()
+    except KeysError as exc:
+        log.error("%s; the keys stay what they were", exc)
+    else:
+        log.info("%d API keys", len(keys))
+
+
+def serve(settings: Settings) -> int:
+    """Serve until a signal comes; return the exit status.
+
+    Raises:
+        SetupError: If the service cannot be built.
+    """
+    app = create_app(settings)
+    bounds = Bounds(
+        header_bytes=settings.max_header_bytes,
+        header_seconds=settings.header_timeout_ms / 1000,
+        idle_seconds=settings.idle_timeout_ms / 1000,
+        connections=most_connections(settings.max_connections),
+    )
+    config = uvicorn.Config(
+        app,
+        http=partial(Connection, bounds=bounds),  # type: ignore[arg-type] # it is only called
+        ws="none",
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=bounds.idle_seconds,  # type: ignore[arg-type] # it is only added
+        timeout_graceful_shutdown=max(1, round(settings.drain_timeout_ms / 1000)),
+    )
+    server = Server(config, app, settings.drain_delay_ms / 1000)
+    server.run()
+    models: Models = app.state.models
+    failed = any(model.state == "failed" for model in models.all().values())
+    return 1 if failed or not server.started else 0
