@@ -8,6 +8,7 @@ from app.api.uploads import FIELD
 _RETRY_AFTER: Final = {
     "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."},
 }
+_LATER: Final = {429, 503}
 _IMAGE: Final = {"schema": {"type": "string", "format": "binary"}}
 
 PREDICT_BODY: Final[dict[str, Any]] = {
@@ -17,6 +18,7 @@ PREDICT_BODY: Final[dict[str, Any]] = {
             "schema": {
                 "type": "object",
                 "required": [FIELD],
+                "additionalProperties": False,
                 "properties": {FIELD: {"type": "string", "format": "binary"}},
             }
         },
@@ -40,6 +42,8 @@ _PROBLEMS: Final = (
     (422, "image-too-large", "A damaged image, or one with too many or too few pixels",
      "The image has too many pixels",
      "The image is 12000 x 9000 (108.0 MP); the limit is 40 MP."),
+    (429, "rate-limited", "More photos than the operator lets one client post",
+     "Too many requests", "You have sent too many requests; the next one is answered in 0.4 s."),
     (500, "run-failed", "The model failed; the next request may succeed",
      "The model failed on this request",
      "The model failed on the batch that this image was in."),
@@ -99,7 +103,7 @@ PREDICT_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     **{
         status: {
             "description": description,
-            "headers": _RETRY_AFTER if status == 503 else {},  # noqa: PLR2004
+            "headers": _RETRY_AFTER if status in _LATER else {},
             "content": {
                 MEDIA_TYPE: {
                     "example": {
@@ -108,7 +112,7 @@ PREDICT_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
                         "status": status,
                         "detail": detail,
                         "request_id": "4f9b2c",
-                        "retryable": status in {408, 503, 504},
+                        "retryable": status in {408, 504} | _LATER,
                     }
                 }
             },

@@ -159,7 +159,7 @@ async def test_openapi_has_an_example_of_every_status(client):
     """The description of POST /predict shows each status with an example."""
     operation = (await client.get("/openapi.json")).json()["paths"]["/predict"]["post"]
 
-    assert {"200", "400", "404", "408", "413", "415", "422", "500", "503", "504"} == set(
+    assert {"200", "400", "404", "408", "413", "415", "422", "429", "500", "503", "504"} == set(
         operation["responses"]
     )
     for status, response in operation["responses"].items():
