@@ -395,7 +395,8 @@ def test_promised_bodies_take_no_memory(patient):
         for _ in range(100):
             idle = stack.enter_context(wire_to(patient.url))
             idle.send(HEAD + b"Content-Length: 9000000\r\n\r\n")
-        answer = httpx.post(f"{patient.url}/predict", content=png())
+        large = png() + b"\0" * 8_000_000
+        answer = httpx.post(f"{patient.url}/predict", content=large)
 
     assert 200 == answer.status_code
 
