@@ -9,6 +9,7 @@ from functools import partial
 from app.batching import Batcher
 from app.catalog import Preprocess
 from app.decoding import DecodePool
+from app.errors import DeadlineExceededError
 from app.imaging import Prepare
 from app.metrics import Metrics
 from app.ranking import top_k
@@ -105,6 +106,8 @@ class Classifier:
             ServiceError: If there is no time, no room or no luck.
         """
         began = time.monotonic()
+        if deadline <= began:
+            raise DeadlineExceededError("The deadline passed before the image was decoded.")
         self.admit(deadline - began)
         pixels, image = await self._decode(data, deadline)
         decoded = time.monotonic()
