@@ -7,6 +7,7 @@ from typing import Final
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 
 from app.api.page_files import HEADERS, STATIC, PageFiles, preloads, versioned
@@ -57,6 +58,6 @@ async def docs() -> Response:
 
 def mount_files(app: FastAPI) -> None:
     """Serve the files that the two pages need."""
-    app.mount("/static", PageFiles())
+    app.mount("/static", GZipMiddleware(PageFiles()))  # text only; photos pass as they are
     assets = Path(str(files("fastapi_offline"))) / "static"
     app.mount("/docs/assets", StaticFiles(directory=assets))

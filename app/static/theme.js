@@ -6,14 +6,17 @@ try {
 } catch {} // storage is switched off
 
 addEventListener("DOMContentLoaded", () => {
+	if (!classList.contains("running")) classList.remove("scripted"); // a module is missing: the plain form works
 	const button = document.getElementById("theme");
 	const system = matchMedia("(prefers-color-scheme: dark)");
 	const say = () => (button.ariaPressed = dataset.theme ? dataset.theme === "dark" : system.matches);
-	button.addEventListener("click", () => {
+	button.onclick = () => {
 		dataset.theme = button.ariaPressed === "true" ? "light" : "dark";
 		say();
-		localStorage.setItem("theme", dataset.theme);
-	});
-	system.addEventListener("change", say);
+		try {
+			localStorage.setItem("theme", dataset.theme);
+		} catch {}
+	};
+	system.onchange = say;
 	say();
 });

@@ -53,6 +53,20 @@ def offline(page):
     expect(page.locator(".trouble")).to_be_visible()
 
 
+def refused(page):
+    page.evaluate("""() => {
+      const clipboardData = new DataTransfer();
+      clipboardData.setData("text/plain", "no picture");
+      document.body.dispatchEvent(new ClipboardEvent("paste", { bubbles: true, clipboardData }));
+    }""")
+    expect(page.locator("#refused")).to_contain_text("That is text.")
+
+
+def failed(page):
+    change = {"state": "failed"}
+    page.route("**/models/second", lambda r: r.fulfill(json=r.fetch().json() | change))
+
+
 def tab(name):
     return lambda page: page.get_by_role("tab", name=name).click()
 
@@ -104,6 +118,8 @@ STATES = {
     "dragging": (None, dragging),
     "waiting": (None, waiting),
     "error": (None, failing),
+    "refused": (None, refused),
+    "failed model": (failed, lambda page: pick(page, "Model", "second")),
     "busy": (None, busy),
     "offline": (None, offline),
     "camera": (None, camera),
@@ -253,12 +269,12 @@ def test_reduced_motion(open_page):
     waiting(page)
 
     assert "none" == page.evaluate(
-        "getComputedStyle(document.querySelector('.spinner')).animationName"
+        "getComputedStyle(document.querySelector('.waiting'), '::before').animationName"
     )
 
 
 def test_forced_colours(open_page):
-    """In forced colours the bars and the selected tab can still be seen."""
+    """In forced colours the bars, their legend and the selected tab can still be seen."""
     page = open_page(forced_colors="active")
     bar, tab = page.evaluate("""() => [".bar", "[aria-selected=true]"].map((path) =>
       getComputedStyle(document.querySelector(path)).outlineStyle)""")
@@ -269,6 +285,11 @@ def test_forced_colours(open_page):
       return backgroundColor !== "rgba(0, 0, 0, 0)" || backgroundImage !== "none";
     }""")
     assert filled
+    pairs = page.evaluate("""() => ["transfer", "decode", "queue", "run", "rank"].map((name) => [
+      getComputedStyle(document.querySelector(`.stack .${name}`)).backgroundColor,
+      getComputedStyle(document.querySelector(`.key.${name}`), "::before").color])""")
+    assert all(bar == key for bar, key in pairs)
+    assert 5 == len({key for _, key in pairs})
 
 
 def test_without_scripts(open_page):
@@ -276,6 +297,7 @@ def test_without_scripts(open_page):
     open_page.watch.allowed.append(FAILED)
     page = open_page(java_script_enabled=False, wait=False)
     assert not page.locator("#answer").is_visible()
+    assert not page.locator("a[href^='#']:visible").count()
     page.locator("#file").set_input_files(PHOTOS / "coffee.jpg")
     page.get_by_role("button", name="Classify").click()
     expect(page.locator("ol li")).to_have_count(5)
@@ -287,6 +309,35 @@ def test_without_scripts(open_page):
     page.get_by_role("button", name="Classify").click()
 
     expect(page.get_by_role("alert")).to_contain_text("a PDF document")
+
+
+def test_a_script_that_does_not_come(open_page):
+    """A module that is missing leaves the plain form, which works and says why it is so plain."""
+    open_page.watch.allowed.append(FAILED)
+    page = open_page(prepare=lambda p: p.route("**/js/format.js", lambda r: r.abort()), wait=False)
+    expect(page.get_by_text("The scripts of this page do not run.")).to_be_visible()
+    page.locator("#file").set_input_files(PHOTOS / "coffee.jpg")
+    page.get_by_role("button", name="Classify").click()
+
+    expect(page.locator("ol li")).to_have_count(5)
+
+
+def test_a_comparison_wastes_no_space(open_page):
+    """Two models on a phone stand close below each other; on a desktop their names are not cut."""
+    page = open_page(viewport=PHONE)
+    comparing(page)
+    gaps = page.evaluate("""() => [...document.querySelectorAll(".column")].map((it) =>
+      it.getBoundingClientRect().bottom - it.lastChild.getBoundingClientRect().bottom)""")
+    page.set_viewport_size(DESKTOP)
+    widths = page.evaluate("""() => [...document.querySelectorAll("select")].map((it) => {
+      const context = document.createElement("canvas").getContext("2d");
+      context.font = getComputedStyle(it).font;
+      return it.clientWidth - context.measureText("against VGG-16, configuration D").width;
+    })""")
+    open_page.watch.still = False  # the window changes its size
+
+    assert max(gaps) < 32
+    assert min(widths) > 32
 
 
 SUBMIT = """(base64) => {

@@ -144,7 +144,7 @@ def test_code_runs_as_it_stands(open_page, server, tmp_path):
         return subprocess.run(command, check=True, **options).stdout
 
     said = run(sys.executable, "-c", python)
-    best = page.evaluate("document.querySelector('.guesses .name').firstChild.data")
+    best = page.evaluate("document.querySelector('.guesses .name span').textContent")
 
     assert best in said.splitlines()[0]
     assert server in curl
@@ -169,7 +169,7 @@ def test_hostile_names_are_quoted_for_the_shell(open_page, hand, tmp_path, photo
 
 
 def test_two_models_side_by_side(open_page):
-    """A second model answers beside the first, and whether they agree is said."""
+    """A second model answers beside the first; whether they agree is said, and who said what."""
     page = open_page()
     pick(page, "Compare with", "second")
     page.wait_for_selector(".verdict[data-agree]")
@@ -179,23 +179,35 @@ def test_two_models_side_by_side(open_page):
         ".verdict"
     ).inner_text()
     assert "second" in page.locator("#panel-json").text_content()
+    status = page.locator("#status").text_content()
+    first = page.locator("#model option").first.text_content()
+    for part in (f"{first}: Classified", "Tells three colours apart: Classified", "They "):
+        assert part in status
     pick(page, "Compare with", "")
     expect(page.locator(".column")).to_have_count(1)
 
 
 def test_untrained_weights_cannot_be_missed(open_page):
-    """A banner says that the answers mean nothing, and how to get real ones; a mark repeats it."""
+    """A banner above the answer says that it means nothing, and how to get real ones; it covers nothing."""
     page = open_page()
     pick(page, "Model", "second")
-    page.wait_for_selector(".mark:visible")
-
-    banner = page.locator("#untrained")
+    banner = page.locator(".untrained")
+    page.wait_for_selector("#panel-result .sum")
     assert banner.is_visible()
     assert "means nothing" in banner.inner_text()
     assert "vgg-serve pull second" in banner.inner_text()
     box = banner.bounding_box()
     assert box["y"] + box["height"] <= 900  # within the window without scrolling
     assert "means nothing" in page.locator("#status").text_content()
+    assert "untrained" in page.locator("#session").inner_text()
+    assert [] == page.locator(".untrained").evaluate("it => it.getAnimations()")
+    for size in ({"width": 390, "height": 844}, {"width": 1280, "height": 900}):
+        page.set_viewport_size(size)
+        page.locator(".guesses").scroll_into_view_if_needed()
+        assert page.locator(".guesses li").evaluate_all("""rows => rows.every((row) => {
+          const { x, y } = row.getBoundingClientRect();
+          return row.contains(document.elementFromPoint(x + 2, y + 2));
+        })"""), size
 
 
 def test_the_network_is_drawn_with_its_numbers(open_page):
@@ -210,7 +222,9 @@ def test_the_network_is_drawn_with_its_numbers(open_page):
     page = open_page(prepare=prepare)
     section = page.locator("#network")
     text = section.inner_text().replace("\u00a0", " ")
+    asked = page.locator("#model option").first.text_content()
 
+    assert f"{asked} answers above and is no VGG" in text
     assert "13 convolutions of 3 \u00d7 3 and 3 fully connected" in text
     assert "89 % of the 138 million parameters" in text
     assert "99 % of the 15.5 billion multiply-adds" in text
@@ -282,13 +296,18 @@ def test_a_sample_below_brings_its_answer_into_view(open_page):
 
 
 def test_history_of_this_tab(open_page, hand, photo):
-    """Photos are kept as thumbnails, can be shown again, and are gone when they are cleared."""
+    """Photos are kept as thumbnails with an answer, can be shown again, and are gone when cleared."""
     page = open_page()
     hand(page, ("second.jpg", "image/jpeg", photo.read_bytes()))
     expect(page.locator("#session .past b")).to_have_count(2)
     page.locator("#session button").last.click()
     assert "cat.jpg" in page.locator("#caption").text_content()
     assert "true" == page.locator("#session button").last.get_attribute("aria-current")
+    before = page.locator("#session .past").first.inner_text().split()
+    pick(page, "Model", "second")
+    page.wait_for_selector(".untrained")
+    after = page.locator("#session .past").first.inner_text().split()
+    assert [*before[:-1], f"({page.locator('#model option').first.get_attribute('value')})"] == after[:-1]
     page.get_by_role("button", name="Clear").click()
 
     assert 0 == page.locator("#session button").count()
@@ -311,3 +330,13 @@ def test_theme(open_page):
     assert dark != light
     assert light == page.evaluate(ground)
     assert "false" == button.get_attribute("aria-pressed")
+
+
+def test_theme_without_storage(open_page):
+    """Where storage is switched off, the button works all the same."""
+    off = "Object.defineProperty(window, 'localStorage', { get() { throw new Error('off'); } });"
+    page = open_page(prepare=lambda p: p.add_init_script(off))
+    button = page.get_by_role("button", name="Dark")
+    button.click()
+
+    assert "true" == button.get_attribute("aria-pressed")

@@ -63,6 +63,16 @@ def test_several_files_make_a_strip(open_page):
     named(page, "0.png")
 
 
+def test_more_than_are_kept(open_page):
+    """Of more than 24 photos it is said how many were left out."""
+    page = open_page()
+    files = [{"name": f"{n}.png", "mimeType": "image/png", "buffer": png()} for n in range(30)]
+    page.locator("#file").set_input_files(files)
+
+    expect(page.locator("#kept")).to_have_text("This page keeps 24 photos; 7 were left out.")
+    expect(page.locator(ANSWERS)).to_have_count(24)
+
+
 def test_the_same_file_can_be_chosen_twice(open_page, photo):
     """Choosing a file again classifies it again."""
     page = open_page()
@@ -98,12 +108,20 @@ def test_paste_from_the_clipboard(open_page):
 
 
 def test_paste_of_no_picture(open_page):
-    """A clipboard without a picture is told, with what to do."""
+    """A clipboard without a picture is told, with what to do; the answer that is there stays."""
     page = open_page(permissions=["clipboard-read", "clipboard-write"])
     page.evaluate("navigator.clipboard.writeText('just text')")
     page.get_by_role("button", name="Paste").click()
+    refused = page.locator("#refused")
+    expect(refused).to_contain_text("The clipboard holds no picture")
+    page.locator("body").press("Control+V")
+    expect(refused).to_contain_text("That is text.")
+    expect(page.locator("#status")).to_contain_text("That is text.")
+    assert page.locator("#panel-result .sum").is_visible()
+    refused.get_by_role("button", name="Close").click()
 
-    expect(page.locator("#panel-result")).to_contain_text("The clipboard holds no picture")
+    assert page.locator("#photo").is_visible()
+    assert not refused.is_visible()
 
 
 def test_writing_into_a_field_is_not_a_photo(open_page):
@@ -146,7 +164,7 @@ def test_a_picture_of_another_site_is_not_asked_for(open_page, hand):
     page = open_page()
     hand(page, texts={"text/uri-list": "https://example.org/cat.jpg"})
 
-    panel = page.locator("#panel-result")
+    panel = page.locator("#refused")
     expect(panel).to_contain_text("Only the address of that picture came along")
     expect(panel.get_by_role("button", name="Choose another photo")).to_be_visible()
     assert "Copy the picture itself" in panel.inner_text()
@@ -162,6 +180,30 @@ def test_camera(open_page):
 
     named(page, "camera.jpg")
     assert page.evaluate("document.getElementById('video').srcObject === null")
+
+
+GRANT_LATE = """
+window.grants = [];
+window.stopped = [];
+navigator.mediaDevices.getUserMedia = () => new Promise((resolve) => {
+  const number = grants.length;
+  grants.push(() => resolve({ getTracks: () => [{ stop: () => stopped.push(number) }] }));
+});
+"""
+
+
+def test_camera_granted_late(open_page):
+    """A camera that is granted after its dialog was closed is switched off, even if another is open."""
+    page = open_page(prepare=lambda p: p.add_init_script(GRANT_LATE))
+    page.get_by_role("button", name="Camera").click()
+    page.get_by_role("button", name="Close").click()
+    page.get_by_role("button", name="Camera").click()
+    page.evaluate("grants[0]()")
+    page.wait_for_function("stopped.length")
+
+    assert [0] == page.evaluate("stopped")
+    assert page.evaluate("document.getElementById('video').srcObject === null")
+    assert page.locator("#camera-trouble").text_content() == ""
 
 
 def test_camera_refused(open_page):

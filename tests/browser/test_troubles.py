@@ -9,12 +9,23 @@ import pytest
 from PIL import Image
 
 from tests.browser.conftest import LIMIT
-from tests.browser.stage import expect
+from app.errors import RequestError, ServiceError
+from tests.browser.stage import expect, pick
 from tests.conftest import png
 
 FAILED = "Failed to load resource"
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 100
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="80" height="60"><rect width="80" height="60" fill="red"/></svg>'
+
+
+def titles(kind):
+    """The titles of all problems of a kind, by their slug."""
+    return {kind.slug: kind.title} | {
+        slug: title for one in kind.__subclasses__() for slug, title in titles(one).items()
+    }
+
+
+TITLES = titles(RequestError) | titles(ServiceError)
 
 
 def panel(page):
@@ -23,7 +34,7 @@ def panel(page):
 
 def problem(slug, status=503, *, retryable=True, retry_after=None, detail="Because of the test."):
     """What the server answers with, as arguments of route.fulfill."""
-    body = {"type": f"/problems/{slug}", "title": slug, "status": status, "detail": detail}
+    body = {"type": f"/problems/{slug}", "title": TITLES[slug], "status": status, "detail": detail}
     body |= {"request_id": "abc123", "retryable": retryable}
     headers = {"content-type": "application/problem+json"}
     if retry_after:
@@ -57,7 +68,7 @@ def busy_times(times, **fields):
 
 
 def test_too_large_is_shrunk_and_sent(open_page):
-    """A file above the limit tells both sizes; a click makes a smaller copy and sends that."""
+    """A file above the limit tells both sizes; a click sends a smaller copy, which can be saved."""
     open_page.watch.allowed.append(FAILED)
     page = open_page()
     data = noise(400, 300)
@@ -71,6 +82,12 @@ def test_too_large_is_shrunk_and_sent(open_page):
     page.wait_for_selector("#panel-result .sum")
     assert "400 \u00d7 300 JPEG" in panel(page).inner_text()
     assert "sent as a copy of" in page.locator("#caption").inner_text()
+    page.get_by_role("tab", name="Code").click()
+    assert "@large-copy.jpg" in page.locator("#panel-code code").first.inner_text()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="large-copy.jpg").click()
+    with Image.open(download.value.path()) as copy:
+        assert ("JPEG", (400, 300)) == (copy.format, copy.size)
 
 
 def test_a_connection_closed_in_the_middle_of_a_large_file(open_page):
@@ -91,7 +108,7 @@ def test_heic(open_page):
     page = open_page()
     give(page, "IMG_0001.HEIC", HEIC, "image/heic")
 
-    expect(panel(page)).to_contain_text("HEIC photos are not read here.")
+    expect(panel(page)).to_contain_text("This looks like HEIC")
     assert "Most Compatible" in panel(page).inner_text()
     assert not panel(page).get_by_role("button", name="Convert").is_visible()
     expect(page.locator("#no-preview")).to_be_visible()
@@ -164,7 +181,7 @@ def test_busy_twice_is_left_to_the_person(open_page):
 
     page = open_page(prepare=prepare, wait=False)
     panel(page).get_by_role("button", name="Try now").click()
-    expect(panel(page)).to_contain_text("The server is still busy.")
+    expect(panel(page)).to_contain_text("It was asked twice.")
     page.wait_for_timeout(1500)
     assert 2 == len(asked)
     panel(page).get_by_role("button", name="Try again").click()
@@ -175,16 +192,16 @@ def test_busy_twice_is_left_to_the_person(open_page):
 @pytest.mark.parametrize(
     ("slug", "status", "says"),
     [
-        ("deadline-exceeded", 504, "It took too long."),
-        ("draining", 503, "The server is still busy."),
-        ("model-failed", 503, "This model is not available."),
-        ("run-failed", 500, "The server could not do it."),
+        ("deadline-exceeded", 504, "The request was not answered in time."),
+        ("draining", 503, "The server is shutting down."),
+        ("model-failed", 503, "The model is not available."),
+        ("run-failed", 500, "The model failed on this request."),
         ("internal", 500, "The request was abc123."),
-        ("unknown-model", 404, "This model is not served any more."),
+        ("unknown-model", 404, "There is no such model here."),
     ],
 )
 def test_problems_of_the_server(open_page, slug, status, says):
-    """Each problem of the server has its sentence and a button."""
+    """Each problem of the server has its sentence and a button that can mend it."""
     open_page.watch.allowed.append(FAILED)
     answer = problem(slug, status, retryable=status in {503, 504}, retry_after=1)
     page = open_page(
@@ -194,7 +211,8 @@ def test_problems_of_the_server(open_page, slug, status, says):
         panel(page).get_by_role("button", name="Try now").click()
 
     expect(panel(page)).to_contain_text(says)
-    assert panel(page).get_by_role("button").first.is_visible()
+    step = "Reload the page" if slug == "unknown-model" else "Try again"
+    assert step == panel(page).get_by_role("button").first.inner_text()
 
 
 def test_a_proxys_own_error_page(open_page):
@@ -281,11 +299,11 @@ def test_waiting_can_be_cancelled(open_page):
     held: list[Any] = []
     page.route("**/predict*", lambda route: held.append(route))  # noqa: PLW0108 (it inspects it)
     give(page, "red.png", png())
-    expect(panel(page)).to_contain_text("Classifying")
+    expect(panel(page)).to_contain_text("Sending, 0 %")
     panel(page).get_by_role("button", name="Cancel").click()
     expect(panel(page)).to_contain_text("Cancelled.")
     panel(page).get_by_role("button", name="Try again").click()
-    expect(panel(page)).to_contain_text("Classifying")
+    expect(panel(page)).to_contain_text("Sending, 0 %")
     page.keyboard.press("Escape")
     expect(panel(page)).to_contain_text("Cancelled.")
     page.unroute("**/predict*")
@@ -318,7 +336,7 @@ def test_a_late_answer_does_not_replace_a_newer_photo(open_page):
     held: list[Any] = []
     page.route("**/predict*", lambda r: held.append(r) if len(held) < 1 else r.continue_())
     give(page, "first.png", png("red"))
-    expect(panel(page)).to_contain_text("Classifying")
+    expect(panel(page)).to_contain_text("Sending, 0 %")
     give(page, "second.png", png("blue"))
     page.wait_for_selector("#panel-result .sum")
     before = panel(page).inner_text()
@@ -327,3 +345,116 @@ def test_a_late_answer_does_not_replace_a_newer_photo(open_page):
 
     assert before == panel(page).inner_text()
     assert "second.png" in page.locator("#caption").inner_text()
+
+
+def test_a_server_that_loads_again_is_not_busy(open_page):
+    """Where the model loads anew, its progress is shown, and the photo is answered by itself."""
+    open_page.watch.allowed.append(FAILED)
+    page = open_page()
+    state = {"state": "loading", "progress": "fetching, 120 of 553 MB", "device": None}
+    page.route("**/models/*", lambda r: r.fulfill(json=r.fetch().json() | state))
+    answer = problem("not-ready", retry_after=60)
+    page.route("**/predict*", lambda route: route.fulfill(**answer))
+    give(page, "red.png", png())
+    expect(panel(page)).to_contain_text("fetching, 120 of 553 MB")
+    expect(page.locator("#live")).to_contain_text("0 of 3 ready")
+    page.unroute("**/predict*")
+    page.unroute("**/models/*")
+
+    page.wait_for_selector("#panel-result .sum")
+    expect(page.locator("#live")).to_contain_text("ready · cpu")
+
+
+def test_a_server_that_comes_back(open_page):
+    """A page that lost its server sends the photo when it is back; a model that is gone is left."""
+    open_page.watch.allowed.append(FAILED)
+    page = open_page()
+    models = page.request.get(f"{open_page.watch.origin}/models").json()["models"]
+    first, second = (one["name"] for one in models[:2])
+    for path in ("**/metrics", "**/models**", "**/predict*"):
+        page.route(path, lambda route: route.abort("connectionrefused"))
+    give(page, "red.png", png())
+    expect(panel(page)).to_contain_text("No connection to the server.")
+    expect(page.locator("#live")).to_contain_text("no connection")
+    gone = problem("unknown-model", 404, retryable=False)
+    page.route(f"**/predict?model={first}", lambda route: route.fulfill(**gone))
+
+    page.route("**/models", lambda route: route.fulfill(json={"models": models[1:2]}))
+    for path in ("**/predict*", "**/models**", "**/metrics"):
+        page.unroute(path)
+
+    page.wait_for_selector("#panel-result .untrained")
+    page.wait_for_selector("#panel-result .sum")
+    assert second == page.get_by_label("Model", exact=True).input_value()
+    assert not page.get_by_label("Compare with").is_visible()
+
+
+def test_a_server_that_does_not_answer(open_page):
+    """A server that takes a connection and says nothing counts as lost, after a while."""
+    patient = "const { timeout } = AbortSignal; AbortSignal.timeout = (ms) => timeout.call(AbortSignal, ms / 100);"
+
+    def prepare(page):
+        page.add_init_script(patient)
+        page.route("**/metrics", lambda _: None)
+
+    page = open_page(prepare=prepare)
+
+    expect(page.locator("#live")).to_contain_text("no connection")
+
+
+def test_a_model_that_failed(open_page):
+    """A model that could not be loaded is told; another can be asked by a click."""
+
+    def failed(route):
+        route.fulfill(json=route.fetch().json() | {"state": "failed"})
+
+    page = open_page(prepare=lambda p: p.route("**/models/second", failed))
+    expect(page.locator("#live")).to_contain_text("2 of 3 ready")
+    pick(page, "Model", "second")
+    expect(panel(page)).to_contain_text("is not available.")
+    panel(page).get_by_role("button", name="Ask").first.click()
+
+    page.wait_for_selector("#panel-result .sum")
+
+
+def test_a_file_that_is_gone(open_page, tmp_path):
+    """A file that vanished after it was chosen, and a folder, are told for what they are."""
+    open_page.watch.allowed.append(FAILED)
+    path = tmp_path / "gone.png"
+    path.write_bytes(png())
+    page = open_page()
+    page.route("**/predict*", lambda _: None)
+    page.locator("#file").set_input_files(path)
+    panel(page).get_by_role("button", name="Cancel").click()
+    path.unlink()
+    page.unroute("**/predict*")
+    panel(page).get_by_role("button", name="Try again").click()
+    expect(panel(page)).to_contain_text("The file cannot be read any more.")
+    devtools = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(tmp_path)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        event = {"type": kind, "x": 300, "y": 300, "data": data}
+        devtools.send("Input.dispatchDragEvent", event)
+
+    expect(page.locator("#refused")).to_contain_text("It is a folder.")
+
+
+def test_the_photo_that_is_looked_at_waits_for_no_other(open_page):
+    """While a strip is under way, a new photo is sent at once, and what waits is said to wait."""
+    page = open_page()
+    held: list[Any] = []
+    page.route("**/predict*", lambda r: held.append(r) if len(held) < 5 else r.continue_())
+    files = [{"name": f"{n}.png", "mimeType": "image/png", "buffer": png()} for n in range(9)]
+    page.locator("#file").set_input_files(files)
+    expect(page.locator("#session")).to_contain_text("in line")
+    assert 4 == len(held)
+    give(page, "new.png", png("blue"))
+    expect(panel(page)).to_contain_text("Sending, 0 %")
+    assert 5 == len(held)
+    held[4].continue_()
+    page.wait_for_selector("#panel-result .sum")
+    assert "in line" in page.locator("#session").inner_text()
+    for route in held[:4]:
+        route.continue_()
+
+    expect(page.locator("#session .past b")).to_have_count(11)

@@ -2,43 +2,31 @@
 
 import { size } from "./format.js";
 
-/** Each returns a headline, a text and the names of the next steps (see result.js). */
+// Headline, text and names of the next steps (see result.js), where the server's own words do not do.
 const ADVICE = {
 	"body-too-large": ({ limit }, file) => [
 		`This file has ${size(file.size)}; the limit is ${limit ? size(limit.bytes) : "lower"}.`,
 		"The network looks at a few hundred pixels: a smaller copy does as well.", "shrink", "choose"],
 	"upload-cut": (_, file) => ["The connection was closed while the file was sent.",
 		`It has ${size(file.size)}; that may be more than is taken here.`, "shrink", "retry"],
-	"unsupported-format": ({ detail }) => [unsupported(detail), detail, "convert", "choose"],
-	"image-corrupt": ({ detail }) => ["The file is damaged.", detail, "convert", "choose"],
-	"image-too-large": ({ detail }) => ["The photo has too many pixels.", detail, "shrink", "choose"],
-	"image-too-small": ({ detail }) => ["The photo has too few pixels.", detail, "choose"],
-	"unknown-model": ({ detail }) => ["This model is not served any more.", `${detail} Reload the page.`, "choose"],
-	"deadline-exceeded": () => ["It took too long.", "Twice the server did not come to this photo in time.", "retry"],
-	"model-failed": ({ detail }) => ["This model is not available.", detail, "retry"],
-	network: () => navigator.onLine
-		? ["No connection to the server.", "It may be restarting. Your photo is still here.", "retry"]
-		: ["You are offline.", "Your photo is sent when the connection is back.", "retry"],
+	"unsupported-format": ({ title, detail }) => [
+		/SVG/.test(detail) ? "This is a drawing, not a photo." : /PDF|PostScript|HTML/.test(detail) ? "This is a document, not a photo." : `${title}.`,
+		detail, "convert", "choose"],
+	"file-gone": () => ["The file cannot be read any more.", "It was moved, changed or deleted after it was chosen.", "choose"],
+	network: () => [navigator.onLine ? "No connection to the server." : "You are offline.", "Your photo is sent when it is back.", "retry"],
 	elsewhere: () => ["Only the address of that picture came along.",
-		"This page asks no other site for anything. Copy the picture itself and paste it here.", "choose"],
-	unreadable: ({ detail }) => ["There is no photo in that.", detail, "choose"],
+		"No other site is asked for anything. Copy the picture itself and paste it here.", "choose", "close"],
+	unreadable: ({ detail }) => ["There is no photo in that.", detail, "choose", "close"],
+	"no-copy": () => ["The browser cannot make a copy.", "The photo may be too large for it.", "choose", "close"],
 	cancelled: () => ["Cancelled.", "Nothing more happens with this photo.", "retry"],
 };
+const STEPS = {
+	"image-corrupt": ["convert", "choose"], "image-too-large": ["shrink", "choose"], "image-too-small": ["choose"], "unknown-model": ["reload"],
+};
 
-/** @returns {{headline: string, text: string, steps: string[]}} */
-export function advise(problem, file) {
-	const [headline, text, ...steps] = (ADVICE[problem.slug] ?? other)(problem, file);
-	return { headline, text, steps };
-}
+export const advise = (problem, file) => (ADVICE[problem.slug] ?? other)(problem, file);
 
-function other({ retryable, detail, requestId }) {
-	if (retryable) return ["The server is still busy.", `It was asked twice. ${detail}`, "retry"];
-	return ["The server could not do it.", `${detail}${requestId ? ` The request was ${requestId}.` : ""}`, "retry", "choose"];
-}
-
-function unsupported(detail) {
-	if (detail.includes("HEIC")) return "HEIC photos are not read here.";
-	if (detail.includes("SVG")) return "This is a drawing, not a photo.";
-	if (/PDF|PostScript|HTML/.test(detail)) return "This is a document, not a photo.";
-	return "This format is not read here.";
+function other({ slug, title, retryable, status, detail, request_id: id }) {
+	const text = `${retryable ? "It was asked twice. " : ""}${detail}${status === 500 ? ` The request was ${id}.` : ""}`;
+	return [`${title}.`, text, ...(STEPS[slug] ?? ["retry", "choose"])];
 }

@@ -9,9 +9,13 @@ export function jsonView(runs) {
 	return done.map(({ reply, model }) => block(`POST ${address(model)}`, JSON.stringify(reply.answer, null, 2)));
 }
 
-export function codeView(name, model) {
+export function codeView(photo, model) {
+	if (!photo || !model) return [make("p", "There is no photo yet.")];
+	const { name, image } = photo;
 	const url = location.origin + address(model);
 	return [
+		// What was pasted, taken or shrunk here lies in no folder yet.
+		make("p.hint", "In the folder of ", make("a", { href: image.src, download: name }, name), ", which is saved by a click as it was sent."),
 		block("curl", `curl --data-binary @${shell(name)} ${shell(url)}`),
 		block("Python, with httpx", `import httpx
 
@@ -30,13 +34,13 @@ console.log(await reply.json());`),
 
 function block(title, text) {
 	const copy = button("Copy", async () => {
-		await navigator.clipboard?.writeText(text);
-		copy.textContent = navigator.clipboard ? "Copied" : "Only with https";
-		announce(copy.textContent);
+		await navigator.clipboard.writeText(text);
+		announce((copy.textContent = "Copied"));
 	}, "plain");
+	copy.hidden = !navigator.clipboard; // there is none without https
 	return make("div.code", make("div.titled", make("h2", title), copy),
 		make("pre", { tabindex: "0", role: "region", "aria-label": title }, make("code", text)));
 }
 
 /** Quote a word for a POSIX shell, if it needs that. */
-const shell = (word) => (/^[\w./:]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
+const shell = (word) => (/^[\w./:-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);

@@ -2,14 +2,10 @@
 
 export const byId = (id) => document.getElementById(id);
 
-/**
- * Make an HTML element.
- * @param {string} kind a tag with classes: `p.hint`
- * @param {...any} parts strings and nodes are children; objects are attributes, functions listen
- */
+/** `make("p.hint", { id, onclick }, "text", node)`: an HTML element. */
 export const make = (kind, ...parts) => furnish("http://www.w3.org/1999/xhtml", kind, parts);
 
-/** Make an SVG element, in the same way. */
+/** An SVG element, in the same way. */
 export const draw = (kind, ...parts) => furnish("http://www.w3.org/2000/svg", kind, parts);
 
 function furnish(namespace, kind, parts) {
@@ -26,20 +22,19 @@ function furnish(namespace, kind, parts) {
 	return element;
 }
 
-/** Let a screen reader say something when it has time. */
 export const announce = (sentence) => (byId("status").textContent = sentence);
 
-/** Call `step` now, and every `ms` milliseconds while `element` is on the page. */
-export function whileShown(element, ms, step) {
+export function whileShown(element, step) {
 	step();
-	const timer = setInterval(() => (element.isConnected ? step() : clearInterval(timer)), ms);
+	const timer = setInterval(() => (element.isConnected ? step() : clearInterval(timer)), 200);
+	return element;
 }
 
-/** Replace the children of `parent`; it takes the focus if one of them had it. */
+/** Replace the children; the parent takes the focus if one of them had it. */
 export function refill(parent, ...children) {
 	const focused = parent.contains(document.activeElement);
 	parent.replaceChildren(...children);
 	if (focused) parent.focus({ preventScroll: true });
 }
 
-export const button = (text, onclick, kind = "button") => make(`button.${kind}`, { type: "button", onclick }, text);
+export const button = (text, onclick, kind = "button") => make(`button.${kind}`, { onclick }, text);

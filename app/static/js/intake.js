@@ -1,9 +1,8 @@
 // Every way in for a photo but the camera.
 
 import { byId } from "./dom.js";
-import { Problem, get } from "./server.js";
+import { get, problem } from "./server.js";
 
-/** @param {(picked: {file: Blob, name: string}[]) => void} onPicked */
 export function listen(onPicked, onTrouble) {
 	const take = async (source) => {
 		try {
@@ -13,18 +12,19 @@ export function listen(onPicked, onTrouble) {
 			onTrouble(error.slug ? error : unreadable("Save it as a file and choose that."));
 		}
 	};
-	choose(take);
-	drop(take);
-	paste(take);
-}
-
-function choose(take) {
 	const input = byId("file");
 	input.multiple = true; // without scripts, the form sends one
-	input.addEventListener("change", () => {
+	input.onchange = () => {
 		take(ofFiles(input.files));
 		input.value = ""; // the same file can then be chosen again
+	};
+	addEventListener("paste", (event) => {
+		if (!event.target.closest?.("input")) take(ofTransfer(event.clipboardData));
 	});
+	const button = byId("paste");
+	button.hidden = !navigator.clipboard?.read;
+	button.onclick = () => take(ofClipboard());
+	drop(take);
 }
 
 function drop(take) {
@@ -35,8 +35,7 @@ function drop(take) {
 		event.preventDefault();
 		veil.hidden = false;
 	};
-	addEventListener("dragenter", over);
-	addEventListener("dragover", over);
+	for (const type of ["dragenter", "dragover"]) addEventListener(type, over);
 	addEventListener("dragleave", (event) => event.relatedTarget ?? hide());
 	addEventListener("dragend", hide);
 	addEventListener("drop", (event) => {
@@ -47,21 +46,16 @@ function drop(take) {
 	});
 }
 
-function paste(take) {
-	addEventListener("paste", (event) => {
-		if (!event.target.closest?.("input")) take(ofTransfer(event.clipboardData));
-	});
-	const button = byId("paste");
-	button.hidden = !navigator.clipboard?.read;
-	button.addEventListener("click", () => take(ofClipboard()));
-}
-
 const ofFiles = (files) => [...files].map((file) => ({ file, name: file.name || "pasted photo" }));
-const unreadable = (detail) => new Problem("unreadable", { detail });
+const unreadable = (detail) => problem("unreadable", { detail });
 
 async function ofTransfer(transfer) {
 	// Most browsers hand over the picture itself when one is dragged out of a page.
-	if (transfer.files.length) return ofFiles(transfer.files);
+	if (transfer.files.length) {
+		const items = [...transfer.items].filter((item) => item.kind === "file" && !item.webkitGetAsEntry()?.isDirectory);
+		if (!items.length) throw unreadable("It is a folder. Open it and drop the photos that are in it.");
+		return ofFiles(items.map((item) => item.getAsFile()));
+	}
 	const text = transfer.getData("text/uri-list") || transfer.getData("text/plain");
 	return [await ofAddress(text.split("\n").find((line) => !line.startsWith("#")).trim())];
 }
@@ -71,8 +65,8 @@ export async function ofAddress(text) {
 	const { origin, protocol, pathname } = new URL(text);
 	const data = protocol === "data:";
 	// Other sites are not asked: the page could leak, the server be misused.
-	if (origin !== location.origin && !data) throw new Problem("elsewhere");
-	return { file: await (await get(text)).blob(), name: data ? "dragged photo" : decodeURIComponent(pathname.split("/").pop()) };
+	if (origin !== location.origin && !data) throw problem("elsewhere");
+	return { file: await get(text, "blob"), name: data ? "dragged photo" : decodeURIComponent(pathname.split("/").pop()) };
 }
 
 async function ofClipboard() {

@@ -2,7 +2,7 @@
 
 const LONGEST = 1600; // pixels
 
-/** Draw a part of a picture (left, top, width, height) on white. */
+/** Draw a part (left, top, width, height) on white. */
 export function paint(canvas, picture, part, width, height) {
 	canvas.width = Math.max(1, Math.round(width));
 	canvas.height = Math.max(1, Math.round(height));
@@ -13,11 +13,10 @@ export function paint(canvas, picture, part, width, height) {
 	context.drawImage(picture, ...part, 0, 0, canvas.width, canvas.height);
 }
 
-/** @returns {Promise<Blob>} a JPEG of a picture, at most LONGEST pixels a side */
 export function toJpeg(picture, width, height) {
 	const scale = Math.min(1, LONGEST / Math.max(width, height));
 	const canvas = document.createElement("canvas");
 	paint(canvas, picture, [0, 0, width, height], width * scale, height * scale);
 	return new Promise((resolve, reject) =>
-		canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("no room"))), "image/jpeg", 0.92));
+		canvas.toBlob((blob) => (blob ? resolve(blob) : reject()), "image/jpeg", 0.92));
 }

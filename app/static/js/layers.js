@@ -1,36 +1,44 @@
 // What a VGG is: its layers, drawn and as a table.
 
 import { draw, make } from "./dom.js";
-import { rough } from "./format.js";
 
 // A layer's column, left of the first, middle of the shapes, longest bar.
 const [STEP, LEFT, MIDDLE, ROW] = [40, 92, 112, 48];
+const rough = (count, compactDisplay) => count.toLocaleString("en", { notation: "compact", compactDisplay, maximumSignificantDigits: 3 });
 const column = (index) => LEFT + (index + 0.5) * STEP;
 const text = (x, y, words) => draw("text", { x, y }, words);
-const box = (x, y, width, height, kind) => draw(`rect.${kind}`, { x, y, width, height, rx: 2 });
+const box = (x, y, width, height, kind) => draw(`rect.${kind}`, { x, y, width, height });
 
-export function architecture(model) {
+/** Draw the models that answer, or else say that these are others. */
+export function drawNetworks(place, { chosen, all }) {
+	const [asked, there] = [chosen, all].map((models) => models.filter(({ layers }) => layers.length));
+	const titles = chosen.map(({ title }) => title).join(" and ");
+	const hint = `${titles} answers above and is no VGG. ${there.length ? "Drawn here is what else there is." : "There is none on this server."}`;
+	const key = titles + there.length;
+	if (!all.length || place.drawn === key) return; // it may be scrolled, or its table open
+	place.drawn = key;
+	place.replaceChildren(...(asked.length ? asked.map(architecture) : [make("p.hint", hint), ...there.map(architecture)]));
+}
+
+function architecture(model) {
 	const { title, layers } = model;
-	const scroll = (label, child) => make("div.scroll", { tabindex: "0", role: "region", "aria-label": label }, child);
-	return make("article", make("h3", title), make("p", summary(model)), scroll(`Drawing of ${title}`, drawing(model)),
-		make("details", make("summary", `The ${layers.length} layers as a table`), scroll(`Layers of ${title}`, table(model))));
+	const scroll = (kind, child) => make("div.scroll", { tabindex: "0", role: "region", "aria-label": `${kind} of ${title}` }, child);
+	return make("article", make("h3", title), make("p", summary(model)), scroll("Drawing", drawing(model)),
+		make("details", make("summary", `The ${layers.length} layers as a table`), scroll("Layers", table(layers))));
 }
 
 function summary({ layers, parameters, multiply_adds: work }) {
 	const [convolutions, pools, connected] = ["convolution", "max-pooling", "fully connected"].map((kind) => layers.filter((layer) => layer.kind === kind));
-	const share = (some, key, whole) => `${Math.round((100 * some.reduce((sum, layer) => sum + layer[key], 0)) / whole)} %`;
-	const kernels = [...new Set(convolutions.map(({ kernel }) => `${kernel} × ${kernel}`))].join(" or ");
-	const sees = pools.at(-1).receptive_field;
-	const said = `${convolutions.length + connected.length} layers have weights: ${convolutions.length} convolutions of ${kernels} and ${connected.length} fully connected layers. `
-		+ `Small kernels see far when stacked: each pooling halves the picture, and a value after the last has seen ${sees} × ${sees} pixels. `
-		+ `${share(connected, "parameters", parameters)} of the ${rough(parameters)} parameters are in the fully connected layers, `
-		+ `${share(convolutions, "multiply_adds", work)} of the ${rough(work)} multiply-adds for a photo in the convolutions.`;
-	return said.replaceAll(" × ", "\u00a0×\u00a0");
+	const share = (some, key, whole) => `${Math.round((100 * some.reduce((sum, layer) => sum + layer[key], 0)) / whole)}\u00a0%`;
+	const square = (side) => `${side}\u00a0×\u00a0${side}`;
+	return `${convolutions.length} convolutions of ${square(convolutions[0].kernel)} and ${connected.length} fully connected layers. `
+		+ `Small kernels see far when stacked: a value after the last pooling has seen ${square(pools.at(-1).receptive_field)} pixels. `
+		+ `${share(connected, "parameters", parameters)} of the ${rough(parameters, "long")} parameters are fully connected, `
+		+ `${share(convolutions, "multiply_adds", work)} of the ${rough(work, "long")} multiply-adds are in the convolutions.`;
 }
 
 function drawing({ title, layers }) {
-	const label = `The layers of ${title}, with their parameters and multiply-adds: the numbers of the table.`;
-	return draw("svg", { viewBox: `0 0 ${column(layers.length)} 372`, role: "img", "aria-label": label }, text(0, MIDDLE, "output"),
+	return draw("svg", { viewBox: `0 0 ${column(layers.length)} 372`, role: "img", "aria-label": `${title}; the table has the numbers` }, text(0, MIDDLE, "output"),
 		...layers.map((layer, index) => shape(layer, layers[index - 1], column(index))), ...bars(layers, "parameters", 288), ...bars(layers, "multiply_adds", 364));
 }
 
@@ -55,17 +63,16 @@ function bars(layers, key, foot) {
 	return [text(0, foot - 2, key.replace("_", "-")), box(LEFT, foot, layers.length * STEP, 1, "line"),
 		...layers.flatMap(({ [key]: amount }, index) => {
 			const height = (ROW * amount) / most;
-			const label = amount < most / 5 ? "" : amount < 1e9 ? `${Math.round(amount / 1e6)} M` : `${(amount / 1e9).toFixed(1)} G`;
-			return [box(column(index) - 11, foot - height, 22, height, "amount"), text(column(index), foot - height - 5, label)];
+			return [box(column(index) - 11, foot - height, 22, height, "amount"), text(column(index), foot - height - 5, amount < most / 5 ? "" : rough(amount))];
 		})];
 }
 
-function table({ title, layers }) {
-	const cells = (tag, texts) => texts.map((words) => make(tag, words));
+function table(layers) {
+	const row = (name, ...texts) => make("tr", make("th", { scope: "row" }, name), ...texts.map((words) => make("td", words)));
 	const exact = (count) => count.toLocaleString("en");
-	const square = (pixels) => (pixels ? `${pixels} × ${pixels}` : "–");
-	return make("table", make("caption.hidden", `Layers of ${title}`),
-		make("thead", make("tr", ...cells("th", ["Layer", "Kind", "Kernel", "Output", "Parameters", "Multiply-adds", "Sees"]))),
-		make("tbody", ...layers.map((layer) => make("tr", make("th", { scope: "row" }, layer.name), ...cells("td", [
-			layer.kind, square(layer.kernel), layer.output_shape.join(" × "), exact(layer.parameters), exact(layer.multiply_adds), square(layer.receptive_field)])))));
+	const square = (side) => (side ? `${side} × ${side}` : "–");
+	return make("table",
+		make("thead", make("tr", ...["Layer", "Kind", "Kernel", "Output", "Parameters", "Multiply-adds", "Sees"].map((words) => make("th", words)))),
+		make("tbody", ...layers.map((layer) => row(layer.name, layer.kind, square(layer.kernel), layer.output_shape.join(" × "),
+			exact(layer.parameters), exact(layer.multiply_adds), square(layer.receptive_field)))));
 }

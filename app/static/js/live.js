@@ -1,48 +1,56 @@
-// One line about the server, from its metrics; not while nobody looks.
+// Looks at the server, and says in one line how it is; not while nobody looks.
 
 import { byId, make } from "./dom.js";
 import { get } from "./server.js";
 
-const PAUSE = 5000; // milliseconds; asking is not counted as a request
+const [PAUSE, SHORT] = [5000, 1000]; // milliseconds; asking is not counted as a request
 
-/** @param {() => any[]} models of the server */
-export function watchServer(models) {
-	let before = null;
-	let timer = 0;
-	const look = async () => {
-		clearTimeout(timer);
-		if (document.hidden) return;
+/** Returns what looks at once; onLost gets the problem when it cannot be asked. */
+export function watchServer(models, onLost) {
+	let before = null; // null: not asked yet, or lost
+	let timer, looking;
+	const look = async (doubt) => {
+		if (looking || (before && document.hidden)) return;
+		looking = true;
 		try {
-			const now = parse(await (await get("/metrics")).text());
-			const rate = before ? Math.max(0, now.answers - before.answers) / (now.seconds - before.seconds) : 0;
-			const ready = now.devices.length;
-			const state = ready < models().length ? `${ready} of ${models().length} ready` : "ready";
-			say(ready ? "ready" : "", [ready ? state : "loading", ...new Set(now.devices)].join(" · "), `${now.queue} waiting · ${rate.toFixed(1)} answers/s`);
+			const [text] = await Promise.all([get("/metrics", "text"), (!before || doubt || models.loading) && models.load(!before)]);
+			const now = parse(text);
+			if (before && before.process !== now.process) await models.load(true);
+			const seconds = before ? now.seconds - before.seconds : Infinity;
+			say(models, now.queue, Math.max(0, now.answers - before?.answers || 0) / seconds);
 			before = now;
-		} catch {
+		} catch (problem) {
 			before = null;
-			say("away", navigator.onLine ? "no connection" : "offline");
+			show("away", navigator.onLine ? "no connection" : "offline");
+			onLost(problem);
 		}
+		looking = false;
 		clearTimeout(timer);
-		timer = setTimeout(look, PAUSE);
+		timer = setTimeout(look, before && !models.loading ? PAUSE : SHORT);
 	};
 	for (const event of ["online", "offline"]) addEventListener(event, look);
 	document.addEventListener("visibilitychange", look);
 	look();
+	return () => look(true);
 }
 
-function say(state, ...texts) {
+function say({ all }, queue, rate) {
+	const ready = all.filter((model) => model.state === "ready");
+	const state = ready.length < all.length ? `${ready.length} of ${all.length} ready` : "ready";
+	show(ready.length ? "ready" : "", [state, ...new Set(ready.map((model) => model.device))].join(" · "), `${queue} waiting · ${rate.toFixed(1)} answers/s`);
+}
+
+function show(state, ...texts) {
 	byId("live").dataset.state = state;
 	byId("live").replaceChildren(...texts.map((text) => make("span", text)));
 }
 
 function parse(text) {
-	const all = (pattern) => [...text.matchAll(pattern)].map(([, value]) => value);
-	const sum = (pattern) => all(pattern).reduce((total, value) => total + Number(value), 0);
+	const sum = (pattern) => [...text.matchAll(pattern)].reduce((total, [, value]) => total + Number(value), 0);
 	return {
 		seconds: performance.now() / 1000,
 		answers: sum(/^vgg_requests_total\{code="200".*\} (.+)/gm),
 		queue: sum(/^vgg_queue_depth\{.*\} (.+)/gm),
-		devices: all(/^vgg_model_info\{.*?device="(\w+)/gm),
+		process: String(text.match(/^(process_start|vgg_model_info).*/gm)), // another after a restart
 	};
 }

@@ -3,54 +3,49 @@
 import { byId, make } from "./dom.js";
 import { get } from "./server.js";
 
-const PAUSE = 1000; // milliseconds between two looks at a model that is loading
-const describe = async (name) => (await get(`/models/${name}`)).json();
-const loading = ({ state }) => state === "waiting" || state === "loading";
-
 export class Models {
 	all = []; // of GET /models/{name}, the default first
 	#names = [];
 
-	// onChange: after another choice, or when a model got further
+	// onChange: after another choice, or when the server has others
 	constructor(onChange) {
 		this.onChange = onChange;
+		this.lists = ["model", "other"].map(byId);
+		for (const list of this.lists) list.onchange = () => this.choose(...this.lists.map(({ value }) => value));
 	}
 
-	/** Ask, and go on while one is loading. */
-	async load() {
-		const { models } = await (await get("/models")).json();
-		this.all = await Promise.all(models.map(({ name }) => describe(name)));
-		this.#names = [this.all[0].name, ""];
-		const choice = this.all[1] ? [this.#select(0, "Model", ""), this.#select(1, "Compare with", "against ")] : [this.all[0].title];
-		byId("choice").replaceChildren(...choice);
-		this.#watch();
+	ready(name) {
+		return this.all.some((model) => model.name === name && model.state === "ready");
 	}
 
-	/** @returns {any[]} the one that is asked, and the one that it is compared with, if any */
+	get loading() {
+		return this.all.some(({ state }) => state === "waiting" || state === "loading");
+	}
+
 	get chosen() {
-		return [...new Set(this.#names)].flatMap((name) => this.all.filter((model) => model.name === name));
+		return this.#names.flatMap((name) => this.all.filter((model) => model.name === name));
 	}
 
-	#watch() {
-		if (!this.all.some(loading)) return;
-		setTimeout(async () => {
-			const before = JSON.stringify(this.all);
-			if (!document.hidden) try {
-				this.all = await Promise.all(this.all.map((model) => (loading(model) ? describe(model.name) : model)));
-				if (JSON.stringify(this.all) !== before) this.onChange();
-			} catch {
-				// The strip says so.
-			}
-			this.#watch();
-		}, PAUSE);
+	/** Ask the server; `restarted` if it may be another one. */
+	async load(restarted) {
+		const { models } = await get("/models", "json");
+		const all = await Promise.all(models.map(({ name }) => get(`/models/${name}`, "json")));
+		if (!restarted && JSON.stringify(all) === JSON.stringify(this.all)) return;
+		this.all = all;
+		this.choose(...this.#names);
 	}
 
-	#select(index, label, before) {
-		const onchange = ({ target }) => {
-			this.#names[index] = target.value;
-			this.onChange();
-		};
-		return make("select", { "aria-label": label, onchange }, ...(index ? [make("option", { value: "" }, "no comparison")] : []),
-			...this.all.map(({ name, title }) => make("option", { value: name }, before + title)));
+	/** Ask this one, and compare it with that one, or with none. */
+	choose(asked, other) {
+		const known = (name) => this.all.some((model) => model.name === name);
+		if (other && asked === other) [other] = this.#names;
+		this.#names = [known(asked) ? asked : this.all[0].name, known(other) ? other : ""];
+		const option = (value, text, disabled = false) => make("option", { value, disabled }, text);
+		const [model, compared] = this.lists;
+		model.replaceChildren(...this.all.map(({ name, title }) => option(name, title)));
+		compared.replaceChildren(option("", "no comparison"), ...this.all.map(({ name, title }) => option(name, `against ${title}`, name === this.#names[0])));
+		compared.hidden = !this.all[1];
+		[model.value, compared.value] = this.#names;
+		this.onChange();
 	}
 }

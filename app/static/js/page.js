@@ -2,28 +2,30 @@
 
 import { camera } from "./camera.js";
 import { codeView, jsonView } from "./code.js";
-import { announce, byId, make, refill } from "./dom.js";
+import { announce, button, byId, make, refill } from "./dom.js";
 import { listen, ofAddress } from "./intake.js";
-import { architecture } from "./layers.js";
+import { drawNetworks } from "./layers.js";
 import { watchServer } from "./live.js";
 import { Models } from "./models.js";
 import { Photo, Preview } from "./photo.js";
-import { notice, result, spoken, trouble, verdict } from "./result.js";
+import { notice, result, spoken, trouble, untrained, verdict } from "./result.js";
 import { Run } from "./runs.js";
+import { problem } from "./server.js";
 import { Session } from "./session.js";
 import { tabs } from "./tabs.js";
 
 const preview = new Preview();
-const models = new Models(refresh);
+const models = new Models(changed);
 const session = new Session(show);
-let current = null; // the photo that is shown
-let hindrance = null; // why there is no photo, or no model: a Problem
-let drawn; // names of the models whose layers are drawn
+let current; // the photo that is shown; null after a Clear
+let hindrance; // why there are no models
+let latest = 0; // photos that were asked for: a slow one must not replace a newer one
+let told; // to a screen reader
 
 function show(photo) {
 	if (current) byId("stage").scrollIntoView({ block: "nearest" });
 	current = photo;
-	hindrance = null;
+	refuse(null);
 	refresh();
 }
 
@@ -34,120 +36,124 @@ function take(picked) {
 	show(photos[0]);
 }
 
-function refuse(problem) {
-	hindrance = problem;
+/** Say, over the photo, why what came is none; the answer stays. */
+function refuse(why, again = look) {
+	const box = byId("refused");
+	box.hidden = !why;
+	if (!why) return;
+	box.replaceChildren(trouble(why, null, (step) => {
+		refuse(null);
+		step === "retry" ? again() : follow(step);
+	}));
+	announce(box.textContent);
+	current ??= null;
 	render();
-	byId("status").textContent = byId("panel-result").textContent;
 }
 
-/** After another photo, another model, or a model that got further. */
+/** After another photo, another model, another server. */
 function refresh() {
-	for (const photo of session.photos) if (photo === current || !photo.runs.size) classify(photo);
+	for (const photo of session.photos) {
+		for (const run of photo.runs.values()) {
+			if (!run.doubtful || !models.ready(run.model)) continue;
+			run.over ? photo.runs.delete(run.model) : run.hurry();
+		}
+		if (photo === current || !photo.runs.size) classify(photo);
+	}
 	preview.show(current, models.chosen[0]);
-	warn();
-	network();
+	drawNetworks(byId("layers"), models);
 	render();
 }
 
-/** Start what has not been started. */
 function classify(photo) {
-	for (const { name, state } of models.chosen) {
-		if (state !== "ready" || photo.runs.has(name)) continue;
-		const run = new Run(photo.file, name);
-		photo.runs.set(name, run);
-		run.addEventListener("change", () => {
-			if (photo.runs.get(name) !== run) return;
-			render();
-			if (photo === current) announce(spoken(run, photo));
-		});
-		run.start();
+	for (const { name } of models.chosen) {
+		if (!photo.runs.has(name) && models.ready(name)) start(photo, name);
+		if (photo === current) photo.runs.get(name)?.hasten();
 	}
 }
+
+function start(photo, name) {
+	const run = new Run(photo.file, name, () => {
+		if (photo.runs.get(name) !== run) return;
+		photo === current ? render() : list();
+		if (run.doubtful) look();
+	});
+	photo.runs.set(name, run);
+	run.start();
+}
+
+const list = () => session.render(current, models.chosen[0]?.name);
 
 function render() {
 	const { chosen } = models;
 	const runs = chosen.map(({ name }) => current?.runs.get(name));
-	session.render(current, chosen[0]?.name);
+	list();
 	refill(byId("panel-result"), ...answers(chosen, runs));
 	refill(byId("panel-json"), ...jsonView(runs));
-	refill(byId("panel-code"), ...codeView(current?.name ?? "photo.jpg", chosen[0]?.name ?? "vgg16"));
+	refill(byId("panel-code"), ...codeView(current, chosen[0]?.name));
+	const sentence = hindrance ? byId("panel-result").textContent : spoken(chosen, runs, current);
+	if (sentence && sentence !== told) announce(sentence);
+	told = sentence;
 }
 
 function answers(chosen, runs) {
-	if (hindrance) return [trouble(hindrance, null, (step) => follow(step))];
-	if (!chosen.length) return [notice("One moment.", "The server is asked what it has.")];
+	if (hindrance) return [trouble(hindrance, null, look)];
+	if (!chosen.length || current === undefined) return [notice("One moment.", "The server is asked what it has.")];
 	if (!current) return [notice("Your turn.", "Drop a photo anywhere on this page, paste one, or try a sample.")];
-	const columns = chosen.map((model, index) => make("div.column",
-		...(chosen.length > 1 ? [make("h2", model.title)] : []),
-		...(runs[index] ? result(current, runs[index], model, (step) => follow(step, runs[index])) : [absent(model)])));
-	return chosen.length > 1 ? [verdict(runs), make("div.columns", ...columns)] : columns;
+	const several = chosen.length > 1;
+	const columns = chosen.map((model, index) => {
+		const run = runs[index];
+		const asked = run && (run.state === "done" || models.ready(model.name));
+		return make("div.column", ...(several ? [make("h2", model.title)] : []),
+			...(asked ? result(current, run, model, (step) => follow(step, run)) : [absent(model)]));
+	});
+	return [...untrained(chosen.filter(({ name }) => models.ready(name))), ...(several ? [verdict(runs), make("div.columns", ...columns)] : columns)];
 }
 
 function absent({ title, state, progress }) {
-	if (state === "failed") return notice(`${title} is not available.`, "The server’s log says why.");
-	return notice(`Loading ${title}`, `${progress}`, make("progress", { "aria-label": "Loading" }));
+	if (state !== "failed") return notice(`Loading ${title}`, `${progress}`, make("progress", { "aria-label": "Loading" }));
+	const others = models.all.filter(({ name }) => models.ready(name));
+	return notice(`${title} is not available.`, "The server’s log says why. This page goes on by itself when that is mended.",
+		make("div.row", ...others.map(({ title, name }) => button(`Ask ${title}`, () => models.choose(name)))));
 }
 
-/** What a button under an error says. */
 async function follow(step, run) {
-	if (step === "choose") return byId("file").click();
-	if (!run) return begin();
+	if (step === "choose") byId("file").click();
+	if (step === "reload") location.reload();
 	if (step === "retry") current.runs.delete(run.model);
-	else await current.replaceByJpeg().catch(() => announce("The browser cannot make a copy."));
+	if (step === "shrink" || step === "convert") await current.replaceByJpeg().catch(() => refuse(problem("no-copy")));
 	refresh();
 }
 
-/** A banner that cannot be missed, while a chosen model has weights that mean nothing. */
-function warn() {
-	const untrained = models.chosen.filter((model) => model.trained === false);
-	const all = (key, between) => untrained.map((model) => model[key]).join(between);
-	byId("untrained").hidden = !untrained.length;
-	byId("untrained").replaceChildren(make("strong", `Untrained: what ${all("title", " and ")} says means nothing. `), "For the real weights run ",
-		make("code", `vgg-serve pull ${all("name", " ")}`), " and start again without ", make("code", "VGG_ON_MISSING_WEIGHTS=untrained"), ".");
-}
-
-function network() {
-	const [chosen, all] = [models.chosen, models.all].map((some) => some.filter((model) => model.layers.length));
-	const shown = chosen.length ? chosen : all;
-	const key = shown.map((model) => model.name).join();
-	if (drawn === key) return;
-	drawn = key;
-	byId("layers").replaceChildren(...(key ? shown.map(architecture) : [make("p", "No model of this server is a VGG, so there are no layers to show.")]));
-}
-
-/** The answer before the first click. */
-async function begin() {
+/** The server said what it has; the answer comes before the first click. */
+function changed() {
 	hindrance = null;
-	render();
-	try {
-		await models.load();
-		if (session.photos.length) refresh();
-		else await sample(byId("samples").querySelector("img"));
-	} catch (problem) {
-		refuse(problem);
-	}
+	refresh();
+	if (!latest) sample(byId("samples").querySelector("img"));
 }
 
-let latest = 0; // a slow photo must not replace a newer one
 async function sample(image) {
 	const mine = ++latest;
-	const picked = await ofAddress(image.src);
-	if (mine === latest) take([picked]);
+	try {
+		const picked = await ofAddress(image.src);
+		if (mine === latest) take([picked]);
+	} catch (why) {
+		if (mine === latest) refuse(why, () => sample(image));
+	}
 }
 
 tabs(document.querySelector("[role=tablist]"));
 listen(take, refuse);
 camera(take);
-byId("samples").addEventListener("click", ({ target }) => {
+byId("samples").onclick = ({ target }) => {
 	const image = target.closest("button")?.firstChild;
-	if (image) sample(image).catch(refuse);
-});
+	if (image) sample(image);
+};
 addEventListener("keydown", ({ key }) => {
 	for (const run of current?.runs.values() ?? []) if (key === "Escape") run.cancel();
 });
-addEventListener("online", () => {
-	for (const { runs } of session.photos) for (const [name, run] of runs) if (run.problem?.slug === "network") runs.delete(name);
-	models.all.length ? refresh() : begin();
+const look = watchServer(models, (why) => {
+	if (models.all.length) return; // the strip says so
+	hindrance = why;
+	render();
 });
-watchServer(() => models.all);
-begin();
+document.documentElement.classList.add("scripted", "running"); // see theme.js

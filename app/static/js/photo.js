@@ -30,6 +30,7 @@ export class Photo {
 	async replaceByJpeg() {
 		const copy = await toJpeg(this.image, this.image.naturalWidth, this.image.naturalHeight);
 		this.note = `sent as a copy of ${size(copy.size)}, made here from ${size(this.file.size)}`;
+		this.name = `${this.name.replace(/\.\w+$/, "")}-copy.jpg`;
 		this.forget();
 		this.#take(copy);
 	}
@@ -38,52 +39,44 @@ export class Photo {
 		const runs = [...this.runs.values()];
 		this.runs.clear();
 		for (const run of runs) run.cancel();
-		URL.revokeObjectURL(this.image.src);
+		const { image, shown } = this;
+		shown.then(() => URL.revokeObjectURL(image.src));
 	}
 }
 
-/** The square in the middle, `part` of the shorter side: left, top, width, height. */
+/** The square in the middle, `part` of the shorter side. */
 function middle({ naturalWidth: width, naturalHeight: height }, part) {
 	const side = part * Math.min(width, height);
 	return [(width - side) / 2, (height - side) / 2, side, side];
 }
 
 export class Preview {
-	#shown = false;
-	#only = byId("only-crop");
-
 	constructor() {
-		this.#only.addEventListener("change", () => this.#lay());
+		byId("only-crop").onchange = () => this.#lay();
 	}
 
 	async show(photo, model) {
 		Object.assign(this, { photo, model });
-		const shown = Boolean(await photo?.shown);
+		const shown = await photo?.shown;
 		if (photo !== this.photo) return;
-		this.#shown = shown;
-		const { naturalWidth: width, naturalHeight: height } = photo?.image ?? {};
-		const facts = photo ? [photo.name, shown && `${width} × ${height}`, photo.note] : ["No photo"];
+		this.shown = shown;
+		const facts = photo ? [photo.name, shown && `${photo.image.naturalWidth} × ${photo.image.naturalHeight}`, photo.note] : ["No photo"];
 		byId("caption").textContent = facts.filter(Boolean).join(" · ");
 		this.#lay();
 	}
 
 	#lay() {
 		const [frame, view] = ["frame", "view"].map(byId);
-		view.hidden = !(this.#shown && this.model && this.#only.checked);
-		frame.hidden = !this.#shown || !view.hidden;
-		byId("no-preview").hidden = !this.photo || this.#shown;
-		if (frame.hidden && view.hidden) return;
+		view.hidden = !(this.shown && this.model && byId("only-crop").checked);
+		frame.hidden = !this.shown || !view.hidden;
+		byId("no-preview").hidden = !this.photo || this.shown;
+		if (!this.shown) return;
 		const { image } = this.photo;
-		const { naturalWidth: width, naturalHeight: height } = image;
-		const fresh = make("div.frame", { id: "frame", hidden: frame.hidden }, image);
-		fresh.style.setProperty("--ratio", width / height);
+		const { crop, resize } = this.model?.preprocess ?? {};
+		const fresh = make("div.frame", { id: "frame", hidden: frame.hidden }, image, make("span.crop", { hidden: !crop }));
+		fresh.style.setProperty("--ratio", image.naturalWidth / image.naturalHeight);
+		fresh.style.setProperty("--part", crop / resize);
 		frame.replaceWith(fresh);
-		if (!this.model) return;
-		const { crop, resize } = this.model.preprocess;
-		const part = middle(image, crop / resize);
-		const square = make("span.crop");
-		["left", "top", "width", "height"].forEach((edge, index) => (square.style[edge] = `${(100 * part[index]) / (index % 2 ? height : width)}%`));
-		fresh.append(square);
-		paint(view, image, part, crop, crop);
+		if (crop) paint(view, image, middle(image, crop / resize), crop, crop);
 	}
 }

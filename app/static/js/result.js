@@ -3,47 +3,56 @@
 import { advise } from "./advice.js";
 import { button, make, whileShown } from "./dom.js";
 import { everyClass } from "./every.js";
-import { names, percent } from "./format.js";
-import { timing } from "./timing.js";
+import { milliseconds, names, percent } from "./format.js";
 
-const STEPS = { shrink: "Shrink it here and send", convert: "Convert it here and send", retry: "Try again", choose: "Choose another photo" };
+const STEPS = {
+	shrink: "Shrink it here and send", convert: "Convert it here and send", retry: "Try again",
+	choose: "Choose another photo", reload: "Reload the page", close: "Close",
+};
 
-/** @param {(step: string) => void} onStep for the buttons under an error @returns {Node[]} */
 export function result(photo, run, model, onStep) {
-	if (run.state === "waiting") return [skeleton(), waiting(run)];
-	if (run.state === "busy") return [busy(run)];
-	return run.state === "done" ? answer(run, model) : [trouble(run.problem, photo, onStep)];
+	if (run.state === "done") return answer(run, model);
+	if (run.over) return [trouble(run.problem, photo, onStep)];
+	return run.state === "busy" ? [busy(run)] : [skeleton(), waiting(run)];
 }
 
 export const notice = (headline, text, ...more) => make("div.notice", make("h2", headline), make("p", text), ...more);
 
 export function trouble(problem, photo, onStep) {
-	const { headline, text, steps } = advise(problem, photo?.file);
+	const [headline, text, ...steps] = advise(problem, photo?.file);
 	const row = make("div.row");
-	const offer = (copies) => steps.filter((step) => copies || step === "retry" || step === "choose").forEach((step, index) =>
+	const offer = (copies) => steps.filter((step) => copies || !["shrink", "convert"].includes(step)).forEach((step, index) =>
 		row.append(button(STEPS[step], () => onStep(step), index ? "button" : "button.primary")));
 	// A copy can only be made of what the browser itself can decode.
-	if (photo) photo.shown.then(offer);
-	else offer(false);
+	photo ? photo.shown.then(offer) : offer();
 	const box = notice(headline, text, row);
 	box.classList.toggle("trouble", problem.slug !== "cancelled");
 	return box;
 }
 
-/** The sentence that a screen reader says. */
-export function spoken(run, photo) {
-	if (run.state === "waiting") return `Classifying ${photo.name}.`;
-	if (run.state === "busy") return `The server is busy. Trying again in ${run.problem.retryAfter} seconds.`;
-	if (run.state !== "done") {
-		const { headline, text } = advise(run.problem, photo.file);
-		return `${headline} ${text}`;
-	}
-	const { predictions, model: { trained } } = run.reply.answer;
-	const [first, second] = predictions.map((guess) => `${names(guess.label)[0]}, ${percent(guess.probability)}`);
-	return `Classified: ${first}. Second: ${second}.${trained ? "" : " The weights are untrained: this means nothing."}`;
+/** What a screen reader says, once there is something to say about each model. */
+export function spoken(models, runs, photo) {
+	if (!photo || runs.some((run) => run && !run.over && run.state !== "busy")) return "";
+	if (runs.length < 2) return models.map((model) => sentence(model, runs[0], photo)).join();
+	return [...models.map((model, index) => `${model.title}: ${sentence(model, runs[index], photo)}`), verdict(runs).textContent].join(" ");
 }
 
-/** Whether two models say the same. */
+function sentence(model, run, photo) {
+	if (!run) return model.state === "failed" ? `${model.title} is not available.` : `Loading ${model.title}.`;
+	if (run.state === "busy") return `${run.problem.title}. Trying again in ${run.problem.retryAfter} seconds.`;
+	if (run.state !== "done") return advise(run.problem, photo.file).slice(0, 2).join(" ");
+	const [first, second] = run.reply.answer.predictions.map((guess) => `${names(guess.label)[0]}, ${percent(guess.probability)}`);
+	return `Classified: ${first}. Second: ${second}.${model.trained ? "" : " The weights are untrained: this means nothing."}`;
+}
+
+/** The banner that cannot be missed, where a model has weights that mean nothing. */
+export function untrained(models) {
+	const some = models.filter((model) => model.trained === false);
+	const all = (key, between) => some.map((model) => model[key]).join(between);
+	return some.length ? [make("p.untrained", make("strong", `Untrained: what ${all("title", " and ")} says means nothing.`), " Real weights: ",
+		make("code", `vgg-serve pull ${all("name", " ")}`), ", then start again.")] : [];
+}
+
 export function verdict(runs) {
 	if (runs.some((run) => run?.state !== "done")) return make("p.verdict", "\u00a0");
 	const [first, second] = runs.map((run) => run.reply.answer.predictions[0]);
@@ -53,17 +62,16 @@ export function verdict(runs) {
 }
 
 function answer(run, model) {
-	const { answer: { predictions, image, model: { trained } }, batchSize } = run.reply;
+	const { answer: { predictions, image }, batchSize } = run.reply;
 	const sum = predictions.reduce((total, guess) => total + guess.probability, 0);
 	const rows = predictions.map(({ label, probability }) => {
 		const [name, others] = names(label);
 		const fill = make("span.fill");
 		fill.style.width = `${100 * probability}%`;
-		return make("li", make("span.name", name, make("span.others", others)), make("span.share", percent(probability)), make("span.bar", fill));
+		return make("li", make("span.name", make("span", name), " ", make("span.others", others)), make("span.share", percent(probability)), make("span.bar", fill));
 	});
 	return [
-		make("p.mark", { hidden: trained }, "Untrained weights: this means nothing"),
-		make("ol.guesses", { role: "list", "data-trained": String(trained) }, ...rows),
+		make("ol.guesses", { role: "list", "data-trained": String(model.trained) }, ...rows),
 		make("p.sum", `These five add up to ${percent(Math.min(1, sum))}, the other ${1000 - rows.length} share the rest.`),
 		timing(run.reply),
 		make("p.hint", `${image.width} × ${image.height} ${image.format.toUpperCase()}, ${batchSize > 1 ? `in a batch of ${batchSize}` : "alone in its batch"} on ${model.device}`),
@@ -71,27 +79,37 @@ function answer(run, model) {
 	];
 }
 
+/** Where the time of a request went, as a stacked bar. */
+function timing({ stages, total }) {
+	const inside = ["decode", "queue", "run", "rank"].map((name) => [name, stages[name] ?? 0]);
+	const transfer = total - inside.reduce((sum, [, ms]) => sum + ms, 0);
+	const parts = [["transfer", Math.max(0, transfer)], ...inside];
+	const piece = ([name, ms]) => {
+		const span = make(`span.${name}`);
+		span.style.flexGrow = ms;
+		return span;
+	};
+	return make("div.timing", make("span.stack", { "aria-hidden": "true" }, ...parts.map(piece)),
+		make("p", make("b", milliseconds(total)), ...parts.map(([name, ms]) => make(`span.key.${name}`, `${name} ${milliseconds(ms)}`))));
+}
+
 function skeleton() {
-	const row = () => make("li", make("span.name", "\u00a0"), make("span.bar"));
-	return make("ol.guesses", { "aria-hidden": "true" }, ...Array.from({ length: 5 }, row));
+	return make("ol.guesses", { "aria-hidden": "true" }, ...[1, 2, 3, 4, 5].map(() => make("li", make("span.name", "\u00a0"), make("span.bar"))));
 }
 
 function waiting(run) {
 	const text = make("span");
-	const line = make("div.row.waiting", make("span.spinner"), text, button("Cancel", () => run.cancel()));
-	whileShown(line, 200, () => {
-		text.textContent = run.sent > 0 && run.sent < 1 ? `Sending, ${Math.floor(100 * run.sent)} %` : "Classifying";
+	return whileShown(make("div.row.waiting", text, button("Cancel", () => run.cancel())), () => {
+		const sending = run.sent < 1 ? `Sending, ${Math.floor(100 * run.sent)} %` : "Classifying";
+		text.textContent = run.state === "queued" ? "Waiting for its turn" : sending;
 	});
-	return line;
 }
 
 function busy(run) {
 	const seconds = make("b");
-	const box = notice("The server is busy.", "It is asked once more by itself.",
+	return whileShown(notice(`${run.problem.title}.`, "It is asked once more by itself.",
 		make("p", { role: "timer" }, "Trying again in ", seconds),
-		make("div.row", button("Try now", () => run.hurry(), "button.primary"), button("Cancel", () => run.cancel())));
-	whileShown(box, 200, () => {
+		make("div.row", button("Try now", () => run.hurry(), "button.primary"), button("Cancel", () => run.cancel()))), () => {
 		seconds.textContent = `${Math.max(0, Math.ceil((run.retryAt - performance.now()) / 1000))} s`;
 	});
-	return box;
 }

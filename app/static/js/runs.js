@@ -1,86 +1,93 @@
 // One run: one photo and one model.
 
-import { Problem, classify } from "./server.js";
+import { classify, problem } from "./server.js";
 
-const line = [];
+const CHANGED = ["network", "not-ready", "unknown-model", "model-failed"]; // the server is not what it was
+const line = []; // runs that wait for their turn
 let free = 4; // runs at a time: enough for a batch, and others get their turn
 
-async function enter() {
-	free -= 1;
-	if (free < 0) await new Promise((resolve) => line.push(resolve));
-}
-
-function leave() {
-	free += 1;
-	line.shift()?.();
-}
-
-/** Fires `change` with its state. */
-export class Run extends EventTarget {
+/** Calls onChange with each state. */
+export class Run {
 	#controller = new AbortController();
+	#enter;
 
-	/** @type {"waiting"|"busy"|"done"|"failed"|"cancelled"} */
-	state = "waiting";
+	state = "queued"; // waiting, busy, done, failed, cancelled
 	sent = 0; // share of the file that has left
-	reply = null; // of server.classify, once it is done
-	problem = null; // why it is busy, failed or cancelled
-	retryAt = 0; // while it is busy; clock of performance.now
-	hurry = () => {}; // ends the pause of a busy one
+	reply;
+	problem;
+	retryAt; // while it is busy; clock of performance.now
+	hurry; // ends the pause of a busy one
 
-	constructor(file, model) {
-		super();
-		Object.assign(this, { file, model });
+	constructor(file, model, onChange) {
+		Object.assign(this, { file, model, onChange });
 	}
 
-	/** Send it, and once more if the server was busy. */
+	get over() {
+		return ["done", "failed", "cancelled"].includes(this.state);
+	}
+
+	/** Whether it says that the server, or what it serves, is not what it was. */
+	get doubtful() {
+		return this.state !== "done" && CHANGED.includes(this.problem?.slug);
+	}
+
+	/** Send it when it is its turn. */
 	async start() {
-		await enter();
-		for (const last of [false, true]) if (await this.#attempt(last)) break;
-		leave();
+		if (free < 1) await new Promise((resolve) => {
+			this.#enter = resolve;
+			line.push(this);
+		});
+		free -= 1;
+		await this.#send();
+		free += 1;
+		if (free > 0) line[0]?.hasten();
 	}
 
-	/** Give it up, unless it is over. */
+	/** Let it wait for its turn no longer: it is looked at. */
+	hasten() {
+		const at = line.indexOf(this);
+		if (at >= 0) line.splice(at, 1)[0].#enter();
+	}
+
 	cancel() {
-		if (this.state !== "waiting" && this.state !== "busy") return;
+		if (this.over) return;
 		this.#controller.abort();
-		this.problem = new Problem("cancelled");
+		this.problem = problem("cancelled");
 		this.#become("cancelled");
-		this.hurry();
+		this.hurry?.();
 	}
 
-	/** @returns {Promise<boolean>} whether that was all */
-	async #attempt(last) {
+	/** Once more if the server was busy. */
+	async #send(again = true) {
 		const { signal } = this.#controller;
-		if (signal.aborted) return true;
+		if (signal.aborted) return;
+		this.sent = 0;
+		this.#become("waiting");
 		try {
 			this.reply = await classify(this.file, this.model, { signal, onSent: (share) => (this.sent = share) });
 			this.#become("done");
-		} catch (problem) {
-			this.problem = problem;
-			if (signal.aborted) return true;
-			if (problem.retryable && !last) return this.#pause(problem.retryAfter);
-			this.#become("failed");
+		} catch (trouble) {
+			if (signal.aborted) return;
+			this.problem = trouble;
+			if (!again || !trouble.retryable) return this.#become("failed");
+			await this.#pause(trouble.retryAfter);
+			await this.#send(false);
 		}
-		return true;
 	}
 
-	async #pause(seconds) {
+	#pause(seconds) {
 		const ms = 1000 * (seconds + Math.random() / 2); // not all clients at once
 		this.retryAt = performance.now() + ms;
-		const over = new Promise((resolve) => {
+		this.#become("busy");
+		return new Promise((resolve) => {
 			this.hurry = resolve;
 			setTimeout(resolve, ms);
 		});
-		this.#become("busy");
-		await over;
-		this.sent = 0;
-		this.#become("waiting");
-		return false;
 	}
 
 	#become(state) {
 		if (this.state === "cancelled") return;
 		this.state = state;
-		this.dispatchEvent(new Event("change"));
+		this.onChange();
 	}
 }

@@ -4,18 +4,18 @@ export function tabs(list) {
 	const all = [...list.children];
 	const select = (chosen) => {
 		for (const tab of all) {
-			tab.setAttribute("aria-selected", String(tab === chosen));
+			tab.ariaSelected = tab === chosen;
 			tab.tabIndex = tab === chosen ? 0 : -1;
 			document.getElementById(tab.getAttribute("aria-controls")).hidden = tab !== chosen;
 		}
 	};
-	list.addEventListener("click", ({ target }) => target !== list && select(target));
-	list.addEventListener("keydown", (event) => {
+	list.onclick = ({ target }) => target !== list && select(target);
+	list.onkeydown = (event) => {
 		const at = all.indexOf(event.target);
 		const to = { Home: 0, End: -1, ArrowRight: (at + 1) % all.length, ArrowLeft: at - 1 }[event.key];
 		if (to === undefined) return;
 		event.preventDefault();
 		select(all.at(to));
 		all.at(to).focus();
-	});
+	};
 }
