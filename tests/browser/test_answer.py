@@ -307,7 +307,10 @@ def test_history_of_this_tab(open_page, hand, photo):
     pick(page, "Model", "second")
     page.wait_for_selector(".untrained")
     after = page.locator("#session .past").first.inner_text().split()
-    assert [*before[:-1], f"({page.locator('#model option').first.get_attribute('value')})"] == after[:-1]
+    assert [
+        *before[:-1],
+        f"({page.locator('#model option').first.get_attribute('value')})",
+    ] == after[:-1]
     page.get_by_role("button", name="Clear").click()
 
     assert 0 == page.locator("#session button").count()

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browser.conftest import LIMIT
 from app.errors import RequestError, ServiceError
+from tests.browser.conftest import LIMIT
 from tests.browser.stage import expect, pick
 from tests.conftest import png
 
