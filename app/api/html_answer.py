@@ -30,7 +30,7 @@ _PAGE = """<!doctype html>
 </body>
 </html>
 """
-_UNTRAINED = """<p class="mark">Untrained weights: this means nothing</p>"""
+_UNTRAINED = """<p class="untrained">Untrained weights: this means nothing</p>"""
 
 
 def wants_html(scope: Scope) -> bool:
