@@ -182,6 +182,9 @@ def _open(graph: Path, device: str, threads: int) -> ort.InferenceSession:
     options.inter_op_num_threads = 1
     # Spinning threads would take the processors from the decoders between two runs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Smaller and smaller shares of a layer: a thread that lost its processor to a decoder for a
+    # while keeps the others waiting less (a batch of 8 beside 8 decodes: 1.4 % lost, not 4.5 %).
+    options.add_session_config_entry("session.dynamic_block_base", "4")
     # A pattern is kept for each batch size, which holds the memory of all of them at once.
     options.enable_mem_pattern = False
     if device == "cpu":
