@@ -135,7 +135,7 @@ class Batcher:
         return seconds
 
     def admit(self, coming: int = 0, backlog: float = 0.0, patience: float = float("inf")) -> None:
-        """Refuse what would wait longer than the budget, or than its client will.
+        """Refuse what may have to wait longer than the budget, or than its client will.
 
         Args:
             coming: Images that will be in line before this one: those being decoded.
@@ -148,11 +148,11 @@ class Batcher:
         """
         if not self.alive:
             raise ModelFailedError("The model has stopped answering.")
-        wait = max(backlog, self.predicted_wait(coming))
+        wait = max(backlog, self.predicted_wait(coming) * (1 + self._cost.doubt))
         budget = min(self.policy.queue_budget, patience)
         if wait > budget:
             raise OverloadedError(
-                f"An answer would have to wait for {wait:.1f} s; the limit is {budget:g} s.",
+                f"An answer may have to wait for {wait:.1f} s; the limit is {budget:g} s.",
                 retry_after=wait - budget,
             )
 

@@ -12,6 +12,7 @@ _MEMORY: Final = 0.9
 """Weight of the past in the correction; the last ten runs or so count."""
 _SLOWEST: Final = 20.0
 _FASTEST: Final = 0.5
+_MOST_DOUBT: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class CostTracker:
         """Begin with what was measured at warm-up."""
         self.cost = cost
         self._factor = 1.0
+        self._spread = 0.0
 
     def __call__(self, size: int) -> float:
         """Return the seconds that a run of this size would take now."""
@@ -91,4 +93,14 @@ class CostTracker:
     def observe(self, size: int, seconds: float) -> None:
         """Learn from a run that was made."""
         ratio = min(max(seconds / self.cost(size), _FASTEST), _SLOWEST)
+        self._spread = _MEMORY * self._spread + (1 - _MEMORY) * abs(ratio - self._factor)
         self._factor = _MEMORY * self._factor + (1 - _MEMORY) * ratio
+
+    @property
+    def doubt(self) -> float:
+        """By what part a prediction may fall short: twice the mean deviation of the last runs.
+
+        Source:
+            The mean deviation in place of the standard one: RFC 6298, for TCP's timeouts.
+        """
+        return min(2 * self._spread / self._factor, _MOST_DOUBT)

@@ -36,3 +36,16 @@ def test_one_hiccup_does_not_upset_the_tracker():
     tracker.observe(1, 10.0)
 
     assert tracker(1) <= 0.3
+
+
+def test_doubt_is_as_large_as_runs_differ():
+    """Runs of one length leave none; runs 10 % above and below the mean leave 20 %, at most 50 %."""
+    steady, restless, wild = (CostTracker(RunCost.fit({1: 0.1})) for _ in range(3))
+    for turn in range(100):
+        steady.observe(1, 0.1)
+        restless.observe(1, 0.11 if turn % 2 else 0.09)
+        wild.observe(1, 1.0 if turn % 2 else 0.06)
+
+    assert 0 == steady.doubt
+    assert pytest.approx(0.2, rel=0.1) == restless.doubt
+    assert 0.5 == wild.doubt

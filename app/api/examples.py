@@ -48,7 +48,7 @@ _PROBLEMS: Final = (
      "The model failed on this request",
      "The model failed on the batch that this image was in."),
     (503, "overloaded", "Busy, still loading or shutting down; Retry-After says when to come back",
-     "The server is busy", "An answer would have to wait for 3.1 s; the limit is 2 s."),
+     "The server is busy", "An answer may have to wait for 3.1 s; the limit is 2 s."),
     (504, "deadline-exceeded", "The deadline passed before the image was run",
      "The request was not answered in time",
      "The deadline passed before the image was run."),
