@@ -54,8 +54,12 @@ class HostedModel:
         )
 
     def note(self, step: str, done: int, total: int | None) -> None:
-        """Remember what loading is at."""
-        self.progress = (step, done, total)
+        """Remember what loading is at, and log each step and each tenth of a download."""
+        before, self.progress = self.progress, (step, done, total)
+        if step != before[0] or (
+            step == "fetching" and _tenths(done, total) != _tenths(*before[1:])
+        ):
+            log.info("%s: %s", self.manifest.name, self.describe_progress())
 
     def describe_progress(self) -> str:
         """Say what loading is at: `fetching, 120 of 553 MB`."""
@@ -148,3 +152,7 @@ class Models:
         for model in self._models.values():
             if model.loaded is not None:
                 await model.loaded.classifier.batcher.stop()
+
+
+def _tenths(done: int, total: int | None) -> int:
+    return 10 * done // total if total else 0
