@@ -53,10 +53,10 @@ class Session:
         Raises:
             SessionError: If the graph cannot be loaded on that device.
         """
-        available = ort.get_available_providers()
-        self.device = "cuda" if device != "cpu" and PROVIDERS["cuda"] in available else "cpu"
-        if device == "cuda" and self.device != "cuda":
-            raise SessionError(_no_cuda("onnxruntime-gpu is not installed"))
+        lacking = _lacking_for_cuda()
+        self.device = "cpu" if device == "cpu" or lacking else "cuda"
+        if device == "cuda" and lacking:
+            raise SessionError(_no_cuda(lacking))
         if self.device == "cuda" and hasattr(ort, "preload_dlls"):
             ort.preload_dlls()  # the CUDA libraries that are Python packages
         try:
@@ -229,6 +229,18 @@ def _share_exact_arena() -> None:
         ),
         ort.OrtArenaCfg({"arena_extend_strategy": _SAME_AS_REQUESTED}),
     )
+
+
+def _lacking_for_cuda() -> str | None:
+    """Say what CUDA lacks here, if that can be told without trying it."""
+    if PROVIDERS["cuda"] not in ort.get_available_providers():
+        return "onnxruntime-gpu is not installed"
+    if sys.platform == "linux":
+        try:
+            ctypes.CDLL("libcuda.so.1")
+        except OSError:
+            return "there is no NVIDIA driver here, or this container was not given the GPU"
+    return None
 
 
 def _no_cuda(reason: str) -> str:
