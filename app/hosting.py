@@ -64,7 +64,7 @@ class HostedModel:
     def describe_progress(self) -> str:
         """Say what loading is at: `fetching, 120 of 553 MB`."""
         step, done, total = self.progress
-        if not total:
+        if total is None or total < 10**6:
             return step
         return f"{step}, {done // 10**6} of {total // 10**6} MB"
 
