@@ -42,22 +42,24 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._app = app
         self._drain_delay = drain_delay
+        self._signalled = False
         self._impatient = False
         self._event_loop: asyncio.AbstractEventLoop | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first signal, stop at the second."""
-        draining: asyncio.Event = self._app.state.draining
-        if draining.is_set() or self._event_loop is None:
+        if self._signalled or self._event_loop is None:
             self._impatient = True
             super().handle_exit(sig, frame)
             return
-        draining.set()
+        self._signalled = True
+        # A signal may interrupt anything: the loop in its timers, the log in the middle of a line.
+        self._event_loop.call_soon_threadsafe(self._drain, sig, frame)
+
+    def _drain(self, sig: int, frame: FrameType | None) -> None:
+        self._app.state.draining.set()
         log.info("draining for %.1f s", self._drain_delay)
-        # A signal may interrupt the loop anywhere, so it must not touch its timers itself.
-        self._event_loop.call_soon_threadsafe(
-            self._event_loop.call_later, self._drain_delay, self._close, sig, frame
-        )
+        asyncio.get_running_loop().call_later(self._drain_delay, self._close, sig, frame)
 
     def _close(self, sig: int, frame: FrameType | None) -> None:
         if not self._impatient:  # else a second signal has done it, and a third would not drain
