@@ -2,11 +2,12 @@
 PYTHON ?= python3
 PORT ?= $(or $(VGG_PORT),8000)
 MODELS ?= $(or $(VGG_MODELS),vgg16)
+COMPOSE ?= docker compose
 BIN := .venv/bin
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check bench fix screenshots pins clean
+.PHONY: help serve test check bench fix screenshots image up down sbom pins clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,15 +36,35 @@ fix: .venv/developed ## Format, and mend what can be mended by itself
 screenshots: .venv/developed ## Take the pictures of the demo page in docs/images (needs Chromium)
 	$(BIN)/python -m tests.browser.screenshots
 
-COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-  --no-emit-index-url --no-emit-find-links --custom-compile-command "make pins"
+image: ## Build the container's image (needs Docker; COMPOSE_FILE in .env chooses the one for a GPU)
+	$(COMPOSE) build --build-arg REVISION=$(shell git rev-parse HEAD) api
+
+up: image ## Start the service in a container, with its log; Ctrl-C stops it
+	$(COMPOSE) up $(ARGS)
+
+down: ## Remove the containers; the weights stay in their volume
+	$(COMPOSE) --profile observability down
+
+UV_COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links
+sbom: .venv/developed .venv-sbom/installed ## Write the bill of materials of the images, build/sbom-*.json (CycloneDX)
+	@mkdir -p build
+	@for target in cpu cuda; do \
+	  $(UV_COMPILE) --python-version 3.13 --python-platform x86_64-manylinux_2_28 --no-annotate --no-header \
+	    pyproject.toml --extra $$target --constraint requirements/$$target.txt \
+	  | PYTHONWARNINGS=ignore .venv-sbom/bin/cyclonedx-py requirements --pyproject pyproject.toml \
+	    --output-reproducible --output-file build/sbom-$$target.json - \
+	  && echo build/sbom-$$target.json || exit 1; \
+	done
+
+COMPILE := $(UV_COMPILE) --universal --python-version 3.11 --custom-compile-command "make pins"
 pins: .venv/developed ## Renew the pinned requirements
 	$(COMPILE) $(UPGRADE) pyproject.toml --extra cpu --group build --output-file requirements/cpu.txt
 	$(COMPILE) $(UPGRADE) pyproject.toml --extra cuda --group build --output-file requirements/cuda.txt
 	$(COMPILE) $(UPGRADE) pyproject.toml --extra cpu --group build --group dev --output-file requirements/dev.txt
+	$(COMPILE) $(UPGRADE) --group sbom --output-file docker/sbom.txt
 
 clean: ## Remove what the commands above made, weights excepted
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .venv-sbom build .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 
 # The environment of a user, and then of a developer, which has the same packages and more.
 .venv/bin/python:
@@ -58,4 +79,9 @@ clean: ## Remove what the commands above made, weights excepted
 
 .venv/developed: .venv/served requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+.venv-sbom/installed: docker/sbom.txt
+	$(PYTHON) -m venv .venv-sbom
+	.venv-sbom/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r docker/sbom.txt
 	@touch $@

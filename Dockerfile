@@ -1,0 +1,77 @@
+# vgg-serve in a container. Targets: cpu (the default) and cuda; `make image` builds cpu.
+#
+# The weights are not in it: they belong into a volume on /models, which the first start fills.
+# hadolint global ignore=DL3008
+# (DL3008: Debian's release is the pin; within it, apt-get takes the version with the security fixes.)
+ARG BASE=debian:trixie-slim
+
+FROM ${BASE} AS python
+RUN apt-get update \
+  && apt-get install --yes --no-install-recommends python3 \
+  && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/ldconfig/* /var/log/*.log /var/log/apt
+
+
+# What stays behind: pip, and whatever it leaves.
+FROM python AS installer
+RUN apt-get update \
+  && apt-get install --yes --no-install-recommends python3-pip \
+  && rm -rf /var/lib/apt/lists/* \
+  && python3 -m venv --without-pip /opt/venv
+COPY docker/install.sh /
+
+FROM installer AS packages-cpu
+COPY requirements/cpu.txt /
+RUN sh /install.sh /cpu.txt
+
+FROM installer AS packages-cuda
+COPY requirements/cuda.txt /
+RUN sh /install.sh /cuda.txt
+
+FROM python AS code
+WORKDIR /srv/vgg-serve
+COPY LICENSE docker/healthcheck.py ./
+COPY models models
+COPY app app
+# Hashes in the .pyc and not times: whoever copies a layer may change these.
+RUN python3 -m compileall -q --invalidation-mode unchecked-hash app
+
+
+# All that an image is but its packages and the code; those come last, the code on top.
+FROM python AS service
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="vgg-serve" \
+  org.opencontainers.image.description="The five most probable ImageNet classes of a photo, from VGG-16 and VGG-19." \
+  org.opencontainers.image.licenses="MIT" \
+  org.opencontainers.image.version="${VERSION}" \
+  org.opencontainers.image.revision="${REVISION}"
+# An empty volume takes over the owner of the folder that it is mounted on.
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /tmp --shell /usr/sbin/nologin vgg \
+  && install --directory --owner=vgg --group=vgg /models
+ENV PATH=/opt/venv/bin:/usr/bin:/bin \
+  PYTHONPATH=/srv/vgg-serve \
+  PYTHONSAFEPATH=1 \
+  PYTHONDONTWRITEBYTECODE=1 \
+  HOME=/tmp \
+  VGG_HOST=0.0.0.0 \
+  VGG_PORT=8000 \
+  VGG_MODEL_DIR=/models
+WORKDIR /srv/vgg-serve
+USER 10001:10001
+VOLUME ["/models"]
+EXPOSE 8000
+# The start may have to download 553 MB; a start that fails ends the process and waits for nothing.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30m --retries=3 CMD ["python", "healthcheck.py"]
+ENTRYPOINT ["python", "-m", "app"]
+CMD ["serve"]
+
+FROM service AS cuda
+ENV VGG_DEVICE=cuda \
+  NVIDIA_VISIBLE_DEVICES=all \
+  NVIDIA_DRIVER_CAPABILITIES=compute,utility
+COPY --from=packages-cuda /opt/venv /opt/venv
+COPY --from=code /srv/vgg-serve /srv/vgg-serve
+
+FROM service AS cpu
+COPY --from=packages-cpu /opt/venv /opt/venv
+COPY --from=code /srv/vgg-serve /srv/vgg-serve
