@@ -61,6 +61,7 @@ class Batcher:
             clock: Seconds, for arrivals, deadlines and costs.
         """
         self.policy = policy
+        self.held_back = 0  # images that are still to come: enough others are decoded
         self._run = run
         self._device = device
         self._observe = observe
@@ -106,7 +107,7 @@ class Batcher:
     @property
     def depth(self) -> int:
         """Count the images that wait for a run."""
-        return len(self._line)
+        return len(self._line) + self.held_back
 
     def predicted_wait(self, coming: int = 0) -> float:
         """Return the seconds after which an image that came now would begin to run.
@@ -125,7 +126,7 @@ class Batcher:
 
     def seconds_of_turns(self, most: int) -> float:
         """Return the seconds that this model's next runs take, `most` of them at most."""
-        images, seconds = len(self._line), 0.0
+        images, seconds = self.depth, 0.0
         for _ in range(most):
             if images <= 0:
                 break

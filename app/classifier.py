@@ -2,9 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from app.batching import Batcher
 from app.catalog import Preprocess
@@ -14,6 +16,9 @@ from app.imaging import Prepare
 from app.metrics import Metrics
 from app.ranking import top_k
 from app.records import ImageInfo, Label, Pixels, Prediction
+
+_RUNS_AHEAD: Final = 3
+"""Runs whose images may be decoded: one that is under way, one that waits, one to come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,7 @@ class Classifier:
             metrics: Told of every stage.
         """
         self.batcher = batcher
+        self._places = asyncio.Semaphore(_RUNS_AHEAD * batcher.policy.sizes[-1])
         self._name = name
         self._preprocess = preprocess
         self._labels = labels
@@ -78,8 +84,7 @@ class Classifier:
 
     def predicted_wait(self) -> float:
         """Return the seconds after which an image that came now would begin to run."""
-        decoders = self._decoders
-        return max(decoders.backlog(), self.batcher.predicted_wait(decoders.pending))
+        return max(self._backlog(), self.batcher.predicted_wait(self._coming()))
 
     def admit(self, patience: float = float("inf")) -> None:
         """Refuse a request that would wait longer than the queue budget, or than its client will.
@@ -91,7 +96,7 @@ class Classifier:
             OverloadedError: With the seconds after which to come back.
             ModelFailedError: If the model has stopped answering.
         """
-        self.batcher.admit(self._decoders.pending, self._decoders.backlog(), patience)
+        self.batcher.admit(self._coming(), self._backlog(), patience)
 
     async def classify(self, data: bytes, k: int, deadline: float) -> Classification:
         """Decode, wait for a place in a batch, rank.
@@ -109,14 +114,16 @@ class Classifier:
         if deadline <= began:
             raise DeadlineExceededError("The deadline passed before the image was decoded.")
         self.admit(deadline - began)
-        pixels, image = await self._decode(data, deadline)
-        decoded = time.monotonic()
-        row = await self.batcher.submit(pixels, deadline)
+        async with self._place(deadline):
+            begun = time.monotonic()
+            pixels, image = await self._decode(data, deadline)
+            decoded = time.monotonic()
+            row = await self.batcher.submit(pixels, deadline)
         ran = time.monotonic()
         predictions = top_k(row.probabilities, self._labels, k)
         timings = Timings(
-            decode=decoded - began,
-            queue=row.queue_seconds,
+            decode=decoded - begun,
+            queue=begun - began + row.queue_seconds,
             run=row.run_seconds,
             rank=time.monotonic() - ran,
         )
@@ -124,6 +131,37 @@ class Classifier:
             self._name, timings.decode, timings.queue, timings.run, timings.rank
         )
         return Classification(predictions, image, timings, row.batch_size)
+
+    def _coming(self) -> int:
+        return self._decoders.pending + self.batcher.held_back
+
+    def _backlog(self) -> float:
+        return self._decoders.backlog(self.batcher.held_back)
+
+    @asynccontextmanager
+    async def _place(self, deadline: float) -> AsyncIterator[None]:
+        """Wait until an image may be decoded: its run is then not far away.
+
+        Whoever leaves while waiting here has cost nothing, and an upload is smaller than its
+        pixels. First come, first served.
+        """
+        self.batcher.held_back += 1
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                await self._places.acquire()
+        except TimeoutError as exc:
+            raise DeadlineExceededError(
+                "The deadline passed before the image was decoded."
+            ) from exc
+        except asyncio.CancelledError:
+            self._metrics.cancelled("queue")
+            raise
+        finally:
+            self.batcher.held_back -= 1
+        try:
+            yield
+        finally:
+            self._places.release()
 
     async def _decode(self, data: bytes, deadline: float) -> tuple[Pixels, ImageInfo]:
         try:

@@ -35,9 +35,13 @@ class DecodePool:
         """Count the images that are being decoded or wait for it, even if nobody waits for them."""
         return self._pending
 
-    def backlog(self) -> float:
-        """Return the seconds after which an image that came now would be decoded."""
-        return self._pending * self._seconds / self._threads
+    def backlog(self, coming: int = 0) -> float:
+        """Return the seconds after which an image that came now would be decoded.
+
+        Args:
+            coming: Images that will be decoded before it and are not here yet.
+        """
+        return (self._pending + coming) * self._seconds / self._threads
 
     async def decode(self, work: Callable[[], T], deadline: float) -> T:
         """Do the work in a thread; what is cancelled before it began costs nothing.
