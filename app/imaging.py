@@ -41,6 +41,14 @@ MAX_SCANNED_PIXELS: Final = 1_000_000_000
 A progressive JPEG goes over the whole picture once a scan, and a scan can be 61 bytes short.
 """
 
+LEAST_SCALE: Final = 4
+"""A JPEG is decoded no smaller than this times what its shorter side becomes.
+
+With 2, one real photo in twenty gets another first answer (docs/performance.md).
+"""
+
+_START_OF_SCAN: Final = 0xFFDA
+
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
@@ -113,7 +121,7 @@ def prepare(
         limits: Checked before decoding.
         exact: Decode and resize the whole image, for torchvision's pixels, each of them.
             Otherwise a large JPEG is decoded at the smallest scale that leaves its shorter side
-            twice as long as it will be, and only what the model sees is resized: without the
+            LEAST_SCALE times as long as it will be, and only what the model sees is resized: without the
             scaling each value is within 1 of the exact one (docs/performance.md has the rest).
 
     Returns:
@@ -128,9 +136,9 @@ def prepare(
     name = identify(data)
     with _pillow(data, name):
         file = _READERS[name](_Source(data))
-        scans = data.count(b"\xff\xda") if name == "jpeg" else 1
+        scans = _scans(data) if name == "jpeg" else 1
         _check(file.size, scans, limits)
-        drafted = None if exact else _draft(file, 2 * preprocess.resize)
+        drafted = None if exact else _draft(file, LEAST_SCALE * preprocess.resize)
         file.load()
         extent, size = drafted or (file.size, file.size)
         orientation = find_orientation(file.info)
@@ -142,6 +150,14 @@ def prepare(
         pixels = np.asarray(image)
     width, height = frame.size
     return pixels, ImageInfo(width=width, height=height, format=name)
+
+
+def _scans(data: bytes) -> int:
+    """Count what begins a scan of a JPEG: in pairs of bytes, from both ends of each pair."""
+    return sum(
+        np.count_nonzero(np.frombuffer(data, ">u2", (len(data) - skip) // 2, skip) == _START_OF_SCAN)
+        for skip in (0, 1)
+    )
 
 
 def _draft(file: ImageFile, least: int) -> tuple[tuple[float, float], tuple[int, int]] | None:

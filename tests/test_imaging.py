@@ -268,14 +268,14 @@ def test_a_large_jpeg_is_decoded_at_a_smaller_scale(mode, orientation, options):
 
 
 def test_a_large_jpeg_costs_less_memory():
-    """Of 12 million pixels only a sixteenth is ever held; exact holds them all."""
+    """Of 12 million pixels only a quarter is ever held, 12 MB; exact holds them all, 48 MB."""
     data = encode(Image.new("RGB", (4000, 3000), "teal"), "JPEG")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     prepare(data, EVALUATION, LIMITS)
 
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before  # KiB on Linux
-    assert grown < 12 * 1024
+    assert grown < 24 * 1024
 
 
 def test_the_result_is_what_a_batch_needs():
