@@ -7,7 +7,7 @@ BIN := .venv/bin
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check bench fix screenshots image up down sbom pins clean
+.PHONY: help serve test fuzz check bench fix screenshots image up down sbom pins clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,9 @@ serve: .venv/served ## Start the service: make serve PORT=8123 MODELS=vgg16,vgg1
 
 test: .venv/developed ## Run all tests that this machine can run
 	$(BIN)/python -m pytest $(ARGS)
+
+fuzz: .venv/developed ## Post 20,000 broken uploads to a server (nightly): make fuzz ARGS="20000 SEED"
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 check: .venv/developed ## Lint, format, types, import contracts
 	$(BIN)/ruff check

@@ -42,6 +42,8 @@ class Settings(BaseSettings):
     """Threads of one run on a CPU; 0 for as many as the process may use processors."""
     decode: Literal["fast", "exact"] = "fast"
     """How images become pixels: exact gives torchvision's, each of them, and is slower."""
+    decode_isolation: Literal["thread", "process"] = "thread"
+    """Where images are decoded: process takes a process with limits for each thread (not on Windows)."""
     decode_threads: int = Field(default=0, ge=0, le=1024)
     """Threads that decode images; 0 for as many as the process may use processors."""
     max_batch_size: int = Field(default=0, ge=0, le=1024)

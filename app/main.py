@@ -26,7 +26,9 @@ from app.cpus import usable_cpus
 from app.decoding import DecodePool
 from app.errors import SetupError
 from app.hosting import Models
-from app.imaging import ImageLimits, Prepare, prepare
+from app.imaging import ImageLimits, Prepare
+from app.imaging import prepare as prepare_image
+from app.isolation import Isolated
 from app.keys import Keys
 from app.loading import Hosting
 from app.metrics import Metrics
@@ -50,7 +52,9 @@ def create_app(settings: Settings, open_session: Callable[..., Session] = Sessio
     rate = settings.rate_limit
     quotas = Quotas(rate, settings.rate_burst, time.monotonic) if rate else None
     decoders = DecodePool(settings.decode_threads or usable_cpus())
-    hosting = replace(_hosting(settings), open_session=open_session)
+    prepare = preparation(settings)
+    isolated = Isolated(prepare) if settings.decode_isolation == "process" else None
+    hosting = replace(_hosting(settings), open_session=open_session, prepare=isolated or prepare)
     models = Models(chosen(settings), hosting, decoders, metrics)
 
     @asynccontextmanager
@@ -61,6 +65,8 @@ def create_app(settings: Settings, open_session: Callable[..., Session] = Sessio
         loading.cancel()
         await models.stop()
         decoders.stop()
+        if isolated is not None:
+            isolated.stop()
 
     app = FastAPI(
         title="vgg-serve",
@@ -124,7 +130,7 @@ def provisioning(settings: Settings) -> Provisioning:
 def preparation(settings: Settings) -> Prepare:
     """Return what makes pixels of an upload."""
     limits = ImageLimits(max_pixels=settings.max_pixels)
-    return partial(prepare, limits=limits, exact=settings.decode == "exact")
+    return partial(prepare_image, limits=limits, exact=settings.decode == "exact")
 
 
 def _hosting(settings: Settings) -> Hosting:

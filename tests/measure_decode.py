@@ -15,6 +15,7 @@ from functools import partial
 from io import BytesIO
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -33,7 +34,7 @@ except (ImportError, RuntimeError):
 TURNS = {(4000, 3000): 15, (500, 375): 150}
 LIMITS = ImageLimits()
 VGG = Preprocess(256, 224, "RGB", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-KINDS = {
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "baseline 4:2:0": ("RGB", {}),
     "progressive": ("RGB", {"progressive": True}),
     "4:4:4": ("RGB", {"subsampling": 0}),
@@ -52,9 +53,9 @@ def reference(data):
     if functional is not None:
         return np.asarray(functional.center_crop(functional.resize(image, [256]), [224]))
     ratio = 256 / min(image.size)
-    size = [256 if side == min(image.size) else int(ratio * side) for side in image.size]
-    left, top = (round((side - 224) / 2) for side in size)
-    image = image.resize(tuple(size), Image.Resampling.BILINEAR)
+    width, height = (256 if side == min(image.size) else int(ratio * side) for side in image.size)
+    left, top = round((width - 224) / 2), round((height - 224) / 2)
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(image.crop((left, top, left + 224, top + 224)))
 
 
@@ -104,11 +105,12 @@ def pictures(path, megapixels) -> Iterator[bytes]:
     with Image.open(path) as file:
         photo = file.convert("RGB")
     for part in PARTS:
-        box = tuple(round(at * side) for at, side in zip(part, photo.size * 2, strict=True))
-        picture = photo.crop(box)
+        left, top, right, bottom = part
+        width, height = photo.size
+        picture = photo.crop((left * width, top * height, right * width, bottom * height))
         if megapixels:
             factor = (megapixels * 1e6 / picture.width / picture.height) ** 0.5
-            size = tuple(round(side * factor) for side in picture.size)
+            size = round(picture.width * factor), round(picture.height * factor)
             picture = picture.resize(size, Image.Resampling.BICUBIC)
         if min(picture.size) >= 2 * LEAST_SCALE * 256:
             yield jpeg(picture)
