@@ -136,6 +136,7 @@ def prepare(
     name = identify(data)
     with _pillow(data, name):
         file = _READERS[name](_Source(data))
+        _shorten_key(file)
         scans = _scans(data) if name == "jpeg" else 1
         _check(file.size, scans, limits)
         drafted = None if exact else _draft(file, LEAST_SCALE * preprocess.resize)
@@ -150,6 +151,13 @@ def prepare(
         pixels = np.asarray(image)
     width, height = frame.size
     return pixels, ImageInfo(width=width, height=height, format=name)
+
+
+def _shorten_key(file: ImageFile) -> None:
+    """Bring the transparent colour of a 16-bit PNG to the high bytes by which Pillow reads it."""
+    key = file.info.get("transparency")
+    if isinstance(key, tuple) and file.tile and file.tile[0].args == "RGB;16B":
+        file.info["transparency"] = tuple(value >> 8 for value in key)
 
 
 def _scans(data: bytes) -> int:

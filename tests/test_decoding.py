@@ -70,3 +70,14 @@ async def test_deadline_is_checked_before_decoding(pool):
         await pool.decode(lambda: done.append(1), time.monotonic() - 1)
 
     assert [] == done
+
+
+async def test_deadline_ends_the_wait_but_not_the_thread(pool, gate):
+    """Past its deadline a request is answered; its thread goes on, and is counted until it ends."""
+    with pytest.raises(DeadlineExceededError):
+        await pool.decode(gate.wait, time.monotonic() + 0.01)
+
+    assert 1 == pool.pending
+    gate.set()
+    await pool.decode(lambda: None, LATER)
+    assert 0 == pool.pending
