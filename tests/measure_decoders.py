@@ -6,7 +6,7 @@ pyvips pyvips-binary opencv-python-headless imagecodecs kornia-rs ajpegli, besid
 """
 
 import importlib
-import resource
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from tests.measure_decode import jpeg
+from tests.measure_idle import peak_memory
 
 SIDE = 1024
 SIZES = {(4000, 3000): 11, (500, 375): 101}
@@ -79,16 +80,16 @@ def measure(name: str, data: bytes, side: int, turns: int) -> tuple[float, float
     decode, module = DECODERS[name], importlib.import_module(name)
     if name == "cv2":
         module.setNumThreads(1)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory(os.getpid())
     if decode(module, data, side) is None:
         return None
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    grown = peak_memory(os.getpid()) - before
     took = []
     for _ in range(turns):
         began = time.perf_counter()
         decode(module, data, side)
         took.append(1000 * (time.perf_counter() - began))
-    return median(took), grown / 1024
+    return median(took), grown / 1e6
 
 
 def main(path: str) -> None:

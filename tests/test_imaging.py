@@ -260,7 +260,7 @@ def test_a_crop_may_be_one_pixel_short(size, crop):
     st.integers(8, 400),
 )
 def test_the_short_way_takes_any_mode_and_turn(mode, orientation, width, height):
-    """In any mode and any of the eight orientations both ways agree: on noise, all but 0.1 % within 1."""
+    """In any mode and any of the eight orientations both ways agree: on noise, all but 0.5 % within 1."""
     image = Image.fromarray(noise(width, height, channels=0)).convert(mode)
     data = encode(image, exif=exif(orientation))
     exact, info = prepare(data, square(60, 50), LIMITS, exact=True)
@@ -268,7 +268,7 @@ def test_the_short_way_takes_any_mode_and_turn(mode, orientation, width, height)
 
     apart = np.abs(exact.astype(int) - short)
     assert apart.max() <= 2
-    assert (apart == 2).mean() <= 0.001
+    assert (apart == 2).mean() <= 0.005
     assert info == same
 
 
