@@ -61,7 +61,7 @@ class Batcher:
             clock: Seconds, for arrivals, deadlines and costs.
         """
         self.policy = policy
-        self.held_back = 0  # images that are still to come: enough others are decoded
+        self.coming = 0  # images that are accepted and not in line yet
         self._run = run
         self._device = device
         self._observe = observe
@@ -107,7 +107,7 @@ class Batcher:
     @property
     def depth(self) -> int:
         """Count the images that wait for a run."""
-        return len(self._line) + self.held_back
+        return len(self._line) + self.coming
 
     def predicted_wait(self, coming: int = 0) -> float:
         """Return the seconds after which an image that came now would begin to run.

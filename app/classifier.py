@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -74,6 +73,7 @@ class Classifier:
             metrics: Told of every stage.
         """
         self.batcher = batcher
+        self._held_back = 0
         self._places = asyncio.Semaphore(_RUNS_AHEAD * batcher.policy.sizes[-1])
         self._name = name
         self._preprocess = preprocess
@@ -84,7 +84,7 @@ class Classifier:
 
     def predicted_wait(self) -> float:
         """Return the seconds after which an image that came now would begin to run."""
-        return max(self._backlog(), self.batcher.predicted_wait(self._coming()))
+        return max(self._backlog(), self.batcher.predicted_wait(self.batcher.coming))
 
     def admit(self, patience: float = float("inf")) -> None:
         """Refuse a request that would wait longer than the queue budget, or than its client will.
@@ -96,7 +96,7 @@ class Classifier:
             OverloadedError: With the seconds after which to come back.
             ModelFailedError: If the model has stopped answering.
         """
-        self.batcher.admit(self._coming(), self._backlog(), patience)
+        self.batcher.admit(self.batcher.coming, self._backlog(), patience)
 
     async def classify(self, data: bytes, k: int, deadline: float) -> Classification:
         """Decode, wait for a place in a batch, rank.
@@ -114,11 +114,12 @@ class Classifier:
         if deadline <= began:
             raise DeadlineExceededError("The deadline passed before the image was decoded.")
         self.admit(deadline - began)
-        async with self._place(deadline):
-            begun = time.monotonic()
-            pixels, image = await self._decode(data, deadline)
+        pixels, image, begun = await self._take_in(data, deadline)
+        try:
             decoded = time.monotonic()
             row = await self.batcher.submit(pixels, deadline)
+        finally:
+            self._places.release()
         ran = time.monotonic()
         predictions = top_k(row.probabilities, self._labels, k)
         timings = Timings(
@@ -132,20 +133,34 @@ class Classifier:
         )
         return Classification(predictions, image, timings, row.batch_size)
 
-    def _coming(self) -> int:
-        return self._decoders.pending + self.batcher.held_back
-
     def _backlog(self) -> float:
-        return self._decoders.backlog(self.batcher.held_back)
+        return self._decoders.backlog(self._held_back)
 
-    @asynccontextmanager
-    async def _place(self, deadline: float) -> AsyncIterator[None]:
+    async def _take_in(self, data: bytes, deadline: float) -> tuple[Pixels, ImageInfo, float]:
+        """Wait for a place and decode; the caller gives the place back.
+
+        Returns:
+            The pixels, what they are of, and when their decoding began.
+        """
+        self.batcher.coming += 1
+        try:
+            await self._take_place(deadline)
+            begun = time.monotonic()
+            try:
+                return *await self._decode(data, deadline), begun
+            except BaseException:
+                self._places.release()
+                raise
+        finally:
+            self.batcher.coming -= 1
+
+    async def _take_place(self, deadline: float) -> None:
         """Wait until an image may be decoded: its run is then not far away.
 
         Whoever leaves while waiting here has cost nothing, and an upload is smaller than its
         pixels. First come, first served.
         """
-        self.batcher.held_back += 1
+        self._held_back += 1
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 await self._places.acquire()
@@ -157,11 +172,7 @@ class Classifier:
             self._metrics.cancelled("queue")
             raise
         finally:
-            self.batcher.held_back -= 1
-        try:
-            yield
-        finally:
-            self._places.release()
+            self._held_back -= 1
 
     async def _decode(self, data: bytes, deadline: float) -> tuple[Pixels, ImageInfo]:
         try:

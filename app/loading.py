@@ -132,7 +132,7 @@ def _prepare_to_run(
     *,
     trained: bool,
 ) -> BatchPolicy:
-    session.tune()
+    session.tune(hosting.max_batch_size or _CEILING[session.device])
     sizes, cost = warm_up(
         session.run,
         manifest.preprocess.crop,

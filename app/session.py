@@ -95,21 +95,27 @@ class Session:
             raise RunFailedError("The model gave values that are not numbers.")
         return probabilities
 
-    def tune(self) -> None:
+    def tune(self, images: int) -> None:
         """Find out whether the threads should take whole images, and let them if so.
 
         By itself onnxruntime shares each layer among its threads, which have to wait for each
-        other after each; where layers are small they wait for a good part of the time. A batch
-        of a large network loses nothing by that, and is not measured.
+        other after each; where layers are small they wait for a good part of the time. A large
+        network loses nothing by that: of it two images are run, and no batch.
+
+        Args:
+            images: The largest batch that will be run; too few for the threads change nothing.
         """
-        if self.device != "cpu" or self._threads == 1:
+        if self.device != "cpu" or not 1 < self._threads <= images:
             return
-        images = 2 * self._threads
-        shared = _least_seconds(partial(self.run, self._blank(images)))
-        if shared > _SMALL * images:
+        try:
+            if _least_seconds(partial(self.run, self._blank(1)), rounds=1) > _SMALL:
+                return
+            shared = _least_seconds(partial(self.run, self._blank(images)))
+            self._apart = _Apart(_open(self._graph, "cpu", 1), self._threads)
+            apart = _least_seconds(partial(self.run, self._blank(images)))
+        except RunFailedError:  # which sizes a model takes is found out elsewhere
+            self._apart = None
             return
-        self._apart = _Apart(_open(self._graph, "cpu", 1), self._threads)
-        apart = _least_seconds(partial(self.run, self._blank(images)))
         if apart > _WORTH_IT * shared:
             self._apart = None
         log.info(
@@ -164,11 +170,11 @@ def _run(session: ort.InferenceSession, batch: PixelBatch) -> ProbabilityBatch:
     return probabilities
 
 
-def _least_seconds(work: Callable[[], object]) -> float:
-    """Return the least time of a few: neighbours only ever add."""
+def _least_seconds(work: Callable[[], object], rounds: int = _ROUNDS) -> float:
+    """Return the least time of a few, after one more: neighbours only ever add."""
     work()
     least = float("inf")
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
         began = time.perf_counter()
         work()
         least = min(least, time.perf_counter() - began)

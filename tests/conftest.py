@@ -228,7 +228,7 @@ class FakeSession:
     def open(self, _graph: Path, **_options: object) -> "FakeSession":
         return self
 
-    def tune(self) -> None:
+    def tune(self, _images: int) -> None:
         pass
 
     def trim(self) -> None:

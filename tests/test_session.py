@@ -267,5 +267,5 @@ def test_tuning_changes_no_result(tmp_path):
     session = Session(brightness(tmp_path), device="cpu", threads=2)
     images = np.random.default_rng(1).integers(0, 256, (5, 4, 4, 3), np.uint8)
     before = session.run(images)
-    session.tune()
+    session.tune(5)
     np.testing.assert_array_equal(before, session.run(images))

@@ -67,6 +67,8 @@ class Envelope:
                 headers = list(message.get("headers", ()))
                 there = {name for name, _ in headers}
                 headers.append((b"x-request-id", request_id))
+                if scope["app"].state.draining.is_set():  # what comes next needs a new server
+                    headers.append((b"connection", b"close"))
                 headers += [item for item in SAFE_HEADERS if item[0] not in there]
                 if scope["path"] == PREDICT and b"server-timing" not in there:
                     total = 1000 * (time.monotonic() - began)

@@ -76,7 +76,9 @@ class Limits:
             self._release(held)
 
     def _check(self, scope: Scope) -> None:
-        name = parse_qs(scope["query_string"].decode("latin-1")).get("model", [""])[-1]
+        name = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True).get(
+            "model", [""]
+        )[-1]
         model = self._models.get(name or self._models.default)
         scope["state"]["model"] = model.manifest.name
         length = next((value for key, value in scope["headers"] if key == b"content-length"), b"0")
