@@ -269,3 +269,23 @@ def test_tuning_changes_no_result(tmp_path):
     before = session.run(images)
     session.tune(5)
     np.testing.assert_array_equal(before, session.run(images))
+
+
+def test_tuning_leaves_a_model_alone_that_takes_no_batch(tmp_path):
+    """A model that takes single images only still runs them afterwards."""
+    graph = write(
+        tmp_path,
+        node("Cast", "image", "float", to=TensorProto.FLOAT),
+        node("Reshape", "float flat", "one"),
+        node("ReduceSum", "one axis", "sum", keepdims=1),
+        node("Add", "sum classes", "probabilities"),
+        flat=np.array([1, 48], np.int64),
+        axis=np.array([1], np.int64),
+        classes=np.arange(1000, dtype=np.float32),
+    )
+    session = Session(graph, device="cpu", threads=2)
+    session.tune(4)
+
+    assert (1, 1000) == session.run(BATCH[:1]).shape
+    with pytest.raises(RunFailedError):
+        session.run(BATCH)

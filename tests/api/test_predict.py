@@ -219,6 +219,14 @@ async def test_client_may_shorten_the_deadline(model_dir, session, client_gate):
     assert (400, "/problems/bad-request") == problem(wrong)
 
 
+async def test_empty_model_is_the_default_everywhere(client):
+    """An empty name means the default to what admits a request and to what answers it."""
+    answer = await client.post("/predict?model=nobody&model=", content=png())
+
+    assert 200 == answer.status_code
+    assert "colours" == answer.json()["model"]["name"]
+
+
 async def test_concurrent_requests_share_runs_and_get_their_own_answers(client):
     """Requests at a time ride together, and none gets the row of another."""
     colours = ["red", "green", "blue"] * 20

@@ -116,14 +116,17 @@ def test_sigterm_drains_and_loses_nothing(model_dir):
         with ThreadPoolExecutor(4) as pool:
             for _ in range(4):
                 pool.submit(load)
-            server.process.send_signal(signal.SIGTERM)
-            server.wait_for("draining")
-            draining = httpx.get(f"{server.url}/readyz")
-            server.process.wait(30)
-            stop.set()
+            try:
+                server.process.send_signal(signal.SIGTERM)
+                server.wait_for("draining")
+                draining = httpx.get(f"{server.url}/readyz")
+                server.process.wait(30)
+            finally:
+                stop.set()
 
     assert 503 == draining.status_code
     assert "/problems/draining" == draining.json()["type"]
+    assert "close" == draining.headers["connection"]  # nothing more is sent into a closing port
     assert {200} == set(answers)
     assert len(gone) <= 4
 
