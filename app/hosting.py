@@ -138,7 +138,8 @@ class Models:
                 )
             except VggServeError as exc:
                 model.state = "failed"
-                log.error("%s: not available: %s", model.manifest.name, exc)
+                why = f" ({exc.__cause__})" if exc.__cause__ else ""
+                log.error("%s: not available: %s%s", model.manifest.name, exc, why)
                 return
             except Exception:
                 model.state = "failed"

@@ -49,7 +49,7 @@ class Metrics:
         )
         self._duration = Histogram(
             "vgg_request_duration_seconds",
-            "From the first byte of a request to the last of its answer.",
+            "From the head of a request to the last byte of its answer.",
             ["model"],
             buckets=SECONDS,
             registry=registry,
