@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     max_connections: int = Field(default=4096, ge=8, le=1_000_000)
     """Most connections at a time; beyond them the one that is awaited longest is closed."""
     max_header_bytes: int = Field(default=32_768, ge=1024, le=2**20)
-    """Largest head of a request (bytes), each header counted with 32 more; beyond it 431."""
+    """Largest head of a request (bytes), each header counted with 32 more; beyond it, or 100 headers, 431."""
     header_timeout_ms: float = Field(default=10_000, gt=0, le=600_000)
     """Longest time for the head of a request to come (milliseconds); beyond it 408."""
     idle_timeout_ms: float = Field(default=75_000, gt=0, le=3_600_000)

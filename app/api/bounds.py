@@ -2,6 +2,12 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Final
+
+from app.api.http_errors import HeadersTooLargeError
+
+MOST_HEADERS: Final = 100
+"""Headers of one request. Each is objects of about 150 bytes beside its text, however short."""
 
 
 @dataclass(frozen=True)
@@ -21,3 +27,11 @@ class Bounds:
     idle_seconds: float
     connections: int
     awaited: dict[asyncio.Transport, None] = field(default_factory=dict)
+
+    def find_excess(self, size: int, fields: int) -> HeadersTooLargeError | None:
+        """Return what is wrong with a head of so many bytes and headers, if anything is."""
+        if size > self.header_bytes:
+            return HeadersTooLargeError(self.header_bytes)
+        if fields > MOST_HEADERS:
+            return HeadersTooLargeError(MOST_HEADERS, "headers")
+        return None

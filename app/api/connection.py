@@ -15,7 +15,7 @@ from app.api.http_errors import HeadersTooLargeError, SlowHeadersError
 from app.api.refusal import write_refusal
 from app.errors import BadRequestError, OverloadedError, RequestError, ServiceError
 
-MOST_PIPELINED: Final = 16
+MOST_PIPELINED: Final = 4
 """Requests of one connection that may wait for the one before them."""
 _LINGER: Final = 2.0
 """Seconds in which what a client still sends is read away before its connection is closed."""
@@ -38,8 +38,7 @@ class Connection(HttpToolsProtocol):
         self._clock: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
         self._in_head = self._in_body = self._owing = False
-        self._head_bytes = 0
-        self._unparsed = 0
+        self._head_bytes = self._head_fields = self._unparsed = 0
         self._fault: RequestError | None = None
         self._refusal: RequestError | ServiceError | None = None
         self._deaf = False
@@ -87,7 +86,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin to count."""
         self._in_head = True
-        self._head_bytes = 0
+        self._head_bytes = self._head_fields = 0
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -98,7 +97,7 @@ class Connection(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Count a header; one after the body is counted and dropped."""
         self._unparsed = 0
-        self._count(len(name) + len(value) + _FIELD_COST)
+        self._count(len(name) + len(value) + _FIELD_COST, fields=1)
         if self._in_head:
             super().on_header(name, value)
 
@@ -198,11 +197,12 @@ class Connection(HttpToolsProtocol):
         else:  # a connection opened in advance: there is no request that could be answered
             self.transport.abort()
 
-    def _count(self, size: int) -> None:
+    def _count(self, size: int, fields: int = 0) -> None:
         self._head_bytes += size
-        if self._head_bytes > self._bounds.header_bytes:
-            self._fault = HeadersTooLargeError(self._bounds.header_bytes)
-            raise self._fault
+        self._head_fields += fields
+        if excess := self._bounds.find_excess(self._head_bytes, self._head_fields):
+            self._fault = excess
+            raise excess
 
     def _decline(self, rest: bytes) -> None:
         """Go on as if no other protocol had been offered, as HTTP allows.
@@ -239,9 +239,8 @@ class Connection(HttpToolsProtocol):
         error = self._refusal
         if error is None or self.transport.is_closing():
             return
-        if (
-            self._in_body and not self._owing
-        ):  # the answer is out; another would be taken for a next one
+        if self._in_body and not self._owing:
+            # The answer is out; another would be taken for a next one.
             self.close_softly()
             return
         self.transport.write(write_refusal(error, self.server_state.default_headers))

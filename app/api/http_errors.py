@@ -49,5 +49,5 @@ class HeadersTooLargeError(RequestError):
     slug = "headers-too-large"
     title = "The headers are too large"
 
-    def __init__(self, most: int) -> None:
-        super().__init__(f"The headers have more than {most} bytes.", limit={"bytes": most})
+    def __init__(self, most: int, unit: str = "bytes") -> None:
+        super().__init__(f"The request's head has more than {most} {unit}.", limit={unit: most})

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
+from app.api.bounds import MOST_HEADERS
 from app.api.connection import MOST_PIPELINED
 from tests.conftest import png, running_server, write_colours
 from tests.e2e.wire import request, wire_to
@@ -161,6 +162,20 @@ def test_headers_at_the_limit_pass(wire):
     wire.send(request("GET", "/healthz", x_padding="y" * 32_000))
 
     assert 200 == wire.answer().status
+
+
+def test_hundred_headers_pass_and_one_more_is_431(wire):
+    """Many tiny headers hold far more memory than their bytes; a browser sends about twenty."""
+    head = b"GET /healthz HTTP/1.1\r\n"
+    wire.send(head + b"x: y\r\n" * MOST_HEADERS + b"\r\n")
+    assert 200 == wire.answer().status
+    wire.send(head + b"x: y\r\n" * (MOST_HEADERS + 1) + b"\r\n")
+
+    answer = wire.answer()
+    assert (431, "headers-too-large") == answer.problem
+    assert b"more than 100 headers" in answer.body
+    assert b'"limit":{"headers":100' in answer.body
+    assert wire.closed()
 
 
 @pytest.mark.parametrize(
