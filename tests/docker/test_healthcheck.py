@@ -1,0 +1,83 @@
+"""docker/healthcheck.py, run as the container runs it."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+
+class Readiness(BaseHTTPRequestHandler):
+    server: "Service"
+
+    def do_GET(self):
+        self.send_response(self.server.status if self.path == "/readyz" else 404)
+        self.end_headers()
+        self.wfile.write(b"the reason")
+
+
+class Service(HTTPServer):
+    status = 200
+
+
+@pytest.fixture
+def service():
+    with Service(("127.0.0.1", 0), Readiness) as service:
+        threading.Thread(target=service.serve_forever, args=(0.01,), daemon=True).start()
+        yield service
+        service.shutdown()
+
+
+@pytest.fixture
+def dead_port():
+    """A port that is taken and refuses everyone."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+def check(port, **environment):
+    return subprocess.run(
+        [sys.executable, "docker/healthcheck.py"],
+        cwd=REPOSITORY,
+        env={**os.environ, **environment, "VGG_PORT": str(port)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_ready_is_0(service):
+    """A service that is ready is healthy, and what it says is shown."""
+    ended = check(service.server_port)
+
+    assert (0, "the reason\n") == (ended.returncode, ended.stdout)
+
+
+def test_a_proxy_is_not_asked(service, dead_port):
+    """HTTP_PROXY is for downloads; the check never leaves the container."""
+    dead = f"http://127.0.0.1:{dead_port}"
+    ended = check(service.server_port, HTTP_PROXY=dead, http_proxy=dead, NO_PROXY="", no_proxy="")
+
+    assert (0, "") == (ended.returncode, ended.stderr)
+
+
+def test_not_ready_is_1_with_the_reason(service):
+    """Whoever asks Docker about the health reads what the service is at."""
+    service.status = 503
+    ended = check(service.server_port)
+
+    assert (1, "the reason\n") == (ended.returncode, ended.stderr)
+
+
+def test_nobody_there_is_1(dead_port):
+    """A port that nobody listens on is not healthy, and is named."""
+    ended = check(dead_port)
+
+    assert 1 == ended.returncode
+    assert f"127.0.0.1:{dead_port}" in ended.stderr
