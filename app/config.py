@@ -17,7 +17,11 @@ class Settings(BaseSettings):
     """What an operator can set; each field is the environment variable VGG_ and its name."""
 
     model_config = SettingsConfigDict(
-        env_prefix="VGG_", frozen=True, extra="forbid", use_attribute_docstrings=True
+        env_prefix="VGG_",
+        env_ignore_empty=True,  # a line VGG_X= in .env sets nothing
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
     )
 
     host: str = "127.0.0.1"
@@ -86,13 +90,6 @@ class Settings(BaseSettings):
     """Least important event that is logged."""
     log_format: Literal["auto", "json", "text"] = "auto"
     """One JSON object a line, or text; auto is text on a terminal."""
-
-    @field_validator("model_dir", "api_keys_file", mode="before")
-    @classmethod
-    def _named(cls, value: Any) -> Any:  # noqa: ANN401 (whatever stands in the environment)
-        if value == "":
-            raise ValueError("expected a path")
-        return value
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

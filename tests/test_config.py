@@ -48,6 +48,14 @@ def test_mirror_is_read_from_the_hub_s_own_variable_too(monkeypatch, variable):
     assert "https://mirror.example" == Settings().hf_endpoint
 
 
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_empty_is_not_set(monkeypatch, name):
+    """A line VGG_X= in .env, as people leave it behind, is the default."""
+    monkeypatch.setenv(f"VGG_{name.upper()}", "")
+
+    assert Settings() == Settings.model_construct()
+
+
 def test_settings_cannot_be_changed():
     """What was checked once stays as it was."""
     with pytest.raises(ValidationError):
@@ -65,7 +73,6 @@ def test_settings_cannot_be_changed():
         ("VGG_TRUSTED_PROXIES", "*"),
         ("VGG_ALLOWED_ORIGINS", "example.org"),
         ("VGG_ALLOWED_ORIGINS", "https://example.org/"),
-        ("VGG_API_KEYS_FILE", ""),
         ("VGG_RATE_LIMIT", "-1"),
     ],
 )
