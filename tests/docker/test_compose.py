@@ -39,12 +39,19 @@ def seconds(duration: str) -> int:
         ("cap_drop", ["ALL"]),
         ("security_opt", ["no-new-privileges:true"]),
         ("init", True),
-        ("restart", "unless-stopped"),
     ],
 )
 def test_hardening(compose, name, key, expected):
     """Each container is read-only, without capabilities, without new privileges, with an init."""
     assert expected == compose["services"][name][key]
+
+
+def test_a_start_that_fails_is_not_tried_for_ever(compose):
+    """A wrong setting or missing weights end in an error that stays to be read, not in a loop."""
+    policies = {name: service["restart"] for name, service in compose["services"].items()}
+
+    assert "on-failure:3" == policies["api"]
+    assert {"unless-stopped"} == {policies["prometheus"], policies["grafana"]}
 
 
 @pytest.mark.parametrize("name", SERVICES)
