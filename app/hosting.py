@@ -36,6 +36,11 @@ class HostedModel:
         self.progress: tuple[str, int, int | None] = ("waiting", 0, None)
         self.loaded: Loaded | None = None
 
+    @property
+    def answers(self) -> bool:
+        """Tell whether it is loaded, and its run loop neither dead nor hung."""
+        return self.loaded is not None and self.loaded.classifier.batcher.alive
+
     def ready(self) -> Loaded:
         """Return the loaded model.
 
@@ -111,8 +116,8 @@ class Models:
 
     @property
     def ready(self) -> bool:
-        """Tell whether every model can answer."""
-        return all(model.loaded is not None for model in self._models.values())
+        """Tell whether every model can answer: is loaded, and its run loop neither dead nor hung."""
+        return all(model.answers for model in self._models.values())
 
     @property
     def alive(self) -> bool:

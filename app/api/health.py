@@ -13,6 +13,7 @@ from app.metrics import CONTENT_TYPE, Metrics
 router = APIRouter()
 
 _OR_503: Final[dict[int | str, dict[str, Any]]] = {503: {"description": "No, and why not"}}
+_STOPPED: Final = "A model has stopped; restart me."
 _TEXT: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {"text/plain": {"schema": {"type": "string"}}}}
 }
@@ -24,7 +25,7 @@ async def healthz(request: Request) -> Response:
     """Return 200 while the event loop answers and no run loop is dead or hangs."""
     models: Models = request.app.state.models
     if not models.alive:
-        return answer_error(request.scope, ModelFailedError("A model has stopped; restart me."))
+        return answer_error(request.scope, ModelFailedError(_STOPPED))
     return JSONResponse({"status": "alive"})
 
 
@@ -33,11 +34,15 @@ async def healthz(request: Request) -> Response:
 async def readyz(request: Request) -> Response:
     """Return 200 once every model is loaded, warmed and tested, until the server drains.
 
+    A model whose run loop is dead or hangs gets no more requests: 503 until a restart.
+
     The length of the queue has no part in it: one burst would empty a load balancer.
     """
     models: Models = request.app.state.models
     if request.app.state.draining.is_set():
         return answer_error(request.scope, DrainingError("The server is about to stop."))
+    if not models.alive:
+        return answer_error(request.scope, ModelFailedError(_STOPPED))
     if not models.ready:
         standing = "; ".join(
             f"{name}: {model.state if model.loaded else model.describe_progress()}"

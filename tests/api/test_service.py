@@ -95,6 +95,18 @@ async def test_probes_and_page_answer_while_the_model_loads(model_dir, session, 
     assert 200 == later.status_code
 
 
+async def test_model_that_stopped_is_neither_alive_nor_ready(model_dir, session):
+    """Once a run loop is dead, a load balancer sends nothing more, and a restart is asked for."""
+    async with started_app(model_dir, session) as app, client_of(app) as client:
+        await app.state.models.get("colours").loaded.classifier.batcher.stop()
+        answers = [await client.get("/readyz"), await client.get("/healthz")]
+        # What was stopped is stopped once more at the end of the app.
+        app.state.models.get("colours").loaded = None
+
+    for answer in answers:
+        assert (503, "/problems/model-failed") == (answer.status_code, answer.json()["type"])
+
+
 async def test_draining_is_not_ready_and_still_answers(model_dir, session):
     """Once told to stop, it says that it is not ready and goes on with what still comes."""
     async with started_app(model_dir, session) as app, client_of(app) as client:
