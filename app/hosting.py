@@ -41,6 +41,10 @@ class HostedModel:
         """Tell whether it is loaded, and its run loop neither dead nor hung."""
         return self.loaded is not None and self.loaded.classifier.batcher.alive
 
+    def tell_ready(self) -> float:
+        """Return 1 if it answers, else 0."""
+        return float(self.answers)
+
     def ready(self) -> Loaded:
         """Return the loaded model.
 
@@ -93,6 +97,8 @@ class Models:
             metrics: Told of everything.
         """
         self._models = {manifest.name: HostedModel(manifest) for manifest in manifests}
+        for name, model in self._models.items():
+            metrics.expect_model(name, model.tell_ready)
         self._hosting = hosting
         self._decoders = decoders
         self._metrics = metrics

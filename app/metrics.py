@@ -105,10 +105,20 @@ class Metrics:
             ["model", "device", "weights_sha256", "trained"],
             registry=registry,
         )
+        self._ready = Gauge(
+            "vgg_ready",
+            "1 for each model that can answer, 0 for one that loads, failed, stopped or hangs.",
+            ["model"],
+            registry=registry,
+        )
         for reason in REJECTIONS:
             self._rejected.labels(reason)
         for stage in CANCELLED_STAGES:
             self._cancelled.labels(stage)
+
+    def expect_model(self, name: str, ready: Callable[[], float]) -> None:
+        """Show a model that is to be served; its gauge is read when it is asked for."""
+        self._ready.labels(name).set_function(ready)
 
     def add_model(
         self,

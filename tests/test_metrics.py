@@ -35,6 +35,18 @@ def test_known_labels_begin_at_zero():
     }
 
 
+def test_readiness_is_read_when_it_is_asked_for():
+    """A model that stops is seen at the next scrape, and beside one that is ready."""
+    metrics = Metrics()
+    standing = {"vgg19": 1.0}
+    metrics.expect_model("vgg16", lambda: 1.0)
+    metrics.expect_model("vgg19", lambda: standing["vgg19"])
+    standing["vgg19"] = 0.0
+    found = values(metrics)
+
+    assert (1, 0) == (found["vgg_ready", "vgg16"], found["vgg_ready", "vgg19"])
+
+
 def test_problems_of_the_client_are_no_rejections():
     """Only what was in order and not answered counts as rejected."""
     metrics = Metrics()

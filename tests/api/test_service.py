@@ -100,9 +100,11 @@ async def test_model_that_stopped_is_neither_alive_nor_ready(model_dir, session)
     async with started_app(model_dir, session) as app, client_of(app) as client:
         await app.state.models.get("colours").loaded.classifier.batcher.stop()
         answers = [await client.get("/readyz"), await client.get("/healthz")]
+        counted = values((await client.get("/metrics")).text)
         # What was stopped is stopped once more at the end of the app.
         app.state.models.get("colours").loaded = None
 
+    assert 0 == counted["vgg_ready", ("model", "colours")]
     for answer in answers:
         assert (503, "/problems/model-failed") == (answer.status_code, answer.json()["type"])
 

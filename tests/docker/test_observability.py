@@ -41,6 +41,7 @@ def names_of_metrics():
     metrics.add_model(
         "m", device="cpu", weights_sha256="", trained=True, depth=float, predicted_wait=float
     )
+    metrics.expect_model("m", float)
     return set(re.findall(r"^(\w+)", metrics.render().decode(), re.MULTILINE))
 
 
@@ -60,6 +61,7 @@ def names_of_metrics():
         ("Rejections by reason", "vgg_rejected_total"),
         ("Cancellations by stage", "vgg_cancelled_total"),
         ("Models", "vgg_model_info"),
+        ("Ready", "vgg_ready"),
         ("Memory", "process_resident_memory_bytes"),
     ],
 )
