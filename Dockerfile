@@ -39,12 +39,10 @@ RUN python3 -m compileall -q --invalidation-mode unchecked-hash app
 # All that an image is but its packages and the code; those come last, the code on top.
 FROM python AS service
 ARG VERSION=0.1.0
-ARG REVISION=unknown
 LABEL org.opencontainers.image.title="vgg-serve" \
   org.opencontainers.image.description="The five most probable ImageNet classes of a photo, from VGG-16 and VGG-19." \
   org.opencontainers.image.licenses="MIT" \
-  org.opencontainers.image.version="${VERSION}" \
-  org.opencontainers.image.revision="${REVISION}"
+  org.opencontainers.image.version="${VERSION}"
 # An empty volume takes over the owner of the folder that it is mounted on.
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /tmp --shell /usr/sbin/nologin vgg \
   && install --directory --owner=vgg --group=vgg /models
@@ -71,7 +69,11 @@ ENV VGG_DEVICE=cuda \
   NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=packages-cuda /opt/venv /opt/venv
 COPY --from=code /srv/vgg-serve /srv/vgg-serve
+ARG REVISION=unknown
+LABEL org.opencontainers.image.revision="${REVISION}"
 
 FROM service AS cpu
 COPY --from=packages-cpu /opt/venv /opt/venv
 COPY --from=code /srv/vgg-serve /srv/vgg-serve
+ARG REVISION=unknown
+LABEL org.opencontainers.image.revision="${REVISION}"

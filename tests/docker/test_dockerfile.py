@@ -41,6 +41,14 @@ def test_code_is_the_last_layer():
         ]
 
 
+def test_a_commit_rebuilds_no_packages():
+    """The revision, another one with each commit, is named after all layers: it invalidates none."""
+    for target in ("cpu", "cuda"):
+        stage = DOCKERFILE.split(f"FROM service AS {target}\n")[1].split("\nFROM")[0]
+        assert "REVISION" in stage.partition("COPY --from=code")[2]
+    assert "REVISION" not in DOCKERFILE.partition("FROM service AS cuda")[0]
+
+
 def test_default_is_cpu():
     """Without a target the image for a CPU is built."""
     assert "cpu" == re.findall(r"^FROM \S+ AS (\S+)", DOCKERFILE, re.MULTILINE)[-1]
