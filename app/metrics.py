@@ -28,9 +28,9 @@ STAGES: Final = ("decode", "queue", "run", "rank")
 CANCELLED_STAGES: Final = ("upload", "decode", "queue", "run")
 REJECTIONS: Final = (
     *("overloaded", "uploads-full", "deadline-exceeded"),
-    *("not-ready", "model-failed", "run-failed", "out-of-memory"),
+    *("not-ready", "model-failed", "run-failed", "out-of-memory", "rate-limited"),
 )
-"""Problems (by the last part of their type) that are no fault of the client."""
+"""Problems (by the last part of their type) of requests that were in order."""
 
 
 class Metrics:
