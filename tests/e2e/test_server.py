@@ -173,7 +173,7 @@ def test_missing_weights_stop_the_start_and_say_what_to_do(tmp_path):
         ({"models": "vgg99"}, "vgg99"),
         ({"models": "colours", "port": "http"}, "VGG_PORT"),
         ({"models": "colours", "device": "tpu"}, "VGG_DEVICE"),
-        ({"models": ""}, "VGG_MODELS"),
+        ({"models": ","}, "VGG_MODELS"),
         ({"models": "colours", "device": "cuda"}, "CUDA"),
     ],
 )
