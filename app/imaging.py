@@ -121,8 +121,9 @@ def prepare(
         limits: Checked before decoding.
         exact: Decode and resize the whole image, for torchvision's pixels, each of them.
             Otherwise a large JPEG is decoded at the smallest scale that leaves its shorter side
-            LEAST_SCALE times as long as it will be, and only what the model sees is resized: without the
-            scaling each value is within 1 of the exact one (docs/performance.md has the rest).
+            LEAST_SCALE times as long as it will be, and only what the model sees is resized:
+            without the scaling each value is within 1 of the exact one, or 2 for a few in a
+            thousand of pure noise (docs/performance.md has the rest).
 
     Returns:
         uint8 [crop, crop, 3], RGB, C-contiguous, read-only; and what the upload was.
