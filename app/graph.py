@@ -15,7 +15,8 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from app.catalog import Preprocess
-from app.records import Layer, Tensor
+from app.precision import Precision, Stored, halve_vgg, scaled, stored_tensors
+from app.records import Layer
 from app.vgg import CLASSES, VggConfig
 
 GRAPH_VERSION: Final = 1
@@ -32,7 +33,11 @@ _PAGE: Final = 4096  # bytes; tensors begin on a page, so that each can be mappe
 
 
 def write_vgg(
-    folder: Path, config: VggConfig, layers: Iterable[tuple[str, Layer]], preprocess: Preprocess
+    folder: Path,
+    config: VggConfig,
+    layers: Iterable[tuple[str, Layer]],
+    preprocess: Preprocess,
+    precision: Precision = "float32",
 ) -> None:
     """Write the serving graph of a VGG as GRAPH_FILE and WEIGHTS_FILE into `folder`.
 
@@ -42,19 +47,19 @@ def write_vgg(
         layers: Every layer with weights, in the order of `config.weight_shapes()`; each is
             written before the next is asked for, so one at a time needs to be in memory.
         preprocess: What stands in front of conv1_1.
+        precision: Of the layers; input and output are the same with each.
 
     Raises:
+        CheckpointError: If a weight does not fit into the precision.
         OSError: If the files cannot be written.
     """
-    nodes, initializers = preprocess_nodes(preprocess, "pixels")
+    half = precision == "float16"
+    nodes, initializers = preprocess_nodes(scaled(preprocess) if half else preprocess, "pixels")
     with (folder / WEIGHTS_FILE).open("wb") as weights:
         for name, layer in layers:
-            for tensor_name, tensor in (
-                (f"{name}_weight", layer.weight),
-                (f"{name}_bias", layer.bias),
-            ):
+            for tensor_name, tensor in stored_tensors(name, layer, precision):
                 initializers.append(_append(weights, tensor_name, tensor))
-    nodes += _vgg_nodes(config)
+    nodes += halve_vgg(_vgg_nodes(config)) if half else _vgg_nodes(config)
     model = _model(nodes, initializers, crop=preprocess.crop)
     onnx.save_model(model, folder / GRAPH_FILE)
 
@@ -140,12 +145,12 @@ def output_info() -> ValueInfoProto:
     return helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["N", CLASSES])
 
 
-def _append(weights: BinaryIO, name: str, tensor: Tensor) -> TensorProto:
+def _append(weights: BinaryIO, name: str, tensor: Stored) -> TensorProto:
     """Append a tensor to the weights file and return the reference to it."""
     weights.write(b"\0" * (-weights.tell() % _PAGE))
     reference = TensorProto(
         name=name,
-        data_type=TensorProto.FLOAT,
+        data_type=helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype.type)),
         dims=tensor.shape,
         data_location=TensorProto.EXTERNAL,
     )
@@ -155,5 +160,5 @@ def _append(weights: BinaryIO, name: str, tensor: Tensor) -> TensorProto:
         ("length", str(tensor.nbytes)),
     ):
         reference.external_data.add(key=key, value=value)
-    weights.write(np.ascontiguousarray(tensor, np.dtype("<f4")).data)
+    weights.write(np.ascontiguousarray(tensor, tensor.dtype.newbyteorder("<")).data)
     return reference

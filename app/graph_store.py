@@ -23,6 +23,7 @@ from app.catalog import Manifest
 from app.download.digest import Progress, digest_of
 from app.errors import DownloadError, SetupError
 from app.graph import GRAPH_FILE, GRAPH_VERSION, WEIGHTS_FILE
+from app.precision import Precision
 
 log = logging.getLogger(__name__)
 
@@ -47,14 +48,15 @@ class ServingGraph:
     trained: bool
 
 
-def graph_key(manifest: Manifest, digest: str) -> str:
+def graph_key(manifest: Manifest, digest: str, precision: Precision = "float32") -> str:
     """Name everything that a graph depends on in 16 hex digits.
 
     Args:
         manifest: Whose architecture and preprocessing go into the graph.
         digest: What tells the weights from all others.
+        precision: Of the layers.
     """
-    parts = [GRAPH_VERSION, digest, manifest.architecture, asdict(manifest.preprocess)]
+    parts = [GRAPH_VERSION, digest, manifest.architecture, asdict(manifest.preprocess), precision]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 

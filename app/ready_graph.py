@@ -12,6 +12,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, compose, helper
 from app.catalog import Preprocess
 from app.errors import CheckpointError
 from app.graph import GRAPH_FILE, OUTPUT, WEIGHTS_FILE, input_info, output_info, preprocess_nodes
+from app.precision import Precision, halve_classifier, scaled
 from app.vgg import CLASSES
 
 _OLDEST_OPSET: Final = 7  # where Sub and Div began to broadcast as numpy does
@@ -21,7 +22,9 @@ _STANDARD: Final = {"", "ai.onnx"}  # two names of one set of operators
 _SHAPE_KEEPERS: Final = {"Flatten", "Reshape", "Squeeze", "Identity"}
 
 
-def write_ready(folder: Path, path: Path, preprocess: Preprocess) -> None:
+def write_ready(
+    folder: Path, path: Path, preprocess: Preprocess, precision: Precision = "float32"
+) -> None:
     """Put preprocessing in front of a classifier, and softmax behind it if it has none.
 
     The classifier takes float32 [N, 3, crop, crop] and gives 1000 logits or probabilities;
@@ -31,9 +34,10 @@ def write_ready(folder: Path, path: Path, preprocess: Preprocess) -> None:
         folder: An existing folder; GRAPH_FILE and WEIGHTS_FILE are written there.
         path: The classifier, in one file.
         preprocess: What its publisher says it expects.
+        precision: Of what lies between preprocessing and softmax.
 
     Raises:
-        CheckpointError: If it is not such a classifier.
+        CheckpointError: If it is not such a classifier, or not one that float16 can hold.
         OSError: If the files cannot be read or written.
     """
     model = _load(path)
@@ -41,19 +45,30 @@ def write_ready(folder: Path, path: Path, preprocess: Preprocess) -> None:
     model.ir_version = max(model.ir_version, _OLDEST_IR)
     graph = model.graph
     source, result = _ends(path, model, preprocess.crop)
-    before, constants = preprocess_nodes(preprocess, source)
-    probabilities = _comes_from_softmax(list(graph.node), result)
+    tail = _softmax_and_after(list(graph.node), result)
+    body = [node for node in graph.node if node not in tail]
+    weights = list(graph.initializer)
+    if precision == "float16":
+        before, constants = preprocess_nodes(scaled(preprocess), "scaled_pixels")
+        body, weights = halve_classifier(
+            body, weights, source, tail[0].input[0] if tail else result
+        )
+        if tail:
+            tail[0].input[0] = "served_logits"
+        else:
+            result = "served_logits"
+    else:
+        before, constants = preprocess_nodes(preprocess, source)
     after = [
         helper.make_node("Flatten", [result], ["served_flat"], axis=1),
         helper.make_node("Identity", ["served_flat"], [OUTPUT])
-        if probabilities
+        if tail
         else helper.make_node("Softmax", ["served_flat"], [OUTPUT], axis=1),
     ]
-    nodes = [*before, *graph.node, *after]
-    for field in ("node", "value_info", "input", "output"):
+    for field in ("node", "value_info", "input", "output", "initializer"):
         graph.ClearField(field)
-    graph.node.extend(nodes)
-    graph.initializer.extend(constants)
+    graph.node.extend([*before, *body, *tail, *after])
+    graph.initializer.extend([*weights, *constants])
     graph.input.append(input_info(preprocess.crop))
     graph.output.append(output_info())
     onnx.save_model(model, folder / GRAPH_FILE, save_as_external_data=True, location=WEIGHTS_FILE)
@@ -120,13 +135,16 @@ def _ends(path: Path, model: ModelProto, crop: int) -> tuple[str, str]:
     return inputs[0].name, graph.output[0].name
 
 
-def _comes_from_softmax(nodes: list[NodeProto], result: str) -> bool:
+def _softmax_and_after(nodes: list[NodeProto], result: str) -> list[NodeProto]:
+    """List the nodes from the softmax that the result comes from to its end; none without one."""
     producers = {output: node for node in nodes for output in node.output}
+    found: list[NodeProto] = []
     while result in producers:
         node = producers[result]
+        found.insert(0, node)
         if node.op_type == "Softmax":
-            return True
+            return found
         if node.op_type not in _SHAPE_KEEPERS:
-            return False
+            break
         result = node.input[0]
-    return False
+    return []

@@ -18,12 +18,15 @@ from app.download.fetch import Source, fetch, verify
 from app.errors import CheckpointError, DownloadError, SetupError
 from app.graph import write_vgg
 from app.graph_store import ServingGraph, build, find, graph_key
+from app.precision import Precision
 from app.ready_graph import write_ready
 from app.untrained import SEED, untrained_layers
 from app.vgg import VggConfig, architecture
 
 log = logging.getLogger(__name__)
 
+_BYTES: Final = {"float32": 4, "float16": 2}
+"""Of one weight."""
 _TIMEOUT: Final = 7.0
 """Seconds without the first byte after which weights count as out of reach: with the start of
 the process and the last try, that is less than ten."""
@@ -44,12 +47,14 @@ class Provisioning:
         on_missing: What to do without the weights: `fail`, or `untrained` for a stand-in.
         offline: Never ask the network.
         endpoint: Mirror of the Hugging Face hub; None for the hub itself.
+        precision: Of the serving graphs.
     """
 
     model_dir: Path
     on_missing: Literal["fail", "untrained"] = "fail"
     offline: bool = False
     endpoint: str | None = None
+    precision: Precision = "float32"
 
 
 def pull(
@@ -96,7 +101,7 @@ def _from_checkpoint(
     folder = _serving_folder(provisioning, manifest.name)
     if checkpoint.digest is not None:
         # A graph that was built from these very weights makes the checkpoint unnecessary.
-        key = graph_key(manifest, checkpoint.digest)
+        key = graph_key(manifest, checkpoint.digest, provisioning.precision)
         there = find(folder, key, trained=manifest.trained, progress=_step(progress, "verifying"))
         if there is not None:
             return there
@@ -106,14 +111,14 @@ def _from_checkpoint(
 
     def write(place: Path) -> None:
         layers = read_checkpoint(path, checkpoint.format, config)
-        write_vgg(place, config, layers.items(), manifest.preprocess)
+        write_vgg(place, config, layers.items(), manifest.preprocess, provisioning.precision)
         # The stand-in has done its duty.
         shutil.rmtree(_untrained_folder(provisioning, manifest.name), ignore_errors=True)
 
     return build(
         folder,
-        graph_key(manifest, checkpoint.digest or sha256),
-        size=4 * config.parameters(),
+        graph_key(manifest, checkpoint.digest or sha256, provisioning.precision),
+        size=_BYTES[provisioning.precision] * config.parameters(),
         weights_sha256=sha256.removeprefix("sha256:"),
         trained=manifest.trained,
         write=_telling(progress, write),
@@ -159,14 +164,17 @@ def _from_ready_graph(
         if found != pinned:
             raise CheckpointError(f"{path}: is {found}, but {manifest.path} pins {pinned}")
     folder = _serving_folder(provisioning, manifest.name)
-    key = graph_key(manifest, sha256)
+    precision = provisioning.precision
+    key = graph_key(manifest, sha256, precision)
     return build(
         folder,
         key,
         size=path.stat().st_size,
         weights_sha256=sha256.removeprefix("sha256:"),
         trained=manifest.trained,
-        write=_telling(progress, lambda place: write_ready(place, path, manifest.preprocess)),
+        write=_telling(
+            progress, lambda place: write_ready(place, path, manifest.preprocess, precision)
+        ),
         progress=_step(progress, "verifying"),
     )
 
@@ -175,23 +183,28 @@ def _untrained(
     manifest: Manifest, config: VggConfig, provisioning: Provisioning, progress: Progress
 ) -> ServingGraph:
     folder = _untrained_folder(provisioning, manifest.name)
-    key = graph_key(manifest, f"untrained:{SEED}")
+    precision = provisioning.precision
+    key = graph_key(manifest, f"untrained:{SEED}", precision)
     return build(
         folder,
         key,
-        size=4 * config.parameters(),
+        size=_BYTES[precision] * config.parameters(),
         weights_sha256=None,
         trained=False,
         write=_telling(
             progress,
-            lambda place: write_vgg(place, config, untrained_layers(config), manifest.preprocess),
+            lambda place: write_vgg(
+                place, config, untrained_layers(config), manifest.preprocess, precision
+            ),
         ),
         progress=_step(progress, "verifying"),
     )
 
 
 def _serving_folder(provisioning: Provisioning, name: str) -> Path:
-    return provisioning.model_dir / "serving" / name
+    """Return the folder of a model's graph; each precision has its own, so that both can stay."""
+    suffix = "" if provisioning.precision == "float32" else f".{provisioning.precision}"
+    return provisioning.model_dir / "serving" / f"{name}{suffix}"
 
 
 def _untrained_folder(provisioning: Provisioning, name: str) -> Path:

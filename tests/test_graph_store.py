@@ -375,7 +375,7 @@ def test_key_is_a_short_name():
 
 
 def test_key_changes_with_all_that_a_graph_depends_on():
-    """Other weights, another architecture, or any change of the preprocessing."""
+    """Other weights, another architecture, another precision, or any change of the preprocessing."""
     plain = VGG16.preprocess
     changed = [
         graph_key(VGG16, f"sha256:{'6' * 64}"),
@@ -393,6 +393,7 @@ def test_key_changes_with_all_that_a_graph_depends_on():
             )
         ),
         graph_key(VGG16, f"sha256:{SOURCE}"),
+        graph_key(VGG16, f"sha256:{SOURCE}", "float16"),
     ]
 
     assert len(changed) == len(set(changed))
