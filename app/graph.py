@@ -4,27 +4,36 @@ A serving graph takes `image`, uint8 [N, crop, crop, 3], RGB, and gives `probabi
 float32 [N, 1000]. Normalisation stands inside it, so that a quarter of the bytes cross the
 bus and no caller can normalise twice. Its large tensors lie in a file of their own beside
 it, which the session maps into memory instead of reading.
+
+Where large maps are lowered (app/lowering.py) there is a second graph, the stem: it takes `image`
+of one image and gives `maps`, float32 [1, channels, rows, columns]; the serving graph then takes
+`maps` of a batch in place of `image`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
 import numpy as np
 import onnx
-from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from app.catalog import Preprocess
+from app.lowering import DIRECT, ConvPlan, add_stack, add_stem, is_large
+from app.node_list import NodeList
 from app.precision import Precision, Stored, halve_vgg, scaled, stored_tensors
 from app.records import Layer
-from app.vgg import CLASSES, VggConfig
+from app.vgg import CLASSES, LayerRow, VggConfig
+from app.winograd import transformed
 
 GRAPH_VERSION: Final = 1
 """Part of the key of every serving graph on disk; raised whenever this module writes others."""
 
 INPUT: Final = "image"
+MAPS: Final = "maps"
 OUTPUT: Final = "probabilities"
 GRAPH_FILE: Final = "graph.onnx"
+STEM_FILE: Final = "stem.onnx"
 WEIGHTS_FILE: Final = "weights.bin"
 
 _OPSET: Final = 17
@@ -38,6 +47,7 @@ def write_vgg(
     layers: Iterable[tuple[str, Layer]],
     preprocess: Preprocess,
     precision: Precision = "float32",
+    plan: ConvPlan = DIRECT,
 ) -> None:
     """Write the serving graph of a VGG as GRAPH_FILE and WEIGHTS_FILE into `folder`.
 
@@ -48,20 +58,49 @@ def write_vgg(
             written before the next is asked for, so one at a time needs to be in memory.
         preprocess: What stands in front of conv1_1.
         precision: Of the layers; input and output are the same with each.
+        plan: How convolutions are computed, in float32; STEM_FILE is written too if it has strips.
 
     Raises:
         CheckpointError: If a weight does not fit into the precision.
         OSError: If the files cannot be written.
     """
     half = precision == "float16"
-    nodes, initializers = preprocess_nodes(scaled(preprocess) if half else preprocess, "pixels")
+    lowered = {row.name for row in config.layers() if plan.lowers(row)}
+    tensors: dict[str, TensorProto] = {}
     with (folder / WEIGHTS_FILE).open("wb") as weights:
         for name, layer in layers:
-            for tensor_name, tensor in stored_tensors(name, layer, precision):
-                initializers.append(_append(weights, tensor_name, tensor))
-    nodes += halve_vgg(_vgg_nodes(config)) if half else _vgg_nodes(config)
-    model = _model(nodes, initializers, crop=preprocess.crop)
-    onnx.save_model(model, folder / GRAPH_FILE)
+            for tensor_name, tensor in (
+                _lowered_tensors(name, layer)
+                if name in lowered
+                else stored_tensors(name, layer, precision)
+            ):
+                tensors[tensor_name] = _append(weights, tensor_name, tensor)
+    before, constants = preprocess_nodes(scaled(preprocess) if half else preprocess, "pixels")
+    image = input_info(preprocess.crop)
+    large, small, dense = _parts(config)
+    nodes = NodeList()
+    value = "pixels"
+    if plan.strips:
+        nodes.nodes += before
+        nodes.constants += constants
+        add_stem(nodes, config, plan, "pixels", MAPS)
+        image.type.tensor_type.shape.dim[0].dim_value = 1
+        side = large[-1].output_shape[-1]
+        maps = helper.make_tensor_value_info(
+            MAPS, TensorProto.FLOAT, ["N", large[-1].output_shape[0], side, side]
+        )
+        _save(folder / STEM_FILE, nodes, tensors, image, maps)
+        nodes, image, value = NodeList(), maps, MAPS
+    else:
+        nodes.nodes += before
+        nodes.constants += constants
+        value = _add_layers(nodes, large, value)
+    value = add_stack(nodes, config, value) if plan.stacked else _add_layers(nodes, small, value)
+    value = _add_layers(nodes, dense, value)
+    nodes.add("Softmax", value, result=OUTPUT, axis=1)
+    if half:
+        nodes.nodes[len(before) :] = halve_vgg(nodes.nodes[len(before) :])
+    _save(folder / GRAPH_FILE, nodes, tensors, image, output_info())
 
 
 def preprocess_nodes(
@@ -92,47 +131,65 @@ def preprocess_nodes(
     return nodes, constants
 
 
-def _vgg_nodes(config: VggConfig) -> list[NodeProto]:
-    nodes: list[NodeProto] = []
-    value = "pixels"
-    for row in config.layers():
+def _parts(
+    config: VggConfig,
+) -> tuple[list[LayerRow], list[LayerRow], list[LayerRow]]:
+    """Part the layers into those with large maps, with small maps, and fully connected ones."""
+    rows = config.layers()
+    dense = [row for row in rows if row.kind == "fully connected"]
+    large = [row for row in rows if is_large(row)]
+    return large, list(rows[len(large) : len(rows) - len(dense)]), dense
+
+
+def _lowered_tensors(name: str, layer: Layer) -> Iterator[tuple[str, Stored]]:
+    yield f"{name}_winograd", transformed(layer.weight)
+    yield f"{name}_bias", layer.bias
+
+
+def _add_layers(nodes: NodeList, rows: Sequence[LayerRow], value: str) -> str:
+    """Add layers as onnxruntime computes them itself, by the names of the paper."""
+    for row in rows:
         inputs = [value, f"{row.name}_weight", f"{row.name}_bias"]
         if row.kind == "max-pooling":
-            node = helper.make_node(
-                "MaxPool", [value], [row.name], kernel_shape=[2, 2], strides=[2, 2]
+            value = nodes.add(
+                "MaxPool", value, result=row.name, kernel_shape=[2, 2], strides=[2, 2]
             )
-        elif row.kind == "convolution":
-            node = helper.make_node(
+            continue
+        if row.kind == "convolution":
+            value = nodes.add(
                 "Conv",
-                inputs,
-                [row.name],
+                *inputs,
+                result=row.name,
                 kernel_shape=[row.kernel] * 2,
                 pads=[row.kernel // 2] * 4,
             )
         else:
             if row.name == "fc6":
-                nodes.append(helper.make_node("Flatten", [value], ["pool5_flat"], axis=1))
-                inputs[0] = "pool5_flat"
-            node = helper.make_node("Gemm", inputs, [row.name], transB=1)
-        node.name = value = row.name
-        nodes.append(node)
-        if row.weight_shape and row.name != "fc8":
-            value = f"{row.name}_relu"
-            nodes.append(helper.make_node("Relu", [row.name], [value]))
-    nodes.append(helper.make_node("Softmax", [value], [OUTPUT], axis=1))
-    return nodes
+                inputs[0] = nodes.add("Flatten", value, result="pool5_flat", axis=1)
+            value = nodes.add("Gemm", *inputs, result=row.name, transB=1)
+        if row.name != "fc8":
+            value = nodes.add("Relu", value, result=f"{row.name}_relu")
+    return value
 
 
-def _model(nodes: list[NodeProto], initializers: list[TensorProto], crop: int) -> ModelProto:
-    graph = helper.make_graph(
-        nodes, "vgg", [input_info(crop)], [output_info()], initializer=initializers
-    )
-    return helper.make_model(
+def _save(
+    path: Path,
+    nodes: NodeList,
+    tensors: dict[str, TensorProto],
+    source: ValueInfoProto,
+    result: ValueInfoProto,
+) -> None:
+    """Write a graph with those of the tensors that it needs."""
+    used = {name for node in nodes.nodes for name in node.input}
+    initializers = [*nodes.constants, *(t for name, t in tensors.items() if name in used)]
+    graph = helper.make_graph(nodes.nodes, "vgg", [source], [result], initializer=initializers)
+    model = helper.make_model(
         graph,
         opset_imports=[helper.make_opsetid("", _OPSET)],
         ir_version=_IR_VERSION,
         producer_name="vgg-serve",
     )
+    onnx.save_model(model, path)
 
 
 def input_info(crop: int) -> ValueInfoProto:

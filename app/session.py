@@ -5,17 +5,18 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from app.errors import OutOfMemoryError, RunFailedError, SessionError
-from app.graph import INPUT, OUTPUT
+from app.graph import STEM_FILE
+from app.image_threads import ImageThreads
 from app.records import PixelBatch, ProbabilityBatch
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class Session:
         """Load a graph.
 
         Args:
-            graph: The .onnx file of a serving graph.
+            graph: The .onnx file of a serving graph; its stem, if it has one, lies beside it.
             device: `cuda` fails where CUDA cannot be used, `auto` then takes the CPU.
             threads: Of one run, on a CPU.
 
@@ -66,9 +67,11 @@ class Session:
                 raise
             self.device = "cpu"
             self._session = _open(graph, self.device, threads)
-        self._graph = graph
+        stem = graph.with_name(STEM_FILE)
+        self._stem = _open(stem, self.device, threads, spin=True) if stem.exists() else None
+        self._by_image = stem if self._stem else graph
         self._threads = threads
-        self._apart: _Apart | None = None
+        self._apart: ImageThreads | None = None
 
     def run(self, batch: PixelBatch) -> ProbabilityBatch:
         """Classify a batch.
@@ -83,10 +86,7 @@ class Session:
             RunFailedError: If onnxruntime fails, or a probability is not a number.
         """
         try:
-            if self._apart and len(batch) >= self._threads:
-                probabilities = self._apart.run(batch)
-            else:
-                probabilities = _run(self._session, batch)
+            probabilities = self._run(batch)
         except Exception as exc:  # onnxruntime's errors share no base class of their own
             if any(sign in str(exc) for sign in _OUT_OF_MEMORY):
                 raise OutOfMemoryError("The device is out of memory.") from exc
@@ -94,6 +94,17 @@ class Session:
         if not np.isfinite(probabilities).all():
             raise RunFailedError("The model gave values that are not numbers.")
         return probabilities
+
+    def _run(self, batch: PixelBatch) -> ProbabilityBatch:
+        apart = self._apart if len(batch) >= self._threads else None
+        if self._stem is None:
+            return apart.run(batch) if apart else _run(self._session, batch)
+        if apart:
+            maps = apart.run(batch)
+        else:
+            images = (batch[image : image + 1] for image in range(len(batch)))
+            maps = np.concatenate([_run(self._stem, image) for image in images])
+        return _run(self._session, maps)
 
     def tune(self, images: int) -> None:
         """Find out whether the threads should take whole images, and let them if so.
@@ -108,10 +119,12 @@ class Session:
         if self.device != "cpu" or not 1 < self._threads <= images:
             return
         try:
-            if _least_seconds(partial(self.run, self._blank(1)), rounds=1) > _SMALL:
+            one = partial(self.run, self._blank(1))
+            if self._stem is None and _least_seconds(one, rounds=1) > _SMALL:
                 return
             shared = _least_seconds(partial(self.run, self._blank(images)))
-            self._apart = _Apart(_open(self._graph, "cpu", 1), self._threads)
+            alone = partial(_run, _open(self._by_image, "cpu", 1))
+            self._apart = ImageThreads(alone, self._threads)
             apart = _least_seconds(partial(self.run, self._blank(images)))
         except RunFailedError:  # which sizes a model takes is found out elsewhere
             self._apart = None
@@ -131,43 +144,17 @@ class Session:
             return  # memory that was taken from a GPU stays, so that nobody else takes it
         options = ort.RunOptions()
         options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        self._session.run([OUTPUT], {INPUT: self._blank(1)}, options)
+        first = self._stem or self._session  # all sessions take from one arena
+        first.run(None, {first.get_inputs()[0].name: self._blank(1)}, options)
 
     def _blank(self, images: int) -> PixelBatch:
-        side = self._session.get_inputs()[0].shape[1]
+        side = (self._stem or self._session).get_inputs()[0].shape[1]
         return np.zeros((images, side, side, 3), np.uint8)
 
 
-class _Apart:
-    """A session of one thread that several threads use at a time, each for an image."""
-
-    def __init__(self, session: ort.InferenceSession, threads: int) -> None:
-        self._session = session
-        self._helpers = threads - 1
-        self._pool = ThreadPoolExecutor(self._helpers, thread_name_prefix="image")
-
-    def run(self, batch: PixelBatch) -> ProbabilityBatch:
-        """Classify a batch, image by image; this thread takes its share of them."""
-        rows: dict[int, ProbabilityBatch] = {}
-        left = iter(range(len(batch)))
-
-        def work() -> None:
-            for image in left:  # the interpreter lock gives each to one thread only
-                rows[image] = _run(self._session, batch[image : image + 1])
-
-        helpers = [self._pool.submit(work) for _ in range(self._helpers)]
-        try:
-            work()
-        finally:
-            wait(helpers)
-        for helper in helpers:
-            helper.result()  # raises what it raised
-        return np.concatenate([rows[image] for image in range(len(batch))])
-
-
-def _run(session: ort.InferenceSession, batch: PixelBatch) -> ProbabilityBatch:
-    probabilities: ProbabilityBatch = session.run([OUTPUT], {INPUT: batch})[0]
-    return probabilities
+def _run(session: ort.InferenceSession, values: NDArray[Any]) -> NDArray[np.float32]:
+    result: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: values})[0]
+    return result
 
 
 def _least_seconds(work: Callable[[], object], rounds: int = _ROUNDS) -> float:
@@ -181,13 +168,15 @@ def _least_seconds(work: Callable[[], object], rounds: int = _ROUNDS) -> float:
     return least
 
 
-def _open(graph: Path, device: str, threads: int) -> ort.InferenceSession:
+def _open(graph: Path, device: str, threads: int, *, spin: bool = False) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL_ONLY
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Spinning threads would take the processors from the decoders between two runs.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Spinning threads would take the processors from the decoders between two runs. The many short
+    # steps of a stem are a tenth faster with it, so there they spin while it runs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     # Smaller and smaller shares of a layer: a thread that lost its processor to a decoder for a
     # while keeps the others waiting less (a batch of 8 beside 8 decodes: 1.4 % lost, not 4.5 %).
     options.add_session_config_entry("session.dynamic_block_base", "4")

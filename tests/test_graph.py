@@ -378,8 +378,9 @@ def test_layers_have_the_names_of_the_paper(tmp_path):
     """Whoever opens the file finds conv1_1 to fc8, in the order of the paper."""
     write_vgg(tmp_path, small("E"), lively(small("E")).items(), RGB)
     nodes = onnx.load(tmp_path / GRAPH_FILE, load_external_data=False).graph.node
+    names = [row.name for row in small("E").layers()]
 
-    assert [row.name for row in small("E").layers()] == [node.name for node in nodes if node.name]
+    assert names == [node.name for node in nodes if node.name in names]
 
 
 def test_weights_lie_beside_the_graph_each_on_a_page(tmp_path):

@@ -1,5 +1,6 @@
 """A device that is not there, a graph that is broken and a run that fails are told apart."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from app.errors import OutOfMemoryError, RunFailedError, SessionError
-from app.session import PROVIDERS, Session, _Apart, _open
+from app.image_threads import ImageThreads
+from app.session import PROVIDERS, Session, _open, _run
 
 BATCH = np.zeros((2, 4, 4, 3), np.uint8)
 needs_no_cuda = pytest.mark.skipif(
@@ -236,7 +238,7 @@ def test_out_of_memory(tmp_path):
 def taken_apart(graph: Path, threads: int) -> Session:
     """Open a session whose threads take whole images, whatever that is worth here."""
     session = Session(graph, device="cpu", threads=threads)
-    session._apart = _Apart(_open(graph, "cpu", 1), threads)
+    session._apart = ImageThreads(partial(_run, _open(graph, "cpu", 1)), threads)
     return session
 
 

@@ -1,0 +1,47 @@
+"""The nodes of a graph in the making, and the small constants that they need."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+
+class NodeList:
+    """Grows a graph node by node.
+
+    Attributes:
+        nodes: In the order in which they were added.
+        constants: Their small constants, each once however often it is used.
+        scope: Stands in front of the names of nodes that follow: of the layer, for who profiles.
+    """
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self.nodes: list[NodeProto] = []
+        self.constants: list[TensorProto] = []
+        self.scope = ""
+        self._names: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+
+    def add(self, op_type: str, *inputs: str, result: str | None = None, **attributes: Any) -> str:  # noqa: ANN401 - what attributes there are, the operator knows
+        """Append a node with one output.
+
+        Returns:
+            The name of its output: `result`, or one of its own.
+        """
+        name = result or f"{self.scope}/{op_type}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op_type, inputs, [name], name=name, **attributes))
+        return name
+
+    def constant(self, values: NDArray[np.float32] | NDArray[np.int64]) -> str:
+        """Return the name of a constant of these values; meant for small ones."""
+        key = (values.dtype.str, values.shape, values.tobytes())
+        if key not in self._names:
+            name = f"constant_{len(self.constants)}"
+            self._names[key] = name
+            self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        return self._names[key]
+
+    def integers(self, *values: int) -> str:
+        """Return the name of a constant list of whole numbers: a shape, axes, ends of a slice."""
+        return self.constant(np.array(values, np.int64))
