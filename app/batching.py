@@ -8,76 +8,63 @@ never waits for company. Batch sizes are fixed and a batch is padded up to the n
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import TypeAlias
-
-import numpy as np
+from collections.abc import Callable, Sequence
 
 from app.costs import BatchPolicy, CostTracker
-from app.errors import ModelFailedError, OutOfMemoryError, OverloadedError, RunFailedError
-from app.records import BatchReport, PixelBatch, Pixels, ProbabilityBatch, Row
+from app.errors import (
+    DeviceLostError,
+    ModelFailedError,
+    OutOfMemoryError,
+    OverloadedError,
+    RunFailedError,
+)
+from app.lanes import Lane
+from app.records import BatchReport, Pixels, Row
 from app.waiting import Waiter, WaitingLine, fail
 
 log = logging.getLogger(__name__)
 
-Run: TypeAlias = Callable[[PixelBatch], ProbabilityBatch]
-
-
-@dataclass(slots=True)
-class Device:
-    """What runs share: one at a time, and models in turn.
-
-    `asyncio.Lock` wakes its waiters in order, so a model that has just run stands behind one
-    that waits, however long its own queue is.
-    """
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    free_at: float = 0.0
-    batchers: list["Batcher"] = field(default_factory=list)
-
 
 class Batcher:
-    """The queue and the run loop of one model."""
+    """The queue of one model, and a run loop for each of its lanes."""
 
     def __init__(
         self,
-        run: Run,
+        lanes: Sequence[Lane],
         policy: BatchPolicy,
-        device: Device,
         observe: Callable[[BatchReport], None] = lambda _: None,
         left: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
+        lost: Callable[[], None] = lambda: None,
     ) -> None:
-        """Join a device; nothing runs before `start`.
+        """Join the devices of the lanes; nothing runs before `start`.
 
         Args:
-            run: Called in a thread of its own, never twice at a time.
+            lanes: Where runs are made, at least one; each device is as fast as the others.
             policy: How batches are formed.
-            device: Shared with the other models that run there.
             observe: Told of every run that succeeded, in the event loop.
             left: Told `queue` or `run` when a client leaves, by where its image was.
             clock: Seconds, for arrivals, deadlines and costs.
+            lost: Told when a device can run nothing more until the process is started anew.
         """
         self.policy = policy
         self.coming = 0  # images that are accepted and not in line yet
-        self._run = run
-        self._device = device
+        self._lanes = lanes
+        self._devices = list({id(lane.device): lane.device for lane in lanes}.values())
         self._observe = observe
         self._clock = clock
+        self._lost = lost
         self._line = WaitingLine(clock, left)
         self._work = asyncio.Event()
         self._cost = CostTracker(policy.cost)
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="run")
-        self._loop: asyncio.Task[None] | None = None
-        self._run_began: float | None = None
         self._stopping = False
-        device.batchers.append(self)
+        for device in self._devices:
+            device.batchers.append(self)
 
     def start(self) -> None:
         """Begin to run what is submitted."""
-        self._loop = asyncio.create_task(self._serve(), name="run loop")
+        for lane in self._lanes:
+            lane.start(self._serve(lane))
 
     async def stop(self, patience: float = 5.0) -> None:
         """Let the run at hand end, then answer everyone who still waits.
@@ -87,22 +74,26 @@ class Batcher:
         """
         self._stopping = True
         self._work.set()
-        if self._loop is not None:
-            _, hung = await asyncio.wait({self._loop}, timeout=patience)
+        if loops := {lane.loop for lane in self._lanes if lane.loop is not None}:
+            _, hung = await asyncio.wait(loops, timeout=patience)
             for task in hung:
                 task.cancel()
+            if hung:
                 await asyncio.wait(hung)
         self._line.dismiss(lambda: ModelFailedError("The server has stopped."))
-        self._device.batchers.remove(self)
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        for device in self._devices:
+            device.batchers.remove(self)
+        for lane in self._lanes:
+            lane.close()
 
     @property
     def alive(self) -> bool:
-        """Tell whether the run loop lives and no run hangs."""
-        if self._loop is None or self._loop.done():
-            return False
-        began = self._run_began
-        return began is None or self._clock() - began < self.policy.stuck_after
+        """Tell whether every run loop lives and no run hangs."""
+        return all(self._usable())
+
+    def _usable(self) -> list[bool]:
+        now = self._clock()
+        return [lane.usable(now, self.policy.stuck_after) for lane in self._lanes]
 
     @property
     def depth(self) -> int:
@@ -120,9 +111,12 @@ class Batcher:
         """
         largest = self.policy.sizes[-1]
         runs = (len(self._line) + coming) // largest
-        wait = max(0.0, self._device.free_at - self._clock()) + runs * self._cost(largest)
-        others = [batcher for batcher in self._device.batchers if batcher is not self]
-        return wait + sum(other.seconds_of_turns(runs + 1) for other in others)
+        rounds, rest = divmod(runs, len(self._devices))
+        busy = sorted(device.busy(self._clock()) for device in self._devices)
+        wait = busy[rest] + rounds * self._cost(largest)
+        others = [batcher for batcher in self._devices[0].batchers if batcher is not self]
+        turns = sum(other.seconds_of_turns(runs + 1) for other in others)
+        return wait + turns / len(self._devices)
 
     def seconds_of_turns(self, most: int) -> float:
         """Return the seconds that this model's next runs take, `most` of them at most."""
@@ -145,9 +139,9 @@ class Batcher:
 
         Raises:
             OverloadedError: With the seconds after which the wait will have come down to it.
-            ModelFailedError: If the run loop is dead or a run hangs.
+            ModelFailedError: If no lane is left: its loop is dead or its run hangs.
         """
-        if not self.alive:
+        if not any(self._usable()):
             raise ModelFailedError("The model has stopped answering.")
         wait = max(backlog, self.predicted_wait(coming) * (1 + self._cost.doubt))
         budget = min(self.policy.queue_budget, patience)
@@ -170,27 +164,38 @@ class Batcher:
             RunFailedError: If the run failed.
             ModelFailedError: If the run loop has ended.
         """
-        if self._stopping or self._loop is None or self._loop.done():
+        if self._stopping or not self._loops():
             raise ModelFailedError("The model has stopped answering.")
         self._work.set()
+        for device in self._devices:
+            device.poke()
         return await self._line.wait(pixels, deadline, self.predicted_wait())
 
-    async def _serve(self) -> None:
+    def _loops(self) -> list[asyncio.Task[None]]:
+        return [lane.loop for lane in self._lanes if lane.loop and not lane.loop.done()]
+
+    async def _serve(self, lane: Lane) -> None:
+        largest = self.policy.sizes[-1]
         try:
             while not self._stopping:
                 await self._work.wait()
                 await self._gather()
-                async with self._device.lock:
-                    batch = self._line.take(self.policy.sizes[-1])
+                async with lane.device.lock:
+                    await lane.device.room(
+                        lambda: bool(self._line), lambda: len(self._line) >= largest
+                    )
+                    batch = self._line.take(largest)
                     if not self._line and not self._stopping:
                         self._work.clear()
-                    if batch:
-                        await self._run_batch(batch)
+                    running = self._run_batch(lane, batch) if batch else None
+                if running is not None:
+                    await running
         except Exception:
-            log.exception("the run loop has ended")
+            log.exception("a run loop has ended")
             raise
         finally:
-            self._line.dismiss(lambda: ModelFailedError("The model has stopped answering."))
+            if self._loops() in ([], [lane.loop]):
+                self._line.dismiss(lambda: ModelFailedError("The model has stopped answering."))
 
     async def _gather(self) -> None:
         """Wait for company, if that was asked for."""
@@ -204,51 +209,48 @@ class Batcher:
             except TimeoutError:
                 return
 
-    async def _run_batch(self, batch: list[Waiter], *, may_split: bool = True) -> None:
+    async def _run_batch(self, lane: Lane, batch: list[Waiter], *, may_split: bool = True) -> None:
         size = self.policy.padded(len(batch))
-        images = [waiter.pixels for waiter in batch]
-        began = self._run_began = self._clock()
-        self._device.free_at = began + self._cost(size)
+        now = lane.began = self._clock()
+        flight = lane.device.begin(self._cost(size), now)
+        rows = None
         try:
-            rows = await asyncio.get_running_loop().run_in_executor(
-                self._thread, _run_padded, self._run, images, size
-            )
+            rows = await lane.make([waiter.pixels for waiter in batch], size)
         except asyncio.CancelledError:
             fail(batch, lambda: ModelFailedError("The server has stopped."))
             raise
+        except DeviceLostError:
+            fail(batch, lambda: ModelFailedError("The device has failed; the server restarts."))
+            self._lost()
+            raise
         except OutOfMemoryError:
             log.warning("out of memory with a batch of %d", size)
-            half = -(-len(batch) // 2)
-            if may_split and half < len(batch):
-                await self._run_batch(batch[:half], may_split=False)
-                await self._run_batch(batch[half:], may_split=False)
-            else:
-                fail(batch, lambda: OutOfMemoryError("The device is out of memory."))
-            return
         except Exception as exc:  # a bad run fails its callers and not the next run
             log.exception("a run of %d failed", size)
             cause = exc
             fail(batch, lambda: _failed_run(cause))
             return
         finally:
-            self._run_began = None
-            self._device.free_at = 0.0
-        seconds = self._clock() - began
+            lane.began = None
+            ended = self._clock()
+            began = lane.device.end(flight, ended)
+        if rows is None:
+            await self._halve(lane, batch, may_split=may_split)
+            return
+        seconds = ended - began
         self._cost.observe(size, seconds)
         for waiter, row in zip(batch, rows, strict=False):  # padding has no waiter
             waiter.answer(Row(row, began - waiter.arrived, seconds, len(batch)))
         waits = tuple((began - waiter.arrived, waiter.predicted) for waiter in batch)
         self._observe(BatchReport(len(batch), size, seconds, waits))
 
-
-def _run_padded(run: Run, images: list[Pixels], size: int) -> ProbabilityBatch:
-    """Stack the images, fill up to `size` with zeros, run, and check what came back."""
-    batch = np.zeros((size, *images[0].shape), np.uint8)
-    np.stack(images, out=batch[: len(images)])
-    rows = run(batch)
-    if rows.shape[0] != size:
-        raise RunFailedError(f"The model gave {rows.shape[0]} rows for {size} images.")
-    return rows
+    async def _halve(self, lane: Lane, batch: list[Waiter], *, may_split: bool) -> None:
+        half = -(-len(batch) // 2)
+        if may_split and half < len(batch):
+            await self._run_batch(lane, batch[:half], may_split=False)
+            await self._run_batch(lane, batch[half:], may_split=False)
+        else:
+            fail(batch, lambda: OutOfMemoryError("The device is out of memory."))
 
 
 def _failed_run(cause: Exception) -> RunFailedError:

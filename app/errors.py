@@ -13,7 +13,8 @@ VggServeError
 │       └── ImageTooSmallError  422 image-too-small
 ├── ServiceError                the client can only try again
 │   ├── RunFailedError          500 run-failed
-│   │   └── OutOfMemoryError    500 out-of-memory
+│   │   ├── OutOfMemoryError    500 out-of-memory
+│   │   └── DeviceLostError     its callers get model-failed; ends the process
 │   ├── OverloadedError         503 overloaded
 │   ├── UploadsFullError        503 uploads-full
 │   ├── NotReadyError           503 not-ready
@@ -155,6 +156,10 @@ class OutOfMemoryError(RunFailedError):
 
     slug = "out-of-memory"
     title = "The device has too little memory"
+
+
+class DeviceLostError(RunFailedError):
+    """A device on which nothing runs any more, until the process is started anew."""
 
 
 class OverloadedError(ServiceError):

@@ -5,10 +5,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
-from app.batching import Device
 from app.catalog import Manifest
 from app.decoding import DecodePool
 from app.errors import ModelFailedError, NotReadyError, UnknownModelError, VggServeError
+from app.lanes import Device
 from app.loading import Hosting, Loaded, load_model
 from app.metrics import Metrics
 

@@ -6,13 +6,14 @@ from functools import partial
 from typing import Final, Literal
 
 from app.background import in_background
-from app.batching import Batcher, Device
+from app.batching import Batcher
 from app.catalog import Manifest
 from app.classifier import Classifier
 from app.costs import BatchPolicy, RunCost
 from app.decoding import DecodePool
 from app.imaging import ImageLimits, Prepare, prepare
 from app.labels import load_labels
+from app.lanes import Device, Lane
 from app.metrics import Metrics
 from app.session import Session
 from app.warmup import GOLDEN_PHOTO, self_test, warm_up
@@ -98,9 +99,8 @@ async def load_model(
         partial(_prepare_to_run, session, manifest, hosting, trained=graph.trained)
     )
     batcher = Batcher(
-        session.run,
+        [Lane(session.run, device)],
         policy,
-        device,
         observe=partial(metrics.ran, manifest.name),
         left=metrics.cancelled,
     )

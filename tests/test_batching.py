@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.batching import Batcher, Device
+from app.batching import Batcher
 from app.costs import BatchPolicy, RunCost
 from app.errors import (
     DeadlineExceededError,
@@ -17,6 +17,7 @@ from app.errors import (
     OverloadedError,
     RunFailedError,
 )
+from app.lanes import Device, Lane
 from app.records import BatchReport
 
 NEVER = 1e9
@@ -62,9 +63,8 @@ class Bench:
         policy = {"sizes": SIZES, "cost": cost(), "queue_budget": NEVER} | policy
         clock = asyncio.get_running_loop().time
         self.batcher = Batcher(
-            self.run,
+            [Lane(self.run, self.device)],
             BatchPolicy(**policy),
-            self.device,
             observe=self.reports.append,
             left=self.left.append,
             clock=clock,
@@ -204,7 +204,7 @@ def test_wrong_number_of_rows_fails_the_run(turned):
 
     async def main():
         bench = Bench()
-        bench.batcher._run = lambda batch: np.zeros((len(batch) - 1, 1000), np.float32)
+        bench.batcher._lanes[0]._run = lambda batch: np.zeros((len(batch) - 1, 1000), np.float32)
         with pytest.raises(RunFailedError):
             await bench.submit(1)
 
@@ -451,10 +451,10 @@ def test_prediction_counts_the_turns_of_other_models(turned):
 class LeakyBatcher(Batcher):
     """Forgets to answer now and then: the planted leak that the check below must catch."""
 
-    async def _run_batch(self, batch, *, may_split=True):
+    async def _run_batch(self, lane, batch, *, may_split=True):
         if len(batch) > 2:
             batch.pop()
-        await super()._run_batch(batch, may_split=may_split)
+        await super()._run_batch(lane, batch, may_split=may_split)
 
 
 async def storm(kind, seed, steps):
@@ -463,7 +463,7 @@ async def storm(kind, seed, steps):
     loop = asyncio.get_running_loop()
     run = FakeRun()
     policy = BatchPolicy(SIZES, cost(), queue_budget=NEVER)
-    batcher = kind(run, policy, Device(), clock=loop.time)
+    batcher = kind([Lane(run, Device())], policy, clock=loop.time)
     batcher.start()
     tasks, cancelled = {}, set()
     for step in range(steps):

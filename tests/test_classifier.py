@@ -5,13 +5,14 @@ import time
 import numpy as np
 import pytest
 
-from app.batching import Batcher, Device
+from app.batching import Batcher
 from app.catalog import BUILT_IN, Preprocess
 from app.classifier import Classifier
 from app.costs import BatchPolicy, RunCost
 from app.decoding import DecodePool
 from app.errors import DeadlineExceededError
 from app.labels import load_labels
+from app.lanes import Device, Lane
 from app.metrics import Metrics
 from app.records import ImageInfo
 
@@ -33,7 +34,7 @@ class Stand:
             "stand",
             PREPROCESS,
             load_labels("imagenet-1k", BUILT_IN),
-            batcher=Batcher(self.run, policy, Device()),
+            batcher=Batcher([Lane(self.run, Device())], policy),
             decoders=self.decoders,
             prepare=self.prepare,
             metrics=self.metrics,
