@@ -42,6 +42,14 @@ class Settings(BaseSettings):
     """Mirror of the Hugging Face hub (HF_ENDPOINT, the hub's own variable, is read as well)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to run: cuda fails where CUDA cannot be used, auto then takes the CPU."""
+    precision: Literal["auto", "float32", "float16"] = "auto"
+    """Numbers of the network: auto is float16 on CUDA and float32 on a CPU."""
+    device_ids: Annotated[tuple[int, ...], NoDecode] = Field(default=(0,), min_length=1)
+    """Numbers of the GPUs to use, comma-separated; alike ones, for they share the work evenly."""
+    gpu_memory_limit_mb: int = Field(default=0, ge=0, le=10**6)
+    """Most memory of each GPU for a model's weights and runs (MB); 0 for no limit."""
+    tensorrt: bool = False
+    """Run on TensorRT, which has to be installed; it builds its engines at the first start."""
     threads: int = Field(default=0, ge=0, le=1024)
     """Threads of one run on a CPU; 0 for as many as the process may use processors."""
     decode: Literal["fast", "exact"] = "fast"
@@ -116,7 +124,14 @@ class Settings(BaseSettings):
                 )
         return value
 
-    @field_validator("models", "trusted_proxies", "allowed_origins", mode="before")
+    @field_validator("device_ids")
+    @classmethod
+    def _numbers(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if min(value) < 0 or len(set(value)) < len(value):
+            raise ValueError("expected numbers from 0, each once, as in 0,1")
+        return value
+
+    @field_validator("device_ids", "models", "trusted_proxies", "allowed_origins", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:  # noqa: ANN401 (whatever stands in the environment)
         if isinstance(value, str):

@@ -14,7 +14,7 @@ VggServeError
 ├── ServiceError                the client can only try again
 │   ├── RunFailedError          500 run-failed
 │   │   ├── OutOfMemoryError    500 out-of-memory
-│   │   └── DeviceLostError     its callers get model-failed; ends the process
+│   │   └── DeviceLostError     500 run-failed; nothing runs any more, the process ends
 │   ├── OverloadedError         503 overloaded
 │   ├── UploadsFullError        503 uploads-full
 │   ├── NotReadyError           503 not-ready
@@ -26,6 +26,7 @@ VggServeError
     ├── ManifestError           a manifest says something that cannot be
     ├── LabelsError             a label file is not what was expected
     ├── CheckpointError         a checkpoint is not the network its manifest names
+    │   └── PrecisionError      it cannot be had in float16
     ├── DownloadError           a file could not be fetched or is not the one that was asked for
     └── SessionError            the device or the graph cannot be used
 
@@ -240,6 +241,10 @@ class LabelsError(SetupError):
 
 class CheckpointError(SetupError):
     """A checkpoint that is not the network that its manifest names."""
+
+
+class PrecisionError(CheckpointError):
+    """A network that float16 might not be able to hold."""
 
 
 class DownloadError(SetupError):

@@ -61,7 +61,7 @@ def write_vgg(
         plan: How convolutions are computed, in float32; STEM_FILE is written too if it has strips.
 
     Raises:
-        CheckpointError: If a weight does not fit into the precision.
+        PrecisionError: If a weight does not fit into the precision.
         OSError: If the files cannot be written.
     """
     half = precision == "float16"

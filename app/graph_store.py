@@ -41,11 +41,13 @@ class ServingGraph:
         weights_sha256: 64 hex digits: of the published file that it was made from, or, where
             there is none, of its own weights.
         trained: False for weights that never saw an image.
+        precision: Of its layers.
     """
 
     path: Path
     weights_sha256: str
     trained: bool
+    precision: Precision = "float32"
 
 
 def graph_key(manifest: Manifest, digest: str, precision: Precision = "float32") -> str:

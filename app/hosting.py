@@ -1,5 +1,6 @@
 """The models of this process: loaded in the background, each in a state that can be told."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -79,7 +80,11 @@ class HostedModel:
 
 
 class Models:
-    """All models that this process serves."""
+    """All models that this process serves.
+
+    Attributes:
+        lost: Set once a device can run nothing more until the process is started anew.
+    """
 
     def __init__(
         self,
@@ -102,7 +107,8 @@ class Models:
         self._hosting = hosting
         self._decoders = decoders
         self._metrics = metrics
-        self._device = Device()
+        self._devices = [Device() for _ in hosting.gpus]
+        self.lost = asyncio.Event()
         self.default = manifests[0].name
 
     def all(self) -> Mapping[str, HostedModel]:
@@ -142,10 +148,11 @@ class Models:
                 model.loaded = await load_model(
                     model.manifest,
                     self._hosting,
-                    device=self._device,
+                    devices=self._devices,
                     decoders=self._decoders,
                     metrics=self._metrics,
                     progress=model.note,
+                    lost=self.lost.set,
                 )
             except VggServeError as exc:
                 model.state = "failed"

@@ -1,7 +1,7 @@
 """One model, from its manifest to its first answer: provide, load, warm, test, start."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Literal
 
@@ -10,13 +10,16 @@ from app.batching import Batcher
 from app.catalog import Manifest
 from app.classifier import Classifier
 from app.costs import BatchPolicy, RunCost
+from app.cuda import Gpu
 from app.decoding import DecodePool
+from app.devices import DeviceName, find_device
 from app.imaging import ImageLimits, Prepare, prepare
 from app.labels import load_labels
 from app.lanes import Device, Lane
 from app.metrics import Metrics
+from app.precision import Precision, chosen
 from app.session import Session
-from app.warmup import GOLDEN_PHOTO, self_test, warm_up
+from app.warmup import COMPANY_TOLERANCE, GOLDEN_PHOTO, self_test, warm_up
 from app.weights import Progress, Provisioning, pull
 
 _CEILING: Final = {"cpu": 4, "cuda": 64}
@@ -28,7 +31,7 @@ class Hosting:
     """How models are hosted.
 
     Attributes:
-        provisioning: Where weights come from.
+        provisioning: Where weights come from; its precision is chosen by `precision`.
         device: `auto`, `cpu` or `cuda`.
         threads: Of one run, on a CPU.
         max_batch_size: None to choose it by measurement.
@@ -36,6 +39,9 @@ class Hosting:
         queue_budget: Seconds; see BatchPolicy.
         prepare: Makes pixels of an upload.
         open_session: Loads a graph; another one is given by tests.
+        find_device: Says where to run; another one is given by tests.
+        precision: `auto` is float16 on CUDA and float32 on a CPU.
+        gpus: Those to use, on CUDA.
     """
 
     provisioning: Provisioning
@@ -46,6 +52,9 @@ class Hosting:
     queue_budget: float
     prepare: Prepare
     open_session: Callable[..., Session] = Session
+    find_device: Callable[[DeviceName, Gpu], Literal["cpu", "cuda"]] = find_device
+    precision: Literal["auto", "float32", "float16"] = "auto"
+    gpus: tuple[Gpu, ...] = (Gpu(),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,8 @@ class Loaded:
         weights_sha256: Of the published file.
         trained: False for weights that never saw an image.
         cost: What a run costs.
+        precision: `float32` or `float16`.
+        devices: How many of them.
     """
 
     classifier: Classifier
@@ -65,44 +76,59 @@ class Loaded:
     weights_sha256: str
     trained: bool
     cost: RunCost
+    precision: Precision = "float32"
+    devices: int = 1
 
 
 async def load_model(
     manifest: Manifest,
     hosting: Hosting,
     *,
-    device: Device,
+    devices: Sequence[Device],
     decoders: DecodePool,
     metrics: Metrics,
     progress: Progress,
+    lost: Callable[[], None] = lambda: None,
 ) -> Loaded:
     """Bring a model to where it answers; everything slow happens in the background.
 
     Args:
         manifest: What it is.
         hosting: How it is hosted.
-        device: What its runs share with other models.
+        devices: What its runs share with other models, one for each of `hosting.gpus`.
         decoders: Threads that decode.
         metrics: Told of everything.
         progress: Told the step; called from another thread.
+        lost: Told when a device can run nothing more.
 
     Raises:
         VggServeError: If a file, the device or the self-test is not what it should be.
     """
     labels = load_labels(manifest.labels, hosting.provisioning.model_dir)
-    graph = await in_background(partial(pull, manifest, hosting.provisioning, progress))
+    place = await in_background(partial(_find_device, hosting))
+    provisioning = replace(hosting.provisioning, precision=chosen(hosting.precision, place))
+    graph = await in_background(partial(pull, manifest, provisioning, progress))
     progress("loading", 0, None)
-    open_session = partial(hosting.open_session, device=hosting.device, threads=hosting.threads)
-    session = await in_background(partial(open_session, graph.path))
+    gpus = hosting.gpus if place == "cuda" else hosting.gpus[:1]
+    open_session = partial(hosting.open_session, device=place, threads=hosting.threads)
+    sessions = [await in_background(partial(open_session, graph.path, gpu=gpu)) for gpu in gpus]
     progress("warming up", 0, None)
     policy = await in_background(
-        partial(_prepare_to_run, session, manifest, hosting, trained=graph.trained)
+        partial(
+            _prepare_to_run,
+            sessions,
+            manifest,
+            hosting,
+            trained=graph.trained,
+            tolerance=COMPANY_TOLERANCE[graph.precision],
+        )
     )
     batcher = Batcher(
-        [Lane(session.run, device)],
+        _lanes(sessions, devices),
         policy,
         observe=partial(metrics.ran, manifest.name),
         left=metrics.cancelled,
+        lost=lost,
     )
     batcher.start()
     classifier = Classifier(
@@ -116,33 +142,63 @@ async def load_model(
     )
     metrics.add_model(
         manifest.name,
-        device=session.device,
+        device=place,
+        precision=graph.precision,
         weights_sha256=graph.weights_sha256,
         trained=graph.trained,
         depth=lambda: batcher.depth,
         predicted_wait=classifier.predicted_wait,
     )
-    return Loaded(classifier, session.device, graph.weights_sha256, graph.trained, policy.cost)
+    return Loaded(
+        classifier,
+        place,
+        graph.weights_sha256,
+        graph.trained,
+        policy.cost,
+        graph.precision,
+        len(gpus),
+    )
+
+
+def _find_device(hosting: Hosting) -> Literal["cpu", "cuda"]:
+    """Say where to run; each of the GPUs has to do."""
+    found = {hosting.find_device(hosting.device, gpu) for gpu in hosting.gpus}
+    return "cpu" if "cpu" in found else "cuda"
+
+
+def _lanes(sessions: Sequence[Session], devices: Sequence[Device]) -> list[Lane]:
+    """Make the lanes of all sessions; those of one session share a device."""
+    made: list[Lane] = []
+    for session, device in zip(sessions, devices, strict=False):
+        device.ahead = len(session.lanes) - 1
+        made += [Lane(run, device, blank) for run, blank in session.lanes]
+    return made
 
 
 def _prepare_to_run(
-    session: Session,
+    sessions: Sequence[Session],
     manifest: Manifest,
     hosting: Hosting,
     *,
     trained: bool,
+    tolerance: float,
 ) -> BatchPolicy:
-    session.tune(hosting.max_batch_size or _CEILING[session.device])
+    """Warm all of them up; the first one's batch sizes and costs hold for the others too."""
+    ceiling = _CEILING[sessions[0].device]
+    golden, _ = prepare(GOLDEN_PHOTO.read_bytes(), manifest.preprocess, ImageLimits(), exact=True)
+    for session in sessions:
+        session.tune(hosting.max_batch_size or ceiling)
     sizes, cost = warm_up(
-        session.run,
+        sessions[0].run,
         manifest.preprocess.crop,
         max_batch_size=hosting.max_batch_size,
         longest_run=hosting.queue_budget / 2,
-        ceiling=_CEILING[session.device],
+        ceiling=ceiling,
     )
-    golden, _ = prepare(GOLDEN_PHOTO.read_bytes(), manifest.preprocess, ImageLimits(), exact=True)
-    session.trim()
-    self_test(session.run, golden, sizes, trained=trained)
+    for session in sessions:
+        session.trim()
+        for run, _ in session.lanes:
+            self_test(run, golden, sizes, trained=trained, tolerance=tolerance)
     return BatchPolicy(
         sizes=sizes,
         cost=cost,

@@ -23,7 +23,9 @@ from app.api.routes import router as routes
 from app.catalog import Manifest, load_catalog
 from app.config import Settings
 from app.cpus import usable_cpus
+from app.cuda import Gpu
 from app.decoding import DecodePool
+from app.devices import find_device
 from app.errors import SetupError
 from app.hosting import Models
 from app.imaging import ImageLimits, Prepare
@@ -32,6 +34,7 @@ from app.isolation import Isolated
 from app.keys import Keys
 from app.loading import Hosting
 from app.metrics import Metrics
+from app.precision import chosen as chosen_precision
 from app.quotas import Quotas
 from app.session import Session
 from app.weights import Provisioning
@@ -118,13 +121,30 @@ def chosen(settings: Settings) -> list[Manifest]:
 
 
 def provisioning(settings: Settings) -> Provisioning:
-    """Return where weights come from."""
+    """Return where weights come from, for one who will use them here without a server.
+
+    Where `cuda` is set it is believed: `pull` may fill a folder for another machine.
+    """
+    place = "cuda" if settings.device == "cuda" else "cpu"
+    if (settings.device, settings.precision) == ("auto", "auto"):
+        place = find_device("auto", gpus(settings)[0])
+    return replace(_sources(settings), precision=chosen_precision(settings.precision, place))
+
+
+def _sources(settings: Settings) -> Provisioning:
     return Provisioning(
         model_dir=settings.model_dir,
         on_missing=settings.on_missing_weights,
         offline=settings.offline,
         endpoint=settings.hf_endpoint,
+        or_float32=settings.precision == "auto",
     )
+
+
+def gpus(settings: Settings) -> tuple[Gpu, ...]:
+    """Return the GPUs to use, should CUDA be used."""
+    limit = settings.gpu_memory_limit_mb * 10**6
+    return tuple(Gpu(number, limit, settings.tensorrt) for number in settings.device_ids)
 
 
 def preparation(settings: Settings) -> Prepare:
@@ -135,11 +155,13 @@ def preparation(settings: Settings) -> Prepare:
 
 def _hosting(settings: Settings) -> Hosting:
     return Hosting(
-        provisioning=provisioning(settings),
+        provisioning=_sources(settings),
         device=settings.device,
         threads=settings.threads or usable_cpus(),
         max_batch_size=settings.max_batch_size or None,
         max_queue_delay=settings.max_queue_delay_ms / 1000,
         queue_budget=settings.queue_budget_ms / 1000,
         prepare=preparation(settings),
+        precision=settings.precision,
+        gpus=gpus(settings),
     )

@@ -102,7 +102,7 @@ class Metrics:
         self._model_info = Gauge(
             "vgg_model_info",
             "1 for each model that is ready.",
-            ["model", "device", "weights_sha256", "trained"],
+            ["model", "device", "precision", "weights_sha256", "trained"],
             registry=registry,
         )
         self._ready = Gauge(
@@ -125,13 +125,15 @@ class Metrics:
         name: str,
         *,
         device: str,
+        precision: str = "float32",
         weights_sha256: str,
         trained: bool,
         depth: Callable[[], float],
         predicted_wait: Callable[[], float],
     ) -> None:
         """Show a model that became ready; its gauges are read when they are asked for."""
-        self._model_info.labels(name, device, weights_sha256, str(trained).lower()).set(1)
+        trains = str(trained).lower()
+        self._model_info.labels(name, device, precision, weights_sha256, trains).set(1)
         self._depth.labels(name).set_function(depth)
         self._predicted_wait.labels(name).set_function(predicted_wait)
 

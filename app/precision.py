@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from app.catalog import Preprocess
-from app.errors import CheckpointError
+from app.errors import PrecisionError
 from app.records import Layer
 
 Precision: TypeAlias = Literal["float32", "float16"]
@@ -39,6 +39,13 @@ _WEIGHTLESS: Final = {
 _HOMOGENEOUS: Final = {*_OFFSETS, *_WEIGHTLESS, "Concat", "Constant"}
 
 
+def chosen(wanted: Literal["auto", "float32", "float16"], place: str) -> Precision:
+    """Return the precision for a device, `cpu` or `cuda`: `auto` is float16 on CUDA alone."""
+    if wanted != "auto":
+        return wanted
+    return "float16" if place == "cuda" else "float32"
+
+
 def scaled(preprocess: Preprocess) -> Preprocess:
     """Return the preprocessing whose results are SCALE times as large."""
     red, green, blue = (one / SCALE for one in preprocess.std)
@@ -49,7 +56,7 @@ def stored_tensors(name: str, layer: Layer, precision: Precision) -> Iterator[tu
     """Name the tensors of a layer and give them as they are stored.
 
     Raises:
-        CheckpointError: If one does not fit into float16.
+        PrecisionError: If one does not fit into float16.
     """
     half = precision == "float16" and name != LAST
     yield f"{name}_weight", halved(f"{name}_weight", layer.weight) if half else layer.weight
@@ -61,12 +68,12 @@ def halved(name: str, tensor: NDArray[np.float32]) -> NDArray[np.float16]:
     """Round a tensor to float16.
 
     Raises:
-        CheckpointError: If a value is too large for it.
+        PrecisionError: If a value is too large for it.
     """
     with np.errstate(over="ignore"):
         result = tensor.astype(np.float16)
     if not np.isfinite(result).all():
-        raise CheckpointError(f"{name} holds values above 65,504: set VGG_PRECISION=float32")
+        raise PrecisionError(f"{name} holds values above 65,504: set VGG_PRECISION=float32")
     return result
 
 
@@ -107,7 +114,7 @@ def halve_classifier(
         Nodes from `scaled_pixels` (`scaled`, float32) to `served_logits` (float32), and constants.
 
     Raises:
-        CheckpointError: If it has an operator that does not scale, or a constant that is too large.
+        PrecisionError: If it has an operator that does not scale, or a constant that is too large.
     """
     nodes = list(nodes)
     constants = {tensor.name: tensor for tensor in initializers}
@@ -119,7 +126,7 @@ def halve_classifier(
     for original in nodes:
         if original.op_type not in _HOMOGENEOUS:
             message = f"{original.op_type} may overflow in float16: set VGG_PRECISION=float32"
-            raise CheckpointError(message)
+            raise PrecisionError(message)
         if _constant(original) is not None:
             continue
         node = NodeProto()

@@ -7,7 +7,7 @@ MODEL_DIR/serving/NAME/     the serving graph made from it
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -15,7 +15,7 @@ from app.catalog import Checkpoint, Manifest
 from app.checkpoints.read import read_checkpoint
 from app.download.digest import digest_of
 from app.download.fetch import Source, fetch, verify
-from app.errors import CheckpointError, DownloadError, SetupError
+from app.errors import CheckpointError, DownloadError, PrecisionError, SetupError
 from app.graph import write_vgg
 from app.graph_store import ServingGraph, build, find, graph_key
 from app.precision import Precision
@@ -48,6 +48,7 @@ class Provisioning:
         offline: Never ask the network.
         endpoint: Mirror of the Hugging Face hub; None for the hub itself.
         precision: Of the serving graphs.
+        or_float32: Build a graph in float32 if its network may not be had in that precision.
     """
 
     model_dir: Path
@@ -55,6 +56,7 @@ class Provisioning:
     offline: bool = False
     endpoint: str | None = None
     precision: Precision = "float32"
+    or_float32: bool = False
 
 
 def pull(
@@ -68,27 +70,40 @@ def pull(
     Raises:
         DownloadError: If the weights can be had neither here nor there.
         CheckpointError: If they are not those of the network that the manifest names.
+        PrecisionError: If float16 may not hold them, and float32 will not do.
         SetupError: If the disk is full or may not be written.
     """
     try:
-        if manifest.checkpoint is None:
-            return _from_ready_graph(manifest, provisioning, progress)
-        config = configure(str(manifest.architecture))
-        try:
-            return _from_checkpoint(manifest, manifest.checkpoint, config, provisioning, progress)
-        except DownloadError as exc:
-            if provisioning.on_missing != "untrained":
-                raise
-            log.warning(
-                "%s: UNTRAINED weights stand in, its answers mean nothing. %s", manifest.name, exc
-            )
-            return _untrained(manifest, config, provisioning, progress)
+        graph = _pull(manifest, provisioning, progress, configure)
+    except PrecisionError as exc:
+        if not provisioning.or_float32:
+            raise
+        log.warning("%s: stays float32: %s", manifest.name, exc)
+        return pull(manifest, replace(provisioning, precision="float32"), progress, configure)
     except OSError as exc:
         message = (
             f"{manifest.name}: the model folder cannot be used: {exc}. Make it writable, or set"
             " VGG_MODEL_DIR to one that is."
         )
         raise SetupError(message) from exc
+    return replace(graph, precision=provisioning.precision)
+
+
+def _pull(
+    manifest: Manifest, provisioning: Provisioning, progress: Progress, configure: Configure
+) -> ServingGraph:
+    if manifest.checkpoint is None:
+        return _from_ready_graph(manifest, provisioning, progress)
+    config = configure(str(manifest.architecture))
+    try:
+        return _from_checkpoint(manifest, manifest.checkpoint, config, provisioning, progress)
+    except DownloadError as exc:
+        if provisioning.on_missing != "untrained":
+            raise
+        log.warning(
+            "%s: UNTRAINED weights stand in, its answers mean nothing. %s", manifest.name, exc
+        )
+        return _untrained(manifest, config, provisioning, progress)
 
 
 def _from_checkpoint(

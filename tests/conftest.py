@@ -228,6 +228,10 @@ class FakeSession:
     def open(self, _graph: Path, **_options: object) -> "FakeSession":
         return self
 
+    @property
+    def lanes(self) -> list[tuple[Any, None]]:
+        return [(self.run, None)]
+
     def tune(self, _images: int) -> None:
         pass
 

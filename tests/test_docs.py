@@ -22,7 +22,7 @@ def test_readme_has_every_setting_and_no_other():
 def test_readme_has_the_defaults():
     """The defaults in README.md are those of the settings."""
     for name, field in Settings.model_fields.items():
-        default = field.default[0] if name == "models" else field.default
+        default = field.default[0] if name in {"models", "device_ids"} else field.default
         if name not in {"model_dir", "hf_endpoint"}:
             variable = f"VGG_{name.upper()}"
             [row] = [line for line in README.splitlines() if f"`{variable}`" in line[:70]]

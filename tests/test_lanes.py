@@ -10,6 +10,7 @@ from app.batching import Batcher
 from app.costs import BatchPolicy, RunCost
 from app.errors import DeviceLostError, ModelFailedError, OutOfMemoryError
 from app.lanes import Device, Lane
+from app.records import BatchReport
 
 NEVER = 1e9
 COST = RunCost(per_image=0.0, per_run=1.0, measured=((1, 1.0),))
@@ -49,7 +50,7 @@ class Bench:
 
     def __init__(self, *cards, policy=POLICY):
         self.lost = 0
-        self.reports = []
+        self.reports: list[BatchReport] = []
         clock = asyncio.get_running_loop().time
         lanes = [lane for card in cards for lane in card.lanes]
         self.batcher = Batcher(
@@ -166,7 +167,9 @@ def test_a_bug_in_one_loop_leaves_the_others(turned):
     async def main():
         bench = Bench(Card(), Card())
         await asyncio.sleep(0)
-        bench.batcher._lanes[0].loop.cancel()
+        loop = bench.batcher._lanes[0].loop
+        assert loop is not None
+        loop.cancel()
         rows = await values([bench.submit(value) for value in range(6)])
 
         assert [0.0, 1.0, 2.0, 3.0, 4.0, 5.0] == rows

@@ -12,11 +12,12 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from app.errors import OutOfMemoryError, RunFailedError, SessionError
 from app.image_threads import ImageThreads
-from app.session import PROVIDERS, Session, _open, _run
+from app.runtime import CPU, CUDA, open_graph, run
+from app.session import Session
 
 BATCH = np.zeros((2, 4, 4, 3), np.uint8)
 needs_no_cuda = pytest.mark.skipif(
-    PROVIDERS["cuda"] in ort.get_available_providers(), reason="onnxruntime-gpu is installed"
+    CUDA in ort.get_available_providers(), reason="onnxruntime-gpu is installed"
 )
 
 
@@ -238,7 +239,7 @@ def test_out_of_memory(tmp_path):
 def taken_apart(graph: Path, threads: int) -> Session:
     """Open a session whose threads take whole images, whatever that is worth here."""
     session = Session(graph, device="cpu", threads=threads)
-    session._apart = ImageThreads(partial(_run, _open(graph, "cpu", 1)), threads)
+    session._apart = ImageThreads(partial(run, open_graph(graph, CPU, 1)), threads)
     return session
 
 

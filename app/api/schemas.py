@@ -139,6 +139,10 @@ class ModelOut(ModelSummary):
     """None until it is ready."""
     device: str | None
     """cpu or cuda; None until it is ready."""
+    precision: str | None
+    """float32 or float16; None until it is ready."""
+    devices: int | None
+    """How many of them share the work; None until it is ready."""
     progress: str | None
     """While loading: what is being done."""
     preprocess: PreprocessOut

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 
 import pytest
 
@@ -291,7 +292,9 @@ async def test_deadline_that_cannot_be_met_is_refused_at_once(model_dir, session
     """A request whose own deadline is shorter than the predicted wait is not queued."""
     async with started_app(model_dir, session) as app, client_of(app) as client:
         session.before_run = client_gate.wait
-        app.state.models.all()["colours"].loaded.classifier.batcher._device.free_at = 1e12
+        app.state.models.all()["colours"].loaded.classifier.batcher._devices[0].begin(
+            1e12, time.monotonic()
+        )
         answer = await client.post("/predict", content=png(), headers={"x-request-timeout-ms": "9"})
 
     assert 503 == answer.status_code

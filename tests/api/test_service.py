@@ -137,7 +137,7 @@ async def test_metrics_count_every_answer_exactly(client):
         assert 3 == found[name, ("model", "colours"), ("stage", stage)]
     assert 3 == found["vgg_batch_size_sum", ("model", "colours")]
     info = [key for key in found if key[0] == "vgg_model_info"]
-    assert [("trained", "false")] == [key[3] for key in info]
+    assert [("trained", "false")] == [key[4] for key in info]
 
 
 @pytest.mark.parametrize(

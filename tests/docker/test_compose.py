@@ -176,7 +176,7 @@ def test_defaults_of_the_example():
         if value is not None and field.default is not None:
             default = field.default
             if isinstance(default, tuple):
-                default = ",".join(default)
+                default = ",".join(str(item) for item in default)
             assert str(default).lower().removesuffix(".0") == value, name
 
 

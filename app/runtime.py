@@ -1,0 +1,144 @@
+"""The only file that knows onnxruntime: a graph is opened, run, and bound to buffers."""
+
+import ctypes
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from app.binding import Bind, Place
+from app.errors import SessionError
+from app.graph import INPUT, OUTPUT
+from app.records import PixelBatch
+
+Provider: TypeAlias = tuple[str, dict[str, str]]
+"""Name and options of one of onnxruntime's execution providers."""
+OpenGraph: TypeAlias = ort.InferenceSession
+
+CPU: Final[list[Provider]] = [("CPUExecutionProvider", {})]
+CUDA: Final = "CUDAExecutionProvider"
+TENSORRT: Final = "TensorrtExecutionProvider"
+
+_FATAL_ONLY: Final = 4
+_SAME_AS_REQUESTED: Final = 1
+
+
+def open_graph(
+    graph: Path | bytes, where: list[Provider], threads: int, *, spin: bool = False
+) -> OpenGraph:
+    """Load a graph.
+
+    Args:
+        graph: The .onnx file, or its bytes.
+        where: Providers; the first has to take every node.
+        threads: Of one run, on a CPU.
+        spin: Whether threads wait for each other without sleeping, while it runs.
+
+    Raises:
+        SessionError: If it cannot be loaded there; its cause is onnxruntime's own error.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = _FATAL_ONLY
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning threads would take the processors from the decoders between two runs. The many short
+    # steps of a stem are a tenth faster with it, so there they spin while it runs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    # Smaller and smaller shares of a layer: a thread that lost its processor to a decoder for a
+    # while keeps the others waiting less (a batch of 8 beside 8 decodes: 1.4 % lost, not 4.5 %).
+    options.add_session_config_entry("session.dynamic_block_base", "4")
+    # A pattern is kept for each batch size, which holds the memory of all of them at once.
+    options.enable_mem_pattern = False
+    name = where[0][0]
+    if where is CPU:
+        # Repacked weights are 3 % faster and need the memory of the weights a second time.
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        _share_exact_arena()
+        options.add_session_config_entry("session.use_env_allocators", "1")
+    else:
+        # Without this, what CUDA cannot do would silently run on the CPU.
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    try:
+        session = ort.InferenceSession(graph, options, providers=where, enable_fallback=0)
+    except Exception as exc:  # onnxruntime's errors share no base class of their own
+        raise SessionError(f"{graph!s} cannot be loaded: {exc}") from exc
+    if session.get_providers()[0] != name:
+        raise SessionError(f"the libraries of {name} or the driver could not be loaded")
+    _return_freed_memory()
+    return session
+
+
+def run(session: OpenGraph, values: NDArray[Any]) -> NDArray[np.float32]:
+    """Run a batch: of images, or of what a stem gave."""
+    result: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: values})[0]
+    return result
+
+
+def side(session: OpenGraph) -> int:
+    """Return the side of the images that a graph takes, in pixels."""
+    pixels: int = session.get_inputs()[0].shape[1]
+    return pixels
+
+
+def shrink(session: OpenGraph, batch: PixelBatch) -> None:
+    """Run a batch and give back the memory that it did not need."""
+    options = ort.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    session.run(None, {session.get_inputs()[0].name: batch}, options)
+
+
+def has_cuda() -> bool:
+    """Tell whether this is the onnxruntime for CUDA, and load the libraries that it needs."""
+    if CUDA not in ort.get_available_providers():
+        return False
+    if hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()  # the CUDA libraries that are Python packages
+    return True
+
+
+def binder(session: OpenGraph) -> Bind:
+    """Return what binds buffers to a session."""
+
+    def bind(source: Place, result: Place, number: int) -> Callable[[], None]:
+        binding = session.io_binding()
+        binding.bind_input(INPUT, *_described(source))
+        binding.bind_output(OUTPUT, *_described(result))
+        options = ort.RunOptions()
+        # A recording holds addresses, so each set of buffers has one of its own.
+        options.add_run_config_entry("gpu_graph_id", str(number))
+        return lambda: session.run_with_iobinding(binding, options)
+
+    return bind
+
+
+def _return_freed_memory() -> None:
+    """Let glibc give back what loading has freed: 61 MB of a VGG-16, which it would keep."""
+    if sys.platform == "linux":
+        with suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+@cache
+def _share_exact_arena() -> None:
+    """Let onnxruntime's CPU memory grow by what is asked for, not by powers of two.
+
+    Its own default keeps up to twice the memory of the largest run. The arena belongs to
+    onnxruntime's process-wide environment, so this is done once a process.
+    """
+    ort.create_and_register_allocator(
+        ort.OrtMemoryInfo(
+            "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+        ),
+        ort.OrtArenaCfg({"arena_extend_strategy": _SAME_AS_REQUESTED}),
+    )
+
+
+def _described(place: Place) -> tuple[Any, ...]:
+    return place.kind, place.device_id, place.dtype.type, list(place.shape), place.pointer
