@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import os
 import signal
+from collections.abc import Callable
 from functools import partial
 from ipaddress import ip_address
 from socket import socket
@@ -20,6 +22,7 @@ from app.errors import KeysError
 from app.hosting import Models
 from app.keys import Keys
 from app.main import create_app
+from app.session import Session
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +48,7 @@ class Server(uvicorn.Server):
         self._signalled = False
         self._impatient = False
         self._event_loop: asyncio.AbstractEventLoop | None = None
+        self._watch: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first signal, stop at the second."""
@@ -81,12 +85,22 @@ class Server(uvicorn.Server):
             log.info("%d API keys", len(keys))
             self._event_loop.add_signal_handler(signal.SIGHUP, _read_again, keys)
         self._app.state.loading.add_done_callback(lambda _: self._stop_if_failed())
+        self._watch = asyncio.create_task(self._stop_if_lost(), name="lost device")
 
     def _stop_if_failed(self) -> None:
         """Stop a server that cannot do what it was started for."""
         models: Models = self._app.state.models
         if any(model.state == "failed" for model in models.all().values()):
             self.should_exit = True
+
+    async def _stop_if_lost(self) -> None:
+        """Drain and stop once a GPU has failed for good: only a new process can use it."""
+        models: Models = self._app.state.models
+        await models.lost.wait()
+        log.error("a GPU has failed for good: this process ends, to be started anew")
+        self._app.state.draining.set()
+        await asyncio.sleep(self._drain_delay)
+        self.should_exit = True
 
 
 def _read_again(keys: Keys) -> None:
@@ -98,13 +112,17 @@ def _read_again(keys: Keys) -> None:
         log.info("%d API keys", len(keys))
 
 
-def serve(settings: Settings) -> int:
+def serve(settings: Settings, open_session: Callable[..., Session] = Session) -> int:
     """Serve until a signal comes; return the exit status.
+
+    Args:
+        settings: All of them.
+        open_session: Loads a serving graph; tests give another one.
 
     Raises:
         SetupError: If the service cannot be built.
     """
-    app = create_app(settings)
+    app = create_app(settings, open_session)
     bounds = Bounds(
         header_bytes=settings.max_header_bytes,
         header_seconds=settings.header_timeout_ms / 1000,
@@ -129,4 +147,7 @@ def serve(settings: Settings) -> int:
     server.run()
     models: Models = app.state.models
     failed = any(model.state == "failed" for model in models.all().values())
+    if models.lost.is_set():
+        logging.shutdown()
+        os._exit(1)  # what is left of CUDA may hang when it is taken down
     return 1 if failed or not server.started else 0

@@ -133,14 +133,14 @@ class RunningServer:
 
 @contextmanager
 def running_server(
-    model_dir: Path, *, ready: bool = True, **settings: str
+    model_dir: Path, *, ready: bool = True, module: str = "app", **settings: str
 ) -> Iterator[RunningServer]:
     """Start `vgg-serve serve` on a free port and stop it at the end."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("VGG_")}
     environment |= {"VGG_PORT": "0", "VGG_MODEL_DIR": str(model_dir), "VGG_DRAIN_DELAY_MS": "0"}
     environment |= {f"VGG_{name.upper()}": value for name, value in settings.items()}
     process = subprocess.Popen(
-        [sys.executable, "-m", "app", "serve"],
+        [sys.executable, "-m", module, "serve"],
         cwd=REPOSITORY,
         env=environment,
         stderr=subprocess.PIPE,
