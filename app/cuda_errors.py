@@ -57,7 +57,9 @@ _ARCHITECTURE: Final = (
     "onnxruntime-gpu has no code for a GPU of this architecture: take another GPU, or another"
     " release of it"
 )
+_LIBRARIES: Final = "the libraries of onnxruntime's CUDA part (CUDA 13, cuDNN 9) cannot be loaded"
 _AT_START: Final = (
+    (re.compile(r"assigned to the default CPU EP"), _LIBRARIES),  # it has fallen back by itself
     (re.compile(r"CUDA failure 35\b|driver version is insufficient"), _DRIVER_TOO_OLD),
     (re.compile(r"CUDA failure 803\b|unsupported display driver"), _DRIVER_TOO_OLD),
     (re.compile(r"CUDA failure 804\b|forward compatibility was attempted"), _DRIVER_TOO_OLD),

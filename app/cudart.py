@@ -21,6 +21,7 @@ _LIBRARIES: Final = (
     if sys.platform == "win32"
     else ("libcudart.so.13", "libcudart.so.12")
 )
+_ADDRESS_BYTES: Final = 32
 _TO_DEVICE: Final = 1
 _TO_HOST: Final = 2
 _NON_BLOCKING: Final = 1
@@ -39,6 +40,20 @@ def load_cudart(names: Sequence[str] = _LIBRARIES) -> Any:  # noqa: ANN401 (ctyp
         except OSError:
             continue
     raise SessionError(f"CUDA's runtime ({names[0]}) cannot be loaded")
+
+
+def pci_address(device_id: int, library: Any | None = None) -> str:  # noqa: ANN401
+    """Return where a GPU sits on the bus: `0000:41:00.0`.
+
+    Raises:
+        RuntimeError: With CUDA's number, if there is no such GPU.
+    """
+    library = library if library is not None else load_cudart()
+    text = ctypes.create_string_buffer(_ADDRESS_BYTES)
+    status = library.cudaDeviceGetPCIBusId(text, _ADDRESS_BYTES, device_id)
+    if status:
+        raise RuntimeError(f"CUDA failure {status} ; expr=cudaDeviceGetPCIBusId")
+    return text.value.decode()
 
 
 class CudaMemory:

@@ -9,6 +9,7 @@ from typing import Final, Literal, TypeAlias
 from app.catalog import Manifest
 from app.decoding import DecodePool
 from app.errors import ModelFailedError, NotReadyError, UnknownModelError, VggServeError
+from app.gpu_watch import open_gpu
 from app.lanes import Device
 from app.loading import Hosting, Loaded, load_model
 from app.metrics import Metrics
@@ -108,6 +109,7 @@ class Models:
         self._decoders = decoders
         self._metrics = metrics
         self._devices = [Device() for _ in hosting.gpus]
+        self._watched = False
         self.lost = asyncio.Event()
         self.default = manifests[0].name
 
@@ -164,7 +166,18 @@ class Models:
                 log.exception("%s: not available", model.manifest.name)
                 return
             model.state = "ready"
+            self._watch_gpus(model.loaded)
             log.info("%s: ready after %.1f s", model.manifest.name, time.monotonic() - began)
+
+    def _watch_gpus(self, loaded: Loaded) -> None:
+        """Show the GPUs in the metrics, once the first model runs on them."""
+        if loaded.device != "cuda" or self._watched:
+            return
+        self._watched = True
+        for gpu in self._hosting.gpus:
+            read = open_gpu(gpu.device_id)
+            if read is not None:
+                self._metrics.add_gpu(gpu.device_id, read)
 
     async def stop(self) -> None:
         """Let the runs at hand end and answer everyone who waits."""

@@ -1,6 +1,7 @@
 """The Prometheus instruments; no label ever comes from what a client sent."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from prometheus_client import (
@@ -14,6 +15,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from app.gpu_watch import Reading
 from app.records import BatchReport
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
@@ -24,6 +26,13 @@ SECONDS: Final = (
     *(0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
 )
 BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32, 64)
+GPU_GAUGES: Final = (
+    ("memory_used_bytes", "Memory of a GPU that is taken, by whomever.", "memory_used"),
+    ("memory_bytes", "Memory of a GPU.", "memory_total"),
+    ("utilization_ratio", "Part of the last moments in which a kernel ran.", "utilization"),
+    ("temperature_celsius", "Of a GPU's chip.", "celsius"),
+)
+"""Name, help, attribute of a Reading."""
 STAGES: Final = ("decode", "queue", "run", "rank")
 CANCELLED_STAGES: Final = ("upload", "decode", "queue", "run")
 REJECTIONS: Final = (
@@ -111,6 +120,7 @@ class Metrics:
             ["model"],
             registry=registry,
         )
+        self._gpu: dict[str, Gauge] = {}
         for reason in REJECTIONS:
             self._rejected.labels(reason)
         for stage in CANCELLED_STAGES:
@@ -136,6 +146,16 @@ class Metrics:
         self._model_info.labels(name, device, precision, weights_sha256, trains).set(1)
         self._depth.labels(name).set_function(depth)
         self._predicted_wait.labels(name).set_function(predicted_wait)
+
+    def add_gpu(self, number: int, read: Callable[[], Reading | None]) -> None:
+        """Show a GPU; it is read when it is asked for, and `NaN` where it can no longer be."""
+        if not self._gpu:
+            self._gpu = {
+                attribute: Gauge(f"vgg_gpu_{name}", text, ["gpu"], registry=self.registry)
+                for name, text, attribute in GPU_GAUGES
+            }
+        for attribute, gauge in self._gpu.items():
+            gauge.labels(str(number)).set_function(partial(_of_gpu, read, attribute))
 
     def answered(self, model: str, code: int, seconds: float) -> None:
         """Count an answer to POST /predict."""
@@ -169,3 +189,8 @@ class Metrics:
     def render(self) -> bytes:
         """Write all of them in Prometheus's text format."""
         return generate_latest(self.registry)
+
+
+def _of_gpu(read: Callable[[], Reading | None], attribute: str) -> float:
+    reading = read()
+    return float("nan") if reading is None else float(getattr(reading, attribute))

@@ -83,6 +83,7 @@ def test_neither(sentence):
         (failure(46, "CUDA-capable device(s) is/are busy or unavailable"), "another process"),
         (failure(802, "system not yet initialized"), "Fabric Manager"),
         (failure(2, "out of memory"), "VGG_GPU_MEMORY_LIMIT_MB"),
+        ("This session contains graph nodes that are assigned to the default CPU EP", "libraries"),
     ],
 )
 def test_start(sentence, words):
