@@ -239,7 +239,8 @@ def test_out_of_memory(tmp_path):
 def taken_apart(graph: Path, threads: int) -> Session:
     """Open a session whose threads take whole images, whatever that is worth here."""
     session = Session(graph, device="cpu", threads=threads)
-    session._apart = ImageThreads(partial(run, open_graph(graph, CPU, 1)), threads)
+    assert session._cpu is not None
+    session._cpu._apart = ImageThreads(partial(run, open_graph(graph, CPU, 1)), threads)
     return session
 
 
