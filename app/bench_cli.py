@@ -1,7 +1,7 @@
 """The command `vgg-serve bench`: its options, and how they are put together."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import typer
@@ -10,11 +10,11 @@ from app.bench.pictures import DEFAULT_SIZES, Picture, make_pictures, read_pictu
 from app.bench.plan import MAX_IN_FLIGHT, Plan, choose_loads
 from app.bench.plot import plot_svg
 from app.bench.progress import live_progress
-from app.bench.raw import RawSummary, measure_round, summarise_rounds
 from app.bench.report import Report, make_report, to_json
 from app.bench.series import measure
 from app.bench.tables import report_tables
 from app.bench.target import Target, make_target
+from app.bench_limit import Limit, open_limit, sample_photos
 from app.bench_options import (
     Connections,
     Device,
@@ -22,6 +22,7 @@ from app.bench_options import (
     Header,
     Images,
     JsonFile,
+    Limits,
     MaxInFlight,
     Model,
     PathOption,
@@ -38,15 +39,10 @@ from app.bench_options import (
     Url,
     Warmup,
 )
-from app.catalog import load_catalog
 from app.config import Settings
-from app.console import err, out, pull_bar
-from app.cpus import usable_cpus
+from app.console import err, out
 from app.errors import SetupError
 from app.local import find_images
-from app.main import provisioning
-from app.session import Session
-from app.weights import pull
 
 
 def bench_command(read_settings: Callable[[], Settings]) -> Callable[..., None]:
@@ -76,6 +72,7 @@ def bench_command(read_settings: Callable[[], Settings]) -> Callable[..., None]:
         raw: Raw = False,
         model: Model = None,
         device: Device = None,
+        limits: Limits = False,
         threads: Threads = 0,
         json: JsonFile = None,
         plot: PlotFile = None,
@@ -90,8 +87,17 @@ def bench_command(read_settings: Callable[[], Settings]) -> Callable[..., None]:
             target = make_target(
                 url, pictures, path=path, field=field, headers=header or (), seed=seed
             )
-        limit = _open_limit(read_settings(), model, device, threads) if raw else None
+        limit = open_limit(read_settings(), model, device, threads) if raw else None
         report = _measure(plan, target, limit, url, pictures)
+        if (
+            limit is not None
+            and report.raw is not None
+            and (limits or limit.session.device == "cuda")
+        ):
+            photos = (
+                [picture.data for picture in read_pictures(find_images(images))] if images else None
+            )
+            report = replace(report, card=limit.card(photos or sample_photos(), repeats))
         out.print(report_tables(report))
         if json is not None:
             json.write_text(to_json(report), encoding="utf-8")
@@ -101,29 +107,6 @@ def bench_command(read_settings: Callable[[], Settings]) -> Callable[..., None]:
         raise typer.Exit(0 if answered or (url is None and report.raw) else 1)
 
     return bench
-
-
-@dataclass(frozen=True, slots=True)
-class _Limit:
-    """A session of our own, and whose it is."""
-
-    session: Session
-    crop: int
-    model: str
-    trained: bool
-    threads: int
-
-    def round(self) -> dict[str, float]:
-        return measure_round(self.session.run, self.crop)
-
-    def summarise(self, rounds: list[dict[str, float]]) -> RawSummary:
-        return summarise_rounds(
-            rounds,
-            model=self.model,
-            trained=self.trained,
-            device=self.session.device,
-            threads=self.threads,
-        )
 
 
 def _check(
@@ -143,22 +126,10 @@ def _check(
             raise SetupError(f"{file.parent} is not a folder.")
 
 
-def _open_limit(settings: Settings, model: str | None, device: str | None, threads: int) -> _Limit:
-    catalog = load_catalog(settings.model_dir)
-    name = model or settings.models[0]
-    if name not in catalog:
-        raise SetupError(f"There is no model {name!r}; there are {', '.join(sorted(catalog))}.")
-    with pull_bar(name) as progress:
-        graph = pull(catalog[name], provisioning(settings), progress)
-    threads = threads or settings.threads or usable_cpus()
-    session = Session(graph.path, device=device or settings.device, threads=threads)  # type: ignore[arg-type] # one of three
-    return _Limit(session, catalog[name].preprocess.crop, name, graph.trained, threads)
-
-
 def _measure(
     plan: Plan,
     target: Target | None,
-    limit: _Limit | None,
+    limit: Limit | None,
     url: str | None,
     pictures: list[Picture],
 ) -> Report:

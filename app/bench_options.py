@@ -68,6 +68,14 @@ Model = Annotated[
 Device = Annotated[
     Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Of --raw; VGG_DEVICE if none.")
 ]
+Limits = Annotated[
+    bool,
+    typer.Option(
+        "--limits",
+        help="Of --raw: also what the device could do, whether float16 agrees, and PyTorch;"
+        " always on CUDA.",
+    ),
+]
 Threads = Annotated[
     int, typer.Option(min=0, max=1024, help="Of --raw, on a CPU; VGG_THREADS if 0.")
 ]

@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import cli
-from app.errors import SetupError
+from app.errors import SessionError, SetupError
+from app.runtime import has_cuda
 from tests.conftest import REPOSITORY, running_server, write_colours
 
 
@@ -88,6 +89,36 @@ def test_limit_alone(server, monkeypatch):
 
     assert 0 == result.exit_code
     assert "images/s" in result.stdout
+
+
+def test_limits_of_the_device(server, monkeypatch, tmp_path):
+    """--limits adds what the device could do, and whether float16 agrees, to table and JSON."""
+    for name, value in server[1].items():
+        monkeypatch.setenv(name, value)
+    file = tmp_path / "out.json"
+    result = CliRunner().invoke(
+        cli, ["bench", "--raw", "--limits", "--repeats", "1", "--json", str(file)]
+    )
+
+    assert 0 == result.exit_code, result.output
+    assert "float16 against float32 on 42 pictures" in " ".join(result.stdout.split())
+    assert "TFLOP/s in a product of matrices" in " ".join(result.stdout.split())
+    card = json.loads(file.read_text())["card"]
+    assert 42 == card["agreement"]["pictures"]
+    assert card["peaks"]["operations"] > 0
+
+
+def test_cuda_that_is_not_there(server, monkeypatch):
+    """One sentence says what is missing, before anything is fetched or measured."""
+    if has_cuda():
+        pytest.skip("onnxruntime-gpu is installed")
+    for name, value in server[1].items():
+        monkeypatch.setenv(name, value)
+    result = CliRunner().invoke(cli, ["bench", "--raw", "--device", "cuda"])
+
+    assert isinstance(result.exception, SessionError)
+    assert "onnxruntime-gpu is not installed" in str(result.exception)
+    assert "\n" not in str(result.exception)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from app import __version__
 from app.cpus import usable_cpus
 
 _PACKAGES: Final = (
-    "onnxruntime", "onnxruntime-gpu", "numpy", "pillow", "httptools", "uvloop",
+    "onnxruntime", "onnxruntime-gpu", "torch", "numpy", "pillow", "httptools", "uvloop",
 )  # fmt: skip
 
 

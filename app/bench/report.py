@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
+from app.bench.card import Card
 from app.bench.machine import describe_machine, versions
 from app.bench.pictures import Picture
 from app.bench.plan import Load, Plan
@@ -48,6 +49,7 @@ class Report:
         interrupted: Whether Ctrl-C ended it early.
         raw: The limit; None if it was not measured.
         points: One a load.
+        card: What the device of the limit could do; None if that was not measured.
     """
 
     made: str
@@ -59,6 +61,7 @@ class Report:
     interrupted: bool
     raw: RawSummary | None
     points: tuple[Point, ...]
+    card: Card | None = None
 
 
 def make_report(

@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from app.bench.card_table import card_table
 from app.bench.latency import Latency
 from app.bench.raw import RawSummary
 from app.bench.report import Point, Report
@@ -34,6 +35,8 @@ def report_tables(report: Report) -> RenderableType:
         parts.append("[yellow]Ended early: this is what there was by then.[/]")
     if report.raw is not None:
         parts += [_raw_title(report.raw), _raw_table(report.raw)]
+        if report.card is not None:
+            parts.append(card_table(report.card, report.raw))
     starts = range(0, len(report.points), _ACROSS)
     if report.points:
         repeats = max(len(point.runs) for point in report.points)

@@ -1,0 +1,89 @@
+"""The same network in PyTorch on the same device, where PyTorch is installed: the other yardstick."""
+
+import importlib
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from app.catalog import Preprocess
+from app.precision import Precision
+from app.records import PixelBatch, ProbabilityBatch
+from app.vgg import VggConfig
+
+Run = Callable[[PixelBatch], ProbabilityBatch]
+
+
+def find_torch(place: str) -> ModuleType | str:
+    """Return PyTorch if it can use the device, or say in a few words why not."""
+    try:
+        torch = importlib.import_module("torch")
+    except ImportError:
+        return "PyTorch is not installed"
+    if place == "cuda" and not torch.cuda.is_available():
+        return f"PyTorch {torch.__version__} sees no GPU"
+    return torch
+
+
+def torch_run(
+    torch: Any,  # noqa: ANN401 (an optional module)
+    config: VggConfig,
+    preprocess: Preprocess,
+    *,
+    place: str,
+    precision: Precision,
+    compiled: bool = True,
+) -> Run:
+    """Make the network with weights of its own: channels last, compiled, from pixels to numbers.
+
+    What is timed is what our own runs do: uint8 from page-locked memory to the device, the
+    network, probabilities back.
+
+    Args:
+        torch: The module.
+        config: The network.
+        preprocess: What stands in front of it.
+        place: `cpu` or `cuda`.
+        precision: Of the layers.
+        compiled: Whether to use torch.compile.
+    """
+    kind = getattr(torch, precision)
+    network = _network(torch, config).to(place, kind).to(memory_format=torch.channels_last).eval()
+    shape = (1, 3, 1, 1)
+    mean = torch.tensor(preprocess.mean, device=place).reshape(shape)
+    std = torch.tensor(preprocess.std, device=place).reshape(shape)
+
+    def forward(pixels: Any) -> Any:  # noqa: ANN401 (tensors)
+        # Seen as [N, 3, H, W], what lies in memory as [N, H, W, 3] is channels last already.
+        planes = (pixels.permute(0, 3, 1, 2).float() - mean) / std
+        return torch.softmax(network(planes.to(kind)).float(), 1)
+
+    work = torch.compile(forward) if compiled else forward
+
+    def run(batch: PixelBatch) -> ProbabilityBatch:
+        with torch.inference_mode():
+            pixels = torch.from_numpy(batch)
+            if place == "cuda":
+                pixels = pixels.pin_memory()
+            rows: ProbabilityBatch = work(pixels.to(place, non_blocking=True)).cpu().numpy()
+        return rows
+
+    return run
+
+
+def _network(torch: Any, config: VggConfig) -> Any:  # noqa: ANN401 (an optional module)
+    nn, layers, channels = torch.nn, [], 3
+    for row in config.layers():
+        if row.kind == "max-pooling":
+            layers.append(nn.MaxPool2d(2))
+            continue
+        if row.kind == "convolution":
+            width = row.weight_shape[0]
+            layers.append(nn.Conv2d(channels, width, row.kernel, padding=row.kernel // 2))
+            channels = width
+        else:
+            if row.name == "fc6":
+                layers.append(nn.Flatten())
+            layers.append(nn.Linear(row.weight_shape[1], row.weight_shape[0]))
+        if row.name != "fc8":
+            layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers)
