@@ -1,0 +1,135 @@
+"""What a request costs the host, with a card that takes no time: `python -m tests.measure_host`.
+
+Prints, for each way to decode, the requests a second of a server that has one core to itself, with
+the generator on another, and the processor time of a request in the process that speaks HTTP. With
+decoding in other processes the second is nearly all Python's, which runs in one thread at a time,
+and so bounds what one process can do on any number of cores; the first says how many a card needs.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import httpx
+import onnx
+
+from tests.conftest import COLOURS_MANIFEST, REPOSITORY, write_colours
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_SECONDS = 8
+_ROUNDS = 3
+
+
+def seconds_of(process: int) -> float:
+    """Return the processor time of a process, its threads included."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def model_folder() -> Path:
+    """Make a model with VGG's input; nothing of it is ever run."""
+    folder = Path(tempfile.mkdtemp())
+    write_colours(folder)
+    model = onnx.load_model(folder / "colours.onnx")
+    for dim in model.graph.input[0].type.tensor_type.shape.dim[2:]:
+        dim.dim_value = 224
+    onnx.save_model(model, folder / "colours.onnx")
+    manifest = COLOURS_MANIFEST.format(name="colours").replace("resize = 36", "resize = 256")
+    (folder / "colours.toml").write_text(manifest.replace("crop = 32", "crop = 224"))
+    return folder
+
+
+def measure(folder: Path, isolation: str, sizes: str, cores: set[int]) -> tuple[float, ...]:
+    """Load a server on these cores from the last one.
+
+    Returns:
+        Requests a second; milliseconds of a request in the process that speaks HTTP.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    settings = {
+        "VGG_PORT": str(port),
+        "VGG_MODELS": "colours",
+        "VGG_MODEL_DIR": str(folder),
+        "VGG_DECODE_ISOLATION": isolation,
+        "VGG_DECODE_THREADS": str(len(cores)),
+        "VGG_MAX_BATCH_SIZE": "64",
+        "VGG_QUEUE_BUDGET_MS": "60000",
+        "VGG_DRAIN_DELAY_MS": "0",
+    }
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.instant"],
+        cwd=REPOSITORY,
+        env=os.environ | settings,
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),  # noqa: PLW1509 (no threads yet)
+    )
+    try:
+        wait_ready(f"{url}/readyz")
+        arguments = f"-c 32 --seconds {_SECONDS} --repeats 1 --warmup 2 --sizes {sizes}".split()
+        with tempfile.NamedTemporaryFile(suffix=".json") as file:
+            load = subprocess.Popen(
+                [sys.executable, "-m", "app", "bench", url, *arguments, "--json", file.name],
+                cwd=REPOSITORY,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                preexec_fn=lambda: os.sched_setaffinity(0, {max(os.sched_getaffinity(0))}),  # noqa: PLW1509
+            )
+            before = seconds_of(server.pid)
+            if load.wait(120):
+                raise RuntimeError("vgg-serve bench failed")
+            report = json.loads(Path(file.name).read_text())
+        point = report["points"][0]["median"]
+        requests = httpx.get(f"{url}/metrics").text
+        total = sum(
+            float(line.split()[-1])
+            for line in requests.splitlines()
+            if line.startswith("vgg_requests_total") and 'code="200"' in line
+        )
+        return point["goodput"], 1000 * (seconds_of(server.pid) - before) / total
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def wait_ready(url: str) -> None:
+    """Ask until the server is ready."""
+    for _ in range(100):
+        try:
+            if httpx.get(url).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.1)
+    raise TimeoutError(url)
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Measure and print."""
+    folder = model_folder()
+    cores = sorted(os.sched_getaffinity(0))
+    say(f"{len(cores)} cores; server on the first, generator on the last; medians of {_ROUNDS}")
+    say("| photo | decoded in | requests/s of one core | ms of the HTTP process |")
+    say("|---|---|---|---|")
+    for sizes in ("500x375:8", "224x224:8"):
+        for isolation in ("thread", "process"):
+            rounds = [measure(folder, isolation, sizes, {cores[0]}) for _ in range(_ROUNDS)]
+            rate, own = (median(column) for column in zip(*rounds, strict=True))
+            say(f"| {sizes} | {isolation} | {rate:.0f} | {own:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
