@@ -21,10 +21,14 @@ from app.descriptors import most_connections
 from app.errors import KeysError
 from app.hosting import Models
 from app.keys import Keys
+from app.listening import take_in
 from app.main import create_app
 from app.session import Session
 
 log = logging.getLogger(__name__)
+
+_LAST_WORDS: Final = 0.25
+"""Seconds between the close of the port and the close of the connections that ask for nothing."""
 
 _PUBLIC: Final = (
     "anyone who can reach http://%s:%d may use it: set VGG_API_KEYS_FILE, or read SECURITY.md"
@@ -87,6 +91,15 @@ class Server(uvicorn.Server):
         self._app.state.loading.add_done_callback(lambda _: self._stop_if_failed())
         self._watch = asyncio.create_task(self._stop_if_lost(), name="lost device")
 
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """Close the port behind the last who has connected, and let everyone say what they want."""
+        if self._signalled and not self._impatient:
+            await take_in([listener for server in self.servers for listener in server.sockets])
+            for server in self.servers:
+                server.close()
+            await asyncio.sleep(_LAST_WORDS)
+        await super().shutdown(sockets)
+
     def _stop_if_failed(self) -> None:
         """Stop a server that cannot do what it was started for."""
         models: Models = self._app.state.models
@@ -141,7 +154,7 @@ def serve(settings: Settings, open_session: Callable[..., Session] = Session) ->
         access_log=False,
         server_header=False,
         timeout_keep_alive=bounds.idle_seconds,  # type: ignore[arg-type] # it is only added
-        timeout_graceful_shutdown=max(1, round(settings.drain_timeout_ms / 1000)),
+        timeout_graceful_shutdown=settings.drain_timeout_ms / 1000,  # type: ignore[arg-type] # it is only waited for
     )
     server = Server(config, app, settings.drain_delay_ms / 1000)
     server.run()

@@ -4,7 +4,8 @@ WHAT is one of
 
     overload  open loops at 1, 2, 5 and 10 times the capacity, a minute each
     leaving   half of the clients hang up while they wait
-    drain     SIGTERM under full load, 20 times
+    drain     SIGTERM under full load, 20 times: half of the clients keep their connections while
+              they can, half open one for each request
 
 and all of them if it is left out. The model is VGG_MODELS (vgg16), from VGG_MODEL_DIR (models/),
 untrained where its weights are not there. The load comes from this machine and takes its share of it.
@@ -201,14 +202,25 @@ def counters(server: RunningServer) -> list[float]:
 
 def drain() -> None:
     """Print what became of the requests around each SIGTERM."""
+
+    async def both(url: str) -> list[Sample]:
+        load = Closed(CONNECTIONS // 2)
+        plan = Plan((load,), seconds=3, warmup=0)
+        runs = [
+            run_load(load, plan, make_target(url, pictures, headers=headers), stop=asyncio.Event())
+            for headers in ((), ("Connection: close",))
+        ]
+        return [sample for run in await asyncio.gather(*runs) for sample in run.samples]
+
+    pictures = make_pictures("500x375:6")
     total: Counter[str] = Counter()
     for _ in range(DRAINS):
         with server_of(drain_delay_ms=500) as server:
-            target = target_of(server)
             threading.Timer(1.5, server.process.terminate).start()
-            run = load_it(target, Closed(CONNECTIONS), 3, warmup=0)
+            samples = asyncio.run(both(server.url))
             server.process.wait(30)
-            total.update(map(status, run.samples))
+            total.update(map(status, samples))
+            total["retried"] += sum(sample.outcome.retried for sample in samples)
             total[f"exit {server.process.returncode}"] += 1
     say(f"{DRAINS} x SIGTERM with {CONNECTIONS} connections: {dict(total)}")
 

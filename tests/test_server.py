@@ -2,12 +2,17 @@
 
 import asyncio
 import signal
+import socket
+from functools import partial
 
 import uvicorn
 
+from app.api.bounds import Bounds
+from app.api.connection import Connection
 from app.config import Settings
 from app.main import create_app
 from app.server import Server
+from tests.e2e.wire import request
 
 
 def test_a_signal_is_answered_by_the_loop(caplog):
@@ -42,3 +47,35 @@ def test_a_second_signal_does_not_wait():
 
     asyncio.run(main())
     assert server.should_exit
+
+
+def test_nobody_who_has_connected_is_reset(model_dir):
+    """As the port closes, a connection is answered that is not accepted yet, or not yet read."""
+    app = create_app(Settings(models=("colours",), model_dir=model_dir))
+    bounds = Bounds(header_bytes=9999, header_seconds=9, idle_seconds=9, connections=99)
+    http = partial(Connection, bounds=bounds)
+    config = uvicorn.Config(app, port=0, http=http, log_config=None)  # type: ignore[arg-type] # it is only called
+    server = Server(config, app, drain_delay=0.0)
+
+    async def main():
+        config.load()
+        server.lifespan = config.lifespan_class(config)
+        await server.startup()
+        await app.state.loading
+        address = server.servers[0].sockets[0].getsockname()
+        accepted = socket.create_connection(address, timeout=5)
+        while not server.server_state.connections:  # noqa: ASYNC110 (a set of uvicorn's)
+            await asyncio.sleep(0)
+        waiting = socket.create_connection(address, timeout=5)
+        for client in (accepted, waiting):
+            client.sendall(request("GET", "/healthz"))
+        server.handle_exit(signal.SIGTERM, None)  # nothing of all this has the loop seen
+        await server.shutdown()
+        answers = [client.recv(4096) for client in (accepted, waiting)]
+        for client in (accepted, waiting):
+            client.close()
+        return answers
+
+    for answer in asyncio.run(main()):
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"connection: close" in answer
