@@ -22,6 +22,7 @@ from app.bench_options import (
     Header,
     Images,
     JsonFile,
+    Key,
     Limits,
     MaxInFlight,
     Model,
@@ -42,6 +43,7 @@ from app.bench_options import (
 from app.config import Settings
 from app.console import err, out
 from app.errors import SetupError
+from app.keys import authorization
 from app.local import find_images
 
 
@@ -67,6 +69,7 @@ def bench_command(read_settings: Callable[[], Settings]) -> Callable[..., None]:
         path: PathOption = None,
         field: Field = "file",
         header: Header = None,
+        key: Key = None,
         seed: Seed = 1,
         *,
         raw: Raw = False,
@@ -84,9 +87,8 @@ def bench_command(read_settings: Callable[[], Settings]) -> Callable[..., None]:
         pictures, target = [], None
         if url is not None:
             pictures = read_pictures(find_images(images)) if images else make_pictures(sizes)
-            target = make_target(
-                url, pictures, path=path, field=field, headers=header or (), seed=seed
-            )
+            headers = [*(header or ()), *([f"Authorization: {authorization(key)}"] if key else [])]
+            target = make_target(url, pictures, path=path, field=field, headers=headers, seed=seed)
         limit = open_limit(read_settings(), model, device, threads) if raw else None
         report = _measure(plan, target, limit, url, pictures)
         if (

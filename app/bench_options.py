@@ -57,6 +57,14 @@ Field = Annotated[
     typer.Option(metavar="NAME", help="Part of the form; '' posts the bytes of the image alone."),
 ]
 Header = Annotated[list[str] | None, typer.Option(metavar="'NAME: VALUE'", help="One more header.")]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        envvar="VGG_API_KEY",
+        metavar="KEY",
+        help="An API key; it is shown nowhere, but other users see the options of a process.",
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Of the arrivals and of the order of the images.")]
 Raw = Annotated[
     bool,

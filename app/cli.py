@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from rich.markup import escape
 
 from app.bench_cli import bench_command
+from app.bench_options import Key
 from app.catalog import Manifest, load_catalog
 from app.config import Settings
 from app.console import catalog_table, count_bar, err, layer_table, out, predictions_table, pull_bar
@@ -83,6 +84,7 @@ def predict(
     model: Annotated[str | None, typer.Option("--model", "-m", help="Name of the model.")] = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, max=CLASSES)] = 5,
     url: Annotated[str | None, typer.Option(help="Ask a server instead of this machine.")] = None,
+    key: Key = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
@@ -91,7 +93,9 @@ def predict(
     if not files:
         raise SetupError("There is no JPEG, PNG, WebP, GIF or BMP in there.")
     if url is not None:
-        results: Iterable[FileResult] = classify_remotely(url, files, model=model, top_k=top_k)
+        results: Iterable[FileResult] = classify_remotely(
+            url, files, model=model, top_k=top_k, key=key
+        )
     else:
         results = _load_here(model).classify(files, top_k)
     failures = 0
@@ -139,7 +143,7 @@ def read_settings() -> Settings:
     Raises:
         SetupError: With the variable, what it is and what was expected.
     """
-    known = {f"VGG_{name.upper()}" for name in Settings.model_fields}
+    known = {f"VGG_{name.upper()}" for name in Settings.model_fields} | {"VGG_API_KEY"}
     for name in sorted(os.environ):
         if name.startswith("VGG_") and name not in known:
             err.print(f"[yellow]warning:[/] {escape(name)} is not a setting of vgg-serve")

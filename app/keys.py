@@ -11,6 +11,7 @@ from app.errors import KeysError
 
 _PREFIX: Final = "vgg_"
 _ENTROPY: Final = 32  # bytes: nothing can be guessed, so the digest needs neither salt nor time
+_SENDABLE: Final = re.compile(r"[A-Za-z0-9._~+/=-]+")  # RFC 6750: the keys of other servers too
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LINE: Final = re.compile(rf"({_NAME.pattern})\s+sha256:([0-9a-f]{{64}})")
 
@@ -28,6 +29,17 @@ def make_key(name: str) -> tuple[str, str]:
         raise KeysError(f"{name!r} is no name for a key: up to 64 of A-Z a-z 0-9 . _ -")
     key = _PREFIX + secrets.token_urlsafe(_ENTROPY)
     return key, f"{name} sha256:{sha256(key.encode()).hexdigest()}"
+
+
+def authorization(key: str) -> str:
+    """Return the value of the header `Authorization` for a key.
+
+    Raises:
+        KeysError: If no key can be like that; it does not show it.
+    """
+    if not _SENDABLE.fullmatch(key):
+        raise KeysError("What was given as the API key has characters that no key has.")
+    return f"Bearer {key}"
 
 
 class Keys:

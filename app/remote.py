@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 
 from app.errors import SetupError
+from app.keys import authorization
 from app.local import FileResult
 from app.records import ImageInfo, Prediction
 
@@ -13,7 +14,7 @@ _TIMEOUT = 60.0  # seconds
 
 
 def classify_remotely(
-    url: str, paths: Sequence[Path], *, model: str | None, top_k: int
+    url: str, paths: Sequence[Path], *, model: str | None, top_k: int, key: str | None = None
 ) -> Iterator[FileResult]:
     """Post files one after the other; one that is refused does not keep the others.
 
@@ -22,14 +23,17 @@ def classify_remotely(
         paths: Image files.
         model: None for the server's default.
         top_k: How many classes to return, 1 to 1000.
+        key: An API key, if the server wants one.
 
     Raises:
+        KeysError: If the key cannot be one.
         SetupError: If there is no such server at this address.
     """
     if "://" not in url:
         url = f"http://{url}"  # as curl has it
     params: dict[str, str | int] = {"top_k": top_k, **({"model": model} if model else {})}
-    with httpx.Client(base_url=url, timeout=_TIMEOUT) as client:
+    headers = {"Authorization": authorization(key)} if key else {}
+    with httpx.Client(base_url=url, timeout=_TIMEOUT, headers=headers) as client:
         for path in paths:
             try:
                 answer = client.post("/predict", params=params, content=path.read_bytes())

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from tests.conftest import PHOTOS, REPOSITORY, png
+from app.keys import make_key
+from tests.conftest import PHOTOS, REPOSITORY, png, running_server
 
 
 @pytest.fixture
@@ -66,6 +67,43 @@ def test_predict_takes_a_folder_and_goes_on_after_a_broken_file(run, pictures):
         rows[name]["predictions"][0]["class_index"] for name in ("red.png", "GREEN.PNG")
     ]
     assert rows["broken.jpg"]["error"]
+
+
+def test_key_is_sent_and_never_shown(run, pictures, model_dir):
+    """`predict --url` and `bench` get in by VGG_API_KEY or --key, and print it nowhere."""
+    secret, line = make_key("alice")
+    (model_dir / "keys").write_text(line)
+    photo = pictures / "red.png"
+    with running_server(
+        model_dir, models="colours", api_keys_file=str(model_dir / "keys")
+    ) as server:
+        predict = ["predict", photo, "--url", server.url]
+        short = ["-c", 1, "-s", 0.2, "--warmup", 0, "--repeats", 1, "--json", pictures / "b.json"]
+        bench = ["bench", server.url, "-i", photo, *short]
+        outside = run(*predict)
+        inside = [
+            run(*command, *option, **environment)
+            for command in (predict, bench)
+            for option, environment in ((("--key", secret), {}), ((), {"VGG_API_KEY": secret}))
+        ]
+
+    assert 1 == outside.returncode
+    assert [0] * 4 == [ended.returncode for ended in inside]
+    report = (pictures / "b.json").read_text()
+    assert "Authorization" in report
+    for ended in inside:
+        assert secret not in ended.stdout + ended.stderr + report
+        assert "warning" not in ended.stderr
+
+
+@pytest.mark.parametrize("command", [["predict", PHOTOS, "--url"], ["bench"]])
+def test_key_that_cannot_be_is_not_shown_either(run, command):
+    """A key that no header can hold is refused without a word of it."""
+    ended = run(*command, "http://127.0.0.1:1", VGG_API_KEY="my secret\u00e9")
+
+    assert 1 == ended.returncode
+    assert "API key" in ended.stderr
+    assert "secret" not in ended.stdout + ended.stderr
 
 
 @pytest.mark.parametrize(
