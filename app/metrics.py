@@ -25,7 +25,7 @@ SECONDS: Final = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1),
     *(0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
 )
-BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32, 64)
+BATCH_SIZES: Final = tuple(2**power for power in range(11))
 GPU_GAUGES: Final = (
     ("memory_used_bytes", "Memory of a GPU that is taken, by whomever.", "memory_used"),
     ("memory_bytes", "Memory of a GPU.", "memory_total"),
@@ -40,6 +40,8 @@ REJECTIONS: Final = (
     *("not-ready", "model-failed", "run-failed", "out-of-memory", "rate-limited"),
 )
 """Problems (by the last part of their type) of requests that were in order."""
+REFUSALS: Final = ("overloaded", "bad-request", "slow-headers", "headers-too-large")
+"""Problems of connections that were no requests yet; overloaded: there were too many."""
 
 
 class Metrics:
@@ -99,6 +101,12 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        self._refused = Counter(
+            "vgg_refused_connections_total",
+            "Connections that were closed because of what came before a request, or of their number.",
+            ["reason"],
+            registry=registry,
+        )
         self._cancelled = Counter(
             "vgg_cancelled_total",
             "Clients that left, by what they left.",
@@ -123,6 +131,8 @@ class Metrics:
         self._gpu: dict[str, Gauge] = {}
         for reason in REJECTIONS:
             self._rejected.labels(reason)
+        for reason in REFUSALS:
+            self._refused.labels(reason)
         for stage in CANCELLED_STAGES:
             self._cancelled.labels(stage)
 
@@ -177,6 +187,10 @@ class Metrics:
         """Count an answer that was a problem, if it is one of REJECTIONS."""
         if reason in REJECTIONS:
             self._rejected.labels(reason).inc()
+
+    def connection_refused(self, reason: str) -> None:
+        """Count a connection that was closed before its time, by one of REFUSALS."""
+        self._refused.labels(reason).inc()
 
     def cancelled(self, stage: str) -> None:
         """Count a client that left, by one of CANCELLED_STAGES."""

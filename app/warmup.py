@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -19,7 +20,6 @@ GOLDEN_PHOTO: Final = Path(__file__).resolve().parent / "static" / "samples" / "
 GOLDEN_CLASSES: Final = range(281, 286)
 """The five kinds of domestic cat, tabby to Egyptian cat."""
 
-BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32, 64)
 WORTH_IT: Final = 0.98
 """A smaller batch size wins if it reaches this part of the best throughput."""
 DISPATCH_SECONDS: Final = 0.0005
@@ -65,7 +65,7 @@ def warm_up(
         RunFailedError: If the model fails on a single image.
     """
     most = max_batch_size or ceiling
-    sizes = [size for size in BATCH_SIZES if size < most] + [most]
+    sizes = [*takewhile(lambda size: size < most, (2**n for n in count())), most]
     seconds = _measure(run, crop, _accepted(run, crop, sizes))
     if max_batch_size is None:
         seconds = {n: cost for n, cost in seconds.items() if n == 1 or cost <= longest_run}

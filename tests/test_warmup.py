@@ -1,8 +1,10 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from app.errors import RunFailedError, SessionError
-from app.warmup import BATCH_SIZES, self_test, warm_up
+from app.warmup import self_test, warm_up
 
 GOLDEN = np.full((4, 4, 3), 9, np.uint8)
 
@@ -118,6 +120,10 @@ def test_insane_probabilities_are_noticed(change):
         self_test(broken(change), GOLDEN, (1, 2), trained=False)
 
 
-def test_sizes_are_powers_of_two():
-    """Padding wastes less than half of a batch."""
-    assert [2**power for power in range(len(BATCH_SIZES))] == list(BATCH_SIZES)
+@pytest.mark.parametrize("most", [1, 12, 64, 65, 300, 1024])
+def test_padding_wastes_less_than_half_of_a_batch(most):
+    """Up to the largest, whatever it is, each batch size is at most twice the one before it."""
+    sizes, _ = measured(FakeRun(), max_batch_size=most)
+
+    assert (1, most) == (sizes[0], sizes[-1])
+    assert all(larger <= 2 * smaller for smaller, larger in pairwise(sizes))
