@@ -133,16 +133,18 @@ class ServiceError(VggServeError):
         status: The HTTP status of the answer.
         slug: Stable name of the problem, the last part of its `type` URI.
         title: The same for each problem of this type (RFC 9457).
-        retry_after: Seconds after which to try again, if that can be told.
+        usual_wait: Seconds after which it may have passed, if that can be told.
+        retry_after: The same for this one.
     """
 
     status: ClassVar[int] = 500
     slug: ClassVar[str] = "internal"
     title: ClassVar[str] = "The server failed"
+    usual_wait: ClassVar[float | None] = None
 
     def __init__(self, detail: str, *, retry_after: float | None = None) -> None:
         super().__init__(detail)
-        self.retry_after = retry_after
+        self.retry_after = self.usual_wait if retry_after is None else retry_after
 
 
 class RunFailedError(ServiceError):
@@ -169,6 +171,7 @@ class OverloadedError(ServiceError):
     status = 503
     slug = "overloaded"
     title = "The server is busy"
+    usual_wait = 1
 
 
 class UploadsFullError(ServiceError):
@@ -177,6 +180,7 @@ class UploadsFullError(ServiceError):
     status = 503
     slug = "uploads-full"
     title = "Too many uploads at a time"
+    usual_wait = 1
 
 
 class NotReadyError(ServiceError):
@@ -185,6 +189,7 @@ class NotReadyError(ServiceError):
     status = 503
     slug = "not-ready"
     title = "The model is still loading"
+    usual_wait = 5
 
 
 class ModelFailedError(ServiceError):
@@ -193,6 +198,7 @@ class ModelFailedError(ServiceError):
     status = 503
     slug = "model-failed"
     title = "The model is not available"
+    usual_wait = 10  # for a probe to notice it, and a restart
 
 
 class DrainingError(ServiceError):
@@ -201,6 +207,7 @@ class DrainingError(ServiceError):
     status = 503
     slug = "draining"
     title = "The server is shutting down"
+    usual_wait = 1  # the next connection finds another server, or this one restarted
 
 
 class DeadlineExceededError(ServiceError):

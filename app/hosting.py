@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from app.catalog import Manifest
 from app.decoding import DecodePool
@@ -17,8 +17,6 @@ from app.metrics import Metrics
 log = logging.getLogger(__name__)
 
 State: TypeAlias = Literal["waiting", "loading", "ready", "failed"]
-_RETRY_LOADING: Final = 5.0
-"""Seconds after which to ask again for a model that is loading."""
 
 
 class HostedModel:
@@ -59,10 +57,7 @@ class HostedModel:
         name = self.manifest.name
         if self.state == "failed":
             raise ModelFailedError(f"The model {name} could not be loaded; the log says why.")
-        raise NotReadyError(
-            f"The model {name} is still loading ({self.describe_progress()}).",
-            retry_after=_RETRY_LOADING,
-        )
+        raise NotReadyError(f"The model {name} is still loading ({self.describe_progress()}).")
 
     def note(self, step: str, done: int, total: int | None) -> None:
         """Remember what loading is at, and log each step and each tenth of a download."""

@@ -93,7 +93,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Close the port behind the last who has connected, and let everyone say what they want."""
-        if self._signalled and not self._impatient:
+        if self._app.state.draining.is_set() and not self._impatient:
             await take_in([listener for server in self.servers for listener in server.sockets])
             for server in self.servers:
                 server.close()
@@ -136,13 +136,27 @@ def serve(settings: Settings, open_session: Callable[..., Session] = Session) ->
         SetupError: If the service cannot be built.
     """
     app = create_app(settings, open_session)
+    config = make_config(app, settings)
+    server = Server(config, app, settings.drain_delay_ms / 1000)
+    server.run()
+    models: Models = app.state.models
+    failed = any(model.state == "failed" for model in models.all().values())
+    if models.lost.is_set():
+        logging.shutdown()
+        os._exit(1)  # what is left of CUDA may hang when it is taken down
+    return 1 if failed or not server.started else 0
+
+
+def make_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """Say in uvicorn's words what is set."""
     bounds = Bounds(
         header_bytes=settings.max_header_bytes,
         header_seconds=settings.header_timeout_ms / 1000,
         idle_seconds=settings.idle_timeout_ms / 1000,
         connections=most_connections(settings.max_connections),
+        count_refusal=app.state.metrics.connection_refused,
     )
-    config = uvicorn.Config(
+    return uvicorn.Config(
         app,
         http=partial(Connection, bounds=bounds),  # type: ignore[arg-type] # it is only called
         ws="none",
@@ -156,11 +170,3 @@ def serve(settings: Settings, open_session: Callable[..., Session] = Session) ->
         timeout_keep_alive=bounds.idle_seconds,  # type: ignore[arg-type] # it is only added
         timeout_graceful_shutdown=settings.drain_timeout_ms / 1000,  # type: ignore[arg-type] # it is only waited for
     )
-    server = Server(config, app, settings.drain_delay_ms / 1000)
-    server.run()
-    models: Models = app.state.models
-    failed = any(model.state == "failed" for model in models.all().values())
-    if models.lost.is_set():
-        logging.shutdown()
-        os._exit(1)  # what is left of CUDA may hang when it is taken down
-    return 1 if failed or not server.started else 0

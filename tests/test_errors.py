@@ -28,3 +28,17 @@ def test_all_errors_have_one_root():
     classes = [c for c in vars(errors).values() if isinstance(c, type)]
 
     assert all(issubclass(c, VggServeError) for c in classes if c.__module__ == errors.__name__)
+
+
+def test_whoever_is_told_503_is_told_when_to_come_back():
+    """Each error that is a 503 knows the seconds, unless it was told better."""
+    busy = [
+        c
+        for c in vars(errors).values()
+        if isinstance(c, type) and issubclass(c, ServiceError) and c.status == 503
+    ]
+
+    assert 5 == len(busy)
+    for error in busy:
+        assert error("why").retry_after
+        assert 0.5 == error("why", retry_after=0.5).retry_after

@@ -30,6 +30,7 @@ def test_known_labels_begin_at_zero():
     found = values(Metrics())
 
     assert 0 == found["vgg_rejected_total", "overloaded"]
+    assert 0 == found["vgg_refused_connections_total", "overloaded"]
     assert {"upload", "decode", "queue", "run"} == {
         key[1] for key in found if key[0] == "vgg_cancelled_total"
     }

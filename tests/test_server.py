@@ -3,15 +3,12 @@
 import asyncio
 import signal
 import socket
-from functools import partial
 
 import uvicorn
 
-from app.api.bounds import Bounds
-from app.api.connection import Connection
 from app.config import Settings
 from app.main import create_app
-from app.server import Server
+from app.server import Server, make_config
 from tests.e2e.wire import request
 
 
@@ -52,9 +49,7 @@ def test_a_second_signal_does_not_wait():
 def test_nobody_who_has_connected_is_reset(model_dir):
     """As the port closes, a connection is answered that is not accepted yet, or not yet read."""
     app = create_app(Settings(models=("colours",), model_dir=model_dir))
-    bounds = Bounds(header_bytes=9999, header_seconds=9, idle_seconds=9, connections=99)
-    http = partial(Connection, bounds=bounds)
-    config = uvicorn.Config(app, port=0, http=http, log_config=None)  # type: ignore[arg-type] # it is only called
+    config = make_config(app, Settings(port=0))
     server = Server(config, app, drain_delay=0.0)
 
     async def main():
@@ -69,7 +64,7 @@ def test_nobody_who_has_connected_is_reset(model_dir):
         waiting = socket.create_connection(address, timeout=5)
         for client in (accepted, waiting):
             client.sendall(request("GET", "/healthz"))
-        server.handle_exit(signal.SIGTERM, None)  # nothing of all this has the loop seen
+        app.state.draining.set()  # nothing of all this has the loop seen
         await server.shutdown()
         answers = [client.recv(4096) for client in (accepted, waiting)]
         for client in (accepted, waiting):
@@ -79,3 +74,10 @@ def test_nobody_who_has_connected_is_reset(model_dir):
     for answer in asyncio.run(main()):
         assert answer.startswith(b"HTTP/1.1 200 ")
         assert b"connection: close" in answer
+
+
+def test_drain_timeout_is_what_was_set():
+    """Milliseconds stay milliseconds."""
+    settings = Settings(drain_timeout_ms=250)
+
+    assert 0.25 == make_config(create_app(settings), settings).timeout_graceful_shutdown

@@ -1,6 +1,7 @@
 """How much connections may do, and which of them goes first where there are too many."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,6 +20,7 @@ class Bounds:
         header_seconds: For the head of a request to come, from its first byte.
         idle_seconds: After which a connection on which nothing moves is closed.
         connections: Most at a time.
+        count_refusal: Told, by the slug of a problem, why a connection ends before its time.
         awaited: Those whose turn it is to send, the longest-awaited first.
     """
 
@@ -26,6 +28,7 @@ class Bounds:
     header_seconds: float
     idle_seconds: float
     connections: int
+    count_refusal: Callable[[str], None] = lambda _: None
     awaited: dict[asyncio.Transport, None] = field(default_factory=dict)
 
     def find_excess(self, size: int, fields: int) -> HeadersTooLargeError | None:

@@ -53,8 +53,9 @@ class Connection(HttpToolsProtocol):
             oldest = next(iter(self._bounds.awaited))
             del self._bounds.awaited[oldest]
             if oldest is transport:
-                self._refuse(OverloadedError("There are too many connections.", retry_after=1))
+                self._refuse(OverloadedError("There are too many connections."))
             else:
+                self._bounds.count_refusal(OverloadedError.slug)
                 oldest.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -221,6 +222,7 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, error: RequestError | ServiceError) -> None:
         """Read no more; answer once all that was asked before is answered."""
+        self._bounds.count_refusal(error.slug)
         self._refusal = error
         self._stop_clock()
         if not self._owing:

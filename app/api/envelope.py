@@ -81,7 +81,7 @@ class Envelope:
         except asyncio.CancelledError:  # the time to drain is over
             if status != CLIENT_LEFT:
                 raise
-            error = DrainingError("The server stopped before it could answer.", retry_after=1)
+            error = DrainingError("The server stopped before it could answer.")
             await answer_error(scope, error)(scope, receive, send_enveloped)
         except Exception:
             if status != CLIENT_LEFT:  # half an answer is out: only the connection can say so

@@ -1,6 +1,5 @@
 """What is refused before a byte of a body is read."""
 
-from typing import Final
 from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,8 +15,6 @@ from app.errors import (
 )
 from app.hosting import Models
 from app.metrics import Metrics
-
-_RETRY_UPLOAD: Final = 1.0  # seconds
 
 
 class Limits:
@@ -98,10 +95,7 @@ class Limits:
 
     def _ensure_room(self, size: int) -> None:
         if self._held + size > self._max_upload_bytes:
-            raise UploadsFullError(
-                "Too many uploads are under way; try again in a moment.",
-                retry_after=_RETRY_UPLOAD,
-            )
+            raise UploadsFullError("Too many uploads are under way; try again in a moment.")
 
     def _hold(self, size: int) -> None:
         self._ensure_room(size)

@@ -72,6 +72,7 @@ async def test_model_that_failed_says_so(model_dir, session):
 
     assert [503, 503, 200] == [ready.status_code, predict.status_code, alive.status_code]
     assert "/problems/model-failed" == predict.json()["type"]
+    assert "retry-after" in predict.headers
 
 
 async def test_probes_and_page_answer_while_the_model_loads(model_dir, session, client_gate):

@@ -1,6 +1,7 @@
 """Clients that are slow, greedy or wrong, on a real socket; each gets its exact answer."""
 
 import os
+import re
 import resource
 import socket
 from contextlib import ExitStack
@@ -432,6 +433,13 @@ def test_connections_are_bounded_and_the_newest_is_served(colours):
         assert all(wire.closed() for wire in wires)
         later[-1].send(request("GET", "/healthz"))
         assert 200 == later[-1].answer().status
+        later[-2].send(b"nonsense\r\n\r\n")
+        assert 400 == later[-2].answer().status
+        counted = httpx.get(f"{server.url}/metrics").text
+        refused = dict(re.findall(r'vgg_refused_connections_total{reason="(.+)"} (.+)', counted))
+
+    assert int(float(refused["overloaded"])) >= 16  # 10 + 25 + 1, of which 20 may stay
+    assert "1.0" == refused["bad-request"]
 
 
 def test_nothing_of_an_upload_is_written_or_logged(colours):
