@@ -54,7 +54,6 @@ ModelsDep = Annotated[Models, Depends(_models)]
 )
 async def predict(
     request: Request,
-    models: ModelsDep,
     model: Annotated[str | None, Query(description="Name of a model; see GET /models.")] = None,
     top_k: Annotated[int, Query(ge=1, le=CLASSES, description="How many classes to return.")] = 5,
 ) -> Response:
@@ -63,6 +62,7 @@ async def predict(
     Post the image file itself, or a form with one file part named `file`. The header
     `X-Request-Timeout-Ms` shortens the time after which the answer is of no use any more.
     """
+    models: Models = request.app.state.models  # a dependency would cost more than all of this
     hosted = models.get(model or models.default)
     loaded = hosted.ready()
     deadline = request.state.began + _timeout(request, request.app.state.deadline)

@@ -8,6 +8,7 @@ from fastapi import Request
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from app.api.plain_form import only_file
 from app.errors import BadRequestError
 
 T = TypeVar("T")
@@ -36,11 +37,19 @@ async def read_upload(request: Request) -> bytes:
         ClientDisconnect: If the client left meanwhile.
     """
     content_type = request.headers.get("content-type", "")
+    body = await request.body()
     if not content_type.lower().startswith("multipart/form-data"):
-        return await request.body()
+        return body
+    if (file := only_file(content_type, body, FIELD)) is not None:
+        return file
+    return await _parse(request)
+
+
+async def _parse(request: Request) -> bytes:
+    """Find the file of any form, or say what is wrong with it."""
     parser = _MemoryParser(
         request.headers,
-        request.stream(),
+        request.stream(),  # of the body that was read
         max_files=1,
         max_fields=_MOST_TEXT_PARTS,
         max_part_size=_LARGEST_TEXT_PART,
