@@ -98,9 +98,15 @@ class CostTracker:
 
     @property
     def doubt(self) -> float:
-        """By what part a prediction may fall short: twice the mean deviation of the last runs.
+        """By what part a prediction may fall short: four times the mean deviation of the last runs.
+
+        Slow runs come together, so that six of them are not surer than one.
 
         Source:
-            The mean deviation in place of the standard one: RFC 6298, for TCP's timeouts.
+            RFC 6298, for TCP's timeouts: the mean deviation in place of the standard one, and the 4.
         """
-        return min(2 * self._spread / self._factor, _MOST_DOUBT)
+        return min(4 * self._spread / self._factor, _MOST_DOUBT)
+
+    def excess(self, size: int) -> float:
+        """Return by how many seconds a run of this size may take longer than at warm-up."""
+        return max(0.0, self(size) * (1 + self.doubt) - self.cost(size))

@@ -2,13 +2,13 @@
 
 WHAT is one of
 
-    overload  open loops at 1, 2, 5 and 10 times the capacity, a minute each
+    overload  open loops at 1, 2, 5 and 10 times the capacity
     leaving   half of the clients hang up while they wait
     drain     SIGTERM under full load, 20 times: half of the clients keep their connections while
               they can, half open one for each request
 
 and all of them if it is left out. The model is VGG_MODELS (vgg16), from VGG_MODEL_DIR (models/),
-untrained where its weights are not there. The load comes from this machine and takes its share of it.
+untrained where its weights are not there; MEASURE_SECONDS (60) is the length of a line. The load comes from this machine and takes its share of it.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ from tests.conftest import RunningServer, running_server
 
 MODEL = os.environ.get("VGG_MODELS", "vgg16")
 FOLDER = Path(os.environ.get("VGG_MODEL_DIR", str(BUILT_IN)))
-SECONDS = 60
+SECONDS = int(os.environ.get("MEASURE_SECONDS", "60"))
 DRAINS = 20
 CONNECTIONS = 16
 
@@ -128,12 +128,25 @@ def overload() -> None:
         rate = len(served(busy)) / 20
         alone = one_request(target)
         say(f"{MODEL}: {rate:.1f}/s with {CONNECTIONS} connections, {alone:.0f} ms alone")
-        say("load", "200/s", "p50 ms", "p99 ms", "503/s", "503 p99", "other", "RSS MB", "2 s later")
+        say(
+            "load",
+            "200/s",
+            "p50 ms",
+            "p99 ms",
+            "503/s",
+            "503 p99",
+            "other",
+            "RSS MB",
+            "2 s later",
+            "a run, ms",
+        )
         for factor in (1, 2, 5, 10):
+            before = runs(server)
             run = load_it(target, Open(factor * rate), SECONDS)
             counted = [s for s in run.samples if run.counted_from <= s.due < run.counted_to]
             good, refused = ([s for s in counted if status(s) == code] for code in ("200", "503"))
-            time.sleep(2)  # the queue budget: what it is like after that comes last in the line
+            after = runs(server)
+            time.sleep(2)  # the queue budget: what it is like after that
             say(
                 f"{factor}x {factor * rate:.0f}/s",
                 f"{len(served(run)) / SECONDS:.1f}",
@@ -144,7 +157,16 @@ def overload() -> None:
                 len(counted) - len(good) - len(refused) + len(run.not_sent),
                 f"{memory(server):.0f}",
                 f"{one_request(target):.0f} ms",
+                f"{1000 * (after[0] - before[0]) / (after[1] - before[1]):.0f}",
             )
+
+
+def runs(server: RunningServer) -> tuple[float, float]:
+    """Read the seconds that images were run, a batch for each of its images, and their number."""
+    name = "vgg_stage_duration_seconds"
+    return metric(server, f"{name}_sum", 'stage="run"'), metric(
+        server, f"{name}_count", 'stage="run"'
+    )
 
 
 async def _leave(target: Target, after: float, until: float) -> int:

@@ -385,6 +385,26 @@ def test_admission_refuses_past_the_budget_and_says_when_to_come_back(turned):
     turned(main())
 
 
+def test_on_a_slower_machine_less_is_let_in(turned):
+    """What the run itself takes longer than at warm-up is taken from the time to wait for it."""
+
+    async def main():
+        bench = Bench(queue_budget=1.5)
+        asyncio.get_running_loop().run_seconds = 1.3  # type: ignore[attr-defined] # a TurnedLoop
+        for value in range(200):  # until there is no doubt
+            await bench.submit(value)
+        bench.batcher.admit()  # nobody is there: it runs at once
+        task = bench.submit(0)
+        await asyncio.sleep(0.05)
+        with pytest.raises(OverloadedError) as refused:
+            bench.batcher.admit()  # 1.25 s, and 0.3 s that its run takes longer
+
+        assert pytest.approx(0.05, abs=0.001) == refused.value.retry_after
+        await task
+
+    turned(main())
+
+
 def test_images_that_are_being_decoded_count_as_waiting(turned):
     """Admission counts what is on its way to the queue."""
 

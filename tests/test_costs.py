@@ -39,13 +39,24 @@ def test_one_hiccup_does_not_upset_the_tracker():
 
 
 def test_doubt_is_as_large_as_runs_differ():
-    """Runs of one length leave none; runs 10 % above and below the mean leave 20 %, at most 50 %."""
+    """Runs of one length leave none; runs 5 % above and below the mean leave 20 %, at most 50 %."""
     steady, restless, wild = (CostTracker(RunCost.fit({1: 0.1})) for _ in range(3))
     for turn in range(100):
         steady.observe(1, 0.1)
-        restless.observe(1, 0.11 if turn % 2 else 0.09)
+        restless.observe(1, 0.105 if turn % 2 else 0.095)
         wild.observe(1, 1.0 if turn % 2 else 0.06)
 
     assert 0 == steady.doubt
     assert pytest.approx(0.2, rel=0.1) == restless.doubt
     assert 0.5 == wild.doubt
+
+
+def test_excess_is_what_a_run_takes_longer_than_at_warm_up():
+    """It is nothing on a machine that became faster, and counts the doubt on one that is slower."""
+    slower, faster = CostTracker(RunCost.fit({1: 0.1})), CostTracker(RunCost.fit({1: 0.1}))
+    for _ in range(200):
+        slower.observe(1, 0.15)
+        faster.observe(1, 0.08)
+
+    assert pytest.approx(0.05) == slower.excess(1)
+    assert 0 == faster.excess(1)
