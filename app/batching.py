@@ -132,9 +132,6 @@ class Batcher:
     def admit(self, coming: int = 0, backlog: float = 0.0, patience: float = float("inf")) -> None:
         """Refuse what may have to wait longer than the budget, or than its client will.
 
-        By what its own run may take longer than it did at warm-up, it has to wait less: the
-        promise is an answer within the budget and a run of the largest size.
-
         Args:
             coming: Images that will be in line before this one: those being decoded.
             backlog: Seconds until this one is decoded; the device goes on meanwhile.
@@ -146,10 +143,8 @@ class Batcher:
         """
         if not any(self._usable()):
             raise ModelFailedError("The model has stopped answering.")
-        wait = self.predicted_wait(coming)
-        if wait:  # else it runs at once, however long that takes, and the cost is learned anew
-            wait = wait * (1 + self._cost.doubt) + self._cost.excess(self.policy.sizes[-1])
-        wait = max(backlog, wait)
+        largest = self.policy.sizes[-1]
+        wait = max(backlog, self._cost.at_most(self.predicted_wait(coming), largest))
         budget = min(self.policy.queue_budget, patience)
         if wait > budget:
             raise OverloadedError(

@@ -107,6 +107,14 @@ class CostTracker:
         """
         return min(4 * self._spread / self._factor, _MOST_DOUBT)
 
-    def excess(self, size: int) -> float:
-        """Return by how many seconds a run of this size may take longer than at warm-up."""
-        return max(0.0, self(size) * (1 + self.doubt) - self.cost(size))
+    def at_most(self, wait: float, size: int) -> float:
+        """Return the seconds that a predicted wait may become.
+
+        With it goes by how much a run of this size may then take longer than at warm-up: who
+        waits no longer than a budget by this count is answered within that and such a run. No
+        wait stays none: the image runs at once, and the cost is learned anew.
+        """
+        if not wait:
+            return 0.0
+        excess = max(0.0, self(size) * (1 + self.doubt) - self.cost(size))
+        return wait * (1 + self.doubt) + excess

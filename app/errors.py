@@ -133,18 +133,19 @@ class ServiceError(VggServeError):
         status: The HTTP status of the answer.
         slug: Stable name of the problem, the last part of its `type` URI.
         title: The same for each problem of this type (RFC 9457).
-        usual_wait: Seconds after which it may have passed, if that can be told.
-        retry_after: The same for this one.
+        usual_wait: Seconds after which what is a 503 may have passed.
+        retry_after: The same for this one, None if it cannot be told.
     """
 
     status: ClassVar[int] = 500
     slug: ClassVar[str] = "internal"
     title: ClassVar[str] = "The server failed"
-    usual_wait: ClassVar[float | None] = None
+    usual_wait: ClassVar[float] = 1
 
     def __init__(self, detail: str, *, retry_after: float | None = None) -> None:
         super().__init__(detail)
-        self.retry_after = self.usual_wait if retry_after is None else retry_after
+        usual = self.usual_wait if self.status == 503 else None  # noqa: PLR2004 (HTTP's own)
+        self.retry_after = usual if retry_after is None else retry_after
 
 
 class RunFailedError(ServiceError):
@@ -171,7 +172,6 @@ class OverloadedError(ServiceError):
     status = 503
     slug = "overloaded"
     title = "The server is busy"
-    usual_wait = 1
 
 
 class UploadsFullError(ServiceError):
@@ -180,7 +180,6 @@ class UploadsFullError(ServiceError):
     status = 503
     slug = "uploads-full"
     title = "Too many uploads at a time"
-    usual_wait = 1
 
 
 class NotReadyError(ServiceError):
@@ -207,7 +206,6 @@ class DrainingError(ServiceError):
     status = 503
     slug = "draining"
     title = "The server is shutting down"
-    usual_wait = 1  # the next connection finds another server, or this one restarted
 
 
 class DeadlineExceededError(ServiceError):

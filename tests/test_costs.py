@@ -51,12 +51,13 @@ def test_doubt_is_as_large_as_runs_differ():
     assert 0.5 == wild.doubt
 
 
-def test_excess_is_what_a_run_takes_longer_than_at_warm_up():
-    """It is nothing on a machine that became faster, and counts the doubt on one that is slower."""
+def test_wait_includes_what_a_run_takes_longer_than_at_warm_up():
+    """It is nothing on a machine that became faster, nor where nobody waits."""
     slower, faster = CostTracker(RunCost.fit({1: 0.1})), CostTracker(RunCost.fit({1: 0.1}))
     for _ in range(200):
         slower.observe(1, 0.15)
         faster.observe(1, 0.08)
 
-    assert pytest.approx(0.05) == slower.excess(1)
-    assert 0 == faster.excess(1)
+    assert pytest.approx(1.05) == slower.at_most(1.0, 1)
+    assert pytest.approx(1.0) == faster.at_most(1.0, 1)
+    assert 0 == slower.at_most(0.0, 1)

@@ -242,8 +242,7 @@ class Connection(HttpToolsProtocol):
         if error is None or self.transport.is_closing():
             return
         if self._in_body and not self._owing:
-            # The answer is out; another would be taken for a next one.
-            self.close_softly()
+            self.close_softly()  # the answer is out; another would be taken for a next one
             return
         self.transport.write(write_refusal(error, self.server_state.default_headers))
         self.close_softly()
