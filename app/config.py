@@ -44,6 +44,8 @@ class Settings(BaseSettings):
     """Where to run: cuda fails where CUDA cannot be used, auto then takes the CPU."""
     precision: Literal["auto", "float32", "float16"] = "auto"
     """Numbers of the network: auto is float16 on CUDA and float32 on a CPU."""
+    conv: Literal["auto", "direct", "winograd"] = "auto"
+    """How a CPU computes convolutions: auto measures once which is faster here, direct leaves them to onnxruntime."""
     device_ids: Annotated[tuple[int, ...], NoDecode] = Field(default=(0,), min_length=1)
     """Numbers of the GPUs to use, comma-separated; alike ones, for they share the work evenly."""
     gpu_memory_limit_mb: int = Field(default=0, ge=0, le=10**6)

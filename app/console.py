@@ -18,10 +18,10 @@ from rich.progress import (
 from rich.table import Table
 
 from app.catalog import Manifest
+from app.provisioning import Progress as PullProgress
+from app.provisioning import Step
 from app.records import Prediction
 from app.vgg import architecture
-from app.weights import Progress as PullProgress
-from app.weights import Step
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)

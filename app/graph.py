@@ -19,7 +19,8 @@ import onnx
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from app.catalog import Preprocess
-from app.lowering import DIRECT, ConvPlan, add_stack, add_stem, is_large
+from app.conv_plan import DIRECT, ConvPlan, is_large
+from app.lowering import add_stack, add_stem
 from app.node_list import NodeList
 from app.precision import Precision, Stored, halve_vgg, scaled, stored_tensors
 from app.records import Layer

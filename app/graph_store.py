@@ -1,10 +1,10 @@
 """Serving graphs on disk: built once, found again, never half-written, checked at each start.
 
-FOLDER/KEY/graph.onnx  weights.bin  receipt.json
+FOLDER/KEY/graph.onnx  stem.onnx  weights.bin  receipt.json
 
 KEY is made of everything that a graph depends on, so that a changed manifest, another
-checkpoint or a newer builder never meets an old graph. The receipt holds the SHA-256 of both
-files: onnxruntime loads flipped bits without a word.
+checkpoint or a newer builder never meets an old graph. The receipt holds the SHA-256 of all
+files: onnxruntime loads flipped bits without a word. Not every graph has a stem.
 """
 
 import hashlib
@@ -20,9 +20,10 @@ from typing import Final
 from filelock import FileLock
 
 from app.catalog import Manifest
+from app.conv_plan import DIRECT, ConvPlan
 from app.download.digest import Progress, digest_of
 from app.errors import DownloadError, SetupError
-from app.graph import GRAPH_FILE, GRAPH_VERSION, WEIGHTS_FILE
+from app.graph import GRAPH_FILE, GRAPH_VERSION, STEM_FILE, WEIGHTS_FILE
 from app.precision import Precision
 
 log = logging.getLogger(__name__)
@@ -42,24 +43,29 @@ class ServingGraph:
             there is none, of its own weights.
         trained: False for weights that never saw an image.
         precision: Of its layers.
+        plan: How its convolutions are computed.
     """
 
     path: Path
     weights_sha256: str
     trained: bool
     precision: Precision = "float32"
+    plan: ConvPlan = DIRECT
 
 
-def graph_key(manifest: Manifest, digest: str, precision: Precision = "float32") -> str:
+def graph_key(
+    manifest: Manifest, digest: str, precision: Precision = "float32", plan: ConvPlan = DIRECT
+) -> str:
     """Name everything that a graph depends on in 16 hex digits.
 
     Args:
         manifest: Whose architecture and preprocessing go into the graph.
         digest: What tells the weights from all others.
         precision: Of the layers.
+        plan: How its convolutions are computed.
     """
-    parts = [GRAPH_VERSION, digest, manifest.architecture, asdict(manifest.preprocess), precision]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    made = (digest, manifest.architecture, asdict(manifest.preprocess), precision, asdict(plan))
+    return hashlib.sha256(json.dumps([GRAPH_VERSION, *made]).encode()).hexdigest()[:16]
 
 
 def find(folder: Path, key: str, *, trained: bool, progress: Progress) -> ServingGraph | None:
@@ -76,7 +82,7 @@ def find(folder: Path, key: str, *, trained: bool, progress: Progress) -> Servin
         receipt = json.loads((place / RECEIPT_FILE).read_text(encoding="utf-8"))
         intact = receipt.pop("sha256") == _digest(receipt) and all(
             digest_of(place / name, progress=progress) == receipt["files"][name]
-            for name in (GRAPH_FILE, WEIGHTS_FILE)
+            for name in dict.fromkeys([*_files(place), *receipt["files"]])
         )
         graph = ServingGraph(
             path=place / GRAPH_FILE,
@@ -139,7 +145,7 @@ def build(
         with tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as name:
             place = Path(name)
             write(place)
-            files = {name: digest_of(place / name) for name in (GRAPH_FILE, WEIGHTS_FILE)}
+            files = {name: digest_of(place / name) for name in _files(place)}
             receipt: dict[str, object] = {
                 "weights_sha256": weights_sha256 or files[WEIGHTS_FILE].removeprefix("sha256:"),
                 "files": files,
@@ -156,6 +162,12 @@ def build(
     if found is None:
         raise SetupError(f"{folder / key} was written and cannot be read back")
     return found
+
+
+def _files(place: Path) -> list[str]:
+    """Name the files of a graph; a stem that no receipt knows is a damage too."""
+    stem = [STEM_FILE] if (place / STEM_FILE).exists() else []
+    return [GRAPH_FILE, *stem, WEIGHTS_FILE]
 
 
 def _digest(receipt: dict[str, object]) -> str:

@@ -1,7 +1,7 @@
 """One model, from its manifest to its first answer: provide, load, warm, test, start."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, Literal
 
@@ -9,6 +9,7 @@ from app.background import in_background
 from app.batching import Batcher
 from app.catalog import Manifest
 from app.classifier import Classifier
+from app.conv_plan import DIRECT
 from app.costs import BatchPolicy, RunCost
 from app.cuda import Gpu
 from app.decoding import DecodePool
@@ -17,10 +18,11 @@ from app.imaging import ImageLimits, Prepare, prepare
 from app.labels import load_labels
 from app.lanes import Device, Lane
 from app.metrics import Metrics
-from app.precision import Precision, chosen
+from app.precision import Precision
+from app.provisioning import Progress, Provisioning, for_device
 from app.session import Session
 from app.warmup import COMPANY_TOLERANCE, GOLDEN_PHOTO, self_test, warm_up
-from app.weights import Progress, Provisioning, pull
+from app.weights import pull
 
 _CEILING: Final = {"cpu": 4, "cuda": 64}
 """The largest batch size that is tried: on a CPU, 8 gain 4 % and cost 100 MB (DECISIONS.md, 9)."""
@@ -69,6 +71,7 @@ class Loaded:
         cost: What a run costs.
         precision: `float32` or `float16`.
         devices: How many of them.
+        convolutions: `winograd` if some of them are lowered, `direct` if none is.
     """
 
     classifier: Classifier
@@ -78,6 +81,7 @@ class Loaded:
     cost: RunCost
     precision: Precision = "float32"
     devices: int = 1
+    convolutions: Literal["direct", "winograd"] = "direct"
 
 
 async def load_model(
@@ -106,7 +110,7 @@ async def load_model(
     """
     labels = load_labels(manifest.labels, hosting.provisioning.model_dir)
     place = await in_background(partial(_find_device, hosting))
-    provisioning = replace(hosting.provisioning, precision=chosen(hosting.precision, place))
+    provisioning = for_device(hosting.provisioning, place, hosting.precision)
     graph = await in_background(partial(pull, manifest, provisioning, progress))
     progress("loading", 0, None)
     gpus = hosting.gpus if place == "cuda" else hosting.gpus[:1]
@@ -157,6 +161,7 @@ async def load_model(
         policy.cost,
         graph.precision,
         len(gpus),
+        "direct" if graph.plan == DIRECT else "winograd",
     )
 
 

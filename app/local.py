@@ -11,10 +11,11 @@ from app.catalog import Manifest
 from app.errors import RequestError
 from app.imaging import Prepare
 from app.labels import load_labels
+from app.provisioning import Progress, Provisioning
 from app.ranking import top_k
 from app.records import ImageInfo, Prediction
 from app.session import Session
-from app.weights import Progress, Provisioning, pull
+from app.weights import pull
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})
 

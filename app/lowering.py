@@ -1,4 +1,4 @@
-"""Which convolutions of a VGG go through Winograd's domain, and how their maps lie meanwhile.
+"""The convolutions of a VGG through Winograd's domain, and how their maps lie meanwhile.
 
 What a convolution has in that domain is more than twice as large as its maps, and onnxruntime
 writes and reads it several times: it is fast where that stays in the processor's cache.
@@ -9,55 +9,18 @@ next layer needs it. *Small maps* of a whole batch are stacked, one image below 
 zeros between them, so that the large matrices of these layers are read once a batch.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
+from app.conv_plan import ConvPlan, is_large
 from app.node_list import NodeList
 from app.vgg import LayerRow, VggConfig
 from app.winograd import TILE, Convolution, convolve
 
-LARGE: Final = 28
-"""Maps that are wider than this, in pixels, are large."""
-
 _Maps: TypeAlias = Callable[[int, int], str]
 """Gives the rows of an image's maps from the first up to the one before the second."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConvPlan:
-    """How the convolutions of a VGG are computed.
-
-    Attributes:
-        strips: Rows of tiles in a strip, of each layer with large maps that is lowered.
-        stacked: Whether all layers with small maps are lowered.
-    """
-
-    strips: Mapping[str, int] = field(default_factory=dict)
-    stacked: bool = False
-
-    def lowers(self, row: LayerRow) -> bool:
-        """Say whether a layer is lowered."""
-        small = row.kind == "convolution" and not is_large(row)
-        return row.name in self.strips or (self.stacked and small)
-
-
-DIRECT: Final = ConvPlan()
-"""Every convolution as onnxruntime computes it itself."""
-
-
-def is_large(row: LayerRow) -> bool:
-    """Say whether a layer reads large maps."""
-    pooled = 2 if row.kind == "max-pooling" else 1
-    return row.kind != "fully connected" and row.output_shape[-1] * pooled > LARGE
-
-
-def can_stack(config: VggConfig) -> bool:
-    """Say whether all convolutions with small maps are 3x3: those of configuration C are not."""
-    rows = config.layers()
-    return all(r.kernel == 3 for r in rows if r.kind == "convolution" and not is_large(r))  # noqa: PLR2004
 
 
 def add_stem(nodes: NodeList, config: VggConfig, plan: ConvPlan, pixels: str, result: str) -> None:

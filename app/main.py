@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from typing import Literal
 
 from fastapi import FastAPI
 
@@ -22,6 +23,7 @@ from app.api.problems import install_problem_handlers
 from app.api.routes import router as routes
 from app.catalog import Manifest, load_catalog
 from app.config import Settings
+from app.conv_choice import PlanChooser, measure_plan
 from app.cpus import usable_cpus
 from app.cuda import Gpu
 from app.decoding import DecodePool
@@ -34,10 +36,9 @@ from app.isolation import Isolated
 from app.keys import Keys
 from app.loading import Hosting
 from app.metrics import Metrics
-from app.precision import chosen as chosen_precision
+from app.provisioning import SERVING, Provisioning, for_device
 from app.quotas import Quotas
 from app.session import Session
-from app.weights import Provisioning
 
 
 def create_app(settings: Settings, open_session: Callable[..., Session] = Session) -> FastAPI:
@@ -125,10 +126,10 @@ def provisioning(settings: Settings) -> Provisioning:
 
     Where `cuda` is set it is believed: `pull` may fill a folder for another machine.
     """
-    place = "cuda" if settings.device == "cuda" else "cpu"
+    place: Literal["cpu", "cuda"] = "cuda" if settings.device == "cuda" else "cpu"
     if (settings.device, settings.precision) == ("auto", "auto"):
         place = find_device("auto", gpus(settings)[0])
-    return replace(_sources(settings), precision=chosen_precision(settings.precision, place))
+    return for_device(_sources(settings), place, settings.precision)
 
 
 def _sources(settings: Settings) -> Provisioning:
@@ -138,6 +139,12 @@ def _sources(settings: Settings) -> Provisioning:
         offline=settings.offline,
         endpoint=settings.hf_endpoint,
         or_float32=settings.precision == "auto",
+        plan_for=PlanChooser(
+            settings.conv,
+            settings.model_dir / SERVING,
+            settings.threads or usable_cpus(),
+            measure_plan,
+        ),
     )
 
 

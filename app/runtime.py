@@ -21,6 +21,7 @@ Provider: TypeAlias = tuple[str, dict[str, str]]
 """Name and options of one of onnxruntime's execution providers."""
 OpenGraph: TypeAlias = ort.InferenceSession
 
+VERSION: Final[str] = ort.__version__
 CPU: Final[list[Provider]] = [("CPUExecutionProvider", {})]
 CUDA: Final = "CUDAExecutionProvider"
 TENSORRT: Final = "TensorrtExecutionProvider"

@@ -7,21 +7,26 @@ MODEL_DIR/serving/NAME/     the serving graph made from it
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
+from math import prod
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
 from app.catalog import Checkpoint, Manifest
 from app.checkpoints.read import read_checkpoint
+from app.conv_plan import DIRECT, ConvPlan, plans
 from app.download.digest import digest_of
 from app.download.fetch import Source, fetch, verify
 from app.errors import CheckpointError, DownloadError, PrecisionError, SetupError
 from app.graph import write_vgg
 from app.graph_store import ServingGraph, build, find, graph_key
 from app.precision import Precision
+from app.provisioning import SERVING, Progress, Provisioning, Step
 from app.ready_graph import write_ready
 from app.untrained import SEED, untrained_layers
 from app.vgg import VggConfig, architecture
+from app.winograd import GROWTH
 
 log = logging.getLogger(__name__)
 
@@ -31,32 +36,8 @@ _TIMEOUT: Final = 7.0
 """Seconds without the first byte after which weights count as out of reach: with the start of
 the process and the last try, that is less than ten."""
 
-Step: TypeAlias = Literal["fetching", "verifying", "building", "loading", "warming up"]
-Progress: TypeAlias = Callable[[Step, int, int | None], None]
-"""Told the step, the bytes done and the bytes in all, if they are known."""
 Configure: TypeAlias = Callable[[str], VggConfig]
 """Makes the network of an architecture's name; narrower than the true one in tests."""
-
-
-@dataclass(frozen=True, slots=True)
-class Provisioning:
-    """Where weights come from.
-
-    Attributes:
-        model_dir: Checkpoints lie here, and the serving graphs made from them.
-        on_missing: What to do without the weights: `fail`, or `untrained` for a stand-in.
-        offline: Never ask the network.
-        endpoint: Mirror of the Hugging Face hub; None for the hub itself.
-        precision: Of the serving graphs.
-        or_float32: Build a graph in float32 if its network may not be had in that precision.
-    """
-
-    model_dir: Path
-    on_missing: Literal["fail", "untrained"] = "fail"
-    offline: bool = False
-    endpoint: str | None = None
-    precision: Precision = "float32"
-    or_float32: bool = False
 
 
 def pull(
@@ -114,31 +95,50 @@ def _from_checkpoint(
     progress: Progress,
 ) -> ServingGraph:
     folder = _serving_folder(provisioning, manifest.name)
-    if checkpoint.digest is not None:
-        # A graph that was built from these very weights makes the checkpoint unnecessary.
-        key = graph_key(manifest, checkpoint.digest, provisioning.precision)
-        there = find(folder, key, trained=manifest.trained, progress=_step(progress, "verifying"))
-        if there is not None:
-            return there
+    precision = provisioning.precision
     path = provisioning.model_dir / checkpoint.file
+    plan = _plan(config, provisioning, progress)
+    if checkpoint.digest is not None:
+        # A graph that was built from these very weights makes the checkpoint unnecessary; and
+        # without that, any graph of theirs is better than none.
+        usable = [plan] if path.exists() else [plan, *plans(config)]
+        for one in usable:
+            key = graph_key(manifest, checkpoint.digest, precision, one)
+            verifying = _step(progress, "verifying")
+            there = find(folder, key, trained=manifest.trained, progress=verifying)
+            if there is not None:
+                return replace(there, plan=one)
     _provide(checkpoint, path, provisioning, progress)
     sha256 = digest_of(path, progress=_step(progress, "verifying"))
 
     def write(place: Path) -> None:
         layers = read_checkpoint(path, checkpoint.format, config)
-        write_vgg(place, config, layers.items(), manifest.preprocess, provisioning.precision)
+        write_vgg(place, config, layers.items(), manifest.preprocess, precision, plan)
         # The stand-in has done its duty.
         shutil.rmtree(_untrained_folder(provisioning, manifest.name), ignore_errors=True)
 
-    return build(
+    graph = build(
         folder,
-        graph_key(manifest, checkpoint.digest or sha256, provisioning.precision),
-        size=_BYTES[provisioning.precision] * config.parameters(),
+        graph_key(manifest, checkpoint.digest or sha256, precision, plan),
+        size=_size(config, precision, plan),
         weights_sha256=sha256.removeprefix("sha256:"),
         trained=manifest.trained,
         write=_telling(progress, write),
         progress=_step(progress, "verifying"),
     )
+    return replace(graph, plan=plan)
+
+
+def _plan(config: VggConfig, provisioning: Provisioning, progress: Progress) -> ConvPlan:
+    if provisioning.precision != "float32":
+        return DIRECT
+    return provisioning.plan_for(config, partial(progress, "measuring", 0, None))
+
+
+def _size(config: VggConfig, precision: Precision, plan: ConvPlan) -> int:
+    """Return about how many bytes a serving graph has."""
+    lowered = sum(prod(row.weight_shape) for row in config.layers() if plan.lowers(row))
+    return _BYTES[precision] * (config.parameters() + (GROWTH - 1) * lowered)
 
 
 def _provide(
@@ -199,27 +199,28 @@ def _untrained(
 ) -> ServingGraph:
     folder = _untrained_folder(provisioning, manifest.name)
     precision = provisioning.precision
-    key = graph_key(manifest, f"untrained:{SEED}", precision)
-    return build(
+    plan = _plan(config, provisioning, progress)
+    graph = build(
         folder,
-        key,
-        size=_BYTES[precision] * config.parameters(),
+        graph_key(manifest, f"untrained:{SEED}", precision, plan),
+        size=_size(config, precision, plan),
         weights_sha256=None,
         trained=False,
         write=_telling(
             progress,
             lambda place: write_vgg(
-                place, config, untrained_layers(config), manifest.preprocess, precision
+                place, config, untrained_layers(config), manifest.preprocess, precision, plan
             ),
         ),
         progress=_step(progress, "verifying"),
     )
+    return replace(graph, plan=plan)
 
 
 def _serving_folder(provisioning: Provisioning, name: str) -> Path:
     """Return the folder of a model's graph; each precision has its own, so that both can stay."""
     suffix = "" if provisioning.precision == "float32" else f".{provisioning.precision}"
-    return provisioning.model_dir / "serving" / f"{name}{suffix}"
+    return provisioning.model_dir / SERVING / f"{name}{suffix}"
 
 
 def _untrained_folder(provisioning: Provisioning, name: str) -> Path:

@@ -26,6 +26,8 @@ TILE: Final = 4
 _WINDOW: Final = TILE + 2
 _PLACES: Final = _WINDOW**2
 _POOL: Final = 2
+GROWTH: Final = _PLACES // 9
+"""How many times as many numbers a transformed kernel has."""
 
 _INPUT: Final = np.array(  # B', for the points 0, 1, -1, 2, -2 and infinity
     [

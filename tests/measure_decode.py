@@ -22,8 +22,9 @@ from PIL import Image
 
 from app.catalog import Preprocess, load_catalog
 from app.imaging import LEAST_SCALE, ImageLimits, prepare
+from app.provisioning import Provisioning
 from app.session import Session
-from app.weights import Provisioning, pull
+from app.weights import pull
 from tests.conftest import SHARED_DATA, SQUEEZENET_MANIFEST
 
 try:

@@ -17,9 +17,10 @@ from app.catalog import BUILT_IN, load_catalog
 from app.console import pull_bar
 from app.cpus import usable_cpus
 from app.imaging import ImageLimits, prepare
+from app.provisioning import Provisioning
 from app.session import Session
 from app.vgg import architecture
-from app.weights import Provisioning, pull
+from app.weights import pull
 from tests.conftest import PHOTOS, running_server
 
 TURNS = 60

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from app.cpus import usable_cpus
+from app.cpus import processor, usable_cpus
 
 ALL = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -58,3 +58,23 @@ def test_affinity_mask(tmp_path):
         assert 1 == usable_cpus(tmp_path / "cpu.max")
     finally:
         os.sched_setaffinity(0, mask)
+
+
+def test_a_processor_is_told_by_what_it_can_do(tmp_path):
+    """Two of a kind are equal however fast they run just now; one with fewer features is another."""
+    path = tmp_path / "cpuinfo"
+
+    def told(**changes):
+        lines = {"model name": "Zen", "cpu MHz": "3000.1", "flags": "fpu avx2 avx512f"} | changes
+        one = "\n".join(f"{name}\t: {value}" for name, value in lines.items())
+        path.write_text(f"{one}\n\n{one}\n")
+        return processor(path)
+
+    assert told() == told(**{"cpu MHz": "2412.7"})
+    assert told() != told(flags="fpu avx2")
+    assert "Zen" in told()
+
+
+def test_a_machine_without_cpuinfo_has_a_name_too(tmp_path):
+    """Not every system is Linux."""
+    assert processor(tmp_path / "none").strip()

@@ -15,7 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 from app.catalog import Preprocess
-from app.graph import GRAPH_FILE, WEIGHTS_FILE, preprocess_nodes, write_vgg
+from app.conv_plan import DIRECT, ConvPlan, is_large, plans
+from app.graph import GRAPH_FILE, STEM_FILE, WEIGHTS_FILE, preprocess_nodes, write_vgg
 from app.records import Layer
 from app.session import Session
 from app.untrained import untrained_layers
@@ -139,10 +140,15 @@ def torch_vgg(torch: Any, configuration: str, layers: Layers, x: Array) -> Array
 
 
 def serve(
-    folder: Path, config: VggConfig, layers: Layers, preprocess: Preprocess, threads: int = 1
+    folder: Path,
+    config: VggConfig,
+    layers: Layers,
+    preprocess: Preprocess,
+    threads: int = 1,
+    plan: ConvPlan = DIRECT,
 ) -> Session:
     """Write the serving graph and load it, as the service does."""
-    write_vgg(folder, config, layers.items(), preprocess)
+    write_vgg(folder, config, layers.items(), preprocess, plan=plan)
     return Session(folder / GRAPH_FILE, device="cpu", threads=threads)
 
 
@@ -188,41 +194,52 @@ def roomy(tmp_path):
     shutil.rmtree(folder)
 
 
+def lowered(config: VggConfig, tile_rows: int = 3) -> ConvPlan:
+    """Lower everything that can be, in strips that the maps do not divide into evenly."""
+    convolutions = [row for row in config.layers() if row.kind == "convolution"]
+    large = {r.name: tile_rows for r in convolutions if is_large(r) and r.kernel == 3}
+    return ConvPlan(large, all(r.kernel == 3 for r in convolutions if not is_large(r)))
+
+
 # --- parity ----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("plan_of", [lambda _: DIRECT, lowered], ids=["direct", "lowered"])
 @pytest.mark.parametrize("preprocess", [RGB, BGR], ids=["RGB", "BGR"])
 @pytest.mark.parametrize("configuration", GROUPS)
-def test_same_as_plain_arithmetic(tmp_path, configuration, preprocess):
+def test_same_as_plain_arithmetic(tmp_path, configuration, preprocess, plan_of):
     """Each configuration gives what the paper's arithmetic gives, written down in numpy."""
-    layers, batch = lively(small(configuration)), photos(6)
+    layers, batch, plan = lively(small(configuration)), photos(6), plan_of(small(configuration))
 
-    actual = serve(tmp_path, small(configuration), layers, preprocess).run(batch)
+    actual = serve(tmp_path, small(configuration), layers, preprocess, plan=plan).run(batch)
 
     assert_same(plain_vgg(configuration, layers, normalised(batch, preprocess)), actual)
 
 
 @pytest.mark.torch
+@pytest.mark.parametrize("plan_of", [lambda _: DIRECT, lowered], ids=["direct", "lowered"])
 @pytest.mark.parametrize("preprocess", [RGB, BGR], ids=["RGB", "BGR"])
 @pytest.mark.parametrize("configuration", GROUPS)
-def test_same_as_pytorch(tmp_path, torch, configuration, preprocess):
+def test_same_as_pytorch(tmp_path, torch, configuration, preprocess, plan_of):
     """Each configuration gives what PyTorch gives with the same numbers."""
-    layers, batch = lively(small(configuration)), photos(6)
+    layers, batch, plan = lively(small(configuration)), photos(6), plan_of(small(configuration))
 
-    actual = serve(tmp_path, small(configuration), layers, preprocess).run(batch)
+    actual = serve(tmp_path, small(configuration), layers, preprocess, plan=plan).run(batch)
 
     assert_same(torch_vgg(torch, configuration, layers, normalised(batch, preprocess)), actual)
 
 
 @pytest.mark.torch
 @pytest.mark.large
+@pytest.mark.parametrize("number", [0, -2, -1], ids=["direct", "many", "most"])
 @pytest.mark.parametrize("configuration", ["D", "E"])
-def test_same_as_pytorch_at_true_size(roomy, torch, configuration):
+def test_same_as_pytorch_at_true_size(roomy, torch, configuration, number):
     """VGG-16 and VGG-19 of the true size: 20 images, no probability further off than 1e-5."""
     config = VggConfig(configuration)
+    plan = plans(config)[number]
     layers, batch = lively(config), photos(20, 224)
     preprocess = Preprocess(256, 224, RGB.channels, RGB.mean, RGB.std)
-    session = serve(roomy, config, layers, preprocess, threads=2)
+    session = serve(roomy, config, layers, preprocess, threads=2, plan=plan)
 
     pieces = np.split(batch, 5)
     actual = np.concatenate([session.run(some) for some in pieces])
@@ -254,9 +271,11 @@ def test_comparison_sees_every_tensor(name, part):
 # --- batches ---------------------------------------------------------------------------
 
 
-def test_rows_do_not_depend_on_the_batch(tmp_path):
+@pytest.mark.parametrize("plan", [DIRECT, lowered(small("D"))], ids=["direct", "lowered"])
+def test_rows_do_not_depend_on_the_batch(tmp_path, plan):
     """For 1 to 5 images, each row is what its image gives alone."""
-    session, batch = serve(tmp_path, small("D"), lively(small("D")), RGB), photos(5)
+    layers, batch = lively(small("D")), photos(5)
+    session = serve(tmp_path, small("D"), layers, RGB, plan=plan)
     alone = np.concatenate([session.run(batch[i : i + 1]) for i in range(5)])
 
     for count in range(1, 6):
@@ -266,9 +285,11 @@ def test_rows_do_not_depend_on_the_batch(tmp_path):
         assert 1e-6 > np.abs(alone[:count] - together).max()
 
 
-def test_company_does_not_matter(tmp_path):
+@pytest.mark.parametrize("plan", [DIRECT, lowered(small("D"))], ids=["direct", "lowered"])
+def test_company_does_not_matter(tmp_path, plan):
     """An image among black, white and noisy ones gives what it gives in the first place."""
-    session, batch = serve(tmp_path, small("D"), lively(small("D")), RGB), photos(4)
+    layers, batch = lively(small("D")), photos(4)
+    session = serve(tmp_path, small("D"), layers, RGB, plan=plan)
     batch[1], batch[2] = 0, 255
 
     rows = session.run(batch[::-1].copy())[::-1]
@@ -339,9 +360,14 @@ def test_confused_channels_are_far_off(tmp_path):
 
 @pytest.mark.parametrize("configuration", GROUPS)
 def test_file_is_valid_onnx(tmp_path, configuration):
-    """ONNX's own checker passes it, shapes included."""
-    write_vgg(tmp_path, small(configuration), lively(small(configuration)).items(), BGR)
+    """ONNX's own checker passes it, shapes included, and both files of a lowered one."""
+    config = small(configuration)
+    write_vgg(tmp_path, config, lively(config).items(), BGR)
+    onnx.checker.check_model(str(tmp_path / GRAPH_FILE), full_check=True)
 
+    write_vgg(tmp_path, config, lively(config).items(), BGR, plan=lowered(config))
+
+    onnx.checker.check_model(str(tmp_path / STEM_FILE), full_check=True)
     onnx.checker.check_model(str(tmp_path / GRAPH_FILE), full_check=True)
 
 
@@ -353,6 +379,33 @@ def test_reference_evaluator_agrees(tmp_path):
     expected = interpret(onnx.load(tmp_path / GRAPH_FILE), batch)
 
     assert TOLERANCE > np.abs(expected - session.run(batch)).max()
+
+
+def test_reference_evaluator_agrees_on_a_lowered_graph(tmp_path):
+    """ONNX's own interpreter gives the same for a stem and what follows it."""
+    config, layers, batch = small("B"), lively(small("B")), photos(2)
+    session = serve(tmp_path, config, layers, RGB, plan=lowered(config))
+    stem, rest = (onnx.load(tmp_path / name) for name in (STEM_FILE, GRAPH_FILE))
+
+    maps = [interpret(stem, batch[i : i + 1]) for i in range(2)]
+    (expected,) = onnx.reference.ReferenceEvaluator(rest).run(None, {"maps": np.concatenate(maps)})
+
+    assert TOLERANCE > np.abs(np.asarray(expected) - session.run(batch)).max()
+
+
+def test_a_lowered_graph_holds_no_weight_twice(tmp_path):
+    """A kernel is there in Winograd's domain or as it was; the file is as large as they are."""
+    config = small("D")
+    write_vgg(tmp_path, config, lively(config).items(), RGB, plan=lowered(config))
+    graphs = [
+        onnx.load(tmp_path / name, load_external_data=False).graph
+        for name in (STEM_FILE, GRAPH_FILE)
+    ]
+    names = [t.name for graph in graphs for t in graph.initializer if t.external_data]
+
+    expected = {f"{name}_{'winograd' if 'conv' in name else 'weight'}" for name in lively(config)}
+    assert expected | {f"{name}_bias" for name in lively(config)} == set(names)
+    assert len(names) == len(set(names))
 
 
 def test_input_and_output(tmp_path):

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from app.catalog import BUILT_IN, load_catalog
+from app.conv_plan import ConvPlan
 from app.errors import SetupError
-from app.graph import GRAPH_FILE, WEIGHTS_FILE
+from app.graph import GRAPH_FILE, STEM_FILE, WEIGHTS_FILE
 from app.graph_store import RECEIPT_FILE, ServingGraph, build, find, graph_key
 
 KEY, OTHER_KEY = "0123456789abcdef", "fedcba9876543210"
@@ -84,6 +85,41 @@ def test_what_was_built_is_found(tmp_path):
         (place / WEIGHTS_FILE).read_bytes(),
     )
     assert {KEY: [GRAPH_FILE, RECEIPT_FILE, WEIGHTS_FILE]} == contents(tmp_path / "serving/vgg16")
+
+
+def with_stem(folder: Path) -> ServingGraph:
+    """Build a graph that has a stem."""
+    write = Writer()
+
+    def write_both(place: Path) -> None:
+        write(place)
+        (place / STEM_FILE).write_bytes(b"stem")
+
+    return make(folder, write_both)
+
+
+def test_a_stem_belongs_to_its_graph(tmp_path):
+    """It lies beside the graph, and is in the receipt."""
+    built = with_stem(tmp_path)
+
+    assert built == find(tmp_path, KEY, trained=True, progress=ignore)
+    assert b"stem" == built.path.with_name(STEM_FILE).read_bytes()
+
+
+@pytest.mark.parametrize("damage", [b"other", None])
+def test_a_damaged_stem_is_no_stem(tmp_path, damage):
+    """Changed or gone: the graph is not there."""
+    stem = with_stem(tmp_path).path.with_name(STEM_FILE)
+    stem.unlink() if damage is None else stem.write_bytes(damage)
+
+    assert find(tmp_path, KEY, trained=True, progress=ignore) is None
+
+
+def test_a_stem_that_came_by_itself_is_a_damage(tmp_path):
+    """The session would load it: a graph without one must stay without."""
+    make(tmp_path, Writer()).path.with_name(STEM_FILE).write_bytes(b"stem")
+
+    assert find(tmp_path, KEY, trained=True, progress=ignore) is None
 
 
 def test_second_build_writes_nothing(tmp_path):
@@ -375,7 +411,7 @@ def test_key_is_a_short_name():
 
 
 def test_key_changes_with_all_that_a_graph_depends_on():
-    """Other weights, another architecture, another precision, or any change of the preprocessing."""
+    """Other weights, another architecture, another precision or plan, or any change of the preprocessing."""
     plain = VGG16.preprocess
     changed = [
         graph_key(VGG16, f"sha256:{'6' * 64}"),
@@ -394,6 +430,9 @@ def test_key_changes_with_all_that_a_graph_depends_on():
         ),
         graph_key(VGG16, f"sha256:{SOURCE}"),
         graph_key(VGG16, f"sha256:{SOURCE}", "float16"),
+        graph_key(VGG16, f"sha256:{SOURCE}", plan=ConvPlan(stacked=True)),
+        graph_key(VGG16, f"sha256:{SOURCE}", plan=ConvPlan({"conv3_1": 2})),
+        graph_key(VGG16, f"sha256:{SOURCE}", plan=ConvPlan({"conv3_1": 4})),
     ]
 
     assert len(changed) == len(set(changed))

@@ -14,7 +14,7 @@ from app.imaging import prepare
 from app.lanes import Device
 from app.loading import Hosting, load_model
 from app.metrics import Metrics
-from app.weights import Provisioning
+from app.provisioning import Provisioning
 
 TWO = (Gpu(0), Gpu(1))
 

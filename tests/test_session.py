@@ -293,3 +293,55 @@ def test_tuning_leaves_a_model_alone_that_takes_no_batch(tmp_path):
     assert (1, 1000) == session.run(BATCH[:1]).shape
     with pytest.raises(RunFailedError):
         session.run(BATCH)
+
+
+def with_stem(folder: Path) -> Path:
+    """Cut `brightness` in two: a stem for one image, which halves it, and the rest for a batch."""
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, [1, 4, 4, 3])
+    maps = helper.make_tensor_value_info("maps", TensorProto.FLOAT, ["N", 1])
+    result = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", 1000])
+    parts = {
+        "stem.onnx": (
+            [
+                node("Cast", "image", "float", to=TensorProto.FLOAT),
+                node("ReduceMean", "float", "mean", axes=[1, 2, 3], keepdims=0),
+                node("Reshape", "mean shape", "maps"),
+            ],
+            [numpy_helper.from_array(np.array([-1, 1], np.int64), "shape")],
+            (image, maps),
+        ),
+        "graph.onnx": (
+            [node("Mul", "maps ramp", "probabilities")],
+            [numpy_helper.from_array(np.linspace(0, 1, 1000, dtype=np.float32)[None], "ramp")],
+            (maps, result),
+        ),
+    }
+    for name, (nodes, constants, (source, output)) in parts.items():
+        graph = helper.make_graph(nodes, "half", [source], [output], constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+        onnx.save_model(model, folder / name)
+    return folder / "graph.onnx"
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_stem_takes_image_by_image(tmp_path, threads):
+    """Whether the threads share an image or take one each: rows in order, for every size."""
+    session = Session(with_stem(tmp_path), device="cpu", threads=threads)
+    images = np.random.default_rng(1).integers(0, 256, (9, 4, 4, 3), np.uint8)
+    means = images.mean(axis=(1, 2, 3))
+    expected = means[:, np.newaxis] * np.linspace(0, 1, 1000)
+
+    for _ in range(2):
+        for size in (1, 2, 3, 9):
+            np.testing.assert_allclose(session.run(images[:size]), expected[:size], rtol=1e-5)
+        session.tune(9)
+        session.trim()
+
+
+def test_a_stem_that_is_broken_is_a_broken_graph(tmp_path):
+    """It is told at the start, by name."""
+    graph = with_stem(tmp_path)
+    (tmp_path / "stem.onnx").write_bytes(b"none")
+
+    with pytest.raises(SessionError, match=r"stem\.onnx"):
+        Session(graph, device="cpu")

@@ -22,13 +22,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 from app.catalog import Checkpoint, Manifest, Preprocess
 from app.checkpoints.read import read_checkpoint
+from app.conv_plan import DIRECT, ConvPlan, plans
 from app.errors import CheckpointError, DownloadError, SetupError
-from app.graph import WEIGHTS_FILE
+from app.graph import STEM_FILE, WEIGHTS_FILE
+from app.provisioning import PlanFor, Provisioning
 from app.records import Layer
 from app.session import Session
 from app.untrained import untrained_layers
 from app.vgg import VggConfig
-from app.weights import Provisioning, pull
+from app.weights import pull
 
 Layers: TypeAlias = dict[str, Layer]
 
@@ -818,3 +820,77 @@ def test_damaged_checkpoint_is_no_missing_one(tmp_path):
 
     with pytest.raises(CheckpointError):
         get(manifest(content, url=NOBODY), tmp_path, on_missing="untrained")
+
+
+# --- plans for the convolutions --------------------------------------------------------
+
+PLAN = ConvPlan({"conv1_1": 2, "conv2_1": 5}, stacked=True)
+
+
+def planned(plan: ConvPlan) -> PlanFor:
+    """Choose always the same, as if it had been measured."""
+
+    def plan_for(_config: VggConfig, told: Callable[[], None]) -> ConvPlan:
+        told()
+        return plan
+
+    return plan_for
+
+
+def test_the_plan_is_built_and_told(tmp_path, server):
+    """What was chosen is in the graph, nothing else is kept, and whoever waits knows for what."""
+    server.content = published("safetensors", tmp_path)
+    wanted, steps = manifest(server.content, url=server.url), Steps()
+    batch = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), np.uint8)
+    direct = get(wanted, tmp_path)
+    expected = Session(direct.path, device="cpu").run(batch)
+
+    graph = get(wanted, tmp_path, steps, plan_for=planned(PLAN))
+
+    assert (ConvPlan(), PLAN) == (direct.plan, graph.plan)
+    assert ["measuring", "verifying", "building", "verifying"] == steps.steps
+    assert "conv4_1_winograd" in stored(graph.path)
+    assert graph.path.with_name(STEM_FILE).exists()
+    assert not direct.path.exists()
+    np.testing.assert_allclose(expected, Session(graph.path, device="cpu").run(batch), atol=1e-5)
+
+
+def test_untrained_weights_follow_the_plan_too(tmp_path):
+    """A stand-in is as fast as the network that it stands in for."""
+    graph = get(
+        manifest(b"x", url=NOBODY),
+        tmp_path,
+        on_missing="untrained",
+        offline=True,
+        plan_for=planned(PLAN),
+    )
+
+    assert PLAN == graph.plan
+    assert graph.path.with_name(STEM_FILE).exists()
+
+
+def test_float16_has_no_plan(tmp_path, server):
+    """It is for GPUs, and those have their own way; nobody is asked."""
+    server.content = published("safetensors", tmp_path)
+    wanted, steps = manifest(server.content, url=server.url), Steps()
+
+    graph = get(wanted, tmp_path, steps, precision="float16", plan_for=planned(PLAN))
+
+    assert ConvPlan() == graph.plan
+    assert "measuring" not in steps.steps
+
+
+@pytest.mark.parametrize(
+    ("built", "asked"), [(plans(CONFIG)[1], DIRECT), (DIRECT, plans(CONFIG)[1])]
+)
+def test_a_graph_of_another_plan_is_better_than_none(tmp_path, server, built, asked):
+    """Made elsewhere, without its checkpoint and without a network: it is served as it is."""
+    server.content = published("safetensors", tmp_path)
+    wanted = manifest(server.content, url=server.url)
+    first = get(wanted, tmp_path, plan_for=planned(built))
+    (tmp_path / "tiny.bin").unlink()
+
+    found = get(wanted, tmp_path, offline=True, plan_for=planned(asked))
+
+    assert first == found
+    assert built == found.plan

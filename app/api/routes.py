@@ -123,6 +123,7 @@ async def show_model(name: str, models: ModelsDep) -> ModelOut:
         weights_sha256=loaded.weights_sha256 if loaded else None,
         device=loaded.device if loaded else None,
         precision=loaded.precision if loaded else None,
+        convolutions=loaded.convolutions if loaded else None,
         devices=loaded.devices if loaded else None,
         progress=None if loaded else model.describe_progress(),
         preprocess=PreprocessOut.model_validate(manifest.preprocess),

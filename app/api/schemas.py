@@ -141,6 +141,8 @@ class ModelOut(ModelSummary):
     """cpu or cuda; None until it is ready."""
     precision: str | None
     """float32 or float16; None until it is ready."""
+    convolutions: str | None
+    """winograd if some of them are computed in Winograd's domain, else direct; None until it is ready."""
     devices: int | None
     """How many of them share the work; None until it is ready."""
     progress: str | None

@@ -1,0 +1,156 @@
+"""Which plan for the convolutions is the fastest on this machine: measured once, remembered.
+
+FOLDER/conv.json holds, for each kind of processor, number of threads, release of onnxruntime and
+network, the plan that won and the times of all.
+"""
+
+import hashlib
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+import numpy as np
+from filelock import FileLock
+
+from app.catalog import Preprocess
+from app.conv_plan import DIRECT, ConvPlan, plans
+from app.cpus import processor
+from app.graph import GRAPH_FILE, GRAPH_VERSION, write_vgg
+from app.runtime import VERSION
+from app.session import Session
+from app.untrained import untrained_layers
+from app.vgg import VggConfig
+
+log = logging.getLogger(__name__)
+
+ConvChoice: TypeAlias = Literal["auto", "direct", "winograd"]
+Seconds: TypeAlias = tuple[float, float]
+"""An image takes these: alone, and in a batch."""
+Measure: TypeAlias = Callable[[VggConfig, ConvPlan, int, Path], Seconds]
+
+CHOICE_FILE: Final = "conv.json"
+_WORTHWHILE: Final = 10**9
+"""Multiply-adds of an image below which the convolutions are not what a request waits for."""
+_LEAST_GAIN: Final = 0.05
+_BATCH: Final = 4
+_ROUNDS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PlanChooser:
+    """Chooses how the convolutions of a network are computed on a CPU.
+
+    Attributes:
+        choice: `direct` and `winograd` are not measured: none lowered, or all that may gain.
+        folder: Where the choice is remembered; candidates are written there and deleted again.
+        threads: Of one run.
+        measure: Times a plan; another one is given by tests.
+    """
+
+    choice: ConvChoice
+    folder: Path
+    threads: int
+    measure: Measure
+
+    def __call__(self, config: VggConfig, told: Callable[[], None]) -> ConvPlan:
+        """Return the plan; `told` is called if it has to be measured, which takes seconds.
+
+        A plan has to gain 5 % over `direct`; what it gains in a batch counts twice, since a service
+        that is busy runs batches. In a folder that cannot be written nothing is measured.
+        """
+        candidates = plans(config)
+        if self.choice == "direct" or len(candidates) == 1:
+            return DIRECT
+        if self.choice == "winograd":
+            return candidates[-1]
+        if config.multiply_adds() < _WORTHWHILE:
+            return DIRECT
+        key = self._key(config)
+        file = self.folder / CHOICE_FILE
+        known = _remembered(file).get(key)
+        try:
+            if known is None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                with FileLock(self.folder / f".{CHOICE_FILE}.lock"):
+                    known = _remembered(file).get(key)  # by another process meanwhile
+                    if known is None:
+                        told()
+                        known = self._measured(config, candidates)
+                        _remember(file, key, known)
+        except OSError as exc:
+            log.warning("%s cannot be written, convolutions are not measured: %s", file, exc)
+            return DIRECT
+        return next((plan for plan in candidates if asdict(plan) == known["plan"]), DIRECT)
+
+    def _measured(self, config: VggConfig, candidates: list[ConvPlan]) -> dict[str, Any]:
+        seconds = [self.measure(config, plan, self.threads, self.folder) for plan in candidates]
+        direct = seconds[0]
+        scores = [(alone / direct[0] + 2 * batch / direct[1]) / 3 for alone, batch in seconds]
+        best = int(np.argmin(scores))
+        if scores[best] > 1 - _LEAST_GAIN:
+            best = 0
+        log.info(
+            "convolutions: %.0f and %.0f ms an image (alone, in a batch), %.0f and %.0f directly",
+            *(1000 * one for one in (*seconds[best], *direct)),
+        )
+        return {"plan": asdict(candidates[best]), "seconds": seconds}
+
+    def _key(self, config: VggConfig) -> str:
+        made = (processor(), self.threads, VERSION, GRAPH_VERSION, asdict(config))
+        return hashlib.sha256(json.dumps(made).encode()).hexdigest()[:16]
+
+
+def measure_plan(config: VggConfig, plan: ConvPlan, threads: int, folder: Path) -> Seconds:
+    """Time the convolutions of a network, with weights that never saw an image.
+
+    Args:
+        config: The network; its fully connected layers, which no plan changes, are left out.
+        plan: How it is computed.
+        threads: Of one run.
+        folder: Takes the graph meanwhile, up to 300 MB.
+
+    Raises:
+        OSError: If the folder cannot be written.
+    """
+    narrow = replace(config, hidden_units=1)
+    unchanged = Preprocess(config.side, config.side, "RGB", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".measuring-") as name:
+        write_vgg(Path(name), narrow, untrained_layers(narrow), unchanged, plan=plan)
+        session = Session(Path(name) / GRAPH_FILE, device="cpu", threads=threads)
+        images = max(_BATCH, threads)
+        session.tune(images)
+        pixels = np.zeros((images, config.side, config.side, 3), np.uint8)
+        return _least(session, pixels[:1]), _least(session, pixels) / images
+
+
+def _least(session: Session, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> float:
+    """Return the least seconds of a few runs: neighbours only ever add."""
+    times: list[float] = []
+    for _ in range(_ROUNDS):
+        began = time.perf_counter()
+        session.run(pixels)
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def _remembered(file: Path) -> dict[str, dict[str, Any]]:
+    """Read what was chosen; nothing from a file that is not there or not ours."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return {str(key): {"plan": value["plan"], **value} for key, value in found.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _remember(file: Path, key: str, choice: dict[str, Any]) -> None:
+    text = json.dumps(_remembered(file) | {key: choice}, indent=2)
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", dir=file.parent, prefix=f".{file.name}-", delete=False
+    ) as new:
+        new.write(text)
+    Path(new.name).replace(file)

@@ -1,0 +1,137 @@
+"""The fastest plan is found by measuring, once, and a doubtful gain is none."""
+
+import json
+
+import pytest
+
+from app.conv_choice import CHOICE_FILE, PlanChooser, measure_plan
+from app.conv_plan import DIRECT, plans
+from app.vgg import VggConfig
+
+VGG16 = VggConfig("D")
+PLANS = plans(VGG16)
+
+
+class Stopwatch:
+    """Gives times as they are told, by the number of the plan; notes what it was asked for."""
+
+    def __init__(self, *seconds):
+        """Take (alone, in a batch) for each plan."""
+        self.seconds = seconds
+        self.asked = []
+
+    def __call__(self, config, plan, threads, _folder):
+        """Time a plan."""
+        self.asked.append((plans(config).index(plan), threads))
+        return self.seconds[self.asked[-1][0]]
+
+
+def choose(folder, stopwatch, *, choice="auto", threads=2, config=VGG16, told=lambda: None):
+    """Choose as a fresh process would."""
+    return PlanChooser(choice, folder, threads, stopwatch)(config, told)
+
+
+@pytest.mark.parametrize(
+    ("times", "winner"),
+    [
+        ([(1, 1), (0.9, 0.9), (0.8, 0.8), (0.7, 0.7)], 3),
+        ([(1, 1), (0.9, 0.9), (0.7, 1.0), (1.0, 0.7)], 3),
+        ([(1, 1), (0.5, 0.5), (0.8, 0.8), (0.7, 0.7)], 1),
+        ([(1, 1), (0.97, 0.97), (0.98, 0.98), (1.2, 0.99)], 0),
+        ([(1, 1), (2.0, 0.7), (3.0, 0.5), (9.0, 0.1)], 0),
+    ],
+)
+def test_times_decide(tmp_path, times, winner):
+    """A batch counts twice; less than 5 % is no gain; a gain in a batch does not excuse all."""
+    assert PLANS[winner] == choose(tmp_path, Stopwatch(*times))
+
+
+def test_it_is_measured_once(tmp_path):
+    """The next start remembers; it tells only when it measures."""
+    told = []
+    stopwatch = Stopwatch((1, 1), (0.9, 0.9), (0.8, 0.8), (0.7, 0.7))
+
+    first = choose(tmp_path / "new" / "folder", stopwatch, told=lambda: told.append("measuring"))
+    again = choose(tmp_path / "new" / "folder", stopwatch, told=lambda: told.append("measuring"))
+
+    assert PLANS[3] == first == again
+    assert [(0, 2), (1, 2), (2, 2), (3, 2)] == stopwatch.asked
+    assert ["measuring"] == told
+
+
+@pytest.mark.parametrize("other", [{"threads": 4}, {"config": VggConfig("E")}])
+def test_another_machine_or_network_measures_for_itself(tmp_path, other):
+    """And what was measured before stays."""
+    stopwatch = Stopwatch((1, 1), (0.9, 0.9), (0.8, 0.8), (0.7, 0.7))
+    choose(tmp_path, stopwatch)
+
+    choose(tmp_path, stopwatch, **other)
+    choose(tmp_path, stopwatch)
+
+    assert 2 * len(PLANS) == len(stopwatch.asked)
+    assert 2 == len(json.loads((tmp_path / CHOICE_FILE).read_text()))
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{", '{"a": 1}', '{"a": {"plan": null}}', '{"a": {}}']
+)
+def test_a_file_of_somebody_else_is_measured_over(tmp_path, content):
+    """Whatever stands there, nothing fails."""
+    (tmp_path / CHOICE_FILE).write_text(content)
+
+    chosen = choose(tmp_path, Stopwatch((1, 1), (0.9, 0.9), (0.8, 0.8), (0.7, 0.7)))
+
+    assert PLANS[3] == chosen
+
+
+def test_a_plan_of_a_former_release_is_none(tmp_path):
+    """What is remembered and is tried no more is not built."""
+    stopwatch = Stopwatch((1, 1), (0.9, 0.9), (0.8, 0.8), (0.7, 0.7))
+    choose(tmp_path, stopwatch)
+    file = tmp_path / CHOICE_FILE
+    known = json.loads(file.read_text())
+    for choice in known.values():
+        choice["plan"] = {"strips": {"conv9_9": 2}, "stacked": True}
+    file.write_text(json.dumps(known))
+
+    assert DIRECT == choose(tmp_path, stopwatch)
+
+
+@pytest.mark.parametrize(("choice", "plan"), [("direct", PLANS[0]), ("winograd", PLANS[-1])])
+def test_what_is_set_is_not_measured(tmp_path, choice, plan):
+    """Nor is anything written."""
+    stopwatch = Stopwatch()
+
+    assert plan == choose(tmp_path, stopwatch, choice=choice)
+    assert [] == stopwatch.asked
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_a_small_network_is_not_measured(tmp_path):
+    """Its convolutions are not what a request waits for; who sets winograd gets it all the same."""
+    small = VggConfig("D", group_channels=(4, 8, 16, 32, 32))
+
+    assert DIRECT == choose(tmp_path, Stopwatch(), config=small)
+    assert DIRECT != choose(tmp_path, Stopwatch(), config=small, choice="winograd")
+
+
+def test_a_full_disk_ends_in_direct(tmp_path):
+    """The service starts all the same, and the next start tries again."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    assert DIRECT == choose(tmp_path, full)
+    assert not (tmp_path / CHOICE_FILE).exists()
+
+
+def test_a_real_measurement_leaves_nothing_behind(tmp_path):
+    """Seconds alone and in a batch, of a graph that is gone after."""
+    config = VggConfig("A", group_channels=(4, 8, 8, 8, 8), side=64)
+
+    for plan in plans(config):
+        alone, batch = measure_plan(config, plan, 2, tmp_path)
+
+        assert alone > 0
+        assert batch > 0
+    assert [] == list(tmp_path.iterdir())
