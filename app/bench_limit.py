@@ -22,11 +22,12 @@ from app.devices import find_device
 from app.errors import SetupError
 from app.main import gpus, provisioning
 from app.precision import Precision, chosen
+from app.provisioning import Provisioning
 from app.runtime import CPU, open_graph, run
 from app.session import Session
 from app.vgg import architecture
 from app.warmup import GOLDEN_PHOTO
-from app.weights import Provisioning, pull
+from app.weights import pull
 
 _CUDA_SIZES: Final = (*SIZES, 32, 64)
 _SIDES: Final = {"cpu": 512, "cuda": 8192}
