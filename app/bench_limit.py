@@ -17,7 +17,7 @@ from app.catalog import Manifest, load_catalog
 from app.config import Settings
 from app.console import pull_bar
 from app.cpus import usable_cpus
-from app.cuda import FIRST, Gpu, providers
+from app.cuda import SAFE, Gpu, providers
 from app.devices import find_device
 from app.errors import SetupError
 from app.main import gpus, provisioning
@@ -119,8 +119,7 @@ class Limit:
     def _on_device(self, graph: bytes, values: NDArray[np.uint8]) -> Callable[[], Any]:
         where = CPU
         if self.session.device == "cuda":
-            way = replace(FIRST, recorded=False)
-            where = providers(replace(self.gpu, tensorrt=False), way, Path(), 1, 1)
+            where = providers(replace(self.gpu, tensorrt=False), SAFE, Path(), 1, 1)
         return partial(run, open_graph(graph, where, self.threads), values)
 
 

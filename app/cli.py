@@ -23,7 +23,7 @@ from app.errors import SetupError, VggServeError
 from app.keys import make_key
 from app.local import FileResult, LocalModel, find_images
 from app.logs import configure_logs
-from app.main import preparation, provisioning
+from app.main import gpus, preparation, provisioning
 from app.remote import classify_remotely
 from app.server import serve as run_server
 from app.vgg import CLASSES
@@ -183,6 +183,7 @@ def _load_here(model: str | None) -> LocalModel:
             device=settings.device,
             threads=settings.threads or usable_cpus(),
             prepare=preparation(settings),
+            gpu=gpus(settings)[0],
         )
     if not local.trained:
         err.print("[bold yellow]UNTRAINED weights: these answers mean nothing.[/]")

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from app.binding import Memory, Runner
 from app.cuda_errors import why_not
-from app.errors import VggServeError
+from app.errors import OutOfMemoryError, VggServeError
 from app.graph import INPUT
 from app.runtime import CUDA, TENSORRT, OpenGraph, Provider, binder
 
@@ -60,15 +60,16 @@ class Way:
         return f"{layout}, {self.search.lower()} search, {'' if self.recorded else 'not '}recorded"
 
 
-FIRST: Final = Way("EXHAUSTIVE", channels_last=False)
+SAFE: Final = Way("HEURISTIC", channels_last=False, recorded=False)
+"""Without a search and without recordings: for a few runs, and until `Session.tune`."""
 WAYS: Final = (
-    FIRST,
     Way("EXHAUSTIVE", channels_last=True),
+    Way("EXHAUSTIVE", channels_last=False),
     Way("HEURISTIC", channels_last=True),
     Way("HEURISTIC", channels_last=False),
     Way("EXHAUSTIVE", channels_last=False, recorded=False),
 )
-"""In the order in which they are tried; the last is there should nothing be recorded."""
+"""Those that are tried; the last is there should nothing be recorded."""
 
 
 def providers(gpu: Gpu, way: Way, graph: Path, images: int, side: int) -> list[Provider]:
@@ -152,6 +153,21 @@ def fastest(
     if best is None:
         raise failure or VggServeError("There is no way to run it.")
     return best[1:]
+
+
+def halving(images: int, attempt: Callable[[int], T]) -> T:
+    """Attempt it with so many images, and with half of them as long as they do not fit.
+
+    Raises:
+        OutOfMemoryError: If not even one does.
+    """
+    while True:
+        try:
+            return attempt(images)
+        except OutOfMemoryError:
+            if images == 1:
+                raise
+            images //= 2
 
 
 def _least_seconds(opened: T, work: Callable[[T], object], clock: Callable[[], float]) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from app.cuda import FIRST, Gpu, providers
+from app.cuda import SAFE, Gpu, providers
 from app.cuda_errors import why_not
 from app.errors import SessionError
 from app.graph import INPUT, OUTPUT
@@ -48,7 +48,7 @@ def find_device(wanted: DeviceName, gpu: Gpu) -> Literal["cpu", "cuda"]:
 def _tried(gpu: Gpu) -> str | None:
     """Say why the GPU does not run a convolution in float16; None if it does."""
     graph, pixels = _small_graph()
-    where = providers(replace(gpu, tensorrt=False), replace(FIRST, recorded=False), Path(), 1, 1)
+    where = providers(replace(gpu, tensorrt=False), SAFE, Path(), 1, 1)
     try:
         run(open_graph(graph, where, 1), pixels)
     except SessionError as exc:

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from app.catalog import Manifest
+from app.cuda import Gpu
 from app.errors import RequestError
 from app.imaging import Prepare
 from app.labels import load_labels
@@ -64,6 +65,7 @@ class LocalModel:
         device: Literal["auto", "cpu", "cuda"],
         threads: int,
         prepare: Prepare,
+        gpu: Gpu | None = None,
     ) -> None:
         """Fetch and load whatever is needed.
 
@@ -74,6 +76,7 @@ class LocalModel:
             device: `auto`, `cpu` or `cuda`.
             threads: Of a run, on a CPU.
             prepare: Makes pixels of a file.
+            gpu: Which, on CUDA; None for the first.
 
         Raises:
             SetupError: If that fails.
@@ -83,7 +86,7 @@ class LocalModel:
         self.trained = graph.trained
         self.weights_sha256 = graph.weights_sha256
         self._labels = load_labels(manifest.labels, provisioning.model_dir)
-        self._session = Session(graph.path, device=device, threads=threads)
+        self._session = Session(graph.path, device=device, threads=threads, gpu=gpu)
         self._prepare = prepare
 
     def classify(self, paths: Sequence[Path], k: int) -> Iterator[FileResult]:

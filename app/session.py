@@ -10,7 +10,7 @@ import numpy as np
 
 from app.binding import Runner
 from app.cpu_session import CpuSession
-from app.cuda import FIRST, IN_FLIGHT, WAYS, Gpu, Way, fastest, make_runners, providers
+from app.cuda import IN_FLIGHT, SAFE, WAYS, Gpu, Way, fastest, halving, make_runners, providers
 from app.cuda_errors import is_out_of_memory, is_sticky, why_not
 from app.cudart import CudaMemory
 from app.devices import DeviceName, find_device, no_cuda
@@ -53,7 +53,7 @@ class Session:
         self._runners: list[Runner] = []
         self._cpu: CpuSession | None = None
         if self.device == "cuda":
-            self._session, self._runners = self._open_cuda(FIRST)
+            self._session, self._runners = self._open_cuda(SAFE)
         else:
             self._cpu = CpuSession(graph, threads)
 
@@ -117,15 +117,19 @@ class Session:
 
     def _tune_cuda(self, images: int) -> None:
         pixels = side(self._session)
-        batch = np.zeros((images, pixels, pixels, 3), np.uint8)
-        ways = (FIRST,) if self._gpu.tensorrt else WAYS
         self._runners = []
         del self._session  # its memory, before the ways take theirs
-        way, (self._session, self._runners) = fastest(
-            ways,
-            lambda way: self._open_cuda(way, images, pixels),
-            lambda opened: _checked(opened[1][0].run, batch),
-        )
+        ways = (SAFE,) if self._gpu.tensorrt else WAYS
+
+        def attempt(images: int) -> tuple[Way, tuple[OpenGraph, list[Runner]]]:
+            batch = np.zeros((images, pixels, pixels, 3), np.uint8)
+            return fastest(
+                ways,
+                lambda way: self._open_cuda(way, images, pixels),
+                lambda opened: _checked(opened[1][0].run, batch),
+            )
+
+        way, (self._session, self._runners) = halving(images, attempt)
         log.info("GPU %d: %s", self._gpu.device_id, way)
 
 

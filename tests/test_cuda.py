@@ -4,19 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from app.cuda import FIRST, WAYS, Gpu, Way, fastest, providers
+from app.cuda import SAFE, WAYS, Gpu, Way, fastest, halving, providers
 from app.errors import OutOfMemoryError, RunFailedError
 
 GRAPH = Path("/models/serving/vgg16.float16/key/graph.onnx")
 
 
-def options(gpu=None, way=FIRST):
+def options(gpu=None, way=SAFE):
     return dict(providers(gpu or Gpu(), way, GRAPH, 64, 224))
 
 
 def test_cuda_is_the_only_provider():
     """What CUDA cannot run is not run elsewhere; memory grows by what is asked for."""
-    ((name, found),) = providers(Gpu(), FIRST, GRAPH, 64, 224)
+    ((name, found),) = providers(Gpu(), SAFE, GRAPH, 64, 224)
 
     assert "CUDAExecutionProvider" == name
     assert "0" == found["device_id"]
@@ -118,3 +118,19 @@ def test_no_way_at_all(watch):
 
     with pytest.raises(OutOfMemoryError):
         fastest(WAYS, watch.open, watch.work, watch.clock)
+
+
+def test_a_batch_that_does_not_fit_is_halved():
+    """A small card is tuned with as many images as it holds; one that holds none fails."""
+    tried = []
+
+    def attempt(images):
+        tried.append(images)
+        if images > 16:
+            raise OutOfMemoryError("The device is out of memory.")
+        return images
+
+    assert 16 == halving(64, attempt)
+    assert [64, 32, 16] == tried
+    with pytest.raises(OutOfMemoryError):
+        halving(4, lambda images: attempt(images + 16))
