@@ -17,6 +17,7 @@ from app.bench.target import Target, make_target
 from app.bench_limit import Limit, open_limit, sample_photos
 from app.bench_options import (
     Connections,
+    Conv,
     Device,
     Field,
     Header,
@@ -76,20 +77,27 @@ def bench_command(read_settings: Callable[[], Settings]) -> Callable[..., None]:
         model: Model = None,
         device: Device = None,
         limits: Limits = False,
+        conv: Conv = None,
         threads: Threads = 0,
         json: JsonFile = None,
         plot: PlotFile = None,
     ) -> None:
         """Load a server, this or another, and say what it does; Ctrl-C ends early and reports."""
         loads = choose_loads(connections, sweep, rate)
-        _check(url, raw=raw, files=(json, plot), plotted=plot is not None, points=len(loads))
+        _check(
+            url,
+            raw=raw or conv is not None,
+            files=(json, plot),
+            plotted=plot is not None,
+            points=len(loads),
+        )
         plan = Plan(loads, seconds, warmup, timeout, repeats, max_in_flight, seed)
         pictures, target = [], None
         if url is not None:
             pictures = read_pictures(find_images(images)) if images else make_pictures(sizes)
             headers = [*(header or ()), *([f"Authorization: {authorization(key)}"] if key else [])]
             target = make_target(url, pictures, path=path, field=field, headers=headers, seed=seed)
-        limit = open_limit(read_settings(), model, device, threads) if raw else None
+        limit = open_limit(read_settings(), model, device, threads, conv) if raw or conv else None
         report = _measure(plan, target, limit, url, pictures)
         if (
             limit is not None

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,11 @@ from app.bench.card import Card, compare, limits, time_torch, views
 from app.bench.raw import SIZES, RawSummary, measure_round, summarise_rounds
 from app.bench.roofline import Peaks, measure_peaks
 from app.bench.torch_side import find_torch, torch_run
+from app.bench_ways import Ways, open_ways
 from app.catalog import Manifest, load_catalog
 from app.config import Settings
 from app.console import pull_bar
+from app.conv_choice import ConvChoice
 from app.cpus import usable_cpus
 from app.cuda import SAFE, Gpu, providers
 from app.devices import find_device
@@ -49,6 +51,7 @@ class Limit:
         precision: Of its layers.
         sources: Where the graph of the other precision comes from.
         gpu: Which, on CUDA.
+        ways: What it is compared with; None for nothing.
     """
 
     session: Session
@@ -59,20 +62,26 @@ class Limit:
     precision: Precision
     sources: Provisioning
     gpu: Gpu
+    ways: Ways | None = None
 
     def round(self) -> dict[str, float]:
         """Measure every batch size once."""
+        if self.ways is not None:
+            return self.ways.round()
         return measure_round(self.session.run, self.manifest.preprocess.crop, self.sizes)
 
     def summarise(self, rounds: list[dict[str, float]]) -> RawSummary:
         """Take the medians."""
-        return summarise_rounds(
+        summary = summarise_rounds(
             rounds,
             model=self.manifest.name,
             trained=self.trained,
             device=self.session.device,
             threads=self.threads,
         )
+        if self.ways is None:
+            return summary
+        return replace(summary, way=next(iter(self.ways.sessions)), beside=self.ways.medians())
 
     def card(self, photos: Sequence[bytes], rounds: int) -> Card:
         """Measure what the device could do; the photos show how well the precisions agree.
@@ -128,8 +137,11 @@ def open_limit(
     model: str | None,
     device: Literal["auto", "cpu", "cuda"] | None,
     threads: int,
+    conv: str | None = None,
 ) -> Limit:
     """Load a model for `--raw`, on the first GPU or on the CPU.
+
+    With `conv`, ways to compute convolutions with commas between them, weights are not fetched.
 
     Raises:
         SetupError: If the model or the device is not there.
@@ -141,16 +153,49 @@ def open_limit(
     gpu = gpus(settings)[0]
     place = find_device(device or settings.device, gpu)  # before half a gigabyte is fetched
     sources = replace(provisioning(settings), precision=chosen(settings.precision, place))
+    threads = threads or settings.threads or usable_cpus()
+    if conv is not None:
+        if place == "cuda":
+            raise SetupError("--conv compares what a CPU can do: add --device cpu.")
+        ways = open_ways(
+            catalog[name],
+            _ways(conv),
+            model_dir=settings.model_dir,
+            threads=threads,
+            sizes=SIZES,
+        )
+        return Limit(
+            session=ways.first,
+            manifest=catalog[name],
+            trained=False,
+            threads=threads,
+            sizes=SIZES,
+            precision="float32",
+            sources=sources,
+            gpu=gpu,
+            ways=ways,
+        )
     with pull_bar(name) as progress:
         graph = pull(catalog[name], sources, progress)
-    threads = threads or settings.threads or usable_cpus()
     session = Session(graph.path, device=place, threads=threads, gpu=gpu)
     sizes = _CUDA_SIZES if place == "cuda" else SIZES
-    if place == "cuda":
-        session.tune(sizes[-1])
+    session.tune(sizes[-1])
     return Limit(
         session, catalog[name], graph.trained, threads, sizes, graph.precision, sources, gpu
     )
+
+
+def _ways(text: str) -> tuple[ConvChoice, ...]:
+    """Read the names of ways.
+
+    Raises:
+        SetupError: If there is none of a name.
+    """
+    known = get_args(ConvChoice)
+    found = tuple(name.strip() for name in text.split(","))
+    if not set(found) <= set(known):
+        raise SetupError(f"--conv: {text!r} is not a list of {', '.join(known)}.")
+    return cast(tuple[ConvChoice, ...], found)
 
 
 def sample_photos() -> list[bytes]:

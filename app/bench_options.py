@@ -84,6 +84,13 @@ Limits = Annotated[
         " always on CUDA.",
     ),
 ]
+Conv = Annotated[
+    str | None,
+    typer.Option(
+        help="Of --raw, on a CPU: ways to compute convolutions, compared batch by batch:"
+        " direct, winograd, auto, comma-separated. VGG_CONV if none."
+    ),
+]
 Threads = Annotated[
     int, typer.Option(min=0, max=1024, help="Of --raw, on a CPU; VGG_THREADS if 0.")
 ]

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Final
 
@@ -30,6 +30,8 @@ class RawSummary:
         images_per_second: Their medians, by batch size.
         best_size: The batch size with the most images per second.
         best: Images per second there.
+        way: How its convolutions are computed, where ways are compared.
+        beside: What other ways gave: images per second, by way and batch size.
     """
 
     model: str
@@ -40,6 +42,8 @@ class RawSummary:
     images_per_second: dict[str, float]
     best_size: int
     best: float
+    way: str | None = None
+    beside: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def measure_round(run: RunBatch, crop: int, sizes: tuple[int, ...] = SIZES) -> dict[str, float]:

@@ -59,8 +59,17 @@ def _raw_table(raw: RawSummary) -> Table:
     table.add_column("batch size")
     for size in raw.images_per_second:
         table.add_column(size, justify="right")
-    rates = raw.images_per_second.values()
-    table.add_row("images/s", *(_bold(_number(one), one == raw.best) for one in rates))
+    rates = raw.images_per_second
+    best = max([raw.best, *(max(other.values()) for other in raw.beside.values())])
+
+    def add(name: str, row: dict[str, float]) -> None:
+        table.add_row(name, *(_bold(_number(one), one == best) for one in row.values()))
+
+    add(f"images/s, {raw.way}" if raw.way else "images/s", rates)
+    for way, other in raw.beside.items():
+        add(f"images/s, {way}", other)
+        ratios = (f"{other[size] / rate:.2f} x" for size, rate in rates.items())
+        table.add_row(f"  {way} / {raw.way}", *ratios)
     return table
 
 

@@ -1,0 +1,88 @@
+"""The ways of a CPU to compute convolutions, beside each other: `vgg-serve bench --raw --conv`."""
+
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from app.bench.raw import measure_round
+from app.catalog import Manifest
+from app.conv_choice import ConvChoice, PlanChooser, measure_plan
+from app.errors import SetupError
+from app.graph import GRAPH_FILE, write_vgg
+from app.provisioning import SERVING
+from app.session import Session
+from app.untrained import untrained_layers
+from app.vgg import architecture
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """Sessions of one network whose convolutions are computed in different ways.
+
+    Attributes:
+        sessions: By the name of the way; the first is what the others are compared with.
+        crop: Side of the images.
+        sizes: Batch sizes to measure.
+        rounds: Images per second of each round but the first way's, by way and batch size.
+        folder: Holds the graphs as long as this lives.
+    """
+
+    sessions: dict[ConvChoice, Session]
+    crop: int
+    sizes: tuple[int, ...]
+    folder: tempfile.TemporaryDirectory[str]
+    rounds: list[dict[str, dict[str, float]]] = field(default_factory=list)
+
+    @property
+    def first(self) -> Session:
+        """The session that the others are compared with."""
+        return next(iter(self.sessions.values()))
+
+    def round(self) -> dict[str, float]:
+        """Measure every batch size once with every way, and return what the first did."""
+        (_, first), *others = (
+            (name, measure_round(session.run, self.crop, self.sizes))
+            for name, session in self.sessions.items()
+        )
+        self.rounds.append(dict(others))
+        return first
+
+    def medians(self) -> dict[str, dict[str, float]]:
+        """Return images per second by way and batch size, of all ways but the first."""
+        return {
+            way: {size: median(one[way][size] for one in self.rounds) for size in rates}
+            for way, rates in self.rounds[0].items()
+        }
+
+
+def open_ways(
+    manifest: Manifest,
+    convs: tuple[ConvChoice, ...],
+    *,
+    model_dir: Path,
+    threads: int,
+    sizes: tuple[int, ...],
+) -> Ways:
+    """Load a network once for each way, with weights that never saw an image: they take no time.
+
+    The graphs lie in a folder of their own, so that those of the service stay as they are.
+
+    Raises:
+        SetupError: If it is no network of the VGG family.
+    """
+    if manifest.architecture is None:
+        raise SetupError(f"--conv: {manifest.name} is a ready graph, and runs as it was made")
+    config = architecture(manifest.architecture)
+    serving = model_dir / SERVING
+    serving.mkdir(parents=True, exist_ok=True)
+    folder = tempfile.TemporaryDirectory(dir=serving, prefix=".measuring-")
+    sessions: dict[ConvChoice, Session] = {}
+    for conv in dict.fromkeys(convs):
+        plan = PlanChooser(conv, serving, threads, measure_plan)(config, lambda: None)
+        place = Path(folder.name) / conv
+        place.mkdir()
+        write_vgg(place, config, untrained_layers(config), manifest.preprocess, plan=plan)
+        sessions[conv] = Session(place / GRAPH_FILE, device="cpu", threads=threads)
+        sessions[conv].tune(sizes[-1])
+    return Ways(sessions, manifest.preprocess.crop, sizes, folder)
