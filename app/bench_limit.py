@@ -23,7 +23,7 @@ from app.cuda import SAFE, Gpu, providers
 from app.devices import find_device
 from app.errors import SetupError
 from app.main import gpus, provisioning
-from app.precision import Precision, chosen
+from app.precision import Precision
 from app.provisioning import Provisioning
 from app.runtime import CPU, open_graph, run
 from app.session import Session
@@ -152,7 +152,7 @@ def open_limit(
         raise SetupError(f"There is no model {name!r}; there are {', '.join(sorted(catalog))}.")
     gpu = gpus(settings)[0]
     place = find_device(device or settings.device, gpu)  # before half a gigabyte is fetched
-    sources = replace(provisioning(settings), precision=chosen(settings.precision, place))
+    sources = provisioning(settings, place)
     threads = threads or settings.threads or usable_cpus()
     if conv is not None:
         if place == "cuda":

@@ -25,13 +25,13 @@ class Ways:
         crop: Side of the images.
         sizes: Batch sizes to measure.
         rounds: Images per second of each round but the first way's, by way and batch size.
-        folder: Holds the graphs as long as this lives.
+        folder: Holds the graphs as long as this lives; nothing else uses it.
     """
 
     sessions: dict[ConvChoice, Session]
     crop: int
     sizes: tuple[int, ...]
-    folder: tempfile.TemporaryDirectory[str]
+    folder: object
     rounds: list[dict[str, dict[str, float]]] = field(default_factory=list)
 
     @property

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Literal
 
 from fastapi import FastAPI
 
@@ -27,7 +26,7 @@ from app.conv_choice import PlanChooser, measure_plan
 from app.cpus import usable_cpus
 from app.cuda import Gpu
 from app.decoding import DecodePool
-from app.devices import find_device
+from app.devices import DeviceName, find_device
 from app.errors import SetupError
 from app.hosting import Models
 from app.imaging import ImageLimits, Prepare
@@ -121,14 +120,17 @@ def chosen(settings: Settings) -> list[Manifest]:
     return [catalog[name] for name in dict.fromkeys(settings.models)]
 
 
-def provisioning(settings: Settings) -> Provisioning:
+def provisioning(settings: Settings, device: DeviceName | None = None) -> Provisioning:
     """Return where weights come from, for one who will use them here without a server.
 
     Where `cuda` is set it is believed: `pull` may fill a folder for another machine.
+
+    Args:
+        settings: All of them.
+        device: In place of the one that is set.
     """
-    place: Literal["cpu", "cuda"] = "cuda" if settings.device == "cuda" else "cpu"
-    if (settings.device, settings.precision) == ("auto", "auto"):
-        place = find_device("auto", gpus(settings)[0])
+    wanted = device or settings.device
+    place = find_device("auto", gpus(settings)[0]) if wanted == "auto" else wanted
     return for_device(_sources(settings), place, settings.precision)
 
 

@@ -91,6 +91,26 @@ def test_limit_alone(server, monkeypatch):
     assert "images/s" in result.stdout
 
 
+@pytest.mark.large
+def test_ways_to_compute_convolutions(monkeypatch, tmp_path):
+    """--conv shows them batch by batch in one run, and leaves no graph behind."""
+    monkeypatch.setenv("VGG_MODEL_DIR", str(tmp_path))
+    file = tmp_path / "out.json"
+    result = CliRunner().invoke(
+        cli,
+        ["bench", "--conv", "direct,winograd", "--model", "vgg11", "--repeats", "1",
+         "--json", str(file)],
+    )  # fmt: skip
+
+    assert 0 == result.exit_code, result.output
+    assert "images/s, direct" in result.stdout
+    assert "winograd / direct" in result.stdout
+    raw = json.loads(file.read_text())["raw"]
+    assert "direct" == raw["way"]
+    assert raw["images_per_second"].keys() == raw["beside"]["winograd"].keys()
+    assert not [path for path in (tmp_path / "serving").iterdir() if path.is_dir()]
+
+
 def test_limits_of_the_device(server, monkeypatch, tmp_path):
     """--limits adds what the device could do, and whether float16 agrees, to table and JSON."""
     for name, value in server[1].items():
@@ -130,6 +150,8 @@ def test_cuda_that_is_not_there(server, monkeypatch):
         (["http://h", "--plot", "x.svg"], "--plot draws a sweep"),
         (["http://h", "--json", "/no/such/folder/x.json"], "is not a folder"),
         (["--raw", "--model", "no-such"], "There is no model 'no-such'"),
+        (["--conv", "direct,fast"], "'direct,fast' is not a list of auto, direct, winograd"),
+        (["--conv", "direct,winograd"], "colours is a ready graph"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(server, monkeypatch, arguments, sentence):
