@@ -12,7 +12,9 @@ from app.vgg import VggConfig
 SERVING: Final = "serving"
 """Folder of the serving graphs, in the model folder."""
 
-Step: TypeAlias = Literal["fetching", "verifying", "measuring", "building", "loading", "warming up"]
+Step: TypeAlias = Literal[
+    "fetching", "verifying", "measuring convolutions", "building", "loading", "warming up"
+]
 Progress: TypeAlias = Callable[[Step, int, int | None], None]
 """Told the step, the bytes done and the bytes in all, if they are known."""
 PlanFor: TypeAlias = Callable[[VggConfig, Callable[[], None]], ConvPlan]

@@ -132,7 +132,7 @@ def _from_checkpoint(
 def _plan(config: VggConfig, provisioning: Provisioning, progress: Progress) -> ConvPlan:
     if provisioning.precision != "float32":
         return DIRECT
-    return provisioning.plan_for(config, partial(progress, "measuring", 0, None))
+    return provisioning.plan_for(config, partial(progress, "measuring convolutions", 0, None))
 
 
 def _size(config: VggConfig, precision: Precision, plan: ConvPlan) -> int:

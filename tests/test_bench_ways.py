@@ -1,6 +1,7 @@
 """Ways to compute convolutions are measured in turns, and leave the service's own graphs alone."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,8 +25,8 @@ class Counting:
 
 def test_a_round_measures_every_way_at_every_size(tmp_path):
     """What the first did is returned; the medians are those of the others."""
-    log = []
-    sessions = {name: Counting(name, log) for name in ("direct", "winograd", "auto")}
+    log: list[tuple[str, int]] = []
+    sessions: Any = {name: Counting(name, log) for name in ("direct", "winograd", "auto")}
     ways = Ways(sessions, 8, (1, 2), tmp_path)
 
     rounds = [ways.round() for _ in range(3)]

@@ -848,7 +848,7 @@ def test_the_plan_is_built_and_told(tmp_path, server):
     graph = get(wanted, tmp_path, steps, plan_for=planned(PLAN))
 
     assert (ConvPlan(), PLAN) == (direct.plan, graph.plan)
-    assert ["measuring", "verifying", "building", "verifying"] == steps.steps
+    assert ["measuring convolutions", "verifying", "building", "verifying"] == steps.steps
     assert "conv4_1_winograd" in stored(graph.path)
     assert graph.path.with_name(STEM_FILE).exists()
     assert not direct.path.exists()
@@ -877,7 +877,7 @@ def test_float16_has_no_plan(tmp_path, server):
     graph = get(wanted, tmp_path, steps, precision="float16", plan_for=planned(PLAN))
 
     assert ConvPlan() == graph.plan
-    assert "measuring" not in steps.steps
+    assert "measuring convolutions" not in steps.steps
 
 
 @pytest.mark.parametrize(
