@@ -7,6 +7,7 @@ network, the plan that won and the times of all.
 import hashlib
 import json
 import logging
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -34,6 +35,7 @@ Seconds: TypeAlias = tuple[float, float]
 Measure: TypeAlias = Callable[[VggConfig, ConvPlan, int, Path], Seconds]
 
 CHOICE_FILE: Final = "conv.json"
+_CANDIDATE: Final = ".measuring-"
 _WORTHWHILE: Final = 10**9
 """Multiply-adds of an image below which the convolutions are not what a request waits for."""
 _LEAST_GAIN: Final = 0.05
@@ -79,6 +81,8 @@ class PlanChooser:
                 with FileLock(self.folder / f".{CHOICE_FILE}.lock"):
                     known = _remembered(file).get(key)  # by another process meanwhile
                     if known is None:
+                        for left in self.folder.glob(f"{_CANDIDATE}*"):  # by a killed process
+                            shutil.rmtree(left)
                         told()
                         known = self._measured(config, candidates)
                         _remember(file, key, known)
@@ -119,7 +123,7 @@ def measure_plan(config: VggConfig, plan: ConvPlan, threads: int, folder: Path) 
     """
     narrow = replace(config, hidden_units=1)
     unchanged = Preprocess(config.side, config.side, "RGB", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".measuring-") as name:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=_CANDIDATE) as name:
         write_vgg(Path(name), narrow, untrained_layers(narrow), unchanged, plan=plan)
         session = Session(Path(name) / GRAPH_FILE, device="cpu", threads=threads)
         images = max(_BATCH, threads)
@@ -148,9 +152,6 @@ def _remembered(file: Path) -> dict[str, dict[str, Any]]:
 
 
 def _remember(file: Path, key: str, choice: dict[str, Any]) -> None:
-    text = json.dumps(_remembered(file) | {key: choice}, indent=2)
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=file.parent, prefix=f".{file.name}-", delete=False
-    ) as new:
-        new.write(text)
-    Path(new.name).replace(file)
+    new = file.with_name(f".{file.name}.new")  # not a temporary file: those are for one user only
+    new.write_text(json.dumps(_remembered(file) | {key: choice}, indent=2), encoding="utf-8")
+    new.replace(file)

@@ -1,6 +1,8 @@
 """The fastest plan is found by measuring, once, and a doubtful gain is none."""
 
 import json
+import os
+import sys
 
 import pytest
 
@@ -123,6 +125,29 @@ def test_a_full_disk_ends_in_direct(tmp_path):
 
     assert DIRECT == choose(tmp_path, full)
     assert not (tmp_path / CHOICE_FILE).exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no mode there")
+def test_another_user_may_read_the_choice(tmp_path):
+    """A folder that root has filled is served by somebody who may only read it."""
+    before = os.umask(0o022)
+    try:
+        choose(tmp_path, Stopwatch((1, 1), (0.9, 0.9), (0.8, 0.8), (0.7, 0.7)))
+    finally:
+        os.umask(before)
+
+    assert 0o644 == (tmp_path / CHOICE_FILE).stat().st_mode & 0o777
+
+
+def test_what_a_killed_process_left_goes(tmp_path):
+    """A candidate has up to 300 MB, and the process may be told to end while it is timed."""
+    left = tmp_path / ".measuring-abc"
+    left.mkdir()
+    (left / "weights.bin").write_bytes(b"half")
+
+    choose(tmp_path, Stopwatch((1, 1), (0.9, 0.9), (0.8, 0.8), (0.7, 0.7)))
+
+    assert not left.exists()
 
 
 def test_a_real_measurement_leaves_nothing_behind(tmp_path):
