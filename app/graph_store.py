@@ -12,10 +12,10 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from filelock import FileLock
 
@@ -51,6 +51,10 @@ class ServingGraph:
     trained: bool
     precision: Precision = "float32"
     plan: ConvPlan = DIRECT
+
+
+Look: TypeAlias = Callable[[ConvPlan], ServingGraph | None]
+"""Finds the graph of a plan."""
 
 
 def graph_key(
@@ -162,6 +166,31 @@ def build(
     if found is None:
         raise SetupError(f"{folder / key} was written and cannot be read back")
     return found
+
+
+def find_any(look: Look, plans: Iterable[ConvPlan]) -> ServingGraph | None:
+    """Return the graph of the first plan that there is one of."""
+    for plan in plans:
+        there = look(plan)
+        if there is not None:
+            return replace(there, plan=plan)
+    return None
+
+
+def or_any(make: Callable[[], ServingGraph], look: Look, plans: Iterable[ConvPlan]) -> ServingGraph:
+    """Make a graph; in a folder that cannot be written, one of any plan will do.
+
+    Raises:
+        OSError: If the folder cannot be written, and holds none.
+    """
+    try:
+        return make()
+    except OSError as exc:
+        there = find_any(look, plans)
+        if there is None:
+            raise
+        log.warning("%s: the graph of another plan is served: %s", there.path.parent, exc)
+        return there
 
 
 def _files(place: Path) -> list[str]:

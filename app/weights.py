@@ -20,7 +20,7 @@ from app.download.digest import digest_of
 from app.download.fetch import Source, fetch, verify
 from app.errors import CheckpointError, DownloadError, PrecisionError, SetupError
 from app.graph import write_vgg
-from app.graph_store import ServingGraph, build, find, graph_key
+from app.graph_store import Look, ServingGraph, build, find, find_any, graph_key, or_any
 from app.precision import Precision
 from app.provisioning import SERVING, Progress, Provisioning, Step
 from app.ready_graph import write_ready
@@ -102,12 +102,9 @@ def _from_checkpoint(
         # A graph that was built from these very weights makes the checkpoint unnecessary; and
         # without that, any graph of theirs is better than none.
         usable = [plan] if path.exists() else [plan, *plans(config)]
-        for one in usable:
-            key = graph_key(manifest, checkpoint.digest, precision, one)
-            verifying = _step(progress, "verifying")
-            there = find(folder, key, trained=manifest.trained, progress=verifying)
-            if there is not None:
-                return replace(there, plan=one)
+        there = find_any(_look(folder, manifest, checkpoint.digest, precision, progress), usable)
+        if there is not None:
+            return there
     _provide(checkpoint, path, provisioning, progress)
     sha256 = digest_of(path, progress=_step(progress, "verifying"))
 
@@ -117,16 +114,30 @@ def _from_checkpoint(
         # The stand-in has done its duty.
         shutil.rmtree(_untrained_folder(provisioning, manifest.name), ignore_errors=True)
 
-    graph = build(
+    digest = checkpoint.digest or sha256
+    make = partial(
+        build,
         folder,
-        graph_key(manifest, checkpoint.digest or sha256, precision, plan),
+        graph_key(manifest, digest, precision, plan),
         size=_size(config, precision, plan),
         weights_sha256=sha256.removeprefix("sha256:"),
         trained=manifest.trained,
         write=_telling(progress, write),
         progress=_step(progress, "verifying"),
     )
-    return replace(graph, plan=plan)
+    look = _look(folder, manifest, digest, precision, progress)
+    return or_any(lambda: replace(make(), plan=plan), look, plans(config))
+
+
+def _look(
+    folder: Path, manifest: Manifest, digest: str, precision: Precision, progress: Progress
+) -> Look:
+    return lambda plan: find(
+        folder,
+        graph_key(manifest, digest, precision, plan),
+        trained=manifest.trained,
+        progress=_step(progress, "verifying"),
+    )
 
 
 def _plan(config: VggConfig, provisioning: Provisioning, progress: Progress) -> ConvPlan:
@@ -200,9 +211,11 @@ def _untrained(
     folder = _untrained_folder(provisioning, manifest.name)
     precision = provisioning.precision
     plan = _plan(config, provisioning, progress)
-    graph = build(
+    digest = f"untrained:{SEED}"
+    make = partial(
+        build,
         folder,
-        graph_key(manifest, f"untrained:{SEED}", precision, plan),
+        graph_key(manifest, digest, precision, plan),
         size=_size(config, precision, plan),
         weights_sha256=None,
         trained=False,
@@ -214,7 +227,8 @@ def _untrained(
         ),
         progress=_step(progress, "verifying"),
     )
-    return replace(graph, plan=plan)
+    look = _look(folder, replace(manifest, trained=False), digest, precision, progress)
+    return or_any(lambda: replace(make(), plan=plan), look, plans(config))
 
 
 def _serving_folder(provisioning: Provisioning, name: str) -> Path:

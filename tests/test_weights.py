@@ -894,3 +894,23 @@ def test_a_graph_of_another_plan_is_better_than_none(tmp_path, server, built, as
 
     assert first == found
     assert built == found.plan
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_a_graph_of_another_plan_serves_where_none_can_be_built(tmp_path, caplog, trained):
+    """Filled on another machine and only to be read here, with its checkpoint or untrained."""
+    content = published("safetensors", tmp_path)
+    if trained:
+        (tmp_path / "tiny.bin").write_bytes(content)
+    wanted = manifest(content, url=NOBODY)
+    options: dict[str, Any] = {"offline": True, "on_missing": "untrained"}
+    first = get(wanted, tmp_path, plan_for=planned(plans(CONFIG)[1]), **options)
+    lock = first.path.parents[1] / ".lock"
+    lock.unlink(missing_ok=True)
+    lock.mkdir()  # nobody can take it now, not even root
+
+    found = get(wanted, tmp_path, plan_for=planned(DIRECT), **options)
+
+    assert first == found
+    assert trained is found.trained
+    assert "another plan" in caplog.text
