@@ -1,4 +1,4 @@
-"""Measure what a user of an idle service meets: `.venv/bin/python -m tests.measure_idle [MODEL]`.
+"""Measure what a user of an idle service meets: `.venv/bin/python -m tests.measure_idle [MODEL [CONV]]`.
 
 Prints the time from the start to ready from a cached serving graph, the peak of resident
 memory, and how much longer one request takes than its bare parts (decode and session.run),
@@ -14,10 +14,11 @@ from pathlib import Path
 from statistics import median
 
 from app.catalog import BUILT_IN, load_catalog
+from app.config import Settings
 from app.console import pull_bar
 from app.cpus import usable_cpus
 from app.imaging import ImageLimits, prepare
-from app.provisioning import Provisioning
+from app.main import provisioning
 from app.session import Session
 from app.vgg import architecture
 from app.weights import pull
@@ -48,18 +49,18 @@ def peak_memory(pid):
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
-def main(name):
+def main(name, conv):
     """Measure one model and print a table."""
     manifest = load_catalog(BUILT_IN)[name]
-    provisioning = Provisioning(BUILT_IN, on_missing="untrained", offline=True)
+    settings = Settings(on_missing_weights="untrained", offline=True, device="cpu", conv=conv)
     with pull_bar(name) as progress:
-        graph = pull(manifest, provisioning, progress)
+        graph = pull(manifest, provisioning(settings), progress)
     photo = (PHOTOS / "coffee.jpg").read_bytes()
     decode = partial(prepare, photo, manifest.preprocess, ImageLimits())
     session = Session(graph.path, device="cpu", threads=usable_cpus())
     began = time.perf_counter()
     with running_server(
-        BUILT_IN, models=name, offline="true", on_missing_weights="untrained"
+        BUILT_IN, models=name, offline="true", on_missing_weights="untrained", conv=conv
     ) as server:
         started = time.perf_counter() - began
         bare, served = [], []
@@ -82,4 +83,4 @@ def main(name):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "vgg16")
+    main(*(sys.argv[1:] + ["vgg16", "auto"][len(sys.argv) - 1 :]))
