@@ -22,6 +22,7 @@ from app.cpus import usable_cpus
 from app.cuda import SAFE, Gpu, providers
 from app.devices import find_device
 from app.errors import SetupError
+from app.loading import CEILING
 from app.main import gpus, provisioning
 from app.precision import Precision
 from app.provisioning import Provisioning
@@ -162,6 +163,7 @@ def open_limit(
             _ways(conv),
             model_dir=settings.model_dir,
             threads=threads,
+            images=settings.max_batch_size or CEILING["cpu"],
             sizes=SIZES,
         )
         return Limit(

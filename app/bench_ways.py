@@ -25,13 +25,11 @@ class Ways:
         crop: Side of the images.
         sizes: Batch sizes to measure.
         rounds: Images per second of each round but the first way's, by way and batch size.
-        folder: Holds the graphs as long as this lives; nothing else uses it.
     """
 
     sessions: dict[ConvChoice, Session]
     crop: int
     sizes: tuple[int, ...]
-    folder: object
     rounds: list[dict[str, dict[str, float]]] = field(default_factory=list)
 
     @property
@@ -62,11 +60,20 @@ def open_ways(
     *,
     model_dir: Path,
     threads: int,
+    images: int,
     sizes: tuple[int, ...],
 ) -> Ways:
     """Load a network once for each way, with weights that never saw an image: they take no time.
 
     The graphs lie in a folder of their own, so that those of the service stay as they are.
+
+    Args:
+        manifest: Of the network.
+        convs: The ways.
+        model_dir: Takes the graphs meanwhile, and remembers what `auto` is.
+        threads: Of a run.
+        images: In the largest batch of the service, for which `auto` is chosen.
+        sizes: Batch sizes to measure.
 
     Raises:
         SetupError: If it is no network of the VGG family.
@@ -76,13 +83,15 @@ def open_ways(
     config = architecture(manifest.architecture)
     serving = model_dir / SERVING
     serving.mkdir(parents=True, exist_ok=True)
-    folder = tempfile.TemporaryDirectory(dir=serving, prefix=".measuring-")
     sessions: dict[ConvChoice, Session] = {}
     for conv in dict.fromkeys(convs):
-        plan = PlanChooser(conv, serving, threads, measure_plan)(config, lambda: None)
-        place = Path(folder.name) / conv
-        place.mkdir()
-        write_vgg(place, config, untrained_layers(config), manifest.preprocess, plan=plan)
-        sessions[conv] = Session(place / GRAPH_FILE, device="cpu", threads=threads)
-        sessions[conv].tune(sizes[-1])
-    return Ways(sessions, manifest.preprocess.crop, sizes, folder)
+        plan = PlanChooser(conv, serving, threads, images, measure_plan)(config, lambda: None)
+        # What is loaded is mapped, and needs its name no longer (but on Windows, for a while).
+        with tempfile.TemporaryDirectory(
+            dir=serving, prefix=".bench-", ignore_cleanup_errors=True
+        ) as folder:
+            place = Path(folder)
+            write_vgg(place, config, untrained_layers(config), manifest.preprocess, plan=plan)
+            sessions[conv] = Session(place / GRAPH_FILE, device="cpu", threads=threads)
+            sessions[conv].tune(sizes[-1])
+    return Ways(sessions, manifest.preprocess.crop, sizes)

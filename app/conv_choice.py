@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
@@ -21,6 +22,7 @@ from filelock import FileLock
 from app.catalog import Preprocess
 from app.conv_plan import DIRECT, ConvPlan, plans
 from app.cpus import processor
+from app.errors import RunFailedError, SessionError
 from app.graph import GRAPH_FILE, GRAPH_VERSION, write_vgg
 from app.runtime import VERSION
 from app.session import Session
@@ -32,14 +34,13 @@ log = logging.getLogger(__name__)
 ConvChoice: TypeAlias = Literal["auto", "direct", "winograd"]
 Seconds: TypeAlias = tuple[float, float]
 """An image takes these: alone, and in a batch."""
-Measure: TypeAlias = Callable[[VggConfig, ConvPlan, int, Path], Seconds]
+Measure: TypeAlias = Callable[[VggConfig, ConvPlan, int, int, Path], Seconds]
 
 CHOICE_FILE: Final = "conv.json"
 _CANDIDATE: Final = ".measuring-"
 _WORTHWHILE: Final = 10**9
 """Multiply-adds of an image below which the convolutions are not what a request waits for."""
 _LEAST_GAIN: Final = 0.05
-_BATCH: Final = 4
 _ROUNDS: Final = 4
 
 
@@ -51,12 +52,14 @@ class PlanChooser:
         choice: `direct` and `winograd` are not measured: none lowered, or all that may gain.
         folder: Where the choice is remembered; candidates are written there and deleted again.
         threads: Of one run.
+        images: In the largest batch that will be run.
         measure: Times a plan; another one is given by tests.
     """
 
     choice: ConvChoice
     folder: Path
     threads: int
+    images: int
     measure: Measure
 
     def __call__(self, config: VggConfig, told: Callable[[], None]) -> ConvPlan:
@@ -92,41 +95,55 @@ class PlanChooser:
         return next((plan for plan in candidates if asdict(plan) == known["plan"]), DIRECT)
 
     def _measured(self, config: VggConfig, candidates: list[ConvPlan]) -> dict[str, Any]:
-        seconds = [self.measure(config, plan, self.threads, self.folder) for plan in candidates]
-        direct = seconds[0]
+        direct = self.measure(config, DIRECT, self.threads, self.images, self.folder)
+        seconds = [direct, *(self._seconds(config, plan) for plan in candidates[1:])]
         scores = [(alone / direct[0] + 2 * batch / direct[1]) / 3 for alone, batch in seconds]
         best = int(np.argmin(scores))
         if scores[best] > 1 - _LEAST_GAIN:
             best = 0
         log.info(
-            "convolutions: %.0f and %.0f ms an image (alone, in a batch), %.0f and %.0f directly",
+            "VGG_CONV=auto lowers %d convolutions: %.0f ms an image alone, %.0f in a batch;"
+            " none: %.0f and %.0f; remembered in %s",
+            sum(candidates[best].lowers(row) for row in config.layers()),
             *(1000 * one for one in (*seconds[best], *direct)),
+            self.folder / CHOICE_FILE,
         )
         return {"plan": asdict(candidates[best]), "seconds": seconds}
 
+    def _seconds(self, config: VggConfig, plan: ConvPlan) -> Seconds:
+        try:
+            return self.measure(config, plan, self.threads, self.images, self.folder)
+        except (SessionError, RunFailedError) as exc:  # what cannot be run here does not win
+            log.warning("a plan for the convolutions cannot be measured: %s", exc)
+            return inf, inf
+
     def _key(self, config: VggConfig) -> str:
-        made = (processor(), self.threads, VERSION, GRAPH_VERSION, asdict(config))
+        made = (processor(), self.threads, self.images, VERSION, GRAPH_VERSION, asdict(config))
         return hashlib.sha256(json.dumps(made).encode()).hexdigest()[:16]
 
 
-def measure_plan(config: VggConfig, plan: ConvPlan, threads: int, folder: Path) -> Seconds:
+def measure_plan(
+    config: VggConfig, plan: ConvPlan, threads: int, images: int, folder: Path
+) -> Seconds:
     """Time the convolutions of a network, with weights that never saw an image.
 
     Args:
         config: The network; its fully connected layers, which no plan changes, are left out.
         plan: How it is computed.
         threads: Of one run.
+        images: In a batch.
         folder: Takes the graph meanwhile, up to 300 MB.
 
     Raises:
         OSError: If the folder cannot be written.
+        SessionError: If the plan cannot be loaded.
+        RunFailedError: If it cannot be run.
     """
     narrow = replace(config, hidden_units=1)
     unchanged = Preprocess(config.side, config.side, "RGB", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     with tempfile.TemporaryDirectory(dir=folder, prefix=_CANDIDATE) as name:
         write_vgg(Path(name), narrow, untrained_layers(narrow), unchanged, plan=plan)
         session = Session(Path(name) / GRAPH_FILE, device="cpu", threads=threads)
-        images = max(_BATCH, threads)
         session.tune(images)
         pixels = np.zeros((images, config.side, config.side, 3), np.uint8)
         return _least(session, pixels[:1]), _least(session, pixels) / images

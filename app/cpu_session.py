@@ -85,7 +85,7 @@ class CpuSession:
             return
         if apart > _WORTH_IT * shared:
             self._apart = None
-        log.info(
+        log.debug(
             "a batch of %d takes %.1f ms if threads share layers, %.1f ms if each takes images",
             images,
             1000 * shared,

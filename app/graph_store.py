@@ -178,14 +178,15 @@ def find_any(look: Look, plans: Iterable[ConvPlan]) -> ServingGraph | None:
 
 
 def or_any(make: Callable[[], ServingGraph], look: Look, plans: Iterable[ConvPlan]) -> ServingGraph:
-    """Make a graph; in a folder that cannot be written, one of any plan will do.
+    """Make a graph; in a folder that cannot be written or is full, one of any plan will do.
 
     Raises:
         OSError: If the folder cannot be written, and holds none.
+        SetupError: If the disk has no room, and the folder holds none.
     """
     try:
         return make()
-    except OSError as exc:
+    except (OSError, SetupError) as exc:
         there = find_any(look, plans)
         if there is None:
             raise

@@ -9,7 +9,7 @@ from app.background import in_background
 from app.batching import Batcher
 from app.catalog import Manifest
 from app.classifier import Classifier
-from app.conv_plan import DIRECT, ConvPlan
+from app.conv_plan import DIRECT
 from app.costs import BatchPolicy, RunCost
 from app.cuda import Gpu
 from app.decoding import DecodePool
@@ -24,10 +24,8 @@ from app.session import Session
 from app.warmup import COMPANY_TOLERANCE, GOLDEN_PHOTO, self_test, warm_up
 from app.weights import pull
 
-_CEILING: Final = {"cpu": 4, "cuda": 64}
+CEILING: Final = {"cpu": 4, "cuda": 64}
 """The largest batch size that is tried: on a CPU, 8 gain 4 % and cost 100 MB (DECISIONS.md, 9)."""
-_CEILING_WITH_STEM: Final = 8
-"""The same where large maps are computed image by image: 8 gain more there (DECISIONS.md, 24)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +124,6 @@ async def load_model(
             manifest,
             hosting,
             trained=graph.trained,
-            plan=graph.plan,
             tolerance=COMPANY_TOLERANCE[graph.precision],
         )
     )
@@ -189,11 +186,10 @@ def _prepare_to_run(
     hosting: Hosting,
     *,
     trained: bool,
-    plan: ConvPlan,
     tolerance: float,
 ) -> BatchPolicy:
     """Warm all of them up; the first one's batch sizes and costs hold for the others too."""
-    ceiling = _CEILING_WITH_STEM if plan.strips else _CEILING[sessions[0].device]
+    ceiling = CEILING[sessions[0].device]
     golden, _ = prepare(GOLDEN_PHOTO.read_bytes(), manifest.preprocess, ImageLimits(), exact=True)
     for session in sessions:
         session.tune(hosting.max_batch_size or ceiling)

@@ -33,7 +33,7 @@ from app.imaging import ImageLimits, Prepare
 from app.imaging import prepare as prepare_image
 from app.isolation import Isolated
 from app.keys import Keys
-from app.loading import Hosting
+from app.loading import CEILING, Hosting
 from app.metrics import Metrics
 from app.provisioning import SERVING, Provisioning, for_device
 from app.quotas import Quotas
@@ -145,6 +145,7 @@ def _sources(settings: Settings) -> Provisioning:
             settings.conv,
             settings.model_dir / SERVING,
             settings.threads or usable_cpus(),
+            settings.max_batch_size or CEILING["cpu"],
             measure_plan,
         ),
     )

@@ -97,6 +97,9 @@ def _from_checkpoint(
     folder = _serving_folder(provisioning, manifest.name)
     precision = provisioning.precision
     path = provisioning.model_dir / checkpoint.file
+    keys = [graph_key(manifest, checkpoint.digest or "", precision, one) for one in plans(config)]
+    if not path.exists() and not any((folder / key).exists() for key in keys):
+        _provide(checkpoint, path, provisioning, progress)  # before seconds go into measuring
     plan = _plan(config, provisioning, progress)
     if checkpoint.digest is not None:
         # A graph that was built from these very weights makes the checkpoint unnecessary; and

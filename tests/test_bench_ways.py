@@ -23,11 +23,11 @@ class Counting:
         return np.zeros((len(batch), 1000), np.float32)
 
 
-def test_a_round_measures_every_way_at_every_size(tmp_path):
+def test_a_round_measures_every_way_at_every_size():
     """What the first did is returned; the medians are those of the others."""
     log: list[tuple[str, int]] = []
     sessions: Any = {name: Counting(name, log) for name in ("direct", "winograd", "auto")}
-    ways = Ways(sessions, 8, (1, 2), tmp_path)
+    ways = Ways(sessions, 8, (1, 2))
 
     rounds = [ways.round() for _ in range(3)]
 
@@ -39,10 +39,10 @@ def test_a_round_measures_every_way_at_every_size(tmp_path):
     assert sessions["direct"] is ways.first
 
 
-def test_the_middle_of_the_rounds_counts(tmp_path):
+def test_the_middle_of_the_rounds_counts():
     """Not the mean, which one slow round would move."""
     rates = (3.0, 99.0, 4.0)
-    ways = Ways({}, 8, (1,), tmp_path, [{"winograd": {"1": rate}} for rate in rates])
+    ways = Ways({}, 8, (1,), [{"winograd": {"1": rate}} for rate in rates])
 
     assert {"winograd": {"1": 4.0}} == ways.medians()
 
@@ -52,6 +52,6 @@ def test_a_ready_graph_has_no_ways(tmp_path):
     ready = replace(load_catalog(BUILT_IN)["vgg16"], architecture=None, checkpoint=None, onnx="x")
 
     with pytest.raises(SetupError, match="ready graph"):
-        open_ways(ready, ("direct",), model_dir=tmp_path, threads=1, sizes=(1,))
+        open_ways(ready, ("direct",), model_dir=tmp_path, threads=1, images=4, sizes=(1,))
 
     assert [] == list(tmp_path.iterdir())

@@ -8,6 +8,7 @@ import pytest
 
 from app.conv_choice import CHOICE_FILE, PlanChooser, measure_plan
 from app.conv_plan import DIRECT, plans
+from app.errors import RunFailedError
 from app.vgg import VggConfig
 
 VGG16 = VggConfig("D")
@@ -22,15 +23,16 @@ class Stopwatch:
         self.seconds = seconds
         self.asked = []
 
-    def __call__(self, config, plan, threads, _folder):
+    def __call__(self, config, plan, threads, images, _folder):
         """Time a plan."""
+        assert 4 == images
         self.asked.append((plans(config).index(plan), threads))
         return self.seconds[self.asked[-1][0]]
 
 
 def choose(folder, stopwatch, *, choice="auto", threads=2, config=VGG16, told=lambda: None):
     """Choose as a fresh process would."""
-    return PlanChooser(choice, folder, threads, stopwatch)(config, told)
+    return PlanChooser(choice, folder, threads, 4, stopwatch)(config, told)
 
 
 @pytest.mark.parametrize(
@@ -155,8 +157,21 @@ def test_a_real_measurement_leaves_nothing_behind(tmp_path):
     config = VggConfig("A", group_channels=(4, 8, 8, 8, 8), side=64)
 
     for plan in plans(config):
-        alone, batch = measure_plan(config, plan, 2, tmp_path)
+        alone, batch = measure_plan(config, plan, 2, 4, tmp_path)
 
         assert alone > 0
         assert batch > 0
     assert [] == list(tmp_path.iterdir())
+
+
+def test_a_plan_that_cannot_run_here_does_not_win(tmp_path):
+    """It is told, and the others are measured."""
+
+    def measure(config, plan, *_):
+        number = plans(config).index(plan)
+        if number == 3:
+            raise RunFailedError("The model failed on this batch.")
+        return [(1.0, 1.0), (0.9, 0.9), (0.8, 0.8)][number]
+
+    assert PLANS[2] == choose(tmp_path, measure)
+    assert PLANS[2] == choose(tmp_path, Stopwatch())
