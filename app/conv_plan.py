@@ -15,9 +15,7 @@ _KERNEL: Final = 3
 _LARGE: Final = 28
 """Maps that are wider than this, in pixels, are large."""
 _MANY: Final = 128
-"""Input channels from which on a lowered layer gains, even where pooling does not follow."""
-_SOME: Final = 64
-"""The same where pooling follows: a lowered layer pools on its way."""
+"""Input channels from which on a lowered layer gains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +47,18 @@ def is_large(row: LayerRow) -> bool:
 
 
 def plans(config: VggConfig) -> list[ConvPlan]:
-    """List the plans that are worth a try for a network, from none lowered to most.
-
-    Thin strips stay in the cache of a core, thick ones need fewer and larger steps.
-    """
+    """List the plans that are worth a try for a network, from none lowered to most."""
     convolutions = [row for row in config.layers() if row.kind == "convolution"]
     small = [row for row in convolutions if not is_large(row)]
     stacked = all(row.kernel == _KERNEL for row in small)  # those of configuration C are not
-    many: dict[str, int] = {}
-    most: dict[str, int] = {}
-    for row, after in zip(config.layers(), config.layers()[1:], strict=False):
-        if row.kernel == _KERNEL and row.kind == "convolution" and is_large(row):
-            inputs, side = row.weight_shape[1], row.output_shape[-1]
-            if inputs >= _MANY:
-                many[row.name] = 7 if side <= 2 * _LARGE else 4
-                most[row.name] = 2
-            elif inputs >= _SOME and after.kind == "max-pooling":
-                most[row.name] = 2
+    strips = {
+        row.name: 7 if row.output_shape[-1] <= 2 * _LARGE else 4
+        for row in convolutions
+        if row.kernel == _KERNEL and is_large(row) and row.weight_shape[1] >= _MANY
+    }
     found = [DIRECT]
     if stacked:
         found.append(ConvPlan(stacked=True))
-    found += [ConvPlan(strips, stacked) for strips in (many, most) if strips]
+    if strips:
+        found.append(ConvPlan(strips, stacked))
     return found

@@ -42,42 +42,41 @@ class CpuSession:
         self._session = open_graph(graph, CPU, threads)
         # The many short steps of a stem are a tenth faster with threads that wait awake.
         self._stem = open_graph(stem, CPU, threads, spin=True) if stem.exists() else None
-        self._by_image = stem if self._stem else graph
+        self._graph = graph
         self._threads = threads
         self._apart: ImageThreads | None = None
 
     def run(self, batch: PixelBatch) -> ProbabilityBatch:
         """Run a batch; onnxruntime's errors come as they are."""
-        apart = self._apart if len(batch) >= self._threads else None
+        if self._apart and len(batch) >= self._threads:
+            return self._apart.run(batch)
         if self._stem is None:
-            return apart.run(batch) if apart else run(self._session, batch)
-        if apart:
-            maps = apart.run(batch)
-        else:
-            images = (batch[image : image + 1] for image in range(len(batch)))
-            maps = np.concatenate([run(self._stem, image) for image in images])
-        return run(self._session, maps)
+            return run(self._session, batch)
+        images = (batch[image : image + 1] for image in range(len(batch)))
+        return run(self._session, np.concatenate([run(self._stem, image) for image in images]))
 
     def tune(self, images: int, checked: Run) -> None:
         """Find out whether the threads should take whole images.
 
         By itself onnxruntime shares each layer among its threads, which have to wait for each
         other after each; where layers are small they wait for a good part of the time. A large
-        network loses nothing by that: of it two images are run, and no batch. A stem, which takes
-        image by image anyhow, is always worth the try.
+        network loses nothing by that: of it two images are run, and no batch.
+
+        With a stem the threads share layers: by themselves they are faster with an image each, but
+        beside decoders and refusals one of them waits for the other (docs/performance.md).
 
         Args:
             images: The largest batch that will be run; too few for the threads change nothing.
             checked: Calls `run`; its RunFailedError ends the try.
         """
-        if not 1 < self._threads <= images:
+        if self._stem or not 1 < self._threads <= images:
             return
         try:
             one = partial(checked, self.blank(1))
-            if self._stem is None and _least_seconds(one, rounds=1) > _SMALL:
+            if _least_seconds(one, rounds=1) > _SMALL:
                 return
             shared = _least_seconds(partial(checked, self.blank(images)))
-            alone = partial(run, open_graph(self._by_image, CPU, 1))
+            alone = partial(run, open_graph(self._graph, CPU, 1))
             self._apart = ImageThreads(alone, self._threads)
             apart = _least_seconds(partial(checked, self.blank(images)))
         except RunFailedError:  # which sizes a model takes is found out elsewhere

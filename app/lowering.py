@@ -35,13 +35,10 @@ def add_stem(nodes: NodeList, config: VggConfig, plan: ConvPlan, pixels: str, re
     """
     steps = _steps([row for row in config.layers() if is_large(row)])
     maps: _Maps = _Strips(nodes, [(0, config.side, pixels)]).rows
-    for number, (row, pooled) in enumerate(steps):
+    for row, pooled in steps:
         nodes.scope = row.name
         if row.name in plan.strips:
             maps = _in_strips(nodes, row, maps, pooled=pooled, tile_rows=plan.strips[row.name])
-        elif number == 0 and not pooled and steps[1][0].name in plan.strips:
-            # Cheap, and its maps are the largest of all: each strip of the next computes its own.
-            maps = _as_needed(nodes, row, maps)
         else:
             maps = _whole(nodes, row, maps, pooled=pooled)
     last = steps[-1][0].output_shape[-1]
@@ -149,18 +146,6 @@ def _in_strips(
             value = nodes.add("Slice", value, *ends)
         strips.append((top // shrunk, bottom // shrunk, value))
     return _Strips(nodes, strips).rows
-
-
-def _as_needed(nodes: NodeList, row: LayerRow, maps: _Maps) -> _Maps:
-    """Compute rows of a layer each time that they are asked for."""
-    height = row.output_shape[-1]
-
-    def rows(first: int, end: int) -> str:
-        start, stop = max(first - 1, 0), min(end + 1, height)
-        pads = [start - (first - 1), 1, end + 1 - stop, 1]
-        return _plain(nodes, row, maps(start, stop), pads)
-
-    return rows
 
 
 def _whole(nodes: NodeList, row: LayerRow, maps: _Maps, *, pooled: bool) -> _Maps:

@@ -231,7 +231,7 @@ def test_same_as_pytorch(tmp_path, torch, configuration, preprocess, plan_of):
 
 @pytest.mark.torch
 @pytest.mark.large
-@pytest.mark.parametrize("number", [0, -2, -1], ids=["direct", "many", "most"])
+@pytest.mark.parametrize("number", [0, -1], ids=["direct", "lowered"])
 @pytest.mark.parametrize("configuration", ["D", "E"])
 def test_same_as_pytorch_at_true_size(roomy, torch, configuration, number):
     """VGG-16 and VGG-19 of the true size: 20 images, no probability further off than 1e-5."""
