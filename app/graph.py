@@ -27,7 +27,7 @@ from app.records import Layer
 from app.vgg import CLASSES, LayerRow, VggConfig
 from app.winograd import transformed
 
-GRAPH_VERSION: Final = 1
+GRAPH_VERSION: Final = 2
 """Part of the key of every serving graph on disk; raised whenever this module writes others."""
 
 INPUT: Final = "image"

@@ -29,32 +29,26 @@ _POOL: Final = 2
 GROWTH: Final = _PLACES // 9
 """How many times as many numbers a transformed kernel has."""
 
-_INPUT: Final = np.array(  # B', for the points 0, 1, -1, 2, -2 and infinity
-    [
-        [4, 0, -5, 0, 1, 0],
-        [0, -4, -4, 1, 1, 0],
-        [0, 4, -4, -1, 1, 0],
-        [0, -2, -1, 2, 1, 0],
-        [0, 2, -1, -2, 1, 0],
-        [0, 4, 0, -5, 0, 1],
-    ],
-    np.float64,
-)
-_KERNEL: Final = np.array(  # G
-    [
-        [1 / 4, 0, 0],
-        [-1 / 6, -1 / 6, -1 / 6],
-        [-1 / 6, 1 / 6, -1 / 6],
-        [1 / 24, 1 / 12, 1 / 6],
-        [1 / 24, -1 / 12, 1 / 6],
-        [0, 0, 1],
-    ],
-    np.float64,
-)
-_OUTPUT: Final = np.array(  # A'
-    [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]],
-    np.float64,
-)
+_POINTS: Final = (0.0, 3 / 4, -3 / 4, 3 / 2, -3 / 2)
+"""Where the polynomials behind the algorithm are taken, besides infinity.
+
+With the usual 0, 1, -1, 2, -2 rounding costs twice as much, and up to three times at its worst
+(docs/performance.md); of these the numbers in float32 are exact too."""
+
+
+def _matrices() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Build B', G and A' from the points, after Cook and Toom."""
+    points = np.array(_POINTS)
+    others = [np.delete(points, place) for place in range(len(points))]
+    back = np.append(np.vander(points, TILE, increasing=True), [[0] * (TILE - 1) + [1]], axis=0)
+    scales = np.array([np.prod(p - rest) for p, rest in zip(points, others, strict=True)])
+    kernel = np.vander(points, 3, increasing=True) / scales[:, np.newaxis]
+    rows = [np.append(np.poly(rest)[::-1], 0) for rest in others]
+    forth = np.array([*rows, np.poly(points)[::-1]])
+    return forth, np.append(kernel, [[0, 0, 1]], axis=0), back.T
+
+
+_INPUT, _KERNEL, _OUTPUT = _matrices()
 
 
 @dataclass(frozen=True, slots=True)
