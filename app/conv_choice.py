@@ -9,7 +9,6 @@ import json
 import logging
 import shutil
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from math import inf
@@ -26,6 +25,7 @@ from app.errors import RunFailedError, SessionError
 from app.graph import GRAPH_FILE, GRAPH_VERSION, write_vgg
 from app.runtime import VERSION
 from app.session import Session
+from app.stopwatch import least_seconds
 from app.untrained import untrained_layers
 from app.vgg import VggConfig
 
@@ -41,7 +41,7 @@ _CANDIDATE: Final = ".measuring-"
 _WORTHWHILE: Final = 10**9
 """Multiply-adds of an image below which the convolutions are not what a request waits for."""
 _LEAST_GAIN: Final = 0.05
-_ROUNDS: Final = 4
+_ROUNDS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,17 +146,8 @@ def measure_plan(
         session = Session(Path(name) / GRAPH_FILE, device="cpu", threads=threads)
         session.tune(images)
         pixels = np.zeros((images, config.side, config.side, 3), np.uint8)
-        return _least(session, pixels[:1]), _least(session, pixels) / images
-
-
-def _least(session: Session, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> float:
-    """Return the least seconds of a few runs: neighbours only ever add."""
-    times: list[float] = []
-    for _ in range(_ROUNDS):
-        began = time.perf_counter()
-        session.run(pixels)
-        times.append(time.perf_counter() - began)
-    return min(times)
+        alone = least_seconds(lambda: session.run(pixels[:1]), _ROUNDS)
+        return alone, least_seconds(lambda: session.run(pixels), _ROUNDS) / images
 
 
 def _remembered(file: Path) -> dict[str, dict[str, Any]]:

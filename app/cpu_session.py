@@ -1,7 +1,6 @@
 """A serving graph on a CPU, its threads used in the way that is fastest for it."""
 
 import logging
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,13 +13,13 @@ from app.graph import STEM_FILE
 from app.image_threads import ImageThreads
 from app.records import PixelBatch, ProbabilityBatch
 from app.runtime import CPU, open_graph, run, shrink, side
+from app.stopwatch import least_seconds
 
 log = logging.getLogger(__name__)
 
 _SMALL: Final = 0.02
 """Seconds an image; a network that takes longer has layers that are worth sharing."""
 _WORTH_IT: Final = 0.95
-_ROUNDS: Final = 5
 
 Run: TypeAlias = Callable[[PixelBatch], ProbabilityBatch]
 
@@ -73,12 +72,12 @@ class CpuSession:
             return
         try:
             one = partial(checked, self.blank(1))
-            if _least_seconds(one, rounds=1) > _SMALL:
+            if least_seconds(one, rounds=1) > _SMALL:
                 return
-            shared = _least_seconds(partial(checked, self.blank(images)))
+            shared = least_seconds(partial(checked, self.blank(images)))
             alone = partial(run, open_graph(self._graph, CPU, 1))
             self._apart = ImageThreads(alone, self._threads)
-            apart = _least_seconds(partial(checked, self.blank(images)))
+            apart = least_seconds(partial(checked, self.blank(images)))
         except RunFailedError:  # which sizes a model takes is found out elsewhere
             self._apart = None
             return
@@ -99,14 +98,3 @@ class CpuSession:
         """Return a batch of black images of the size that the graph takes."""
         pixels = side(self._stem or self._session)
         return np.zeros((images, pixels, pixels, 3), np.uint8)
-
-
-def _least_seconds(work: Callable[[], object], rounds: int = _ROUNDS) -> float:
-    """Return the least time of a few, after one more: neighbours only ever add."""
-    work()
-    least = float("inf")
-    for _ in range(rounds):
-        began = time.perf_counter()
-        work()
-        least = min(least, time.perf_counter() - began)
-    return least

@@ -4,7 +4,6 @@ Williams, Waterman and Patterson, Roofline, Communications of the ACM 52(4), 200
 least its operations over the rate and its bytes over the bandwidth, whichever is more.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,6 +14,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from app.graph import INPUT, OUTPUT
 from app.precision import Precision
+from app.stopwatch import least_seconds as time_least
 from app.vgg import VggConfig
 
 RunGraph = Callable[[bytes, NDArray[Any]], Callable[[], object]]
@@ -24,7 +24,6 @@ BYTES: Final = {"float32": 4, "float16": 2}
 _TYPES: Final = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}
 _CHAIN: Final = 8
 """Operations in a row, so that the beginning and the end of a run count for little."""
-_ROUNDS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +60,8 @@ def measure_peaks(run: RunGraph, precision: Precision, side: int, elements: int)
     passed = elements * (2 + size + 2 * _CHAIN * size + size)
     return Peaks(
         precision=precision,
-        operations=_CHAIN * 2 * side**3 / _least(run(product, one)),
-        bandwidth=passed / _least(run(moved, one)),
+        operations=_CHAIN * 2 * side**3 / time_least(run(product, one)),
+        bandwidth=passed / time_least(run(moved, one)),
     )
 
 
@@ -105,13 +104,3 @@ def _chain(
     )
     opset = [helper.make_opsetid("", 17)]
     return helper.make_model(graph, opset_imports=opset, ir_version=9).SerializeToString()
-
-
-def _least(work: Callable[[], object]) -> float:
-    work()
-    least = float("inf")
-    for _ in range(_ROUNDS):
-        began = time.perf_counter()
-        work()
-        least = min(least, time.perf_counter() - began)
-    return least
