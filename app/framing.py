@@ -5,22 +5,18 @@ The geometry is torchvision's for evaluation: the shorter side is resized, the c
 
 from dataclasses import dataclass
 from math import ceil, floor
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeVar
 
 from PIL import Image
 
 from app.catalog import Preprocess
 from app.colours import to_rgb
+from app.resizing import BILINEAR, Box, resize
 
 MAX_RESIZED_PIXELS: Final = 8_388_608
 """The most pixels that are resized only to be cropped away, 32 MiB; see `resize_whole`."""
 
 T = TypeVar("T", int, float)
-
-Box: TypeAlias = tuple[float, float, float, float]
-"""Left, top, right, bottom."""
-
-_BILINEAR: Final = Image.Resampling.BILINEAR
 
 _TRANSPOSITIONS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -93,7 +89,7 @@ def resize_whole(image: Image.Image, frame: Frame) -> Image.Image:
     if frame.resized[0] * frame.resized[1] > MAX_RESIZED_PIXELS:
         return resize_frame(image, frame, image.size, 1)
     if image.size != frame.resized:
-        image = image.resize(frame.resized, _BILINEAR)
+        image = image.resize(frame.resized, BILINEAR)
     left, top = frame.corner
     return image.crop((left, top, left + frame.crop, top + frame.crop))
 
@@ -118,12 +114,12 @@ def resize_frame(
     box = (max(0, box[0]), max(0, box[1]), min(box[2], image.width), min(box[3], image.height))
     side = (frame.crop, frame.crop)
     if image.mode == "L" and "transparency" not in image.info:
-        image = image.resize(side, _BILINEAR, box=box).convert("RGB")
+        image = resize(image, side, box).convert("RGB")
     else:
         if image.mode != "RGB" or "transparency" in image.info:
             image, box = _cut_around(image, box, frame.crop)
             image = to_rgb(image)
-        image = image.resize(side, _BILINEAR, box=box)
+        image = resize(image, side, box)
     return turn(image, orientation)
 
 
