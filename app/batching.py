@@ -15,17 +15,17 @@ from app.errors import (
     DeviceLostError,
     ModelFailedError,
     OutOfMemoryError,
-    OverloadedError,
     RunFailedError,
 )
 from app.lanes import Lane
+from app.queueing import Queue
 from app.records import BatchReport, Pixels, Row
 from app.waiting import Waiter, WaitingLine, fail
 
 log = logging.getLogger(__name__)
 
 
-class Batcher:
+class Batcher(Queue):
     """The queue of one model, and a run loop for each of its lanes."""
 
     def __init__(
@@ -87,13 +87,11 @@ class Batcher:
             lane.close()
 
     @property
-    def alive(self) -> bool:
-        """Tell whether every run loop lives and no run hangs."""
-        return all(self._usable())
-
-    def _usable(self) -> list[bool]:
+    def usable(self) -> float:
+        """Return the part of the lanes whose loop lives and whose run does not hang: 0 to 1."""
         now = self._clock()
-        return [lane.usable(now, self.policy.stuck_after) for lane in self._lanes]
+        lanes = [lane.usable(now, self.policy.stuck_after) for lane in self._lanes]
+        return sum(lanes) / len(lanes)
 
     @property
     def depth(self) -> int:
@@ -118,6 +116,10 @@ class Batcher:
         turns = sum(other.seconds_of_turns(runs + 1) for other in others)
         return wait + turns / len(self._devices)
 
+    def longest_wait(self, coming: int = 0) -> float:
+        """Return the seconds that the predicted wait may become, as the last runs did."""
+        return self._cost.at_most(self.predicted_wait(coming), self.policy.sizes[-1])
+
     def seconds_of_turns(self, most: int) -> float:
         """Return the seconds that this model's next runs take, `most` of them at most."""
         images, seconds = self.depth, 0.0
@@ -128,29 +130,6 @@ class Batcher:
             seconds += self._cost(size)
             images -= size
         return seconds
-
-    def admit(self, coming: int = 0, backlog: float = 0.0, patience: float = float("inf")) -> None:
-        """Refuse what may have to wait longer than the budget, or than its client will.
-
-        Args:
-            coming: Images that will be in line before this one: those being decoded.
-            backlog: Seconds until this one is decoded; the device goes on meanwhile.
-            patience: Seconds until its deadline.
-
-        Raises:
-            OverloadedError: With the seconds after which the wait will have come down to it.
-            ModelFailedError: If no lane is left: its loop is dead or its run hangs.
-        """
-        if not any(self._usable()):
-            raise ModelFailedError("The model has stopped answering.")
-        largest = self.policy.sizes[-1]
-        wait = max(backlog, self._cost.at_most(self.predicted_wait(coming), largest))
-        budget = min(self.policy.queue_budget, patience)
-        if wait > budget:
-            raise OverloadedError(
-                f"An answer may have to wait for {wait:.1f} s; the limit is {budget:g} s.",
-                retry_after=wait - budget,
-            )
 
     async def submit(self, pixels: Pixels, deadline: float) -> Row:
         """Wait for a place in a batch and return this image's row of it.

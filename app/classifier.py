@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from app.batching import Batcher
 from app.catalog import Preprocess
 from app.decoding import DecodePool
 from app.errors import DeadlineExceededError
 from app.imaging import Prepare
 from app.metrics import Metrics
+from app.queueing import Queue
 from app.ranking import top_k
 from app.records import ImageInfo, Label, Pixels, Prediction
 
@@ -56,7 +56,7 @@ class Classifier:
         preprocess: Preprocess,
         labels: Sequence[Label],
         *,
-        batcher: Batcher,
+        batcher: Queue,
         decoders: DecodePool,
         prepare: Prepare,
         metrics: Metrics,

@@ -8,6 +8,8 @@ from typing import Final
 
 import numpy as np
 
+from app.errors import OverloadedError
+
 _MEMORY: Final = 0.9
 """Weight of the past in the correction; the last ten runs or so count."""
 _SLOWEST: Final = 20.0
@@ -75,6 +77,23 @@ class BatchPolicy:
     def padded(self, images: int) -> int:
         """Return the smallest batch size that holds so many images, or the largest there is."""
         return next((size for size in self.sizes if size >= images), self.sizes[-1])
+
+    def ensure_in_time(self, wait: float, patience: float) -> None:
+        """Refuse who may have to wait longer than the budget, or than its client will.
+
+        Args:
+            wait: Seconds that it may take until the run begins.
+            patience: Seconds until the deadline.
+
+        Raises:
+            OverloadedError: With the seconds after which the wait will have come down to it.
+        """
+        budget = min(self.queue_budget, patience)
+        if wait > budget:
+            raise OverloadedError(
+                f"An answer may have to wait for {wait:.1f} s; the limit is {budget:g} s.",
+                retry_after=wait - budget,
+            )
 
 
 class CostTracker:

@@ -30,16 +30,17 @@ class Stand:
         self.metrics = Metrics()
         self.decoders = DecodePool(1)
         policy = BatchPolicy(sizes, RunCost.fit({1: 0.01}), queue_budget=60)
+        batcher = Batcher([Lane(self.run, Device())], policy)
         self.classifier = Classifier(
             "stand",
             PREPROCESS,
             load_labels("imagenet-1k", BUILT_IN),
-            batcher=Batcher([Lane(self.run, Device())], policy),
+            batcher=batcher,
             decoders=self.decoders,
             prepare=self.prepare,
             metrics=self.metrics,
         )
-        self.classifier.batcher.start()
+        batcher.start()
 
     def prepare(self, data, _preprocess):
         self.decoded.append(data[0])

@@ -1,6 +1,7 @@
 import pytest
 
-from app.costs import CostTracker, RunCost
+from app.costs import BatchPolicy, CostTracker, RunCost
+from app.errors import OverloadedError
 
 
 def test_line_is_found_again():
@@ -61,3 +62,16 @@ def test_wait_includes_what_a_run_takes_longer_than_at_warm_up():
     assert pytest.approx(1.05) == slower.at_most(1.0, 1)
     assert pytest.approx(1.0) == faster.at_most(1.0, 1)
     assert 0 == slower.at_most(0.0, 1)
+
+
+@pytest.mark.parametrize(("wait", "patience", "late"), [(2.0, 9, 0), (3.0, 9, 1.0), (1.5, 1, 0.5)])
+def test_refusal_says_how_much_too_late(wait, patience, late):
+    """Beyond the budget or the client's patience, whichever is shorter."""
+    policy = BatchPolicy((1,), RunCost.fit({1: 0.1}), queue_budget=2.0)
+    refused: float | None = 0
+    try:
+        policy.ensure_in_time(wait, patience)
+    except OverloadedError as exc:
+        refused = exc.retry_after
+
+    assert late == refused
