@@ -1,6 +1,6 @@
 """The Prometheus instruments; no label ever comes from what a client sent."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Final
 
@@ -9,13 +9,16 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    Metric,
     PlatformCollector,
     ProcessCollector,
     generate_latest,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
 
 from app.gpu_watch import Reading
+from app.metric_sums import Family
 from app.records import BatchReport
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
@@ -203,6 +206,37 @@ class Metrics:
     def render(self) -> bytes:
         """Write all of them in Prometheus's text format."""
         return generate_latest(self.registry)
+
+    def families(self) -> list[Family]:
+        """Return all of them so that JSON can hold them."""
+        return [
+            {
+                "name": metric.name,
+                "type": metric.type,
+                "help": metric.documentation,
+                "samples": [(one.name, one.labels, one.value) for one in metric.samples],
+            }
+            for metric in self.registry.collect()
+        ]
+
+
+def render(families: Iterable[Family]) -> bytes:
+    """Write metrics of several processes in Prometheus's text format."""
+    registry = CollectorRegistry()
+    registry.register(_Given(families))
+    return generate_latest(registry)
+
+
+class _Given(Collector):
+    def __init__(self, families: Iterable[Family]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._families:
+            metric = Metric(family["name"], family["help"], family["type"])
+            for name, labels, value in family["samples"]:
+                metric.add_sample(name, labels, value)
+            yield metric
 
 
 def _of_gpu(read: Callable[[], Reading | None], attribute: str) -> float:

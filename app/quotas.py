@@ -41,10 +41,18 @@ class Quotas:
         full_at = max(now, self._full_at.pop(client, now)) + self._interval
         wait = full_at - now - self._capacity
         refused = wait > 1e-9 * self._capacity  # what a sum of fractions is off by is not a wait
-        self._full_at[client] = full_at - self._interval if refused else full_at
+        self._remember(client, full_at - self._interval if refused else full_at)
+        return wait if refused else 0.0
+
+    def charge(self, client: str) -> None:
+        """Count a token that the client was given elsewhere, whether there was one here or not."""
+        now = self._clock()
+        self._remember(client, max(now, self._full_at.pop(client, now)) + self._interval)
+
+    def _remember(self, client: str, full_at: float) -> None:
+        self._full_at[client] = full_at
         if len(self._full_at) > self._most:
             self._full_at.popitem(last=False)
-        return wait if refused else 0.0
 
 
 def network_of(address: str) -> str:

@@ -64,6 +64,19 @@ def test_never_more_than_the_burst_and_the_rate(rate, burst, pauses):
             passed += 1
 
 
+def test_tokens_given_elsewhere_count(clock):
+    """They are missed here, beyond the last one too, and come back at the same rate."""
+    quotas = Quotas(rate=1, burst=2, clock=clock, most=100)
+    for _ in range(4):
+        quotas.charge("a")
+    wait = quotas.take("a")
+    for number in range(200):
+        quotas.charge(str(number))
+
+    assert pytest.approx(3.0) == wait
+    assert 100 == len(quotas)
+
+
 def test_table_of_clients_is_bounded(clock):
     """A million addresses take no more memory than the bound; the busy one is not forgotten."""
     quotas = Quotas(rate=1, burst=1, clock=clock, most=100)
