@@ -16,7 +16,7 @@ from app.queueing import Queue
 from app.ranking import top_k
 from app.records import ImageInfo, Label, Pixels, Prediction
 
-_RUNS_AHEAD: Final = 3
+RUNS_AHEAD: Final = 3
 """Runs whose images may be decoded: one that is under way, one that waits, one to come."""
 
 
@@ -74,7 +74,7 @@ class Classifier:
         """
         self.batcher = batcher
         self._held_back = 0
-        self._places = asyncio.Semaphore(_RUNS_AHEAD * batcher.policy.sizes[-1])
+        self._places = asyncio.Semaphore(RUNS_AHEAD * batcher.policy.sizes[-1])
         self._name = name
         self._preprocess = preprocess
         self._labels = labels

@@ -24,6 +24,7 @@ from app.keys import make_key
 from app.local import FileResult, LocalModel, find_images
 from app.logs import configure_logs
 from app.main import gpus, preparation, provisioning
+from app.owner import serve_with_fronts
 from app.remote import classify_remotely
 from app.server import serve as run_server
 from app.vgg import CLASSES
@@ -57,7 +58,8 @@ def serve() -> None:
     settings = read_settings()
     configure_logs(settings.log_level, settings.log_format)
     try:
-        status = run_server(settings)
+        start = serve_with_fronts if settings.front_processes else run_server
+        status = start(settings)
     except SetupError as exc:
         log.error("%s", exc)  # in the style of all other events
         status = 1

@@ -60,6 +60,8 @@ class Settings(BaseSettings):
     """Where images are decoded: process takes a process with limits for each thread (not on Windows)."""
     decode_threads: int = Field(default=0, ge=0, le=1024)
     """Threads that decode images; 0 for as many as the process may use processors."""
+    front_processes: int = Field(default=0, ge=0, le=64)
+    """Processes that speak HTTP and decode, in front of the one with the models (Linux); 0 for one that does all."""
     max_batch_size: int = Field(default=0, ge=0, le=1024)
     """Most images in one run; 0 to choose the best by measurement at the start."""
     max_queue_delay_ms: float = Field(default=0, ge=0, le=10_000)
@@ -106,6 +108,11 @@ class Settings(BaseSettings):
         if self.max_upload_bytes < self.max_body_bytes:
             raise ValueError(
                 "VGG_MAX_UPLOAD_BYTES is below VGG_MAX_BODY_BYTES: no large upload would ever fit"
+            )
+        if self.max_upload_bytes < self.max_body_bytes * self.front_processes:
+            raise ValueError(
+                "VGG_MAX_UPLOAD_BYTES is divided among the VGG_FRONT_PROCESSES, and the part of one"
+                " is below VGG_MAX_BODY_BYTES: no large upload would ever fit"
             )
         return self
 

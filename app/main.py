@@ -28,6 +28,7 @@ from app.cuda import Gpu
 from app.decoding import DecodePool
 from app.devices import DeviceName, find_device
 from app.errors import SetupError
+from app.fronts.mirror import Link, Mirror
 from app.hosting import Models
 from app.imaging import ImageLimits, Prepare
 from app.imaging import prepare as prepare_image
@@ -40,29 +41,40 @@ from app.quotas import Quotas
 from app.session import Session
 
 
-def create_app(settings: Settings, open_session: Callable[..., Session] = Session) -> FastAPI:
+def create_app(
+    settings: Settings,
+    open_session: Callable[..., Session] = Session,
+    link: Link | None = None,
+) -> FastAPI:
     """Build the service; its models begin to load when it is started.
 
     Args:
         settings: All of them.
         open_session: Loads a serving graph; tests give another one.
+        link: To the owner of the models, in a front process; None where they are in this one.
 
     Raises:
         SetupError: If a manifest or the file of keys is wrong, or a model has no manifest.
     """
     metrics = Metrics()
     keys = Keys(settings.api_keys_file) if settings.api_keys_file else None
-    rate = settings.rate_limit
-    quotas = Quotas(rate, settings.rate_burst, time.monotonic) if rate else None
     decoders = DecodePool(settings.decode_threads or usable_cpus())
     prepare = preparation(settings)
     isolated = Isolated(prepare) if settings.decode_isolation == "process" else None
-    hosting = replace(_hosting(settings), open_session=open_session, prepare=isolated or prepare)
+    hosting = replace(hosting_of(settings), open_session=open_session, prepare=isolated or prepare)
     models = Models(chosen(settings), hosting, decoders, metrics)
+    mirror = Mirror(link, models, hosting, decoders, metrics) if link is not None else None
+    bring = mirror.follow if mirror else models.load
+    make_quotas = mirror.make_quotas if mirror else Quotas
+    rate = settings.rate_limit
+    quotas = make_quotas(rate, settings.rate_burst, time.monotonic) if rate else None
+
+    async def scrape() -> bytes:
+        return await mirror.scrape() if mirror else metrics.render()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(models.load(), name="loading")
+        loading = asyncio.create_task(bring(), name="loading")
         app.state.loading = loading
         yield
         loading.cancel()
@@ -83,6 +95,7 @@ def create_app(settings: Settings, open_session: Callable[..., Session] = Sessio
     app.state.models = models
     app.state.keys = keys
     app.state.metrics = metrics
+    app.state.scrape = scrape
     app.state.max_body_bytes = settings.max_body_bytes
     app.state.deadline = settings.deadline_ms / 1000
     app.state.draining = asyncio.Event()
@@ -163,7 +176,8 @@ def preparation(settings: Settings) -> Prepare:
     return partial(prepare_image, limits=limits, exact=settings.decode == "exact")
 
 
-def _hosting(settings: Settings) -> Hosting:
+def hosting_of(settings: Settings) -> Hosting:
+    """Return how models are hosted."""
     return Hosting(
         provisioning=_sources(settings),
         device=settings.device,

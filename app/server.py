@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from ipaddress import ip_address
 from socket import socket
@@ -78,15 +78,9 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         self._event_loop = asyncio.get_running_loop()
         keys: Keys | None = self._app.state.keys
-        for server in self.servers:
-            for listener in server.sockets:
-                host, port = listener.getsockname()[:2]
-                shown = f"[{host}]" if ":" in host else host
-                log.info("http://%s:%d answers; its models are loading", shown, port)
-                if keys is None and not ip_address(host).is_loopback:
-                    log.warning(_PUBLIC, shown, port)
+        if sockets is None:  # else whoever gave them does that
+            announce([one for server in self.servers for one in server.sockets], keys)
         if keys is not None and hasattr(signal, "SIGHUP"):
-            log.info("%d API keys", len(keys))
             self._event_loop.add_signal_handler(signal.SIGHUP, _read_again, keys)
         self._app.state.loading.add_done_callback(lambda _: self._stop_if_failed())
         self._watch = asyncio.create_task(self._stop_if_lost(), name="lost device")
@@ -114,6 +108,17 @@ class Server(uvicorn.Server):
         self._app.state.draining.set()
         await asyncio.sleep(self._drain_delay)
         self.should_exit = True
+
+
+def announce(listeners: Sequence[socket], keys: Keys | None) -> None:
+    """Say where the service answers, and whom; each address once."""
+    for host, port in dict.fromkeys(listener.getsockname()[:2] for listener in listeners):
+        shown = f"[{host}]" if ":" in host else host
+        log.info("http://%s:%d answers; its models are loading", shown, port)
+        if keys is None and not ip_address(host).is_loopback:
+            log.warning(_PUBLIC, shown, port)
+    if keys is not None:
+        log.info("%d API keys", len(keys))
 
 
 def _read_again(keys: Keys) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from app.config import Settings
 from app.logs import configure_logs
+from app.owner import serve_with_fronts
 from app.server import serve
 
 
@@ -35,4 +36,6 @@ class InstantSession:
 
 if __name__ == "__main__":
     configure_logs("warning", "json")
-    sys.exit(serve(Settings(), InstantSession))  # type: ignore[arg-type] # a fake
+    settings = Settings()
+    start = serve_with_fronts if settings.front_processes else serve
+    sys.exit(start(settings, InstantSession))  # type: ignore[arg-type] # a fake

@@ -85,6 +85,18 @@ def test_wrong_value_is_named(monkeypatch, variable, value):
     assert variable in str(refused.value)
 
 
+def test_part_of_a_front_holds_the_largest_body(monkeypatch):
+    """A division after which no large upload would ever fit is refused at the start."""
+    monkeypatch.setenv("VGG_MAX_UPLOAD_BYTES", "30000000")
+    monkeypatch.setenv("VGG_FRONT_PROCESSES", "3")
+    fitting = read_settings()
+    monkeypatch.setenv("VGG_FRONT_PROCESSES", "4")
+    with pytest.raises(SetupError, match="VGG_FRONT_PROCESSES"):
+        read_settings()
+
+    assert 3 == fitting.front_processes
+
+
 def test_unknown_variable_is_pointed_out(monkeypatch, capsys):
     """A setting with a slip of the pen is not silently ignored."""
     monkeypatch.setenv("VGG_MODLES", "vgg19")

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from app.api.problems import answer_error
 from app.errors import DrainingError, ModelFailedError, NotReadyError
 from app.hosting import Models
-from app.metrics import CONTENT_TYPE, Metrics
+from app.metrics import CONTENT_TYPE
 
 router = APIRouter()
 
@@ -56,5 +56,5 @@ async def readyz(request: Request) -> Response:
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=_TEXT)
 async def metrics(request: Request) -> Response:
     """Return all metrics in Prometheus's text format."""
-    instruments: Metrics = request.app.state.metrics
-    return Response(instruments.render(), media_type=CONTENT_TYPE)
+    text: bytes = await request.app.state.scrape()
+    return Response(text, media_type=CONTENT_TYPE)

@@ -1,0 +1,46 @@
+"""A front process: `python -m app.front LISTENER BLOCK IMAGES WORDS`, started by `app.owner`."""
+
+import socket
+import sys
+
+from app.config import Settings
+from app.cpus import usable_cpus
+from app.fronts.mirror import Link
+from app.logs import configure_logs
+from app.main import create_app
+from app.server import Server, make_config
+
+
+def main(listener: int, block: int, images: int, words: int) -> None:
+    """Speak HTTP until a signal comes or the owner has gone.
+
+    Args:
+        listener: Descriptor of a socket from which connections are accepted.
+        block: See Link.
+        images: See Link.
+        words: See Link.
+    """
+    settings = Settings()
+    configure_logs(settings.log_level, settings.log_format)
+    settings = share_of(settings)
+    link = Link(block, socket.socket(fileno=images), socket.socket(fileno=words))
+    app = create_app(settings, link=link)
+    server = Server(make_config(app, settings), app, settings.drain_delay_ms / 1000)
+    server.run(sockets=[socket.socket(fileno=listener)])
+
+
+def share_of(settings: Settings) -> Settings:
+    """Return the settings of one front: what is counted in a process is divided, and rounded up."""
+    fronts = settings.front_processes
+    threads = settings.decode_threads or usable_cpus()
+    return settings.model_copy(
+        update={
+            "decode_threads": -(-threads // fronts),
+            "max_connections": -(-settings.max_connections // fronts),
+            "max_upload_bytes": -(-settings.max_upload_bytes // fronts),
+        }
+    )
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

@@ -1,0 +1,352 @@
+"""Several processes that speak HTTP, in front of the one with the models."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from select import select
+
+import httpx
+import pytest
+
+from tests.conftest import REPOSITORY, png, running_server, write_colours
+from tests.e2e.fronts import a_wire_to_each, front_at, fronted_server, fronts_of, wait_ready
+from tests.e2e.wire import request, wire_to
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs Linux")
+
+
+COLOURS = ("red", "lime", "blue")
+MOODY = "tests.e2e.moody_device"
+DEPTH = 'vgg_queue_depth{model="colours"}'
+
+
+def get(wire, path):
+    wire.send(request("GET", path))
+    return wire.answer()
+
+
+def count_of(text, line):
+    found = re.search(rf"^{re.escape(line)} (\S+)$", text, re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+def wait_for_metric(wire, line, value):
+    for _ in range(2000):
+        if count_of(get(wire, "/metrics").body.decode(), line) == value:
+            return
+    raise TimeoutError(line)
+
+
+@contextmanager
+def watching_at(server, front):
+    """Connect to one front."""
+    with ExitStack() as opened:
+        for _ in range(200):
+            wire = opened.enter_context(wire_to(server.url))
+            get(wire, "/healthz")
+            if front_at(wire, server) == front:
+                break
+        yield wire
+
+
+def test_each_front_answers_as_one_process_would(model_dir):
+    """Whichever process is asked, the answers are right, and the same byte for byte."""
+    with fronted_server(model_dir) as server, a_wire_to_each(server) as wires:
+        said = []
+        for wire in wires.values():
+            wire.send(b"".join(request("POST", "/predict?top_k=1", png(c)) for c in COLOURS))
+            said.append([wire.answer().body for _ in COLOURS])
+        models = {get(wire, "/models/colours").body for wire in wires.values()}
+    with running_server(model_dir, models="colours") as alone:
+        bodies = [
+            httpx.post(f"{alone.url}/predict?top_k=1", content=png(c)).content for c in COLOURS
+        ]
+
+    assert 2 == len(wires)
+    assert [bodies, bodies] == said
+    assert [0, 1, 2] == [json.loads(body)["predictions"][0]["class_index"] for body in bodies]
+    assert 1 == len(models)
+
+
+def test_each_front_has_all_models(model_dir):
+    """A request is answered by the model that it names, whichever front it comes to."""
+    write_colours(model_dir, "again")
+    names = []
+    both = fronted_server(model_dir, models="colours,again")
+    with both as server, a_wire_to_each(server) as wires:
+        for wire in wires.values():
+            for query in ("", "?model=again"):
+                wire.send(request("POST", f"/predict{query}", png()))
+                names.append(json.loads(wire.answer().body)["model"]["name"])
+
+    assert ["colours", "again"] * 2 == names
+
+
+def test_metrics_of_any_front_are_those_of_all(model_dir):
+    """One scrape counts every request, whoever answered it and whoever is scraped."""
+    with fronted_server(model_dir) as server, a_wire_to_each(server) as wires:
+        for times, wire in enumerate(wires.values(), 1):
+            for _ in range(times):
+                wire.send(request("POST", "/predict", png()))
+                assert 200 == wire.answer().status
+        texts = [get(wire, "/metrics").body.decode() for wire in wires.values()]
+
+    for text in texts:
+        assert 3 == count_of(text, 'vgg_requests_total{code="200",model="colours"}')
+        assert 3 == count_of(text, 'vgg_batch_size_sum{model="colours"}')
+        assert 3 == count_of(text, 'vgg_stage_duration_seconds_count{model="colours",stage="run"}')
+        assert 1 == count_of(text, 'vgg_ready{model="colours"}')
+        assert 1 == text.count("\nvgg_model_info{")
+        assert 0 == count_of(text, "vgg_upload_bytes")
+
+
+def test_a_front_that_is_killed_is_replaced_and_harms_no_other(model_dir):
+    """Only its own connections break; its successor answers; no count ever falls."""
+    with fronted_server(model_dir) as server, a_wire_to_each(server) as wires:
+        stop = threading.Event()
+        answers: dict[int, list[int]] = {front: [] for front in wires}
+
+        def load(front, wire):
+            while not stop.is_set() and wire.send(request("POST", "/predict", png())):
+                try:
+                    answers[front].append(wire.answer().status)
+                except (AssertionError, ConnectionResetError):
+                    return
+
+        doomed, other = wires
+        with ThreadPoolExecutor(2) as pool:
+            for front, wire in wires.items():
+                pool.submit(load, front, wire)
+            try:
+                with wire_to(server.url) as watching:
+                    before = 0.0
+                    while before < 20:
+                        text = get(watching, "/metrics").body.decode()
+                        before = count_of(text, 'vgg_requests_total{code="200",model="colours"}')
+                os.kill(doomed, signal.SIGKILL)
+                server.wait_for("another one takes its place")
+                while len(fronts_of(server)) < 2:
+                    pass
+                with a_wire_to_each(server) as anew:
+                    for wire in anew.values():
+                        wait_ready(wire)
+                    text = get(next(iter(anew.values())), "/metrics").body.decode()
+            finally:
+                stop.set()
+
+    assert other in anew
+    assert doomed not in anew
+    assert 2 == len(anew)
+    assert {200} == set(answers[other])
+    assert before <= count_of(text, 'vgg_requests_total{code="200",model="colours"}')
+
+
+def test_sigterm_drains_all_fronts_and_loses_nothing(model_dir):
+    """From the signal on none is ready, and every request that is accepted is answered."""
+    with fronted_server(model_dir, drain_delay_ms="700") as server, a_wire_to_each(server) as held:
+        answers, gone = [], []
+
+        def load():
+            with httpx.Client(base_url=server.url, timeout=30) as client:
+                while True:
+                    try:
+                        answers.append(client.post("/predict", content=png()).status_code)
+                    except httpx.ConnectError:
+                        return  # the port is closed: this one was never accepted
+                    except httpx.RemoteProtocolError as exc:
+                        gone.append(exc)  # an idle connection that was closed meanwhile
+                        return
+
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(4):
+                pool.submit(load)
+            server.process.send_signal(signal.SIGTERM)
+            for _ in held:
+                server.wait_for("draining")
+            states = [get(wire, "/readyz").status for wire in held.values()]
+            fronts = set(held)
+            status = server.process.wait(30)
+
+    assert [503, 503] == states
+    assert {200} == set(answers)
+    assert len(gone) <= 4
+    assert -signal.SIGTERM == status
+    assert not [front for front in fronts if Path(f"/proc/{front}").exists()]
+
+
+def test_fronts_end_with_their_owner(model_dir):
+    """An owner that is killed leaves no process behind."""
+    with fronted_server(model_dir) as server:
+        fronts = [os.pidfd_open(front) for front in fronts_of(server)]
+        server.process.kill()
+        ended = [select([front], [], [], 20)[0] for front in fronts]
+
+    assert 2 == len(ended)
+    assert all(ended)
+
+
+def test_a_second_signal_does_not_wait(model_dir):
+    """Whoever signals twice wants all processes to end now."""
+    with fronted_server(model_dir, drain_delay_ms="600000") as server:
+        server.process.send_signal(signal.SIGTERM)
+        for _ in range(2):
+            server.wait_for("draining")
+        server.process.send_signal(signal.SIGTERM)
+        status = server.process.wait(20)
+
+    assert -signal.SIGTERM == status
+
+
+def test_overload_is_refused_by_every_front(model_dir):
+    """What the queue cannot do in time is refused at once by those who see only its board."""
+    moody = fronted_server(model_dir, module=MOODY, queue_budget_ms="100", max_batch_size="1")
+    with moody as server, a_wire_to_each(server) as wires, ExitStack() as opened:
+        busy = opened.enter_context(wire_to(server.url))
+        busy.send(request("POST", "/predict", png("white")))
+        server.wait_for("a long run")
+        refused = []
+        for front, watching in wires.items():
+            for _ in range(12):  # a run takes 30 ms: no more than three may wait for theirs
+                wire = opened.enter_context(watching_at(server, front))
+                wire.send(request("POST", "/predict", png()))
+                get(watching, "/metrics")
+            refused.append(wire.answer())
+        (model_dir / "gate").touch()
+        late = busy.answer().status
+
+    assert 200 == late
+    assert [(503, "overloaded")] * 2 == [answer.problem for answer in refused]
+    assert {"1"} == {answer.headers["retry-after"] for answer in refused}
+
+
+def test_client_that_leaves_frees_its_place(model_dir):
+    """The owner drops the image of a client that has left before its run, and counts it."""
+    moody = fronted_server(model_dir, module=MOODY, max_batch_size="1")
+    with moody as server, wire_to(server.url) as busy, wire_to(server.url) as watching:
+        busy.send(request("POST", "/predict", png("white")))
+        server.wait_for("a long run")
+        with wire_to(server.url) as leaving:
+            leaving.send(request("POST", "/predict", png()))
+            wait_for_metric(watching, DEPTH, 1)
+        wait_for_metric(watching, 'vgg_cancelled_total{stage="queue"}', 1)
+        depth = count_of(get(watching, "/metrics").body.decode(), DEPTH)
+        (model_dir / "gate").touch()
+        status = busy.answer().status
+
+    assert 0 == depth
+    assert 200 == status
+
+
+def test_images_of_a_front_that_died_are_dropped(model_dir):
+    """Nobody waits for them any more, so that they are not run."""
+    moody = fronted_server(model_dir, module=MOODY, max_batch_size="1")
+    with moody as server, a_wire_to_each(server) as wires:
+        doomed, other = wires
+        wires[other].send(request("POST", "/predict", png("white")))
+        server.wait_for("a long run")
+        wires[doomed].send(request("POST", "/predict", png()))
+        with watching_at(server, other) as watching:
+            wait_for_metric(watching, DEPTH, 1)
+            os.kill(doomed, signal.SIGKILL)
+            wait_for_metric(watching, DEPTH, 0)
+        (model_dir / "gate").touch()
+        status = wires[other].answer().status
+
+    assert 200 == status
+
+
+@pytest.mark.parametrize(
+    ("colour", "problem"),
+    [("black", (500, "run-failed")), ("yellow", (500, "out-of-memory"))],
+)
+def test_a_failed_run_is_told_as_ever(model_dir, colour, problem):
+    """The error of a run in the owner reaches the client of a front; the next image is fine."""
+    with fronted_server(model_dir, module=MOODY) as server, wire_to(server.url) as wire:
+        wire.send(request("POST", "/predict", png(colour)))
+        failed = wire.answer()
+        wire.send(request("POST", "/predict", png()))
+
+        assert problem == failed.problem
+        assert 200 == wire.answer().status
+
+
+def test_a_lost_gpu_ends_all_processes(model_dir):
+    """The request gets its 503, the probes of every front fail, and the exit status is 1."""
+    settings = {"module": MOODY, "drain_delay_ms": "1500"}
+    with fronted_server(model_dir, **settings) as server, a_wire_to_each(server) as wires:
+        with wire_to(server.url) as wire:
+            wire.send(request("POST", "/predict", png("magenta")))
+            lost = wire.answer()
+        server.wait_for("a GPU has failed for good")
+        live = {get(wire, "/healthz").status for wire in wires.values()}
+        ready = httpx.get(f"{server.url}/readyz").status_code
+        status = server.process.wait(30)
+
+    assert (503, "model-failed") == lost.problem
+    assert {503} == live
+    assert 503 == ready
+    assert 1 == status
+
+
+def test_a_model_that_cannot_be_loaded_ends_all_processes(model_dir):
+    """The exit status is 1, as with one process."""
+    (model_dir / "colours.onnx").write_bytes(b"no graph")
+    with running_server(model_dir, ready=False, models="colours", front_processes="2") as server:
+        status = server.process.wait(30)
+
+    assert 1 == status
+
+
+def test_a_quota_holds_for_all_fronts_together(model_dir):
+    """A token that one front gives out is missed by the other."""
+    limit = {"rate_limit": "0.001", "rate_burst": "3"}
+    with fronted_server(model_dir, **limit) as server, a_wire_to_each(server) as wires:
+        statuses = []
+        for wire in [*wires.values()] * 3:
+            wire.send(request("POST", "/predict", png()))
+            statuses.append(wire.answer().status)
+            get(wire, "/metrics")  # goes through the owner, and so comes after the token
+
+    assert [200, 200, 200, 429, 429, 429] == statuses
+
+
+def test_a_port_that_is_taken_stops_the_start(model_dir):
+    """Another service with fronts does not let itself in among those that listen."""
+    with fronted_server(model_dir) as server:
+        port = server.url.rpartition(":")[2]
+        second = subprocess.run(
+            [sys.executable, "-m", "app", "serve"],
+            cwd=REPOSITORY,
+            env={
+                "VGG_MODEL_DIR": str(model_dir),
+                "VGG_MODELS": "colours",
+                "VGG_PORT": port,
+                "VGG_FRONT_PROCESSES": "2",
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert 1 == second.returncode
+    assert "VGG_PORT" in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def test_images_may_be_decoded_in_processes_of_the_fronts(model_dir):
+    """Each front has its own, and they end with it."""
+    isolated = fronted_server(model_dir, decode_isolation="process")
+    with isolated as server, a_wire_to_each(server) as wires:
+        for wire in wires.values():
+            wire.send(request("POST", "/predict", png()))
+        statuses = [wire.answer().status for wire in wires.values()]
+
+    assert [200, 200] == statuses

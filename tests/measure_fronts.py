@@ -1,0 +1,195 @@
+"""What front processes give and cost, with a card that takes no time: `python -m tests.measure_fronts`.
+
+First the whole, on all cores, its load made by wrk (Debian's package) on the same ones: requests a
+second, and the processor time of a request in the process with the models and in the fronts. Then
+only the way of an image between two processes, with runs of some milliseconds on a card that is
+a clock, so that batches are full: what an image costs the owner bounds the whole service.
+"""
+
+import asyncio
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+import numpy as np
+import uvicorn
+
+from app.batching import Batcher
+from app.bench.pictures import make_pictures
+from app.costs import BatchPolicy, RunCost
+from app.fronts.block import Block, Shape, make_block
+from app.fronts.desk import Desk
+from app.fronts.remote import Exchange
+from app.lanes import Device, Lane
+from tests.conftest import REPOSITORY
+from tests.measure_host import model_folder, say, seconds_of, wait_ready
+
+_SECONDS = 6
+_ROUNDS = 3
+_CONNECTIONS = 32
+_LARGEST: Final = 64
+_PLACES: Final = 3 * _LARGEST
+_SHAPE: Final = Shape((224,), _PLACES)
+_SCRIPT: Final = """
+local bodies, n = {{}}, 0
+for name in ("{names}"):gmatch("%S+") do
+  local file = io.open(name, "rb"); bodies[#bodies + 1] = file:read("*a"); file:close()
+end
+request = function()
+  n = n + 1
+  return wrk.format("POST", "/predict", {{["Content-Type"] = "image/jpeg"}}, bodies[n % #bodies + 1])
+end
+"""
+
+
+def write_script(size: str) -> Path:
+    """Write eight photos, and what has wrk post them."""
+    folder = Path(tempfile.mkdtemp())
+    names: list[str] = []
+    for picture in make_pictures(f"{size}:8"):
+        path = folder / f"{len(names)}.jpg"
+        path.write_bytes(picture.data)
+        names.append(str(path))
+    script = folder / "post.lua"
+    script.write_text(_SCRIPT.format(names=" ".join(names)))
+    return script
+
+
+def children_of(process: int) -> list[int]:
+    """Return the processes that this one has started."""
+    return [
+        int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    ]
+
+
+def load(script: Path, seconds: int, url: str) -> tuple[int, float]:
+    """Return the requests that were answered, and those of a second."""
+    command = ["wrk", "-t1", f"-c{_CONNECTIONS}", f"-d{seconds}s", "-s", str(script), url]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    if "Non-2xx" in said or "Socket errors" in said:
+        raise RuntimeError(said)
+    requests, rate = re.search(r"(\d+) requests in", said), re.search(r"Requests/sec: +(\S+)", said)
+    if requests is None or rate is None:
+        raise RuntimeError(said)
+    return int(requests[1]), float(rate[1])
+
+
+def measure(folder: Path, script: Path, fronts: int) -> tuple[float, float, float]:
+    """Return requests a second, and ms of a request in the main process and in all fronts."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = {
+        "VGG_PORT": str(port),
+        "VGG_MODELS": "colours",
+        "VGG_MODEL_DIR": str(folder),
+        "VGG_FRONT_PROCESSES": str(fronts),
+        "VGG_MAX_BATCH_SIZE": str(_LARGEST),
+        "VGG_QUEUE_BUDGET_MS": "60000",
+        "VGG_DRAIN_DELAY_MS": "0",
+        "VGG_LOG_LEVEL": "warning",
+    }
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.instant"], cwd=REPOSITORY, env=os.environ | settings
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_ready(f"{url}/readyz")
+        load(script, 2, url)
+        processes = [server.pid, *children_of(server.pid)]
+        before = [seconds_of(process) for process in processes]
+        requests, rate = load(script, _SECONDS, url)
+        after = [seconds_of(process) for process in processes]
+    finally:
+        server.terminate()
+        server.wait(30)
+    own, *others = (1000 * (b - a) / requests for a, b in zip(before, after, strict=True))
+    return rate, own, sum(others)
+
+
+async def submit(way: socket.socket, descriptor: int) -> None:
+    """Be a front that has its pixels already."""
+    exchange = Exchange(Block(descriptor, _SHAPE), _PLACES)
+    await exchange.open(way)
+    pixels = np.random.default_rng(0).integers(0, 255, (224, 224, 3), np.uint8)
+    end = time.monotonic() + _SECONDS
+
+    async def one() -> None:
+        while time.monotonic() < end:
+            await exchange.submit(0, pixels, end + 60)
+
+    await asyncio.gather(*[one() for _ in range(_PLACES)])
+
+
+async def own(way: socket.socket, descriptor: int, run_seconds: float, front: int) -> list[float]:
+    """Be the owner; return images a second, ms of an image, images of a batch."""
+    rows = np.full((_LARGEST, 1000), 1e-3, np.float32)
+    images = runs = 0
+
+    def run(batch):
+        time.sleep(run_seconds)
+        return rows[: len(batch)]
+
+    def observe(report):
+        nonlocal images, runs
+        images, runs = images + report.images, runs + 1
+
+    device = Device(ahead=1)
+    cost = RunCost(1e-6, run_seconds, ((1, run_seconds),))
+    policy = BatchPolicy((1, 2, 4, 8, 16, 32, _LARGEST), cost, queue_budget=60)
+    batcher = Batcher([Lane(run, device), Lane(run, device)], policy, observe=observe)
+    batcher.start()
+    desk = Desk(Block(descriptor, _SHAPE), lambda _: batcher)
+    await desk.open(way)
+    before = time.process_time()
+    await asyncio.to_thread(os.waitpid, front, 0)
+    spent = time.process_time() - before
+    await batcher.stop()
+    return [images / _SECONDS, 1000 * spent / images, images / runs]
+
+
+def measure_way(run_seconds: float) -> list[float]:
+    """Measure the owner alone, with a front of the simplest kind."""
+    factory = uvicorn.Config("").get_loop_factory()
+    descriptor = make_block(_SHAPE)
+    ours, theirs = socket.socketpair()
+    front = os.fork()
+    if front == 0:
+        ours.close()
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(submit(theirs, descriptor))
+        os._exit(0)
+    theirs.close()
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(own(ours, descriptor, run_seconds, front))
+
+
+def main() -> None:
+    """Measure and print."""
+    say(f"{os.cpu_count()} cores, the load on the same; medians of {_ROUNDS}")
+    say("| photo | fronts | requests/s | ms in the main process | ms in the fronts |")
+    say("|---|---|---|---|---|")
+    folder = model_folder()
+    for size in ("500x375", "224x224"):
+        script = write_script(size)
+        for fronts in (0, 1, 2):
+            rounds = [measure(folder, script, fronts) for _ in range(_ROUNDS)]
+            rate, main_ms, fronts_ms = (median(column) for column in zip(*rounds, strict=True))
+            say(f"| {size} | {fronts} | {rate:.0f} | {main_ms:.2f} | {fronts_ms:.2f} |")
+    say("")
+    say("| a run takes | images/s | ms of an image in the owner | images in a run |")
+    say("|---|---|---|---|")
+    for run_ms in (0, 5, 15):
+        rate, cost, batch = measure_way(run_ms / 1000)
+        say(f"| {run_ms} ms | {rate:.0f} | {cost:.3f} | {batch:.0f} |")
+
+
+if __name__ == "__main__":
+    main()
