@@ -1,7 +1,9 @@
-"""A front process: `python -m app.front LISTENER BLOCK IMAGES WORDS`, started by `app.owner`."""
+"""A front process, started by `app.owner`: `python -m app.front LISTENER BLOCK IMAGES WORDS [KEYS]`."""
 
+import signal
 import socket
 import sys
+from pathlib import Path
 
 from app.config import Settings
 from app.cpus import usable_cpus
@@ -11,7 +13,7 @@ from app.main import create_app
 from app.server import Server, make_config
 
 
-def main(listener: int, block: int, images: int, words: int) -> None:
+def main(listener: int, block: int, images: int, words: int, keys: int | None = None) -> None:
     """Speak HTTP until a signal comes or the owner has gone.
 
     Args:
@@ -19,10 +21,14 @@ def main(listener: int, block: int, images: int, words: int) -> None:
         block: See Link.
         images: See Link.
         words: See Link.
+        keys: Descriptor of a copy of the file of keys, as the owner has found it in order.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the server heeds it
     settings = Settings()
     configure_logs(settings.log_level, settings.log_format)
     settings = share_of(settings)
+    if keys is not None:
+        settings = settings.model_copy(update={"api_keys_file": Path(f"/proc/self/fd/{keys}")})
     link = Link(block, socket.socket(fileno=images), socket.socket(fileno=words))
     app = create_app(settings, link=link)
     server = Server(make_config(app, settings), app, settings.drain_delay_ms / 1000)

@@ -59,6 +59,12 @@ class Keys:
         """Count the keys."""
         return len(self._digests)
 
+    @property
+    def text(self) -> str:
+        """Write them as a file would hold them."""
+        lines = (f"{name} sha256:{digest.hex()}\n" for name, digest in self._digests.items())
+        return "".join(lines)
+
     def read(self) -> None:
         """Read the file again; if that fails, the keys stay what they were.
 

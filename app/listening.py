@@ -16,6 +16,7 @@ from typing import Final
 
 _ATTACH_FILTER: Final = 26
 """SO_ATTACH_FILTER of Linux (socket(7)), which Python does not name."""
+_DETACH_FILTER: Final = 27
 _FLAGS_BYTE, _SYN, _SYN_OR_ACK = 13, 0x02, 0x12
 _NO_SYN: Final = (
     (0x30, 0, 0, _FLAGS_BYTE),  # load that byte of the TCP header
@@ -46,6 +47,13 @@ async def take_in(listeners: Sequence[socket]) -> None:
         async with asyncio.timeout(_PATIENCE):
             while waiting.select(0):  # noqa: ASYNC110 (what the loop does by itself, turn by turn)
                 await asyncio.sleep(0)
+
+
+def let_in(listener: socket) -> None:
+    """Undo what `take_in` does to a socket, for one who accepts from it next."""
+    if sys.platform == "linux":
+        with suppress(OSError):  # there is no filter
+            listener.setsockopt(SOL_SOCKET, _DETACH_FILTER, 0)
 
 
 def _turn_away(listener: socket) -> bool:

@@ -20,7 +20,7 @@ def add_up(parts: Iterable[list[Family]]) -> list[Family]:
     """Join the families of several processes.
 
     Counters, histograms and what a process takes are added; of all other gauges the largest
-    counts, and of times the earliest.
+    counts, of times the earliest; and ready is what all of them are.
     """
     joined: dict[str, Family] = {}
     values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
@@ -31,7 +31,8 @@ def add_up(parts: Iterable[list[Family]]) -> list[Family]:
         for sample, labels, value in family["samples"]:
             key = sample, tuple(labels.items())
             choose = _choose(family, sample)
-            known[key] = choose((known[key], value)) if key in known else value
+            number = float(value)
+            known[key] = choose((known[key], number)) if key in known else number
     return [
         {
             **family,
@@ -48,6 +49,8 @@ def counts_of(part: list[Family]) -> list[Family]:
 
 def _choose(family: Family, sample: str) -> Callable[[tuple[float, float]], float]:
     if sample.endswith(_EARLIEST):
+        return min
+    if family["name"] == "vgg_ready":
         return min
     if family["type"] in _COUNTED or family["name"] in _ADDED_GAUGES:
         return sum

@@ -24,7 +24,7 @@ from app.keys import Keys
 from app.loading import CEILING
 from app.main import chosen, hosting_of
 from app.metrics import Metrics
-from app.server import announce
+from app.server import announce, read_again
 from app.session import Session
 
 log = logging.getLogger(__name__)
@@ -89,14 +89,18 @@ class Owner:
         """
         settings = self._settings
         listeners = listen(settings.host, settings.port, settings.front_processes, _BACKLOG)
-        self._keeper = Keeper(self._hub, self._shape, listeners)
+        keys = None if self._keys is None else os.memfd_create("vgg-keys")
+        self._keeper = Keeper(self._hub, self._shape, listeners, keys)
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._end, number)
-        if self._keys is not None:
-            loop.add_signal_handler(signal.SIGHUP, self._keeper.signal, signal.SIGHUP)
+        if self._keys is not None and keys is not None:
+            write_again(keys, self._keys)
+            loop.add_signal_handler(signal.SIGHUP, self._read_again, self._keys, keys)
         work = [self._hub.publish(), self._hub.report(), self._load(listeners)]
         tasks = [asyncio.create_task(one) for one in (*work, self._end_if_lost())]
+        for task in tasks:
+            task.add_done_callback(self._end_if_broken)
         try:
             await self._keeper.run()
         finally:
@@ -108,6 +112,18 @@ class Owner:
                 loop.remove_signal_handler(number)  # from here on they do what they always do
         failed = any(model.state == "failed" for model in self._models.all().values())
         return 1 if failed else 0
+
+    def _read_again(self, keys: Keys, copy: int) -> None:
+        """Take new keys, unless the file has a mistake; a front that starts later has the same."""
+        if read_again(keys):
+            write_again(copy, keys)
+            self._keeper.read_keys()
+
+    def _end_if_broken(self, task: asyncio.Task[None]) -> None:
+        """End, to be started anew: without this task the fronts would soon know nothing."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a bug: the service ends", exc_info=error)
+            self._drain()
 
     def _end(self, number: int) -> None:
         """Have the fronts drain at the first signal, and stop at the second."""
@@ -143,3 +159,10 @@ class Owner:
         self._hub.post()
         log.error("a GPU has failed for good: this process ends, to be started anew")
         self._drain()
+
+
+def write_again(copy: int, keys: Keys) -> None:
+    """Write keys into a file that fronts read."""
+    text = keys.text.encode()
+    os.ftruncate(copy, 0)
+    os.pwrite(copy, text, 0)

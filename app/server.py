@@ -81,7 +81,7 @@ class Server(uvicorn.Server):
         if sockets is None:  # else whoever gave them does that
             announce([one for server in self.servers for one in server.sockets], keys)
         if keys is not None and hasattr(signal, "SIGHUP"):
-            self._event_loop.add_signal_handler(signal.SIGHUP, _read_again, keys)
+            self._event_loop.add_signal_handler(signal.SIGHUP, read_again, keys)
         self._app.state.loading.add_done_callback(lambda _: self._stop_if_failed())
         self._watch = asyncio.create_task(self._stop_if_lost(), name="lost device")
 
@@ -121,13 +121,15 @@ def announce(listeners: Sequence[socket], keys: Keys | None) -> None:
         log.info("%d API keys", len(keys))
 
 
-def _read_again(keys: Keys) -> None:
+def read_again(keys: Keys) -> bool:
+    """Read the keys again and say so; tell whether the file was in order."""
     try:
         keys.read()
     except KeysError as exc:
         log.error("%s; the keys stay what they were", exc)
-    else:
-        log.info("%d API keys", len(keys))
+        return False
+    log.info("%d API keys", len(keys))
+    return True
 
 
 def serve(settings: Settings, open_session: Callable[..., Session] = Session) -> int:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from app.listening import take_in
+from app.listening import let_in, take_in
 
 
 class Echo(asyncio.Protocol):
@@ -66,3 +66,21 @@ def test_who_comes_later_is_refused(runner):
         return outcome
 
     assert errno.ECONNREFUSED == runner.run(main())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody is turned away")
+def test_a_socket_can_be_used_again():
+    """Who accepts next from a socket that was closing is reached again."""
+
+    async def main(listener):
+        server = await asyncio.get_running_loop().create_server(Echo, sock=listener.dup())
+        await take_in(server.sockets)
+        server.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        asyncio.run(main(listener))
+        let_in(listener)
+        let_in(listener)  # there is nothing to undo any more
+        with socket.create_connection(listener.getsockname(), timeout=5):
+            accepted, _ = listener.accept()
+            accepted.close()

@@ -18,6 +18,7 @@ from app.vgg import CLASSES
 _PAGE: Final = 4096
 _FIELDS: Final = 4  # of a model on the board
 _BEAT: Final = 8  # bytes before them
+_MOST: Final = 1_000_000  # images that no front has
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,11 @@ class Block:
     def pixels(self, model: int, slot: int) -> Pixels:
         """Return a slot's place for an image of a model: uint8 [crop, crop, 3]."""
         return self._pixels[model][slot]
+
+    def count_coming(self, model: int) -> int:
+        """Return what a front says of its images of a model, if it can be so."""
+        count = float(self.coming[model])
+        return int(count) if 0 <= count <= _MOST else 0
 
     def row(self, slot: int) -> Probabilities:
         """Return what the owner has put into a slot, to keep."""

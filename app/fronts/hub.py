@@ -1,10 +1,10 @@
 """The owner's side of the conversation: what it tells the fronts, and what they ask of each other."""
 
 import asyncio
+import logging
 import socket
 import time
 from collections import deque
-from contextlib import suppress
 from typing import Any, Final
 
 from app.errors import ModelFailedError
@@ -17,6 +17,8 @@ from app.loading import Loaded
 from app.metric_sums import Family, add_up, counts_of
 from app.metrics import Metrics, render
 from app.queueing import Queue
+
+log = logging.getLogger(__name__)
 
 _BOARD: Final = 0.01
 """Seconds between two looks at the queues for the boards."""
@@ -41,18 +43,24 @@ class Front:
         self.samples: list[Family] = []
         self.facts: dict[str, Any] = {}
         self._asked: deque[asyncio.Future[None]] = deque()
+        self._silent = False
 
     async def ask(self) -> None:
         """Have it tell its samples."""
+        if self._silent:  # one that hangs shall not keep every scrape waiting
+            return
         told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._asked.append(told)
         self.words.say("samples")
-        with suppress(TimeoutError):
+        try:
             await asyncio.wait_for(told, _PATIENCE)
+        except TimeoutError:
+            self._silent = True
+            log.warning("a front does not answer; its last samples count")
 
     def tell(self, samples: list[Family]) -> None:
-        """Take in its samples."""
-        self.samples = samples
+        """Take in its samples, if they are such that they can be added up."""
+        self.samples, self._silent = add_up([samples]), False
         if self._asked and not (told := self._asked.popleft()).done():
             told.set_result(None)
 
@@ -89,6 +97,8 @@ class Hub:
         try:
             async for said in front.words.heard():
                 await self._heed(front, **said)
+        except Exception:  # whatever nonsense it says, the others have nothing to do with it
+            log.exception("a front cannot be understood, and is sent away")
         finally:
             self._fronts.remove(front)
             self._gone = add_up([self._gone, counts_of(front.samples)])
@@ -164,7 +174,7 @@ class Hub:
 
     def _write(self, blocks: list[Block], number: int, loaded: Loaded, now: float) -> None:
         queue = loaded.classifier.batcher
-        queue.coming = coming = sum(int(block.coming[number]) for block in blocks)
+        queue.coming = coming = sum(block.count_coming(number) for block in blocks)
         free_at, late_at = now + queue.predicted_wait(coming), now + queue.longest_wait(coming)
         usable = queue.usable
         for block in blocks:

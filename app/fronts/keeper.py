@@ -12,7 +12,8 @@ from typing import Final
 
 from app.errors import SetupError
 from app.fronts.block import Shape, make_block
-from app.fronts.hub import Hub
+from app.fronts.hub import Front, Hub
+from app.listening import let_in
 
 _PAUSE: Final = 1.0
 """Seconds before another front is started in the place of one that could not serve."""
@@ -54,14 +55,28 @@ class Keeper:
         serving: Set once each of them has been seen to serve.
     """
 
-    def __init__(self, hub: Hub, shape: Shape, listeners: Sequence[socket.socket]) -> None:
-        """Start nothing before `run`."""
+    def __init__(
+        self,
+        hub: Hub,
+        shape: Shape,
+        listeners: Sequence[socket.socket],
+        keys: int | None = None,
+    ) -> None:
+        """Start nothing before `run`.
+
+        Args:
+            hub: Talks with them.
+            shape: Of the memory that each shares with the owner.
+            listeners: One for each.
+            keys: Descriptor of a file with the keys, if there are any.
+        """
         self.serving = asyncio.Event()
         self._hub = hub
         self._shape = shape
         self._listeners = listeners
         self._starting = len(listeners)
-        self._processes: set[asyncio.subprocess.Process] = set()
+        self._keys = keys
+        self._processes: dict[asyncio.subprocess.Process, Front | None] = {}
         self._ending = False
 
     async def run(self) -> None:
@@ -87,12 +102,20 @@ class Keeper:
             with suppress(ProcessLookupError):
                 process.send_signal(number)
 
+    def read_keys(self) -> None:
+        """Have those that serve read the keys again; the others have not read them yet."""
+        for process, front in self._processes.items():
+            if front is not None and front.started.is_set():
+                with suppress(ProcessLookupError):
+                    process.send_signal(signal.SIGHUP)
+
     def kill(self) -> None:
         """End them at once."""
         self.signal(signal.SIGKILL)
 
     async def _keep(self, listener: socket.socket) -> None:
         while not self._ending:
+            let_in(listener)  # a front that was told to end has closed it to newcomers
             status, started = await self._attend(listener)
             await self._judge(status, started=started)
 
@@ -116,23 +139,24 @@ class Keeper:
         images, their_images = socket.socketpair()
         words, their_words = socket.socketpair()
         passed = [listener.fileno(), block, their_images.fileno(), their_words.fileno()]
+        passed += [] if self._keys is None else [self._keys]
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "app.front", *map(str, passed)),
             pass_fds=passed,
             stdin=asyncio.subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the owner, which tells them
         )
-        self._processes.add(process)
+        self._processes[process] = None
         if self._ending:  # a signal has come in between
             process.terminate()
         their_images.close()
         their_words.close()
-        front = await self._hub.join(block, images, words)
+        front = self._processes[process] = await self._hub.join(block, images, words)
         os.close(block)
         serving = asyncio.create_task(self._note(front.started))
         await self._hub.serve(front)
         status = await process.wait()
-        self._processes.discard(process)
+        del self._processes[process]
         serving.cancel()
         return status, front.started.is_set()
 

@@ -5,10 +5,11 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, Final
 
 from app.classifier import Classifier
 from app.decoding import DecodePool
+from app.errors import ModelFailedError
 from app.fronts.block import Block, Shape
 from app.fronts.facts import loaded_of, policy_of
 from app.fronts.remote import Exchange, RemoteQueue
@@ -18,6 +19,9 @@ from app.hosting import HostedModel, Models
 from app.labels import load_labels
 from app.loading import Hosting
 from app.metrics import Metrics
+
+_PATIENCE: Final = 5.0
+"""Seconds for the owner to add up the metrics of all processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,10 @@ class Mirror:
         self._scrapes[number] = text
         self._words.say("scrape", number=number)
         try:
-            return (await text).encode()
+            async with asyncio.timeout(_PATIENCE):
+                return (await text).encode()
+        except TimeoutError as exc:
+            raise ModelFailedError("The process with the models does not answer.") from exc
         finally:
             del self._scrapes[number]
 

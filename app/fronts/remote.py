@@ -6,7 +6,7 @@ import time
 from typing import Final
 
 from app.costs import BatchPolicy
-from app.errors import ModelFailedError, OverloadedError
+from app.errors import DeadlineExceededError, ModelFailedError, OverloadedError
 from app.fronts.block import Block
 from app.fronts.wire import LEAVE, ORDER, REPLY, SUBMIT, Wire, decode_error
 from app.queueing import Queue
@@ -14,6 +14,8 @@ from app.records import Pixels, Row
 
 _SILENCE: Final = 10.0
 """Seconds after which an owner that writes nothing on the board counts as hung."""
+_GRACE: Final = 0.5
+"""Seconds beyond the deadline in which the owner's answer may come."""
 _TICKETS: Final = 2**32
 
 
@@ -56,9 +58,13 @@ class Exchange:
         self.block.pixels(model, slot)[:] = pixels
         self._wire.send(ORDER.pack(SUBMIT, model, slot, ticket, deadline))
         try:
-            return await answer
-        except asyncio.CancelledError:
+            # The owner watches the deadline; this is for one that does nothing any more.
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic()) + _GRACE):
+                return await answer
+        except (asyncio.CancelledError, TimeoutError) as exc:
             self._wire.send(ORDER.pack(LEAVE, model, slot, ticket, deadline))
+            if isinstance(exc, TimeoutError):
+                raise DeadlineExceededError("The deadline passed before the answer.") from exc
             raise
         finally:
             del self._waiting[ticket]
@@ -95,6 +101,8 @@ class RemoteQueue(Queue):
         self._exchange = exchange
         self._block = exchange.block
         self._coming = 0
+        self._beat = 0.0
+        self._since = 0  # images accepted here since that beat, of which the board knows nothing
 
     @property
     def coming(self) -> int:
@@ -103,6 +111,8 @@ class RemoteQueue(Queue):
 
     @coming.setter
     def coming(self, count: int) -> None:
+        self._since = self._unknown() + max(0, count - self._coming)
+        self._beat = float(self._block.beat[0])
         self._coming = count
         self._block.coming[self._model] = count
 
@@ -115,11 +125,20 @@ class RemoteQueue(Queue):
 
     def predicted_wait(self, coming: int = 0) -> float:  # noqa: ARG002 (the owner counts them all)
         """Return the seconds after which an image that came now would begin to run."""
-        return max(0.0, float(self._block.free_at[self._model]) - time.monotonic())
+        return self._until(float(self._block.free_at[self._model]))
 
     def longest_wait(self, coming: int = 0) -> float:  # noqa: ARG002 (the owner counts them all)
         """Return the seconds that the predicted wait may become, as the last runs did."""
-        return max(0.0, float(self._block.late_at[self._model]) - time.monotonic())
+        return self._until(float(self._block.late_at[self._model]))
+
+    def _until(self, when: float) -> float:
+        """Return the seconds until then, and for what has come since the board was written."""
+        largest = self.policy.sizes[-1]
+        runs = self._unknown() // largest
+        return max(0.0, when - time.monotonic()) + runs * self.policy.cost(largest)
+
+    def _unknown(self) -> int:
+        return self._since if self._beat == float(self._block.beat[0]) else 0
 
     async def submit(self, pixels: Pixels, deadline: float) -> Row:
         """Return the row of an image."""

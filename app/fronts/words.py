@@ -33,7 +33,8 @@ class Words:
         """Yield what comes, until the other side has gone."""
         with suppress(OSError):  # reset by an end that was not by its own will
             async for line in self._reader:
-                yield json.loads(line)
+                if line.endswith(b"\n"):  # else the other side has ended in the middle
+                    yield json.loads(line)
 
     def close(self) -> None:
         """Close this end."""

@@ -9,6 +9,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from hashlib import sha256
 from pathlib import Path
 from select import select
 
@@ -146,6 +147,54 @@ def test_a_front_that_is_killed_is_replaced_and_harms_no_other(model_dir):
     assert 2 == len(anew)
     assert {200} == set(answers[other])
     assert before <= count_of(text, 'vgg_requests_total{code="200",model="colours"}')
+
+
+def test_a_front_that_is_told_to_end_is_replaced(model_dir):
+    """The successor of a front that has drained takes in newcomers at the same port."""
+    with fronted_server(model_dir, drain_delay_ms="0") as server:
+        doomed = min(fronts_of(server))
+        os.kill(doomed, signal.SIGTERM)
+        server.wait_for("another one takes its place")
+        while len(fronts_of(server)) < 2:
+            pass
+        with a_wire_to_each(server) as anew:
+            statuses = {get(wire, "/healthz").status for wire in anew.values()}
+
+    assert 2 == len(anew)
+    assert doomed not in anew
+    assert {200} == statuses
+
+
+def test_the_old_keys_hold_while_the_file_has_a_mistake(model_dir, tmp_path):
+    """In every front, also in one that was started since; and a new file counts in all of them."""
+    file = tmp_path / "keys"
+    file.write_text(f"alice sha256:{sha256(b'one').hexdigest()}\n")
+    with fronted_server(model_dir, api_keys_file=str(file)) as server:
+        file.write_text("nonsense\n")
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for("the keys stay what they were")
+        os.kill(min(fronts_of(server)), signal.SIGKILL)
+        server.wait_for("another one takes its place")
+        while len(fronts_of(server)) < 2:
+            pass
+        with a_wire_to_each(server) as wires:
+            for wire in wires.values():
+                wait_ready(wire)
+            old = [ask_with(wire, "one") for wire in wires.values()]
+            file.write_text(f"bob sha256:{sha256(b'two').hexdigest()}\n")
+            server.process.send_signal(signal.SIGHUP)
+            for wire in wires.values():
+                while ask_with(wire, "two") != 200:
+                    pass
+            anew = [ask_with(wire, "one") for wire in wires.values()]
+
+    assert [200, 200] == old
+    assert [401, 401] == anew
+
+
+def ask_with(wire, key):
+    wire.send(request("POST", "/predict", png(), authorization=f"Bearer {key}"))
+    return wire.answer().status
 
 
 def test_sigterm_drains_all_fronts_and_loses_nothing(model_dir):

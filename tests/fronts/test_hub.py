@@ -150,3 +150,29 @@ async def test_fronts_can_be_sent_away(hub):
     await fake.close()
 
     assert fake.served.done()
+
+
+async def test_a_front_that_talks_nonsense_is_sent_away(hub, caplog):
+    """Neither half a line nor a wrong one harms the owner or the other fronts."""
+    fakes = [await Fake(hub, 1).open() for _ in range(2)]
+    fakes[0].words.say("samples", of=5)
+    await asyncio.wait_for(fakes[0].served, 10)
+    left = requests_of((await hub.scrape()).decode())
+    for fake in fakes:
+        await fake.close()
+
+    assert "cannot be understood" in caplog.text
+    assert 1.0 == left
+
+
+async def test_what_cannot_be_is_not_believed(hub):
+    """A front that writes nonsense into its memory counts as one for which nothing comes."""
+    fake = await Fake(hub, 0).open()
+    free = []
+    for nonsense in (float("nan"), -5, float("inf")):
+        fake.block.coming[0] = nonsense
+        hub.post()
+        free.append(fake.block.free_at[0] - time.monotonic())
+    await fake.close()
+
+    assert max(free) <= 0

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from app.errors import ModelFailedError, OverloadedError
+from app.errors import DeadlineExceededError, ModelFailedError, OverloadedError
 from app.fronts.wire import REPLY
-from tests.fronts.pair import SHAPE, image, opened_pair
+from tests.fronts.pair import POLICY, SHAPE, image, opened_pair
 
 pytestmark = pytest.mark.anyio
 LATER = time.monotonic() + 3600
@@ -103,6 +103,33 @@ async def test_the_board_decides_who_is_admitted():
             pair.remote.admit()
 
     assert 0.5 == pytest.approx(refused.value.retry_after, abs=0.1)
+
+
+async def test_what_came_since_the_board_was_written_counts():
+    """A burst between two looks at the queue finds itself on the board."""
+    async with opened_pair() as pair:
+        pair.post(free_in=0.0)
+        waits = []
+        for count in range(1, 6):
+            pair.remote.coming = count
+            waits.append(pair.remote.longest_wait())
+        pair.remote.coming = 0  # they are in line: the board still knows nothing of them
+        waits.append(pair.remote.longest_wait())
+        pair.post(free_in=0.0)
+        waits.append(pair.remote.longest_wait())
+
+    run = POLICY.cost(2)
+    assert pytest.approx([0, run, run, 2 * run, 2 * run, 2 * run, 0]) == waits
+
+
+async def test_a_hung_owner_is_not_waited_for_beyond_the_deadline():
+    """An image whose owner says nothing any more fails soon after its deadline, and frees its slot."""
+    async with opened_pair() as pair:
+        pair.queue.then = asyncio.Event().wait
+        late = time.monotonic() - 0.4
+        for _ in range(SHAPE.slots + 1):
+            with pytest.raises(DeadlineExceededError):
+                await pair.remote.submit(image(1), late)
 
 
 async def test_waits_come_down_with_time():
