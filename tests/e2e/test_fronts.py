@@ -45,6 +45,14 @@ def wait_for_metric(wire, line, value):
     raise TimeoutError(line)
 
 
+def end_one(server, front, number):
+    """End one of two fronts and wait for its successor."""
+    os.kill(front, number)
+    server.wait_for("another one takes its place")
+    while len(fronts_of(server)) < 2:
+        pass
+
+
 @contextmanager
 def watching_at(server, front):
     """Connect to one front."""
@@ -131,10 +139,7 @@ def test_a_front_that_is_killed_is_replaced_and_harms_no_other(model_dir):
                     while before < 20:
                         text = get(watching, "/metrics").body.decode()
                         before = count_of(text, 'vgg_requests_total{code="200",model="colours"}')
-                os.kill(doomed, signal.SIGKILL)
-                server.wait_for("another one takes its place")
-                while len(fronts_of(server)) < 2:
-                    pass
+                end_one(server, doomed, signal.SIGKILL)
                 with a_wire_to_each(server) as anew:
                     for wire in anew.values():
                         wait_ready(wire)
@@ -153,10 +158,7 @@ def test_a_front_that_is_told_to_end_is_replaced(model_dir):
     """The successor of a front that has drained takes in newcomers at the same port."""
     with fronted_server(model_dir, drain_delay_ms="0") as server:
         doomed = min(fronts_of(server))
-        os.kill(doomed, signal.SIGTERM)
-        server.wait_for("another one takes its place")
-        while len(fronts_of(server)) < 2:
-            pass
+        end_one(server, doomed, signal.SIGTERM)
         with a_wire_to_each(server) as anew:
             statuses = {get(wire, "/healthz").status for wire in anew.values()}
 
@@ -173,10 +175,7 @@ def test_the_old_keys_hold_while_the_file_has_a_mistake(model_dir, tmp_path):
         file.write_text("nonsense\n")
         server.process.send_signal(signal.SIGHUP)
         server.wait_for("the keys stay what they were")
-        os.kill(min(fronts_of(server)), signal.SIGKILL)
-        server.wait_for("another one takes its place")
-        while len(fronts_of(server)) < 2:
-            pass
+        end_one(server, min(fronts_of(server)), signal.SIGKILL)
         with a_wire_to_each(server) as wires:
             for wire in wires.values():
                 wait_ready(wire)
