@@ -1,12 +1,11 @@
 """The process that owns the models, without any front."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 
 from tests.conftest import REPOSITORY, running_server
+from tests.e2e.services import serve_and_wait
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs Linux")
 
@@ -16,17 +15,8 @@ def test_a_front_that_cannot_start_ends_the_service(model_dir, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\nif 'app.front' in sys.orig_argv: os._exit(3)\n"
     )
-    environment = {"VGG_MODEL_DIR": str(model_dir), "VGG_MODELS": "colours", "VGG_PORT": "0"}
-    environment |= {"VGG_FRONT_PROCESSES": "2", "PYTHONPATH": f"{tmp_path}:{REPOSITORY}"}
-    ended = subprocess.run(
-        [sys.executable, "-m", "app", "serve"],
-        cwd=REPOSITORY,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    first = {"PYTHONPATH": f"{tmp_path}:{REPOSITORY}"}
+    ended = serve_and_wait(model_dir, first, models="colours", front_processes="2")
 
     assert 1 == ended.returncode
     assert "A front process ended" in ended.stderr

@@ -4,8 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -16,8 +14,9 @@ from select import select
 import httpx
 import pytest
 
-from tests.conftest import REPOSITORY, png, running_server, write_colours
+from tests.conftest import png, running_server, write_colours
 from tests.e2e.fronts import a_wire_to_each, front_at, fronted_server, fronts_of, wait_ready
+from tests.e2e.services import Posters, serve_and_wait
 from tests.e2e.wire import request, wire_to
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs Linux")
@@ -198,33 +197,21 @@ def ask_with(wire, key):
 
 def test_sigterm_drains_all_fronts_and_loses_nothing(model_dir):
     """From the signal on none is ready, and every request that is accepted is answered."""
-    with fronted_server(model_dir, drain_delay_ms="700") as server, a_wire_to_each(server) as held:
-        answers, gone = [], []
-
-        def load():
-            with httpx.Client(base_url=server.url, timeout=30) as client:
-                while True:
-                    try:
-                        answers.append(client.post("/predict", content=png()).status_code)
-                    except httpx.ConnectError:
-                        return  # the port is closed: this one was never accepted
-                    except httpx.RemoteProtocolError as exc:
-                        gone.append(exc)  # an idle connection that was closed meanwhile
-                        return
-
-        with ThreadPoolExecutor(4) as pool:
-            for _ in range(4):
-                pool.submit(load)
-            server.process.send_signal(signal.SIGTERM)
-            for _ in held:
-                server.wait_for("draining")
-            states = [get(wire, "/readyz").status for wire in held.values()]
-            fronts = set(held)
-            status = server.process.wait(30)
+    with (
+        fronted_server(model_dir, drain_delay_ms="700") as server,
+        a_wire_to_each(server) as held,
+        Posters(server.url) as posters,
+    ):
+        server.process.send_signal(signal.SIGTERM)
+        for _ in held:
+            server.wait_for("draining")
+        states = [get(wire, "/readyz").status for wire in held.values()]
+        fronts = set(held)
+        status = server.process.wait(30)
 
     assert [503, 503] == states
-    assert {200} == set(answers)
-    assert len(gone) <= 4
+    assert {200} == set(posters.statuses)
+    assert len(posters.gone) <= 4
     assert -signal.SIGTERM == status
     assert not [front for front in fronts if Path(f"/proc/{front}").exists()]
 
@@ -369,20 +356,7 @@ def test_a_port_that_is_taken_stops_the_start(model_dir):
     """Another service with fronts does not let itself in among those that listen."""
     with fronted_server(model_dir) as server:
         port = server.url.rpartition(":")[2]
-        second = subprocess.run(
-            [sys.executable, "-m", "app", "serve"],
-            cwd=REPOSITORY,
-            env={
-                "VGG_MODEL_DIR": str(model_dir),
-                "VGG_MODELS": "colours",
-                "VGG_PORT": port,
-                "VGG_FRONT_PROCESSES": "2",
-            },
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        second = serve_and_wait(model_dir, models="colours", port=port, front_processes="2")
 
     assert 1 == second.returncode
     assert "VGG_PORT" in second.stderr

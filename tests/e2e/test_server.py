@@ -5,16 +5,13 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
 from tests.conftest import PHOTOS, REPOSITORY, png, running_server, write_colours
 from tests.download.file_server import running, serve
-
-NOT_ROUTED = "http://127.0.0.1:1"  # nothing listens there: the weights cannot be reached
+from tests.e2e.services import Posters, serve_and_wait
 
 
 @pytest.mark.real
@@ -98,37 +95,20 @@ def test_large_declared_body_is_refused_before_it_is_sent(model_dir):
 
 def test_sigterm_drains_and_loses_nothing(model_dir):
     """From the signal on it is not ready, and every request that is accepted is answered."""
-    with running_server(model_dir, models="colours", drain_delay_ms="700") as server:
-        answers, gone = [], []
-        stop = threading.Event()
-
-        def load():
-            with httpx.Client(base_url=server.url, timeout=30) as client:
-                while not stop.is_set():
-                    try:
-                        answers.append(client.post("/predict", content=png()).status_code)
-                    except httpx.ConnectError:
-                        return  # the port is closed: this one was never accepted
-                    except httpx.RemoteProtocolError as exc:
-                        gone.append(exc)  # an idle connection that was closed meanwhile
-                        return
-
-        with ThreadPoolExecutor(4) as pool:
-            for _ in range(4):
-                pool.submit(load)
-            try:
-                server.process.send_signal(signal.SIGTERM)
-                server.wait_for("draining")
-                draining = httpx.get(f"{server.url}/readyz")
-                server.process.wait(30)
-            finally:
-                stop.set()
+    with (
+        running_server(model_dir, models="colours", drain_delay_ms="700") as server,
+        Posters(server.url) as posters,
+    ):
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for("draining")
+        draining = httpx.get(f"{server.url}/readyz")
+        server.process.wait(30)
 
     assert 503 == draining.status_code
     assert "/problems/draining" == draining.json()["type"]
     assert "close" == draining.headers["connection"]  # nothing more is sent into a closing port
-    assert {200} == set(answers)
-    assert len(gone) <= 4
+    assert {200} == set(posters.statuses)
+    assert len(posters.gone) <= 4
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
@@ -142,20 +122,6 @@ def test_signal_interrupts_a_download(tmp_path, end):
             server.process.wait(5)
 
     assert 0 != server.process.returncode
-
-
-def serve_and_wait(model_dir, **settings):
-    environment = {"VGG_MODEL_DIR": str(model_dir), "VGG_PORT": "0", "HF_ENDPOINT": NOT_ROUTED}
-    environment |= {f"VGG_{key.upper()}": value for key, value in settings.items()}
-    return subprocess.run(
-        [sys.executable, "-m", "app", "serve"],
-        cwd=REPOSITORY,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def test_missing_weights_stop_the_start_and_say_what_to_do(tmp_path):
