@@ -19,7 +19,7 @@ import numpy as np
 from filelock import FileLock
 
 from app.catalog import Preprocess
-from app.conv_plan import DIRECT, ConvPlan, plans
+from app.conv_plan import DIRECT, PLANS, ConvPlan
 from app.cpus import processor
 from app.errors import RunFailedError, SessionError
 from app.graph import GRAPH_FILE, GRAPH_VERSION, write_vgg
@@ -68,11 +68,10 @@ class PlanChooser:
         A plan has to gain 5 % over `direct`; what it gains in a batch counts twice, since a service
         that is busy runs batches. In a folder that cannot be written nothing is measured.
         """
-        candidates = plans(config)
-        if self.choice == "direct" or len(candidates) == 1:
+        if self.choice == "direct":
             return DIRECT
         if self.choice == "winograd":
-            return candidates[-1]
+            return PLANS[-1]
         if config.multiply_adds() < _WORTHWHILE:
             return DIRECT
         key = self._key(config)
@@ -87,16 +86,16 @@ class PlanChooser:
                         for left in self.folder.glob(f"{_CANDIDATE}*"):  # by a killed process
                             shutil.rmtree(left)
                         told()
-                        known = self._measured(config, candidates)
+                        known = self._measured(config)
                         _remember(file, key, known)
         except OSError as exc:
             log.warning("%s cannot be written, convolutions are not measured: %s", file, exc)
             return DIRECT
-        return next((plan for plan in candidates if asdict(plan) == known["plan"]), DIRECT)
+        return next((plan for plan in PLANS if asdict(plan) == known["plan"]), DIRECT)
 
-    def _measured(self, config: VggConfig, candidates: list[ConvPlan]) -> dict[str, Any]:
+    def _measured(self, config: VggConfig) -> dict[str, Any]:
         direct = self.measure(config, DIRECT, self.threads, self.images, self.folder)
-        seconds = [direct, *(self._seconds(config, plan) for plan in candidates[1:])]
+        seconds = [direct, *(self._seconds(config, plan) for plan in PLANS[1:])]
         scores = [(alone / direct[0] + 2 * batch / direct[1]) / 3 for alone, batch in seconds]
         best = int(np.argmin(scores))
         if scores[best] > 1 - _LEAST_GAIN:
@@ -104,11 +103,11 @@ class PlanChooser:
         log.info(
             "VGG_CONV=auto lowers %d convolutions: %.0f ms an image alone, %.0f in a batch;"
             " none: %.0f and %.0f; remembered in %s",
-            sum(candidates[best].lowers(row) for row in config.layers()),
+            sum(PLANS[best].lowers(row) for row in config.layers()),
             *(1000 * one for one in (*seconds[best], *direct)),
             self.folder / CHOICE_FILE,
         )
-        return {"plan": asdict(candidates[best]), "seconds": seconds}
+        return {"plan": asdict(PLANS[best]), "seconds": seconds}
 
     def _seconds(self, config: VggConfig, plan: ConvPlan) -> Seconds:
         try:

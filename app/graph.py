@@ -10,7 +10,7 @@ of one image and gives `maps`, float32 [1, channels, rows, columns]; the serving
 `maps` of a batch in place of `image`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -20,14 +20,14 @@ from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from app.catalog import Preprocess
 from app.conv_plan import DIRECT, ConvPlan, is_large
-from app.lowering import add_stack, add_stem
+from app.dense import add_dense, add_dense_for_cpu
+from app.lowering import add_convolutions, lowered_layers
 from app.node_list import NodeList
 from app.precision import Precision, Stored, halve_vgg, scaled, stored_tensors
 from app.records import Layer
 from app.vgg import CLASSES, LayerRow, VggConfig
-from app.winograd import transformed
 
-GRAPH_VERSION: Final = 2
+GRAPH_VERSION: Final = 3
 """Part of the key of every serving graph on disk; raised whenever this module writes others."""
 
 INPUT: Final = "image"
@@ -59,19 +59,20 @@ def write_vgg(
             written before the next is asked for, so one at a time needs to be in memory.
         preprocess: What stands in front of conv1_1.
         precision: Of the layers; input and output are the same with each.
-        plan: How convolutions are computed, in float32; STEM_FILE is written too if it has strips.
+        plan: How convolutions are computed, in float32; one that lowers some is for a CPU, and
+            writes STEM_FILE too if large maps are among them.
 
     Raises:
         PrecisionError: If a weight does not fit into the precision.
         OSError: If the files cannot be written.
     """
     half = precision == "float16"
-    lowered = {row.name for row in config.layers() if plan.lowers(row)}
+    lowered = lowered_layers(config, plan)
     tensors: dict[str, TensorProto] = {}
     with (folder / WEIGHTS_FILE).open("wb") as weights:
         for name, layer in layers:
             for tensor_name, tensor in (
-                _lowered_tensors(name, layer)
+                lowered[name].tensors(layer.weight, layer.bias)
                 if name in lowered
                 else stored_tensors(name, layer, precision)
             ):
@@ -80,24 +81,20 @@ def write_vgg(
     image = input_info(preprocess.crop)
     large, small, dense = _parts(config)
     nodes = NodeList()
-    value = "pixels"
-    if plan.strips:
-        nodes.nodes += before
-        nodes.constants += constants
-        add_stem(nodes, config, plan, "pixels", MAPS)
+    nodes.nodes += before
+    nodes.constants += constants
+    value = add_convolutions(nodes, large, lowered, "pixels")
+    if any(row.name in lowered for row in large):
+        nodes.add("Identity", value, result=MAPS)
         image.type.tensor_type.shape.dim[0].dim_value = 1
-        side = large[-1].output_shape[-1]
         maps = helper.make_tensor_value_info(
-            MAPS, TensorProto.FLOAT, ["N", large[-1].output_shape[0], side, side]
+            MAPS, TensorProto.FLOAT, ["N", *large[-1].output_shape]
         )
         _save(folder / STEM_FILE, nodes, tensors, image, maps)
         nodes, image, value = NodeList(), maps, MAPS
-    else:
-        nodes.nodes += before
-        nodes.constants += constants
-        value = _add_layers(nodes, large, value)
-    value = add_stack(nodes, config, value) if plan.stacked else _add_layers(nodes, small, value)
-    value = _add_layers(nodes, dense, value)
+    value = add_convolutions(nodes, small, lowered, value)
+    value = nodes.add("Flatten", value, result="pool5_flat", axis=1)
+    value = (add_dense_for_cpu if lowered else add_dense)(nodes, dense, value)
     nodes.add("Softmax", value, result=OUTPUT, axis=1)
     if half:
         nodes.nodes[len(before) :] = halve_vgg(nodes.nodes[len(before) :])
@@ -142,37 +139,6 @@ def _parts(
     return large, list(rows[len(large) : len(rows) - len(dense)]), dense
 
 
-def _lowered_tensors(name: str, layer: Layer) -> Iterator[tuple[str, Stored]]:
-    yield f"{name}_winograd", transformed(layer.weight)
-    yield f"{name}_bias", layer.bias
-
-
-def _add_layers(nodes: NodeList, rows: Sequence[LayerRow], value: str) -> str:
-    """Add layers as onnxruntime computes them itself, by the names of the paper."""
-    for row in rows:
-        inputs = [value, f"{row.name}_weight", f"{row.name}_bias"]
-        if row.kind == "max-pooling":
-            value = nodes.add(
-                "MaxPool", value, result=row.name, kernel_shape=[2, 2], strides=[2, 2]
-            )
-            continue
-        if row.kind == "convolution":
-            value = nodes.add(
-                "Conv",
-                *inputs,
-                result=row.name,
-                kernel_shape=[row.kernel] * 2,
-                pads=[row.kernel // 2] * 4,
-            )
-        else:
-            if row.name == "fc6":
-                inputs[0] = nodes.add("Flatten", value, result="pool5_flat", axis=1)
-            value = nodes.add("Gemm", *inputs, result=row.name, transB=1)
-        if row.name != "fc8":
-            value = nodes.add("Relu", value, result=f"{row.name}_relu")
-    return value
-
-
 def _save(
     path: Path,
     nodes: NodeList,
@@ -181,7 +147,7 @@ def _save(
     result: ValueInfoProto,
 ) -> None:
     """Write a graph with those of the tensors that it needs."""
-    used = {name for node in nodes.nodes for name in node.input}
+    used = _inputs(nodes.nodes)
     initializers = [*nodes.constants, *(t for name, t in tensors.items() if name in used)]
     graph = helper.make_graph(nodes.nodes, "vgg", [source], [result], initializer=initializers)
     model = helper.make_model(
@@ -191,6 +157,16 @@ def _save(
         producer_name="vgg-serve",
     )
     onnx.save_model(model, path)
+
+
+def _inputs(nodes: Iterable[NodeProto]) -> set[str]:
+    """Name all that nodes take, those of their branches too."""
+    found: set[str] = set()
+    for node in nodes:
+        found.update(node.input)
+        for attribute in node.attribute:
+            found |= _inputs(attribute.g.node)
+    return found
 
 
 def input_info(crop: int) -> ValueInfoProto:

@@ -8,24 +8,33 @@ there a convolution is 36 products of matrices, one for each place in the window
 
 Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, arXiv 1509.09308.
 All of it is written as standard ONNX operators, chosen and ordered by what onnxruntime does with
-them on a CPU (docs/performance.md): a Transpose in front of a MatMul costs nothing, it becomes
-one strided product; DepthToSpace puts tiles together faster than any other operator.
+them on a CPU (docs/performance.md). The channels of a pixel lie side by side (app/pixel_rows.py), so
+that windows are gathered by copying whole rows, and tiles never have to be put together: the next
+layer gathers its windows out of them.
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.node_list import NodeList
+from app.pixel_rows import PixelRows
 from app.records import Tensor
+
+_Numbers: TypeAlias = NDArray[np.int64]
 
 TILE: Final = 4
 """Side of a tile, in pixels of the output."""
 _WINDOW: Final = TILE + 2
 _PLACES: Final = _WINDOW**2
 _POOL: Final = 2
+_FEW: Final = 16
+"""Tiles of a map up to which the kernels are the left matrices of the products: what is on the right
+is repacked for each product, and should be the smaller of the two."""
+_ALWAYS_NEGATIVE: Final = -1e30
+"""A bias that ReLU makes zero of whatever it is added to."""
 GROWTH: Final = _PLACES // 9
 """How many times as many numbers a transformed kernel has."""
 
@@ -53,95 +62,126 @@ _INPUT, _KERNEL, _OUTPUT = _matrices()
 
 @dataclass(frozen=True, slots=True)
 class Convolution:
-    """A 3x3 convolution with stride 1 that keeps the width, its ReLU, and pooling after it.
+    """A 3x3 convolution with stride 1 that keeps the size of its maps, its ReLU, and pooling after it.
 
     Attributes:
-        weight: Name of its weight as `transformed` gives it.
-        bias: Name of its bias, [outputs].
+        name: What its nodes and tensors are called.
         inputs: Channels.
         outputs: Channels.
-        width: Of its maps, in pixels; even if it is pooled.
+        side: Of its maps, in pixels; even if it is pooled.
         pooled: Whether 2x2 max-pooling with stride 2 follows.
     """
 
-    weight: str
-    bias: str
+    name: str
     inputs: int
     outputs: int
-    width: int
+    side: int
     pooled: bool
 
+    @property
+    def _across(self) -> int:
+        """How many tiles there are along a side of its maps."""
+        return -(-self.side // TILE)
 
-def transformed(weight: Tensor) -> Tensor:
-    """Change kernels into the domain of the products, in float64: G kernel G'.
+    @property
+    def tiles(self) -> int:
+        """How many tiles there are, with one of zeros after the others."""
+        return self._across**2 + 1
 
-    Args:
-        weight: float32 [outputs, inputs, 3, 3].
+    @property
+    def kernels_first(self) -> bool:
+        """Whether a product is kernels by windows, and not windows by kernels."""
+        return self._across**2 <= _FEW
 
-    Returns:
-        float32 [36, outputs, inputs]: four times as many numbers.
-    """
-    outputs, inputs = weight.shape[:2]
-    both = np.kron(_KERNEL, _KERNEL)  # rows: places of a window; columns: places of a kernel
-    kernels = weight.reshape(outputs * inputs, 9).T
-    return (both @ kernels).astype(np.float32).reshape(_PLACES, outputs, inputs)
+    def tensors(self, weight: Tensor, bias: Tensor) -> list[tuple[str, Tensor]]:
+        """Change kernels into the domain of the products, in float64: G kernel G'.
+
+        Args:
+            weight: float32 [outputs, inputs, 3, 3].
+            bias: float32 [outputs].
+
+        Returns:
+            Names and float32: the kernels, four times as many numbers as `weight`, [36, outputs,
+            inputs] if they come first and [36, inputs, outputs] otherwise; and the bias of each
+            tile, [tiles, 1, outputs], of which the last makes a tile of zeros.
+        """
+        both = np.kron(_KERNEL, _KERNEL)  # rows: places of a window; columns: places of a kernel
+        places = both @ weight.reshape(-1, _PLACES // GROWTH).T
+        kernels = _single(places).reshape(_PLACES, self.outputs, self.inputs)
+        if not self.kernels_first:
+            kernels = kernels.swapaxes(1, 2)
+        biases: Tensor = np.tile(bias, (self.tiles, 1, 1))
+        biases[-1] = _ALWAYS_NEGATIVE
+        return [(f"{self.name}_winograd", kernels), (f"{self.name}_bias", biases)]
+
+    def windows(self) -> tuple[_Numbers, _Numbers]:
+        """Find y and x of the pixels in all windows, [36, tiles] each."""
+        row, column = np.divmod(np.arange(self.tiles), self._across)
+        row[-1] = -2  # outside, with its whole window
+        down, across = np.divmod(np.arange(_PLACES)[:, np.newaxis], _WINDOW)
+        return row * TILE + down - 1, column * TILE + across - 1
+
+    def rows(self) -> _Numbers:
+        """Find the row of each pixel of the result, [side, side]: pixels are rows of tiles."""
+        side, tile = self.side, TILE
+        if self.pooled:
+            side, tile = side // _POOL, tile // _POOL
+        y, x = np.indices((side, side))
+        pixel = y % tile * tile + x % tile
+        return pixel * self.tiles + y // tile * self._across + x // tile
 
 
-def convolve(
-    nodes: NodeList, convolution: Convolution, value: str, *, above: int, below: int
-) -> str:
+def convolve(nodes: NodeList, convolution: Convolution, maps: PixelRows) -> PixelRows:
     """Add a convolution with its ReLU and pooling.
 
     Args:
         nodes: Takes the nodes.
-        convolution: What to compute.
-        value: float32, in memory [inputs, rows, width]. Rows plus `above` and `below` are two
-            more than a multiple of 4.
-        above: Rows of zeros to put above: 1 at the upper edge of the map, or 0.
-        below: Rows of zeros to put below.
+        convolution: What to compute; its tensors are to be among those of the graph.
+        maps: What to compute it of.
 
     Returns:
-        float32 [1, outputs, rows, width] of all whole tiles, halved if pooled: rows that the map
-        does not have are for the caller to cut off.
+        The new maps.
     """
-    width = convolution.width
-    tiles = -(-width // TILE)
-    maps = nodes.add("Reshape", value, nodes.integers(convolution.inputs, 1, -1, width))
-    windows = nodes.add(
-        "Conv",
-        maps,
-        nodes.constant(_single(np.kron(_INPUT, _INPUT)).reshape(_PLACES, 1, _WINDOW, _WINDOW)),
-        kernel_shape=[_WINDOW, _WINDOW],
-        strides=[TILE, TILE],
-        pads=[above, 1, below, tiles * TILE + 1 - width],
-    )
-    windows = nodes.add("Reshape", windows, nodes.integers(convolution.inputs, _PLACES, -1))
-    windows = nodes.add("Transpose", windows, perm=[1, 0, 2])
-    products = nodes.add("MatMul", convolution.weight, windows)
-    products = nodes.add("Reshape", products, nodes.integers(_PLACES, -1))
-    side = TILE
+    nodes.scope = convolution.name
+    tiles, channels = convolution.tiles, convolution.outputs
+    values = _products(nodes, convolution, maps.gather(nodes, *convolution.windows()))
     back = np.kron(_OUTPUT, _OUTPUT)
+    pixels = TILE * TILE
     if convolution.pooled:
+        # The four outputs that one pooled output is the greatest of stand side by side; to reduce
+        # an axis in the middle is four times as fast as the first one.
         side = TILE // _POOL
-        # The four outputs that one pooled output is the greatest of stand side by side.
         back = back.reshape(side, _POOL, side, _POOL, _PLACES).swapaxes(1, 2)
-    flat = _single(back.reshape(TILE * TILE, _PLACES))
-    outputs = nodes.add("MatMul", nodes.constant(flat), products)
+        pixels = side * side
+    matrix = nodes.constant(_single(back.reshape(TILE * TILE, _PLACES)))
+    values = nodes.add("MatMul", matrix, values)
     if convolution.pooled:
-        outputs = nodes.add("Reshape", outputs, nodes.integers(side * side, _POOL * _POOL, -1))
-        outputs = nodes.add("ReduceMax", outputs, axes=[1], keepdims=0)
-    planes = side * side * convolution.outputs
-    outputs = nodes.add("Reshape", outputs, nodes.integers(1, planes, -1, tiles))
-    outputs = nodes.add("DepthToSpace", outputs, blocksize=side, mode="DCR")
-    kept = width * side // TILE
-    if kept != tiles * side:
-        outputs = nodes.add(
-            "Slice", outputs, nodes.integers(0), nodes.integers(kept), nodes.integers(3)
-        )
-    bias = nodes.add("Reshape", convolution.bias, nodes.integers(1, convolution.outputs, 1, 1))
-    return nodes.add("Relu", nodes.add("Add", outputs, bias))
+        values = nodes.add("Reshape", values, nodes.integers(pixels, _POOL * _POOL, -1))
+        values = nodes.add("ReduceMax", values, axes=[1], keepdims=0)
+    if convolution.kernels_first:
+        values = nodes.add("Reshape", values, nodes.integers(pixels, channels, -1))
+        values = nodes.add("Transpose", values, perm=[0, 2, 1])
+    values = nodes.add("Reshape", values, nodes.integers(pixels, tiles, -1, channels))
+    values = nodes.add("Relu", nodes.add("Add", values, f"{convolution.name}_bias"))
+    values = nodes.add("Reshape", values, nodes.integers(pixels * tiles, -1, channels))
+    return PixelRows(values, convolution.rows(), zeros=tiles - 1)
+
+
+def _products(nodes: NodeList, convolution: Convolution, windows: str) -> str:
+    """Bring windows, [36, tiles, N, inputs], into the domain, and multiply by the kernels."""
+    forth = nodes.constant(_single(np.kron(_INPUT, _INPUT)))
+    windows = nodes.add("Reshape", windows, nodes.integers(_PLACES, -1))
+    windows = nodes.add("MatMul", forth, windows)
+    windows = nodes.add("Reshape", windows, nodes.integers(_PLACES, -1, convolution.inputs))
+    kernels = f"{convolution.name}_winograd"
+    if convolution.kernels_first:  # the Transpose costs nothing, it becomes part of the product
+        windows = nodes.add("Transpose", windows, perm=[0, 2, 1])
+        products = nodes.add("MatMul", kernels, windows)
+    else:
+        products = nodes.add("MatMul", windows, kernels)
+    return nodes.add("Reshape", products, nodes.integers(_PLACES, -1))
 
 
 def _single(values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """Round to float32; these small whole numbers lose nothing by it."""
+    """Round to float32; of B' and A' nothing is lost by it."""
     return values.astype(np.float32)

@@ -1,31 +1,37 @@
-"""Which plans are tried for which network."""
+"""Which plans are tried, and what they lower."""
 
 import pytest
 
-from app.conv_plan import DIRECT, plans
+from app.conv_plan import DIRECT, PLANS, ConvPlan
 from app.vgg import CONFIGURATIONS, VggConfig
 
 
+def lowered(plan, configuration):
+    """Name the layers that a plan lowers."""
+    return [row.name for row in VggConfig(configuration).layers() if plan.lowers(row)]
+
+
 @pytest.mark.parametrize("configuration", CONFIGURATIONS)
-def test_plans_lower_only_what_can_be(configuration):
-    """3x3 kernels alone; a plan with small maps stacked has no other kernel among them."""
-    rows = VggConfig(configuration).layers()
-    for plan in plans(VggConfig(configuration)):
-        assert {3} >= {row.kernel for row in rows if plan.lowers(row)}
+@pytest.mark.parametrize("plan", PLANS)
+def test_plans_lower_only_what_can_be(configuration, plan):
+    """3x3 kernels alone: neither those of 1x1 in configuration C, nor pooling, nor fully connected."""
+    rows = {row.name: row for row in VggConfig(configuration).layers()}
+    assert {3} >= {rows[name].kernel for name in lowered(plan, configuration)}
 
 
-def test_the_first_lowers_nothing_and_the_last_most():
-    """Direct is always among them; the last is what VGG_CONV=winograd takes."""
-    found = plans(VggConfig("D"))
-    lowered = [sum(plan.lowers(row) for row in VggConfig("D").layers()) for plan in found]
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+def test_each_lowers_more_than_the_one_before(configuration):
+    """Direct is the first; the last is what VGG_CONV=winograd takes."""
+    counts = [len(lowered(plan, configuration)) for plan in PLANS]
 
-    assert DIRECT == found[0]
-    assert 0 == lowered[0]
-    assert sorted(lowered) == lowered
-    assert 10 == lowered[-1]  # all from conv2_2 on
+    assert DIRECT == PLANS[0]
+    assert 0 == counts[0]
+    assert sorted(set(counts)) == counts
 
 
-def test_configuration_c_keeps_its_small_maps():
-    """It has 1x1 kernels there."""
-    assert not any(plan.stacked for plan in plans(VggConfig("C")))
-    assert any(plan.strips for plan in plans(VggConfig("C")))
+def test_a_plan_lowers_from_its_first_layer_on():
+    """By the order of the network, which is that of the names."""
+    names = [row.name for row in VggConfig("E").layers() if row.kind == "convolution"]
+    assert names[2:] == lowered(ConvPlan("conv2_1"), "E")
+    assert names[8:] == lowered(ConvPlan("conv4_1"), "E")
+    assert names == lowered(ConvPlan("conv1_1"), "E")

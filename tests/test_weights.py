@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from app.catalog import Checkpoint, Manifest, Preprocess
 from app.checkpoints.read import read_checkpoint
-from app.conv_plan import DIRECT, ConvPlan, plans
+from app.conv_plan import DIRECT, PLANS, ConvPlan
 from app.errors import CheckpointError, DownloadError, SetupError
 from app.graph import STEM_FILE, WEIGHTS_FILE
 from app.provisioning import PlanFor, Provisioning
@@ -824,7 +824,7 @@ def test_damaged_checkpoint_is_no_missing_one(tmp_path):
 
 # --- plans for the convolutions --------------------------------------------------------
 
-PLAN = ConvPlan({"conv1_1": 2, "conv2_1": 5}, stacked=True)
+PLAN = ConvPlan("conv1_1")
 
 
 def planned(plan: ConvPlan) -> PlanFor:
@@ -880,9 +880,7 @@ def test_float16_has_no_plan(tmp_path, server):
     assert "measuring convolutions" not in steps.steps
 
 
-@pytest.mark.parametrize(
-    ("built", "asked"), [(plans(CONFIG)[1], DIRECT), (DIRECT, plans(CONFIG)[1])]
-)
+@pytest.mark.parametrize(("built", "asked"), [(PLANS[1], DIRECT), (DIRECT, PLANS[1])])
 def test_a_graph_of_another_plan_is_better_than_none(tmp_path, server, built, asked):
     """Made elsewhere, without its checkpoint and without a network: it is served as it is."""
     server.content = published("safetensors", tmp_path)
@@ -904,7 +902,7 @@ def test_a_graph_of_another_plan_serves_where_none_can_be_built(tmp_path, caplog
         (tmp_path / "tiny.bin").write_bytes(content)
     wanted = manifest(content, url=NOBODY)
     options: dict[str, Any] = {"offline": True, "on_missing": "untrained"}
-    first = get(wanted, tmp_path, plan_for=planned(plans(CONFIG)[1]), **options)
+    first = get(wanted, tmp_path, plan_for=planned(PLANS[1]), **options)
     lock = first.path.parents[1] / ".lock"
     lock.unlink(missing_ok=True)
     lock.mkdir()  # nobody can take it now, not even root

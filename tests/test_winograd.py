@@ -7,7 +7,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from app.node_list import NodeList
-from app.winograd import GROWTH, Convolution, convolve, transformed
+from app.pixel_rows import PixelRows
+from app.winograd import GROWTH, Convolution, convolve
 
 BOUND = 1e-5
 """Of the greatest value of the maps; at the sizes of VGG it is up to 7e-6 (docs/performance.md)."""
@@ -34,30 +35,32 @@ def convolution(weight, bias, maps, *, pooled):
 
 
 def lowered(weight, bias, maps, *, pooled):
-    """The lowered one in ONNX's own interpreter, float32."""
+    """The lowered one in ONNX's own interpreter, float32; two images, the second without a light."""
     outputs, inputs = weight.shape[:2]
-    height, width = maps.shape[1:]
+    side = maps.shape[-1]
     nodes = NodeList()
-    layer = Convolution("weight", "bias", inputs, outputs, width, pooled)
-    below = -height % 4 + 1
-    result = convolve(nodes, layer, "maps", above=1, below=below)
+    layer = Convolution("layer", inputs, outputs, side, pooled)
+    rows = convolve(nodes, layer, PixelRows.of_maps(nodes, "maps", inputs, side))
+    result = rows.to_maps(nodes, outputs)
+    batch = np.stack([maps, np.zeros_like(maps)])
     graph = helper.make_graph(
         nodes.nodes,
         "one",
-        [helper.make_tensor_value_info("maps", TensorProto.FLOAT, maps.shape)],
+        [helper.make_tensor_value_info("maps", TensorProto.FLOAT, batch.shape)],
         [helper.make_tensor_value_info(result, TensorProto.FLOAT, None)],
         [
             *nodes.constants,
-            numpy_helper.from_array(transformed(weight), "weight"),
-            numpy_helper.from_array(bias, "bias"),
+            *(numpy_helper.from_array(one, name) for name, one in layer.tensors(weight, bias)),
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    (found,) = onnx.reference.ReferenceEvaluator(model).run(None, {"maps": maps})
-    return np.asarray(found)[0, :, : height // (2 if pooled else 1)]
+    (found,) = onnx.reference.ReferenceEvaluator(model).run(None, {"maps": batch})
+    lit, dark = np.asarray(found)
+    assert (dark == np.maximum(bias, 0)[:, None, None]).all()
+    return lit
 
 
-def lifelike(inputs, outputs, height, width, seed):
+def lifelike(inputs, outputs, side, seed):
     """Weights and maps as a trained network has them: smooth kernels, sparse maps with peaks.
 
     A third of the channels say nothing, kernels share a blob, and a few places of a map are twenty times
@@ -68,7 +71,7 @@ def lifelike(inputs, outputs, height, width, seed):
     kernels = blob * random.standard_t(4, (outputs, inputs, 1, 1))
     kernels = kernels + 0.3 * random.standard_normal((outputs, inputs, 3, 3))
     kernels *= np.sqrt(2 / (9 * inputs)) / kernels.std()
-    maps = np.maximum(random.standard_t(3, (inputs, height, width)), 0) * 10
+    maps = np.maximum(random.standard_t(3, (inputs, side, side)), 0) * 10
     maps *= (random.uniform(size=(inputs, 1, 1)) > 1 / 3) * random.lognormal(0, 1, (inputs, 1, 1))
     maps[random.uniform(size=maps.shape) > 0.999] *= 20
     bias = random.standard_normal(outputs)
@@ -76,12 +79,12 @@ def lifelike(inputs, outputs, height, width, seed):
 
 
 @pytest.mark.parametrize("pooled", [False, True])
-@pytest.mark.parametrize("size", [(4, 4), (8, 4), (6, 14), (14, 14), (28, 28), (2, 30), (10, 6)])
+@pytest.mark.parametrize("side", [2, 4, 6, 8, 10, 14, 16, 18, 28])
 @pytest.mark.parametrize("channels", [(1, 1), (3, 5), (16, 8)])
-def test_it_is_the_convolution(channels, size, pooled):
-    """Edges, sides that 4 does not divide, one channel or many, pooled or not."""
-    (inputs, outputs), (height, width) = channels, size
-    weight, bias, maps = lifelike(inputs, outputs, height, width, seed=inputs + outputs)
+def test_it_is_the_convolution(channels, side, pooled):
+    """Edges, sides that 4 does not divide, one channel or many, few tiles or many, pooled or not."""
+    inputs, outputs = channels
+    weight, bias, maps = lifelike(inputs, outputs, side, seed=inputs + outputs)
 
     expected = convolution(weight, bias, maps, pooled=pooled)
     actual = lowered(weight, bias, maps, pooled=pooled)
@@ -92,7 +95,7 @@ def test_it_is_the_convolution(channels, size, pooled):
 
 def test_one_wrong_number_shows():
     """The bound above is no blindfold: the middle of one output's kernels off by 0.1 % is beyond."""
-    weight, bias, maps = lifelike(16, 8, 28, 28, seed=1)
+    weight, bias, maps = lifelike(16, 8, 28, seed=1)
     expected = convolution(weight, bias, maps, pooled=False)
     weight[3, :, 1, 1] *= np.float32(1.001)
 
@@ -101,14 +104,46 @@ def test_one_wrong_number_shows():
     assert np.abs(expected - actual).max() > BOUND * expected.max()
 
 
-def test_transformed_kernels_are_four_times_as_many_numbers():
-    """36 products in place of 9 weights, whatever the channels; rounded once, from float64."""
-    weight, _, _ = lifelike(5, 7, 4, 4, seed=2)
+@pytest.mark.parametrize(("side", "shape"), [(14, (36, 7, 5)), (28, (36, 5, 7))])
+def test_transformed_kernels_are_four_times_as_many_numbers(side, shape):
+    """36 products in place of 9 weights, on the left for few tiles; rounded once, from float64."""
+    weight, bias, _ = lifelike(5, 7, 4, seed=2)
 
-    found = transformed(weight)
+    (_, found), (_, biases) = Convolution("layer", 5, 7, side, pooled=False).tensors(weight, bias)
 
-    assert (36, 7, 5) == found.shape
+    assert shape == found.shape
     assert GROWTH * weight.size == found.size
-    assert np.float32 == found.dtype
+    assert np.float32 == found.dtype == biases.dtype
     corner = weight[:, :, 0, 0].astype(np.float64) / (3 / 4 * 3 / 2) ** 4  # the point 0, twice
-    np.testing.assert_allclose(corner, found[0], rtol=1e-7)
+    np.testing.assert_allclose(corner if side == 14 else corner.T, found[0], rtol=1e-7)
+
+
+def test_a_layer_can_follow_a_layer():
+    """The second gathers its windows out of the tiles of the first, with zeros around."""
+    first, second = (lifelike(6, 6, 14, seed=seed) for seed in (3, 4))
+    nodes = NodeList()
+    layers = [Convolution(name, 6, 6, 14, pooled) for name, pooled in (("a", False), ("b", True))]
+    rows = PixelRows.of_maps(nodes, "maps", 6, 14)
+    for layer in layers:
+        rows = convolve(nodes, layer, rows)
+    result = rows.to_maps(nodes, 6)
+    tensors = [
+        numpy_helper.from_array(one, name)
+        for layer, (weight, bias, _) in zip(layers, (first, second), strict=True)
+        for name, one in layer.tensors(weight, bias)
+    ]
+    graph = helper.make_graph(
+        nodes.nodes,
+        "two",
+        [helper.make_tensor_value_info("maps", TensorProto.FLOAT, [1, 6, 14, 14])],
+        [helper.make_tensor_value_info(result, TensorProto.FLOAT, None)],
+        [*nodes.constants, *tensors],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+    (found,) = onnx.reference.ReferenceEvaluator(model).run(None, {"maps": first[2][np.newaxis]})
+
+    (weight, bias, maps), (then_weight, then_bias, _) = first, second
+    between = convolution(weight, bias, maps, pooled=False)
+    expected = convolution(then_weight, then_bias, between, pooled=True)
+    assert np.abs(expected - found[0]).max() <= BOUND * expected.max()
