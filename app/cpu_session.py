@@ -39,8 +39,7 @@ class CpuSession:
         """
         stem = graph.with_name(STEM_FILE)
         self._session = open_graph(graph, CPU, threads)
-        # The many short steps of a stem are a tenth faster with threads that wait awake.
-        self._stem = open_graph(stem, CPU, threads, spin=True) if stem.exists() else None
+        self._stem = open_graph(stem, CPU, threads) if stem.exists() else None
         self._graph = graph
         self._threads = threads
         self._apart: ImageThreads | None = None

@@ -30,16 +30,13 @@ _FATAL_ONLY: Final = 4
 _SAME_AS_REQUESTED: Final = 1
 
 
-def open_graph(
-    graph: Path | bytes, where: list[Provider], threads: int, *, spin: bool = False
-) -> OpenGraph:
+def open_graph(graph: Path | bytes, where: list[Provider], threads: int) -> OpenGraph:
     """Load a graph.
 
     Args:
         graph: The .onnx file, or its bytes.
         where: Providers; the first has to take every node.
         threads: Of one run, on a CPU.
-        spin: Whether threads wait for each other without sleeping, while it runs.
 
     Raises:
         SessionError: If it cannot be loaded there; its cause is onnxruntime's own error.
@@ -48,10 +45,8 @@ def open_graph(
     options.log_severity_level = _FATAL_ONLY
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Spinning threads would take the processors from the decoders between two runs. The many short
-    # steps of a stem are a tenth faster with it, so there they spin while it runs.
-    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
-    options.add_session_config_entry("session.force_spinning_stop", "1")
+    # Spinning threads would take the processors from the decoders, and gain less than 2 %.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Smaller and smaller shares of a layer: a thread that lost its processor to a decoder for a
     # while keeps the others waiting less (a batch of 8 beside 8 decodes: 1.4 % lost, not 4.5 %).
     options.add_session_config_entry("session.dynamic_block_base", "4")
