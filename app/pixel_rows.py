@@ -29,8 +29,13 @@ class PixelRows:
         nodes.scope = "rows"
         rows = nodes.add("Transpose", maps, perm=[2, 3, 0, 1])
         rows = nodes.add("Reshape", rows, nodes.integers(side**2, -1, channels))
+        return cls.with_zeros(nodes, rows, np.arange(side**2).reshape(side, side), side**2)
+
+    @classmethod
+    def with_zeros(cls, nodes: NodeList, rows: str, places: NDArray[np.int64], number: int) -> Self:
+        """Append the row of zeros to this number of rows, float32 [number, N, channels]."""
         rows = nodes.add("Pad", rows, nodes.integers(0, 0, 0, 1, 0, 0))
-        return cls(rows, np.arange(side**2).reshape(side, side), zeros=side**2)
+        return cls(rows, places, zeros=number)
 
     def gather(self, nodes: NodeList, y: NDArray[np.int64], x: NDArray[np.int64]) -> str:
         """Copy pixels, which is fast: of each the row is copied in one go.
