@@ -48,7 +48,7 @@ up: image ## Start the service in a container, with its log; Ctrl-C stops it
 down: ## Remove the containers; the weights stay in their volume
 	$(COMPOSE) --profile observability down
 
-UV_COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links
+UV_COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-strip-extras --no-emit-index-url --no-emit-find-links
 sbom: .venv/developed .venv-sbom/installed ## Write the bill of materials of the images, build/sbom-*.json (CycloneDX)
 	@mkdir -p build
 	@for target in cpu cuda; do \
