@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from app.conv_plan import DIRECT, ConvPlan
+from app.conv_plan import DIRECT, PLANS, ConvPlan
 from app.precision import Precision, chosen
 from app.vgg import VggConfig
 
@@ -38,6 +38,7 @@ class Provisioning:
         precision: Of the serving graphs.
         or_float32: Build a graph in float32 if its network may not be had in that precision.
         plan_for: Chooses how convolutions in float32 are computed.
+        plans: Where no graph of that can be made, one of these that is there will do.
     """
 
     model_dir: Path
@@ -47,6 +48,7 @@ class Provisioning:
     precision: Precision = "float32"
     or_float32: bool = False
     plan_for: PlanFor = directly
+    plans: tuple[ConvPlan, ...] = PLANS
 
 
 def for_device(
@@ -54,6 +56,6 @@ def for_device(
     place: Literal["cpu", "cuda"],
     precision: Literal["auto", "float32", "float16"],
 ) -> Provisioning:
-    """Let graphs be made for a device: cuDNN needs no plan of ours for its convolutions."""
+    """Let graphs be made for a device: plans of ours are for CPUs, cuDNN needs and takes none."""
     made = replace(provisioning, precision=chosen(precision, place))
-    return made if place == "cpu" else replace(made, plan_for=directly)
+    return made if place == "cpu" else replace(made, plan_for=directly, plans=(DIRECT,))

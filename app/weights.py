@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 from app.catalog import Checkpoint, Manifest
 from app.checkpoints.read import read_checkpoint
-from app.conv_plan import DIRECT, PLANS, ConvPlan
+from app.conv_plan import DIRECT, ConvPlan
 from app.download.digest import digest_of
 from app.download.fetch import Source, fetch, verify
 from app.errors import CheckpointError, DownloadError, PrecisionError, SetupError
@@ -97,14 +97,16 @@ def _from_checkpoint(
     folder = _serving_folder(provisioning, manifest.name)
     precision = provisioning.precision
     path = provisioning.model_dir / checkpoint.file
-    keys = [graph_key(manifest, checkpoint.digest or "", precision, one) for one in PLANS]
+    keys = [
+        graph_key(manifest, checkpoint.digest or "", precision, one) for one in provisioning.plans
+    ]
     if not path.exists() and not any((folder / key).exists() for key in keys):
         _provide(checkpoint, path, provisioning, progress)  # before seconds go into measuring
     plan = _plan(config, provisioning, progress)
     if checkpoint.digest is not None:
         # A graph that was built from these very weights makes the checkpoint unnecessary; and
         # without that, any graph of theirs is better than none.
-        usable = [plan] if path.exists() else [plan, *PLANS]
+        usable = [plan] if path.exists() else [plan, *provisioning.plans]
         there = find_any(_look(folder, manifest, checkpoint.digest, precision, progress), usable)
         if there is not None:
             return there
@@ -129,7 +131,7 @@ def _from_checkpoint(
         progress=_step(progress, "verifying"),
     )
     look = _look(folder, manifest, digest, precision, progress)
-    return or_any(lambda: replace(make(), plan=plan), look, PLANS)
+    return or_any(lambda: replace(make(), plan=plan), look, provisioning.plans)
 
 
 def _look(
@@ -231,7 +233,7 @@ def _untrained(
         progress=_step(progress, "verifying"),
     )
     look = _look(folder, replace(manifest, trained=False), digest, precision, progress)
-    return or_any(lambda: replace(make(), plan=plan), look, PLANS)
+    return or_any(lambda: replace(make(), plan=plan), look, provisioning.plans)
 
 
 def _serving_folder(provisioning: Provisioning, name: str) -> Path:

@@ -33,8 +33,6 @@ _POOL: Final = 2
 _FEW: Final = 16
 """Tiles of a map up to which the kernels are the left matrices of the products: what is on the right
 is repacked for each product, and should be the smaller of the two."""
-_ALWAYS_NEGATIVE: Final = -1e30
-"""A bias that ReLU makes zero of whatever it is added to."""
 GROWTH: Final = _PLACES // 9
 """How many times as many numbers a transformed kernel has."""
 
@@ -107,7 +105,7 @@ class Convolution:
         Returns:
             Names and float32: the kernels, four times as many numbers as `weight`, [36, outputs,
             inputs] if they come first and [36, inputs, outputs] otherwise; and the bias of each
-            tile, [tiles, 1, outputs], which makes zeros of the tile of zeros.
+            tile, [tiles, 1, outputs], which leaves the tile of zeros as it is.
         """
         both = np.kron(_KERNEL, _KERNEL)  # rows: places of a window; columns: places of a kernel
         places = both @ weight.reshape(-1, _PLACES // GROWTH).T
@@ -115,13 +113,13 @@ class Convolution:
         if not self.kernels_first:
             kernels = kernels.swapaxes(1, 2)
         biases: Tensor = np.tile(bias, (self.tiles, 1, 1))
-        biases[self._across**2 :] = _ALWAYS_NEGATIVE
+        biases[self._across**2 :] = 0
         return [(f"{self.name}_winograd", kernels), (f"{self.name}_bias", biases)]
 
     def windows(self) -> tuple[_Numbers, _Numbers]:
         """Find y and x of the pixels in all windows, [36, tiles] each."""
         row, column = np.divmod(np.arange(self.tiles), self._across)
-        row[self._across**2 :] = -2  # outside, with its whole window
+        row[self._across**2 :] = -2  # the tile of zeros: its whole window is outside
         down, across = np.divmod(np.arange(_PLACES)[:, np.newaxis], _WINDOW)
         return row * TILE + down - 1, column * TILE + across - 1
 

@@ -1,5 +1,8 @@
 """The fully connected layers of a VGG give the same for one image and for several, in both forms."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import onnx.reference
 import onnxruntime as ort
@@ -57,6 +60,36 @@ def test_it_is_the_arithmetic_of_the_paper(add, images):
         (found,) = map(np.asarray, run(None, {"flat": values}))
         assert (images, 1000) == found.shape
         np.testing.assert_allclose(expected(values), found, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_stand_on_the_left_for_several_images():
+    """And on the right for one, which is the other way: the right matrix is packed for each batch."""
+    (choice,) = (node for node in model(add_dense_for_cpu).graph.node if node.op_type == "If")
+    ways = {attribute.name: attribute.g.node for attribute in choice.attribute}
+    weights = [f"{row.name}_weight" for row in LAYERS]
+
+    one = [node.input[1] for node in ways["then_branch"] if node.op_type == "Gemm"]
+    several = [node.input[0] for node in ways["else_branch"] if node.op_type == "MatMul"]
+
+    assert weights == one == several
+
+
+@pytest.mark.parametrize(("images", "way"), [(1, "Gemm"), (2, "MatMul"), (3, "MatMul")])
+def test_the_number_of_images_decides(tmp_path, images, way):
+    """By onnxruntime's own record of what it ran."""
+    options = ort.SessionOptions()
+    options.enable_profiling = True
+    options.profile_file_prefix = str(tmp_path / "run")
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(
+        model(add_dense_for_cpu).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+    session.run(None, {"flat": np.zeros((images, 12), np.float32)})
+
+    events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    ran = {event["args"].get("op_name") for event in events if "args" in event}
+    assert {way} == ran & {"Gemm", "MatMul"}
 
 
 def test_no_weight_is_there_twice():

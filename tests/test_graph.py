@@ -425,6 +425,19 @@ def described(value: onnx.ValueInfoProto) -> tuple[str, int, list[str | int]]:
     return value.name, tensor.elem_type, [d.dim_param or d.dim_value for d in tensor.shape.dim]
 
 
+def test_a_stem_takes_one_image(tmp_path):
+    """What follows takes its maps of a batch, and is made for a CPU."""
+    write_vgg(tmp_path, small("D"), lively(small("D")).items(), RGB, plan=LOWERED)
+    stem, rest = (
+        onnx.load(tmp_path / name, load_external_data=False).graph
+        for name in (STEM_FILE, GRAPH_FILE)
+    )
+
+    assert [("image", onnx.TensorProto.UINT8, [1, 64, 64, 3])] == list(map(described, stem.input))
+    assert [("maps", onnx.TensorProto.FLOAT, ["N", 6, 16, 16])] == list(map(described, rest.input))
+    assert "If" in {node.op_type for node in rest.node}
+
+
 def test_layers_have_the_names_of_the_paper(tmp_path):
     """Whoever opens the file finds conv1_1 to fc8, in the order of the paper."""
     write_vgg(tmp_path, small("E"), lively(small("E")).items(), RGB)

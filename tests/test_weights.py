@@ -25,7 +25,7 @@ from app.checkpoints.read import read_checkpoint
 from app.conv_plan import DIRECT, PLANS, ConvPlan
 from app.errors import CheckpointError, DownloadError, SetupError
 from app.graph import STEM_FILE, WEIGHTS_FILE
-from app.provisioning import PlanFor, Provisioning
+from app.provisioning import PlanFor, Provisioning, for_device
 from app.records import Layer
 from app.session import Session
 from app.untrained import untrained_layers
@@ -892,6 +892,20 @@ def test_a_graph_of_another_plan_is_better_than_none(tmp_path, server, built, as
 
     assert first == found
     assert built == found.plan
+
+
+def test_cuda_is_given_no_lowered_graph(tmp_path, server):
+    """They are for CPUs: a GPU rather has none, and says what is missing."""
+    server.content = published("safetensors", tmp_path)
+    wanted = manifest(server.content, url=server.url)
+    get(wanted, tmp_path, plan_for=planned(PLANS[-1]))
+    (tmp_path / "tiny.bin").unlink()
+    offline = Provisioning(tmp_path, offline=True, plan_for=planned(PLANS[-1]))
+
+    with pytest.raises(DownloadError, match=r"tiny\.bin"):
+        pull(wanted, for_device(offline, "cuda", "float32"), Steps(), configure)
+
+    assert PLANS[-1] == pull(wanted, for_device(offline, "cpu", "auto"), Steps(), configure).plan
 
 
 @pytest.mark.parametrize("trained", [True, False])
