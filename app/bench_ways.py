@@ -8,9 +8,11 @@ from statistics import median
 from app.bench.raw import measure_round
 from app.catalog import Manifest
 from app.conv_choice import ConvChoice, PlanChooser, measure_plan
+from app.conv_plan import plans
 from app.errors import SetupError
 from app.graph import GRAPH_FILE, write_vgg
 from app.provisioning import SERVING
+from app.runtime import channel_block
 from app.session import Session
 from app.untrained import untrained_layers
 from app.vgg import architecture
@@ -84,8 +86,11 @@ def open_ways(
     serving = model_dir / SERVING
     serving.mkdir(parents=True, exist_ok=True)
     sessions: dict[ConvChoice, Session] = {}
+    tried = plans(channel_block())
     for conv in dict.fromkeys(convs):
-        plan = PlanChooser(conv, serving, threads, images, measure_plan)(config, lambda: None)
+        plan = PlanChooser(conv, serving, threads, images, tried, measure_plan)(
+            config, lambda: None
+        )
         # What is loaded is mapped, and needs its name no longer (but on Windows, for a while).
         with tempfile.TemporaryDirectory(
             dir=serving, prefix=".bench-", ignore_cleanup_errors=True

@@ -19,10 +19,11 @@ import numpy as np
 from filelock import FileLock
 
 from app.catalog import Preprocess
-from app.conv_plan import DIRECT, PLANS, ConvPlan
+from app.conv_plan import DIRECT, ConvPlan
 from app.cpus import processor
 from app.errors import RunFailedError, SessionError
 from app.graph import GRAPH_FILE, GRAPH_VERSION, write_vgg
+from app.records import ProbabilityBatch
 from app.runtime import VERSION
 from app.session import Session
 from app.stopwatch import least_seconds
@@ -32,15 +33,34 @@ from app.vgg import VggConfig
 log = logging.getLogger(__name__)
 
 ConvChoice: TypeAlias = Literal["auto", "direct", "winograd"]
-Seconds: TypeAlias = tuple[float, float]
-"""An image takes these: alone, and in a batch."""
-Measure: TypeAlias = Callable[[VggConfig, ConvPlan, int, int, Path], Seconds]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a plan was seen to do.
+
+    Attributes:
+        alone: Seconds of an image by itself.
+        batch: Seconds of an image in a batch.
+        answers: float32 [N, 1000], for pictures that are always the same.
+    """
+
+    alone: float
+    batch: float
+    answers: ProbabilityBatch
+
+
+Measure: TypeAlias = Callable[[VggConfig, ConvPlan, int, int, Path], Trial]
 
 CHOICE_FILE: Final = "conv.json"
 _CANDIDATE: Final = ".measuring-"
 _WORTHWHILE: Final = 10**9
 """Multiply-adds of an image below which the convolutions are not what a request waits for."""
 _LEAST_GAIN: Final = 0.05
+_TOLERANCE: Final = 1e-4
+"""Of a probability: a hundred times what lowering changes, and far below what a wrong layout does."""
+_HIDDEN_UNITS: Final = 16
+"""Of the networks that are timed: what follows the convolutions should take no time."""
 _ROUNDS: Final = 3
 
 
@@ -53,6 +73,7 @@ class PlanChooser:
         folder: Where the choice is remembered; candidates are written there and deleted again.
         threads: Of one run.
         images: In the largest batch that will be run.
+        plans: Those to choose from, DIRECT first.
         measure: Times a plan; another one is given by tests.
     """
 
@@ -60,19 +81,23 @@ class PlanChooser:
     folder: Path
     threads: int
     images: int
+    plans: tuple[ConvPlan, ...]
     measure: Measure
 
     def __call__(self, config: VggConfig, told: Callable[[], None]) -> ConvPlan:
         """Return the plan; `told` is called if it has to be measured, which takes seconds.
 
-        A plan has to gain 5 % over `direct`; what it gains in a batch counts twice, since a service
-        that is busy runs batches. In a folder that cannot be written nothing is measured.
+        A plan has to give what `direct` gives and to gain 5 % over it; what it gains in a batch
+        counts twice, since a service that is busy runs batches. In a folder that cannot be written
+        nothing is measured.
         """
         if self.choice == "direct":
             return DIRECT
         if self.choice == "winograd":
-            return PLANS[-1]
-        if config.multiply_adds() < _WORTHWHILE:
+            if len(self.plans) == 1:
+                log.warning("VGG_CONV=winograd: onnxruntime has no layout for it on this processor")
+            return self.plans[-1]
+        if len(self.plans) == 1 or config.multiply_adds() < _WORTHWHILE:
             return DIRECT
         key = self._key(config)
         file = self.folder / CHOICE_FILE
@@ -91,30 +116,38 @@ class PlanChooser:
         except OSError as exc:
             log.warning("%s cannot be written, convolutions are not measured: %s", file, exc)
             return DIRECT
-        return next((plan for plan in PLANS if asdict(plan) == known["plan"]), DIRECT)
+        return next((plan for plan in self.plans if asdict(plan) == known["plan"]), DIRECT)
 
     def _measured(self, config: VggConfig) -> dict[str, Any]:
         direct = self.measure(config, DIRECT, self.threads, self.images, self.folder)
-        seconds = [direct, *(self._seconds(config, plan) for plan in PLANS[1:])]
-        scores = [(alone / direct[0] + 2 * batch / direct[1]) / 3 for alone, batch in seconds]
+        tried = (self._seconds(config, plan, direct.answers) for plan in self.plans[1:])
+        seconds = [(direct.alone, direct.batch), *tried]
+        scores = [(alone / direct.alone + 2 * batch / direct.batch) / 3 for alone, batch in seconds]
         best = int(np.argmin(scores))
         if scores[best] > 1 - _LEAST_GAIN:
             best = 0
         log.info(
             "VGG_CONV=auto lowers %d convolutions: %.0f ms an image alone, %.0f in a batch;"
             " none: %.0f and %.0f; remembered in %s",
-            sum(PLANS[best].lowers(row) for row in config.layers()),
-            *(1000 * one for one in (*seconds[best], *direct)),
+            sum(self.plans[best].lowers(row) for row in config.layers()),
+            *(1000 * one for one in (*seconds[best], *seconds[0])),
             self.folder / CHOICE_FILE,
         )
-        return {"plan": asdict(PLANS[best]), "seconds": seconds}
+        return {"plan": asdict(self.plans[best]), "seconds": seconds}
 
-    def _seconds(self, config: VggConfig, plan: ConvPlan) -> Seconds:
+    def _seconds(
+        self, config: VggConfig, plan: ConvPlan, expected: ProbabilityBatch
+    ) -> tuple[float, float]:
         try:
-            return self.measure(config, plan, self.threads, self.images, self.folder)
+            trial = self.measure(config, plan, self.threads, self.images, self.folder)
         except (SessionError, RunFailedError) as exc:  # what cannot be run here does not win
             log.warning("a plan for the convolutions cannot be measured: %s", exc)
             return inf, inf
+        difference = float(np.abs(trial.answers - expected).max())
+        if difference > _TOLERANCE:  # nor does what another release or processor understands wrong
+            log.warning("a plan for the convolutions changes answers by %.1e", difference)
+            return inf, inf
+        return trial.alone, trial.batch
 
     def _key(self, config: VggConfig) -> str:
         made = (processor(), self.threads, self.images, VERSION, GRAPH_VERSION, asdict(config))
@@ -123,11 +156,11 @@ class PlanChooser:
 
 def measure_plan(
     config: VggConfig, plan: ConvPlan, threads: int, images: int, folder: Path
-) -> Seconds:
+) -> Trial:
     """Time the convolutions of a network, with weights that never saw an image.
 
     Args:
-        config: The network; its fully connected layers, which no plan changes, are left out.
+        config: The network; its fully connected layers, which no plan changes, are made small.
         plan: How it is computed.
         threads: Of one run.
         images: In a batch.
@@ -138,15 +171,17 @@ def measure_plan(
         SessionError: If the plan cannot be loaded.
         RunFailedError: If it cannot be run.
     """
-    narrow = replace(config, hidden_units=1)
+    narrow = replace(config, hidden_units=_HIDDEN_UNITS)
     unchanged = Preprocess(config.side, config.side, "RGB", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     with tempfile.TemporaryDirectory(dir=folder, prefix=_CANDIDATE) as name:
         write_vgg(Path(name), narrow, untrained_layers(narrow), unchanged, plan=plan)
         session = Session(Path(name) / GRAPH_FILE, device="cpu", threads=threads)
         session.tune(images)
-        pixels = np.zeros((images, config.side, config.side, 3), np.uint8)
+        random = np.random.default_rng(0)
+        pixels = random.integers(256, size=(images, config.side, config.side, 3), dtype=np.uint8)
         alone = least_seconds(lambda: session.run(pixels[:1]), _ROUNDS)
-        return alone, least_seconds(lambda: session.run(pixels), _ROUNDS) / images
+        batch = least_seconds(lambda: session.run(pixels), _ROUNDS) / images
+        return Trial(alone, batch, session.run(pixels))
 
 
 def _remembered(file: Path) -> dict[str, dict[str, Any]]:

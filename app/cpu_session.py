@@ -50,8 +50,8 @@ class CpuSession:
             return self._apart.run(batch)
         if self._stem is None:
             return run(self._session, batch)
-        images = (batch[image : image + 1] for image in range(len(batch)))
-        return run(self._session, np.concatenate([run(self._stem, image) for image in images]))
+        images = [run(self._stem, batch[image : image + 1]) for image in range(len(batch))]
+        return run(self._session, np.concatenate(images, axis=1))
 
     def tune(self, images: int, checked: Run) -> None:
         """Find out whether the threads should take whole images.

@@ -6,11 +6,12 @@ bus and no caller can normalise twice. Its large tensors lie in a file of their 
 it, which the session maps into memory instead of reading.
 
 Where large maps are lowered (app/lowering.py) there is a second graph, the stem: it takes `image`
-of one image and gives `maps`, float32 [1, channels, rows, columns]; the serving graph then takes
-`maps` of a batch in place of `image`.
+of one image and gives `maps`, float32 [rows, 1, block] (app/channel_blocks.py); the serving graph
+then takes `maps` of a batch, [rows, N, block], in place of `image`.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -19,15 +20,16 @@ import onnx
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from app.catalog import Preprocess
+from app.channel_blocks import BLOCKED, ChannelBlocks
 from app.conv_plan import DIRECT, ConvPlan, is_large
 from app.dense import add_dense, add_dense_for_cpu
-from app.lowering import add_convolutions, lowered_layers
+from app.lowering import add_convolutions, in_blocks, in_planes, lowered_layers
 from app.node_list import NodeList
 from app.precision import Precision, Stored, halve_vgg, scaled, stored_tensors
 from app.records import Layer
 from app.vgg import CLASSES, LayerRow, VggConfig
 
-GRAPH_VERSION: Final = 3
+GRAPH_VERSION: Final = 4
 """Part of the key of every serving graph on disk; raised whenever this module writes others."""
 
 INPUT: Final = "image"
@@ -38,7 +40,7 @@ STEM_FILE: Final = "stem.onnx"
 WEIGHTS_FILE: Final = "weights.bin"
 
 _OPSET: Final = 17
-_IR_VERSION: Final = 9
+IR_VERSION: Final = 9
 _PAGE: Final = 4096  # bytes; tensors begin on a page, so that each can be mapped on its own
 
 
@@ -83,16 +85,16 @@ def write_vgg(
     nodes = NodeList()
     nodes.nodes += before
     nodes.constants += constants
-    value = add_convolutions(nodes, large, lowered, "pixels")
+    maps = add_convolutions(nodes, large, lowered, "pixels")
     if any(row.name in lowered for row in large):
-        nodes.add("Identity", value, result=MAPS)
+        channels, side, _ = large[-1].output_shape
+        blocks = in_blocks(nodes, maps, (channels, side), plan.block)
+        nodes.add("Identity", blocks.value, result=MAPS)
         image.type.tensor_type.shape.dim[0].dim_value = 1
-        maps = helper.make_tensor_value_info(
-            MAPS, TensorProto.FLOAT, ["N", *large[-1].output_shape]
-        )
-        _save(folder / STEM_FILE, nodes, tensors, image, maps)
-        nodes, image, value = NodeList(), maps, MAPS
-    value = add_convolutions(nodes, small, lowered, value)
+        _save(folder / STEM_FILE, nodes, tensors, image, _maps_info(blocks, 1))
+        nodes, image, maps = NodeList(), _maps_info(blocks, "N"), replace(blocks, value=MAPS)
+    maps = add_convolutions(nodes, small, lowered, maps)
+    value = in_planes(nodes, maps)
     value = nodes.add("Flatten", value, result="pool5_flat", axis=1)
     value = (add_dense_for_cpu if lowered else add_dense)(nodes, dense, value)
     nodes.add("Softmax", value, result=OUTPUT, axis=1)
@@ -152,8 +154,8 @@ def _save(
     graph = helper.make_graph(nodes.nodes, "vgg", [source], [result], initializer=initializers)
     model = helper.make_model(
         graph,
-        opset_imports=[helper.make_opsetid("", _OPSET)],
-        ir_version=_IR_VERSION,
+        opset_imports=[helper.make_opsetid("", _OPSET), helper.make_opsetid(BLOCKED, 1)],
+        ir_version=IR_VERSION,
         producer_name="vgg-serve",
     )
     onnx.save_model(model, path)
@@ -172,6 +174,13 @@ def _inputs(nodes: Iterable[NodeProto]) -> set[str]:
 def input_info(crop: int) -> ValueInfoProto:
     """Describe the input of every serving graph."""
     return helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["N", crop, crop, 3])
+
+
+def _maps_info(blocks: ChannelBlocks, images: int | str) -> ValueInfoProto:
+    """Describe what a stem gives, and what the serving graph behind it takes."""
+    return helper.make_tensor_value_info(
+        MAPS, TensorProto.FLOAT, [blocks.rows, images, blocks.block]
+    )
 
 
 def output_info() -> ValueInfoProto:

@@ -8,12 +8,16 @@ maps* are computed for a whole batch, so that the large matrices of these layers
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import TypeAlias
 
+from app.channel_blocks import ChannelBlocks
 from app.conv_plan import ConvPlan
 from app.node_list import NodeList
-from app.pixel_rows import PixelRows
 from app.vgg import LayerRow, VggConfig
 from app.winograd import Convolution, convolve
+
+Maps: TypeAlias = str | ChannelBlocks
+"""float32 [N, channels, side, side] by name, or the same in blocks."""
 
 
 def lowered_layers(config: VggConfig, plan: ConvPlan) -> dict[str, Convolution]:
@@ -25,6 +29,7 @@ def lowered_layers(config: VggConfig, plan: ConvPlan) -> dict[str, Convolution]:
             outputs=layer.weight_shape[0],
             side=layer.output_shape[-1],
             pooled=following.kind == "max-pooling",
+            block=plan.block,
         )
         for layer, following in pairwise(config.layers())
         if plan.lowers(layer)
@@ -32,35 +37,43 @@ def lowered_layers(config: VggConfig, plan: ConvPlan) -> dict[str, Convolution]:
 
 
 def add_convolutions(
-    nodes: NodeList, layers: Sequence[LayerRow], lowered: Mapping[str, Convolution], maps: str
-) -> str:
+    nodes: NodeList, layers: Sequence[LayerRow], lowered: Mapping[str, Convolution], maps: Maps
+) -> Maps:
     """Add convolutions, each with its ReLU, and pooling.
 
     Args:
         nodes: Takes the nodes.
         layers: Convolutions and pooling, in order.
         lowered: What `lowered_layers` gave.
-        maps: float32 [N, channels, side, side], what the first takes.
+        maps: What the first takes.
 
     Returns:
-        float32 [N, channels, side, side]: what the last gives.
+        What the last gives.
     """
-    rows: PixelRows | None = None
     for layer in layers:
         if layer.name in lowered:
             one = lowered[layer.name]
-            rows = convolve(
-                nodes, one, rows or PixelRows.of_maps(nodes, maps, one.inputs, one.side)
-            )
+            blocks = in_blocks(nodes, maps, (one.inputs, one.side), one.block)
+            maps = convolve(nodes, one, blocks)
         elif layer.kind == "convolution":
-            if rows:
-                maps, rows = rows.to_maps(nodes, layer.weight_shape[1]), None
-            maps = _convolve(nodes, layer, maps)
-        elif rows is None:  # a convolution that is lowered has the pooling after it inside
+            maps = _convolve(nodes, layer, in_planes(nodes, maps))
+        elif isinstance(maps, str):  # a convolution that is lowered has the pooling after it inside
             maps = nodes.add(
                 "MaxPool", maps, result=layer.name, kernel_shape=[2, 2], strides=[2, 2]
             )
-    return rows.to_maps(nodes, layers[-1].output_shape[0]) if rows else maps
+    return maps
+
+
+def in_blocks(nodes: NodeList, maps: Maps, shape: tuple[int, int], block: int) -> ChannelBlocks:
+    """Give maps in blocks; `shape` has their channels and their side."""
+    if isinstance(maps, ChannelBlocks):
+        return maps
+    return ChannelBlocks.of_maps(nodes, maps, *shape, block)
+
+
+def in_planes(nodes: NodeList, maps: Maps) -> str:
+    """Give maps as float32 [N, channels, side, side]."""
+    return maps.to_maps(nodes) if isinstance(maps, ChannelBlocks) else maps
 
 
 def _convolve(nodes: NodeList, layer: LayerRow, maps: str) -> str:

@@ -23,6 +23,7 @@ from app.api.routes import router as routes
 from app.catalog import Manifest, load_catalog
 from app.config import Settings
 from app.conv_choice import PlanChooser, measure_plan
+from app.conv_plan import plans
 from app.cpus import usable_cpus
 from app.cuda import Gpu
 from app.decoding import DecodePool
@@ -38,6 +39,7 @@ from app.loading import CEILING, Hosting
 from app.metrics import Metrics
 from app.provisioning import SERVING, Provisioning, for_device
 from app.quotas import Quotas
+from app.runtime import channel_block
 from app.session import Session
 
 
@@ -148,6 +150,7 @@ def provisioning(settings: Settings, device: DeviceName | None = None) -> Provis
 
 
 def _sources(settings: Settings) -> Provisioning:
+    tried = plans(channel_block())
     return Provisioning(
         model_dir=settings.model_dir,
         on_missing=settings.on_missing_weights,
@@ -159,8 +162,10 @@ def _sources(settings: Settings) -> Provisioning:
             settings.model_dir / SERVING,
             settings.threads or usable_cpus(),
             settings.max_batch_size or CEILING["cpu"],
+            tried,
             measure_plan,
         ),
+        plans=tried,
     )
 
 

@@ -33,7 +33,7 @@ class NodeList:
         self.nodes.append(helper.make_node(op_type, inputs, [name], name=name, **attributes))
         return name
 
-    def constant(self, values: NDArray[np.float32] | NDArray[np.int64]) -> str:
+    def constant(self, values: NDArray[np.float32 | np.int32 | np.int64]) -> str:
         """Return the name of a constant of these values; meant for small ones."""
         key = (values.dtype.str, values.shape, values.tobytes())
         if key not in self._names:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from app.conv_plan import DIRECT, PLANS, ConvPlan
+from app.conv_plan import DIRECT, ConvPlan
 from app.precision import Precision, chosen
 from app.vgg import VggConfig
 
@@ -48,7 +48,7 @@ class Provisioning:
     precision: Precision = "float32"
     or_float32: bool = False
     plan_for: PlanFor = directly
-    plans: tuple[ConvPlan, ...] = PLANS
+    plans: tuple[ConvPlan, ...] = (DIRECT,)
 
 
 def for_device(

@@ -11,10 +11,12 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
 from app.binding import Bind, Place
+from app.channel_blocks import BLOCKED
 from app.errors import SessionError
-from app.graph import INPUT, OUTPUT
+from app.graph import INPUT, IR_VERSION, OUTPUT
 from app.records import PixelBatch
 
 Provider: TypeAlias = tuple[str, dict[str, str]]
@@ -88,6 +90,33 @@ def shrink(session: OpenGraph, batch: PixelBatch) -> None:
     options = ort.RunOptions()
     options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     session.run(None, {session.get_inputs()[0].name: batch}, options)
+
+
+@cache
+def channel_block() -> int:
+    """Count the channels that lie side by side where onnxruntime convolves on this processor.
+
+    Returns:
+        8 or 16, as many as fit into a register; 0 where it has no layout in blocks.
+    """
+    maps = np.arange(32, dtype=np.float32).reshape(1, 16, 1, 2)
+    node = helper.make_node("ReorderInput", ["maps"], ["blocks"], domain=BLOCKED)
+    source, result = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, maps.shape)
+        for name in ("maps", "blocks")
+    )
+    model = helper.make_model(
+        helper.make_graph([node], "probe", [source], [result]),
+        opset_imports=[helper.make_opsetid(BLOCKED, 1)],
+        ir_version=IR_VERSION,
+    )
+    try:
+        blocks = run(open_graph(model.SerializeToString(), CPU, threads=1), maps)
+    except Exception:  # noqa: BLE001 - onnxruntime's errors share no base class of their own
+        return 0
+    # The first pixel of the first channel is 0, its second is 1: after a block of first pixels.
+    block = int(np.flatnonzero(blocks.ravel() == 1)[0])
+    return block if block > 1 else 0
 
 
 def has_cuda() -> bool:

@@ -7,10 +7,9 @@ there a convolution is 36 products of matrices, one for each place in the window
     outputs = A' [ (G kernel G') * (B' window B) ] A,  summed over the input channels
 
 Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, arXiv 1509.09308.
-All of it is written as standard ONNX operators, chosen and ordered by what onnxruntime does with
-them on a CPU (docs/performance.md). The channels of a pixel lie side by side (app/pixel_rows.py), so
-that windows are gathered by copying whole rows, and tiles never have to be put together: the next
-layer gathers its windows out of them.
+It is written in the operators that onnxruntime is fastest with on a CPU (docs/performance.md), with
+maps in its own layout for convolutions (app/channel_blocks.py). Tiles never have to be put together:
+the next layer gathers its windows out of them.
 """
 
 from dataclasses import dataclass
@@ -19,8 +18,8 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from app.channel_blocks import BLOCKED, ChannelBlocks
 from app.node_list import NodeList
-from app.pixel_rows import PixelRows
 from app.records import Tensor
 
 _Numbers: TypeAlias = NDArray[np.int64]
@@ -30,9 +29,6 @@ TILE: Final = 4
 _WINDOW: Final = TILE + 2
 _PLACES: Final = _WINDOW**2
 _POOL: Final = 2
-_FEW: Final = 16
-"""Tiles of a map up to which the kernels are the left matrices of the products: what is on the right
-is repacked for each product, and should be the smaller of the two."""
 GROWTH: Final = _PLACES // 9
 """How many times as many numbers a transformed kernel has."""
 
@@ -56,6 +52,9 @@ def _matrices() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.fl
 
 
 _INPUT, _KERNEL, _OUTPUT = _matrices()
+_BACK: Final = np.kron(_OUTPUT, _OUTPUT)
+_ONES: Final = np.kron(*[np.linalg.lstsq(_OUTPUT, np.ones(TILE))[0]] * 2)
+"""What becomes sixteen ones when it is changed back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +63,11 @@ class Convolution:
 
     Attributes:
         name: What its nodes and tensors are called.
-        inputs: Channels.
-        outputs: Channels.
+        inputs: Channels, a multiple of `block`.
+        outputs: Channels, a multiple of `block`.
         side: Of its maps, in pixels; even if it is pooled.
         pooled: Whether 2x2 max-pooling with stride 2 follows.
+        block: Channels that lie side by side.
     """
 
     name: str
@@ -75,6 +75,7 @@ class Convolution:
     outputs: int
     side: int
     pooled: bool
+    block: int
 
     @property
     def _across(self) -> int:
@@ -82,58 +83,50 @@ class Convolution:
         return -(-self.side // TILE)
 
     @property
-    def kernels_first(self) -> bool:
-        """Whether a product is kernels by windows, and not windows by kernels."""
-        return self._across**2 <= _FEW
-
-    @property
     def tiles(self) -> int:
-        """How many tiles there are; of many, one of zeros after the others.
-
-        That costs less than to append zeros to the result, unless there are few: sixteen are half
-        again as fast as seventeen.
-        """
-        return self._across**2 + (not self.kernels_first)
+        """How many tiles there are."""
+        return self._across**2
 
     def tensors(self, weight: Tensor, bias: Tensor) -> list[tuple[str, Tensor]]:
-        """Change kernels into the domain of the products, in float64: G kernel G'.
+        """Change kernels and bias into the domain of the products, in float64: G kernel G'.
 
         Args:
             weight: float32 [outputs, inputs, 3, 3].
             bias: float32 [outputs].
 
         Returns:
-            Names and float32: the kernels, four times as many numbers as `weight`, [36, outputs,
-            inputs] if they come first and [36, inputs, outputs] otherwise; and the bias of each
-            tile, [tiles, 1, outputs], which leaves the tile of zeros as it is.
+            Names and float32: the kernels, four times as many numbers as `weight`, [36 * outputs,
+            inputs, 1, 1], with blocks of inputs by outputs inside; and what the bias of all
+            sixteen outputs of a tile is before they are changed back, [36 * outputs].
         """
         both = np.kron(_KERNEL, _KERNEL)  # rows: places of a window; columns: places of a kernel
-        places = both @ weight.reshape(-1, _PLACES // GROWTH).T
-        kernels = _single(places).reshape(_PLACES, self.outputs, self.inputs)
-        if not self.kernels_first:
-            kernels = kernels.swapaxes(1, 2)
-        biases: Tensor = np.tile(bias, (self.tiles, 1, 1))
-        biases[self._across**2 :] = 0
-        return [(f"{self.name}_winograd", kernels), (f"{self.name}_bias", biases)]
+        places = _single(both @ weight.reshape(-1, _PLACES // GROWTH).T)
+        places = places.reshape(-1, self.block, self.inputs // self.block, self.block)
+        return [
+            (f"{self.name}_winograd", places.transpose(0, 2, 3, 1).reshape(-1, self.inputs, 1, 1)),
+            (f"{self.name}_bias", _single(np.outer(_ONES, bias).reshape(-1))),
+        ]
 
     def windows(self) -> tuple[_Numbers, _Numbers]:
         """Find y and x of the pixels in all windows, [36, tiles] each."""
         row, column = np.divmod(np.arange(self.tiles), self._across)
-        row[self._across**2 :] = -2  # the tile of zeros: its whole window is outside
         down, across = np.divmod(np.arange(_PLACES)[:, np.newaxis], _WINDOW)
         return row * TILE + down - 1, column * TILE + across - 1
 
-    def rows(self) -> _Numbers:
-        """Find the row of each pixel of the result, [side, side]: pixels are rows of tiles."""
+    def places(self) -> _Numbers:
+        """Find each block of each pixel of the result in [pixels of a tile, blocks, tiles]."""
         side, tile = self.side, TILE
         if self.pooled:
             side, tile = side // _POOL, tile // _POOL
-        y, x = np.indices((side, side))
+        blocks = self.outputs // self.block
+        block, y, x = np.indices((blocks, side, side))
         pixel = y % tile * tile + x % tile
-        return pixel * self.tiles + y // tile * self._across + x // tile
+        found: _Numbers = (pixel * blocks + block) * self.tiles
+        found += y // tile * self._across + x // tile
+        return found
 
 
-def convolve(nodes: NodeList, convolution: Convolution, maps: PixelRows) -> PixelRows:
+def convolve(nodes: NodeList, convolution: Convolution, maps: ChannelBlocks) -> ChannelBlocks:
     """Add a convolution with its ReLU and pooling.
 
     Args:
@@ -145,45 +138,52 @@ def convolve(nodes: NodeList, convolution: Convolution, maps: PixelRows) -> Pixe
         The new maps.
     """
     nodes.scope = convolution.name
-    tiles, channels = convolution.tiles, convolution.outputs
-    values = _products(nodes, convolution, maps.gather(nodes, *convolution.windows()))
-    back = np.kron(_OUTPUT, _OUTPUT)
-    pixels = TILE * TILE
+    products = _products(nodes, convolution, maps.gather(nodes, *convolution.windows()))
+    block, places = convolution.block, convolution.places()
+    each = convolution.outputs // block * convolution.tiles  # rows: a pixel of every tile
     if convolution.pooled:
         # The four outputs that one pooled output is the greatest of stand side by side; to reduce
         # an axis in the middle is four times as fast as the first one.
         side = TILE // _POOL
-        back = back.reshape(side, _POOL, side, _POOL, _PLACES).swapaxes(1, 2)
-        pixels = side * side
-    matrix = nodes.constant(_single(back.reshape(TILE * TILE, _PLACES)))
-    values = nodes.add("MatMul", matrix, values)
-    if convolution.pooled:
-        values = nodes.add("Reshape", values, nodes.integers(pixels, _POOL * _POOL, -1))
-        values = nodes.add("ReduceMax", values, axes=[1], keepdims=0)
-    if convolution.kernels_first:
-        values = nodes.add("Reshape", values, nodes.integers(pixels, channels, -1))
-        values = nodes.add("Transpose", values, perm=[0, 2, 1])
-    values = nodes.add("Reshape", values, nodes.integers(pixels, tiles, -1, channels))
-    values = nodes.add("Relu", nodes.add("Add", values, f"{convolution.name}_bias"))
-    values = nodes.add("Reshape", values, nodes.integers(pixels * tiles, -1, channels))
-    if convolution.kernels_first:
-        return PixelRows.with_zeros(nodes, values, convolution.rows(), pixels * tiles)
-    return PixelRows(values, convolution.rows(), zeros=tiles - 1)
+        back = _BACK.reshape(side, _POOL, side, _POOL, _PLACES).swapaxes(1, 2)
+        value = _changed_back(nodes, back.reshape(TILE * TILE, _PLACES), products)
+        value = nodes.add("Reshape", value, nodes.integers(side * side, _POOL * _POOL, -1))
+        value = nodes.add("ReduceMax", value, axes=[1], keepdims=0)
+        rows = side * side * each
+        value = nodes.add("Reshape", value, nodes.integers(rows, -1, block))
+        return ChannelBlocks.with_zeros(nodes, value, rows, block, places)
+    # A seventeenth pixel, of zeros, stands for what lies outside: to append them costs a copy.
+    back = np.append(_BACK, np.zeros((1, _PLACES)), axis=0)
+    rows = len(back) * each
+    value = _changed_back(nodes, back, products)
+    value = nodes.add("Reshape", value, nodes.integers(rows, -1, block))
+    return ChannelBlocks(value, rows, block, places, zeros=rows - each)
 
 
 def _products(nodes: NodeList, convolution: Convolution, windows: str) -> str:
-    """Bring windows, [36, tiles, N, inputs], into the domain, and multiply by the kernels."""
-    forth = nodes.constant(_single(np.kron(_INPUT, _INPUT)))
+    """Bring windows, [36, blocks, tiles, N, block], into the domain, and multiply by the kernels.
+
+    As a convolution of 1x1 in 36 groups they take a fifth to a third less than as MatMul, which
+    repacks the right matrix of each product (docs/performance.md).
+    """
     windows = nodes.add("Reshape", windows, nodes.integers(_PLACES, -1))
-    windows = nodes.add("MatMul", forth, windows)
-    windows = nodes.add("Reshape", windows, nodes.integers(_PLACES, -1, convolution.inputs))
-    kernels = f"{convolution.name}_winograd"
-    if convolution.kernels_first:  # the Transpose costs nothing, it becomes part of the product
-        windows = nodes.add("Transpose", windows, perm=[0, 2, 1])
-        products = nodes.add("MatMul", kernels, windows)
-    else:
-        products = nodes.add("MatMul", windows, kernels)
+    windows = nodes.add("MatMul", nodes.constant(_single(np.kron(_INPUT, _INPUT))), windows)
+    windows = nodes.add("Reshape", windows, nodes.integers(1, _PLACES * convolution.inputs, 1, -1))
+    products = nodes.add(
+        "Conv",
+        windows,
+        f"{convolution.name}_winograd",
+        f"{convolution.name}_bias",
+        domain=BLOCKED,
+        kernel_shape=[1, 1],
+        group=_PLACES,
+    )
     return nodes.add("Reshape", products, nodes.integers(_PLACES, -1))
+
+
+def _changed_back(nodes: NodeList, back: NDArray[np.floating[Any]], products: str) -> str:
+    """Change products into outputs with their ReLU, which onnxruntime makes one step with Gemm."""
+    return nodes.add("Relu", nodes.add("Gemm", nodes.constant(_single(back)), products))
 
 
 def _single(values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:

@@ -4,14 +4,18 @@ import json
 import os
 import sys
 
+import numpy as np
 import pytest
 
-from app.conv_choice import CHOICE_FILE, PlanChooser, measure_plan
-from app.conv_plan import DIRECT, PLANS
+from app.conv_choice import CHOICE_FILE, PlanChooser, Trial, measure_plan
+from app.conv_plan import DIRECT, plans
 from app.errors import RunFailedError
+from app.runtime import channel_block
 from app.vgg import VggConfig
 
 VGG16 = VggConfig("D")
+PLANS = plans(16)
+ANSWERS = np.full((4, 1000), 0.001, np.float32)
 
 
 class Stopwatch:
@@ -26,12 +30,15 @@ class Stopwatch:
         """Time a plan."""
         assert 4 == images
         self.asked.append((PLANS.index(plan), threads))
-        return self.seconds[self.asked[-1][0]]
+        alone, batch = self.seconds[self.asked[-1][0]]
+        return Trial(alone, batch, ANSWERS)
 
 
-def choose(folder, stopwatch, *, choice="auto", threads=2, config=VGG16, told=lambda: None):
+def choose(
+    folder, stopwatch, *, choice="auto", threads=2, config=VGG16, tried=PLANS, told=lambda: None
+):
     """Choose as a fresh process would."""
-    return PlanChooser(choice, folder, threads, 4, stopwatch)(config, told)
+    return PlanChooser(choice, folder, threads, 4, tried, stopwatch)(config, told)
 
 
 @pytest.mark.parametrize(
@@ -153,13 +160,15 @@ def test_what_a_killed_process_left_goes(tmp_path):
 
 def test_a_real_measurement_leaves_nothing_behind(tmp_path):
     """Seconds alone and in a batch, of a graph that is gone after."""
-    config = VggConfig("A", group_channels=(4, 8, 8, 8, 8), side=64)
+    config = VggConfig("A", group_channels=(16, 32, 32, 32, 32), side=64)
 
-    for plan in PLANS:
-        alone, batch = measure_plan(config, plan, 2, 4, tmp_path)
+    trials = [measure_plan(config, plan, 2, 4, tmp_path) for plan in plans(channel_block())]
 
-        assert alone > 0
-        assert batch > 0
+    for trial in trials:
+        assert trial.alone > 0
+        assert trial.batch > 0
+        np.testing.assert_allclose(trials[0].answers, trial.answers, atol=1e-6)
+    assert len({row.tobytes() for row in trials[0].answers}) == 4, "every picture gets the same"
     assert [] == list(tmp_path.iterdir())
 
 
@@ -170,7 +179,27 @@ def test_a_plan_that_cannot_run_here_does_not_win(tmp_path):
         number = PLANS.index(plan)
         if number == 2:
             raise RunFailedError("The model failed on this batch.")
-        return [(1.0, 1.0), (0.9, 0.9)][number]
+        return Trial(*[(1.0, 1.0), (0.9, 0.9)][number], ANSWERS)
 
     assert PLANS[1] == choose(tmp_path, measure)
     assert PLANS[1] == choose(tmp_path, Stopwatch())
+
+
+def test_a_plan_that_changes_answers_does_not_win(tmp_path, caplog):
+    """However fast: another release may understand a graph in another way, without an error."""
+
+    def measure(_config, plan, *_):
+        number = PLANS.index(plan)
+        return Trial(1 / (1 + number), 1 / (1 + number), ANSWERS + np.float32(number == 2) * 2e-4)
+
+    assert PLANS[1] == choose(tmp_path, measure)
+    assert "changes answers by 2.0e-04" in caplog.text
+
+
+@pytest.mark.parametrize("choice", ["auto", "winograd"])
+def test_where_nothing_can_be_lowered_nothing_is_measured(tmp_path, caplog, choice):
+    """On a processor for which onnxruntime has no such layout; who asked for it is told."""
+    assert DIRECT == choose(tmp_path, Stopwatch(), choice=choice, tried=plans(0))
+
+    assert ("VGG_CONV=winograd" in caplog.text) is (choice == "winograd")
+    assert [] == list(tmp_path.iterdir())

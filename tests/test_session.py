@@ -298,7 +298,7 @@ def test_tuning_leaves_a_model_alone_that_takes_no_batch(tmp_path):
 def with_stem(folder: Path) -> Path:
     """Cut `brightness` in two: a stem for one image, which halves it, and the rest for a batch."""
     image = helper.make_tensor_value_info("image", TensorProto.UINT8, [1, 4, 4, 3])
-    maps = helper.make_tensor_value_info("maps", TensorProto.FLOAT, ["N", 1])
+    maps = helper.make_tensor_value_info("maps", TensorProto.FLOAT, [1, "N", 1])
     result = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", 1000])
     parts = {
         "stem.onnx": (
@@ -307,12 +307,18 @@ def with_stem(folder: Path) -> Path:
                 node("ReduceMean", "float", "mean", axes=[1, 2, 3], keepdims=0),
                 node("Reshape", "mean shape", "maps"),
             ],
-            [numpy_helper.from_array(np.array([-1, 1], np.int64), "shape")],
+            [numpy_helper.from_array(np.array([1, -1, 1], np.int64), "shape")],
             (image, maps),
         ),
         "graph.onnx": (
-            [node("Mul", "maps ramp", "probabilities")],
-            [numpy_helper.from_array(np.linspace(0, 1, 1000, dtype=np.float32)[None], "ramp")],
+            [
+                node("Mul", "maps ramp", "rows"),
+                node("Squeeze", "rows first", "probabilities"),
+            ],
+            [
+                numpy_helper.from_array(np.linspace(0, 1, 1000, dtype=np.float32), "ramp"),
+                numpy_helper.from_array(np.array([0], np.int64), "first"),
+            ],
             (maps, result),
         ),
     }

@@ -22,11 +22,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from app.catalog import Checkpoint, Manifest, Preprocess
 from app.checkpoints.read import read_checkpoint
-from app.conv_plan import DIRECT, PLANS, ConvPlan
+from app.conv_plan import DIRECT, ConvPlan, plans
 from app.errors import CheckpointError, DownloadError, SetupError
 from app.graph import STEM_FILE, WEIGHTS_FILE
 from app.provisioning import PlanFor, Provisioning, for_device
 from app.records import Layer
+from app.runtime import channel_block
 from app.session import Session
 from app.untrained import untrained_layers
 from app.vgg import VggConfig
@@ -35,7 +36,7 @@ from app.weights import pull
 Layers: TypeAlias = dict[str, Layer]
 
 SIDE = 64
-CONFIG = VggConfig("A", group_channels=(2, 3, 4, 5, 6), hidden_units=7, side=SIDE)
+CONFIG = VggConfig("A", group_channels=(16, 32, 16, 32, 16), hidden_units=7, side=SIDE)
 FEATURES = dict(
     zip(list(CONFIG.weight_shapes())[:-3], (0, 3, 6, 8, 11, 13, 16, 18), strict=True)
 )  # where torchvision's vgg11 has its convolutions
@@ -824,7 +825,12 @@ def test_damaged_checkpoint_is_no_missing_one(tmp_path):
 
 # --- plans for the convolutions --------------------------------------------------------
 
-PLAN = ConvPlan("conv1_1")
+BLOCK = channel_block()
+PLAN = ConvPlan("conv1_1", BLOCK or 16)
+PLANS = plans(BLOCK or 16)
+
+lowering = pytest.mark.skipif(not BLOCK, reason="no layout in blocks on this processor")
+"""What loads a lowered graph needs one."""
 
 
 def planned(plan: ConvPlan) -> PlanFor:
@@ -837,6 +843,7 @@ def planned(plan: ConvPlan) -> PlanFor:
     return plan_for
 
 
+@lowering
 def test_the_plan_is_built_and_told(tmp_path, server):
     """What was chosen is in the graph, nothing else is kept, and whoever waits knows for what."""
     server.content = published("safetensors", tmp_path)
@@ -888,7 +895,7 @@ def test_a_graph_of_another_plan_is_better_than_none(tmp_path, server, built, as
     first = get(wanted, tmp_path, plan_for=planned(built))
     (tmp_path / "tiny.bin").unlink()
 
-    found = get(wanted, tmp_path, offline=True, plan_for=planned(asked))
+    found = get(wanted, tmp_path, offline=True, plan_for=planned(asked), plans=PLANS)
 
     assert first == found
     assert built == found.plan
@@ -900,7 +907,7 @@ def test_cuda_is_given_no_lowered_graph(tmp_path, server):
     wanted = manifest(server.content, url=server.url)
     get(wanted, tmp_path, plan_for=planned(PLANS[-1]))
     (tmp_path / "tiny.bin").unlink()
-    offline = Provisioning(tmp_path, offline=True, plan_for=planned(PLANS[-1]))
+    offline = Provisioning(tmp_path, offline=True, plan_for=planned(PLANS[-1]), plans=PLANS)
 
     with pytest.raises(DownloadError, match=r"tiny\.bin"):
         pull(wanted, for_device(offline, "cuda", "float32"), Steps(), configure)
@@ -915,7 +922,7 @@ def test_a_graph_of_another_plan_serves_where_none_can_be_built(tmp_path, caplog
     if trained:
         (tmp_path / "tiny.bin").write_bytes(content)
     wanted = manifest(content, url=NOBODY)
-    options: dict[str, Any] = {"offline": True, "on_missing": "untrained"}
+    options: dict[str, Any] = {"offline": True, "on_missing": "untrained", "plans": PLANS}
     first = get(wanted, tmp_path, plan_for=planned(PLANS[1]), **options)
     lock = first.path.parents[1] / ".lock"
     lock.unlink(missing_ok=True)

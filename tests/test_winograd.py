@@ -1,14 +1,13 @@
 """A lowered convolution is the convolution: against float64, for each shape, as exactly as float32 can."""
 
 import numpy as np
-import onnx
-import onnx.reference
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
+from app.channel_blocks import ChannelBlocks
 from app.node_list import NodeList
-from app.pixel_rows import PixelRows
+from app.runtime import CPU, channel_block, open_graph
 from app.winograd import GROWTH, Convolution, convolve
+from tests.blocked import SHAPES, model_of, run
 
 POINTS = (0, 3 / 4, -3 / 4, 3 / 2, -3 / 2)
 BOUND = 1e-5
@@ -35,29 +34,28 @@ def convolution(weight, bias, maps, *, pooled):
     return sums
 
 
-def lowered(weight, bias, maps, *, pooled):
+def nodes_of(layers, block):
+    """Lower layers, each with the next; the nodes, the name of the result, and the tensors."""
+    nodes = NodeList()
+    (first, *_), tensors = layers[0], []
+    blocks = ChannelBlocks.of_maps(nodes, "maps", first.inputs, first.side, block)
+    for layer, weight, bias in layers:
+        blocks = convolve(nodes, layer, blocks)
+        tensors += layer.tensors(weight, bias)
+    return nodes, blocks.to_maps(nodes), tensors
+
+
+def lowered(weight, bias, maps, *, pooled, block=8):
     """The lowered one in ONNX's own interpreter, float32; two images, the second without a light."""
     outputs, inputs = weight.shape[:2]
-    side = maps.shape[-1]
-    nodes = NodeList()
-    layer = Convolution("layer", inputs, outputs, side, pooled)
-    rows = convolve(nodes, layer, PixelRows.of_maps(nodes, "maps", inputs, side))
-    result = rows.to_maps(nodes, outputs)
-    batch = np.stack([maps, np.zeros_like(maps)])
-    graph = helper.make_graph(
-        nodes.nodes,
-        "one",
-        [helper.make_tensor_value_info("maps", TensorProto.FLOAT, batch.shape)],
-        [helper.make_tensor_value_info(result, TensorProto.FLOAT, None)],
-        [
-            *nodes.constants,
-            *(numpy_helper.from_array(one, name) for name, one in layer.tensors(weight, bias)),
-        ],
+    layer = Convolution("layer", inputs, outputs, maps.shape[-1], pooled, block)
+    nodes, result, tensors = nodes_of([(layer, weight, bias)], block)
+
+    lit, dark = run(nodes, result, np.stack([maps, np.zeros_like(maps)]), block, tensors)
+
+    np.testing.assert_allclose(
+        np.broadcast_to(np.maximum(bias, 0)[:, None, None], dark.shape), dark, atol=1e-6
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    (found,) = onnx.reference.ReferenceEvaluator(model).run(None, {"maps": batch})
-    lit, dark = np.asarray(found)
-    assert (dark == np.maximum(bias, 0)[:, None, None]).all()
     return lit
 
 
@@ -81,17 +79,39 @@ def lifelike(inputs, outputs, side, seed):
 
 @pytest.mark.parametrize("pooled", [False, True])
 @pytest.mark.parametrize("side", [2, 4, 6, 8, 10, 14, 16, 18, 28])
-@pytest.mark.parametrize("channels", [(1, 1), (3, 5), (16, 8)])
-def test_it_is_the_convolution(channels, side, pooled):
-    """Edges, sides that 4 does not divide, one channel or many, few tiles or many, pooled or not."""
+@pytest.mark.parametrize("channels", [(8, 8), (16, 32), (32, 16)])
+@pytest.mark.parametrize("block", SHAPES)
+def test_it_is_the_convolution(channels, side, pooled, block):
+    """Edges, sides that 4 does not divide, one block or many, few tiles or many, pooled or not."""
     inputs, outputs = channels
+    if inputs % block:
+        inputs = outputs = block
     weight, bias, maps = lifelike(inputs, outputs, side, seed=inputs + outputs)
 
     expected = convolution(weight, bias, maps, pooled=pooled)
-    actual = lowered(weight, bias, maps, pooled=pooled)
+    actual = lowered(weight, bias, maps, pooled=pooled, block=block)
 
     assert expected.shape == actual.shape
     assert np.abs(expected - actual).max() <= BOUND * max(expected.max(), 1)
+
+
+@pytest.mark.skipif(not channel_block(), reason="no layout in blocks on this processor")
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize("side", [6, 14, 28])
+def test_onnxruntime_computes_the_same(side, pooled):
+    """By its own operators, in the layout of this processor, for one image and for two."""
+    weight, bias, maps = lifelike(32, 48, side, seed=6)
+    layer = Convolution("layer", 32, 48, side, pooled, channel_block())
+    nodes, result, tensors = nodes_of([(layer, weight, bias)], channel_block())
+    model = model_of(nodes, result, ["N", 32, side, side], tensors)
+    session = open_graph(model.SerializeToString(), CPU, threads=2)
+
+    expected = convolution(weight, bias, maps, pooled=pooled)
+    for images in (maps[np.newaxis], np.stack([np.zeros_like(maps), maps])):
+        actual = session.run(None, {"maps": images})[0][-1]
+
+        assert expected.shape == actual.shape
+        assert np.abs(expected - actual).max() <= BOUND * expected.max()
 
 
 def test_one_wrong_number_shows():
@@ -105,50 +125,40 @@ def test_one_wrong_number_shows():
     assert np.abs(expected - actual).max() > BOUND * expected.max()
 
 
-@pytest.mark.parametrize(("side", "shape"), [(14, (36, 7, 5)), (28, (36, 5, 7))])
-def test_transformed_kernels_are_four_times_as_many_numbers(side, shape):
-    """36 products in place of 9 weights, on the left for few tiles; rounded once, from float64."""
-    weight, bias, _ = lifelike(5, 7, 4, seed=2)
+def test_transformed_kernels_are_four_times_as_many_numbers():
+    """36 products in place of 9 weights, rounded once, from float64."""
+    weight, bias, _ = lifelike(8, 16, 4, seed=2)
+    layer = Convolution("layer", 8, 16, 14, pooled=False, block=8)
 
-    (_, found), (_, biases) = Convolution("layer", 5, 7, side, pooled=False).tensors(weight, bias)
+    (_, found), (_, biases) = layer.tensors(weight, bias)
 
-    assert shape == found.shape
+    assert (36 * 16, 8, 1, 1) == found.shape
+    assert (36 * 16,) == biases.shape
     assert GROWTH * weight.size == found.size
     assert np.float32 == found.dtype == biases.dtype
     g = np.array([[x**power for power in range(3)] for x in POINTS], np.float64)
     g /= np.array([[np.prod([x - other for other in POINTS if other != x])] for x in POINTS])
     g = np.append(g, [[0, 0, 1]], axis=0)
-    places = np.einsum("ia,kcab,jb->ijkc", g, weight.astype(np.float64), g).reshape(36, 7, 5)
-    once = (places if side == 14 else places.swapaxes(1, 2)).astype(np.float32)
-    assert (once == found).mean() > 0.99  # twice rounded, a third of them would be others
+    places = np.einsum("ia,kcab,jb->ijkc", g, weight.astype(np.float64), g)
+    once = places.astype(np.float32).reshape(36, 2, 8, 8).swapaxes(2, 3)
+    assert (once.reshape(found.shape) == found).mean() > 0.99  # twice rounded, a third would differ
 
 
-def test_a_layer_can_follow_a_layer():
+@pytest.mark.parametrize("pooled", [False, True])
+def test_a_layer_can_follow_a_layer(pooled):
     """The second gathers its windows out of the tiles of the first, with zeros around."""
-    first, second = (lifelike(6, 6, 14, seed=seed) for seed in (3, 4))
-    nodes = NodeList()
-    layers = [Convolution(name, 6, 6, 14, pooled) for name, pooled in (("a", False), ("b", True))]
-    rows = PixelRows.of_maps(nodes, "maps", 6, 14)
-    for layer in layers:
-        rows = convolve(nodes, layer, rows)
-    result = rows.to_maps(nodes, 6)
-    tensors = [
-        numpy_helper.from_array(one, name)
-        for layer, (weight, bias, _) in zip(layers, (first, second), strict=True)
-        for name, one in layer.tensors(weight, bias)
-    ]
-    graph = helper.make_graph(
-        nodes.nodes,
-        "two",
-        [helper.make_tensor_value_info("maps", TensorProto.FLOAT, [1, 6, 14, 14])],
-        [helper.make_tensor_value_info(result, TensorProto.FLOAT, None)],
-        [*nodes.constants, *tensors],
+    sides = (28, 14) if pooled else (14, 14)
+    (weight, bias, maps), (then_weight, then_bias, _) = (
+        lifelike(16, 16, side, seed=seed) for seed, side in zip((3, 4), sides, strict=True)
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    layers = [
+        (Convolution("a", 16, 16, sides[0], pooled, 8), weight, bias),
+        (Convolution("b", 16, 16, sides[1], pooled=True, block=8), then_weight, then_bias),
+    ]
+    nodes, result, tensors = nodes_of(layers, 8)
 
-    (found,) = onnx.reference.ReferenceEvaluator(model).run(None, {"maps": first[2][np.newaxis]})
+    (found,) = run(nodes, result, maps[np.newaxis], 8, tensors)
 
-    (weight, bias, maps), (then_weight, then_bias, _) = first, second
-    between = convolution(weight, bias, maps, pooled=False)
+    between = convolution(weight, bias, maps, pooled=pooled)
     expected = convolution(then_weight, then_bias, between, pooled=True)
-    assert np.abs(expected - found[0]).max() <= BOUND * expected.max()
+    assert np.abs(expected - found).max() <= BOUND * expected.max()
