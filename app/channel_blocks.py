@@ -25,20 +25,20 @@ class ChannelBlocks:
         value: Name of the tensor, float32 [rows, N, block].
         rows: How many.
         block: How many channels.
-        places: The row of each block of each pixel, [blocks, side, side].
+        row_of: The row of each block of each pixel, [blocks, side, side].
         zeros: A row of zeros, which stands for all pixels outside.
     """
 
     value: str
     rows: int
     block: int
-    places: NDArray[np.int64]
+    row_of: NDArray[np.int64]
     zeros: int
 
     @property
     def _side(self) -> int:
         """Of the maps, in pixels."""
-        side: int = self.places.shape[-1]
+        side: int = self.row_of.shape[-1]
         return side
 
     @classmethod
@@ -56,11 +56,11 @@ class ChannelBlocks:
 
     @classmethod
     def with_zeros(
-        cls, nodes: NodeList, value: str, rows: int, block: int, places: NDArray[np.int64]
+        cls, nodes: NodeList, value: str, rows: int, block: int, row_of: NDArray[np.int64]
     ) -> "ChannelBlocks":
         """Append a row of zeros to rows that have none."""
         value = nodes.add("Pad", value, nodes.integers(0, 0, 0, 1, 0, 0))
-        return cls(value, rows + 1, block, places, zeros=rows)
+        return cls(value, rows + 1, block, row_of, zeros=rows)
 
     def gather(self, nodes: NodeList, y: NDArray[np.int64], x: NDArray[np.int64]) -> str:
         """Copy pixels.
@@ -75,7 +75,7 @@ class ChannelBlocks:
         """
         last = self._side - 1
         inside = (y == np.clip(y, 0, last)) & (x == np.clip(x, 0, last))
-        within = self.places[:, np.clip(y, 0, last), np.clip(x, 0, last)]
+        within = self.row_of[:, np.clip(y, 0, last), np.clip(x, 0, last)]
         rows = np.moveaxis(np.where(inside, within, self.zeros), 0, -2)
         return nodes.add("Gather", self.value, nodes.constant(rows.astype(np.int32)), axis=0)
 
@@ -84,5 +84,5 @@ class ChannelBlocks:
         nodes.scope = "maps"
         maps = self.gather(nodes, *np.indices((self._side, self._side)).reshape(2, -1))
         maps = nodes.add("Transpose", maps, perm=[2, 0, 3, 1])
-        shape = -1, len(self.places) * self.block, self._side, self._side
+        shape = -1, len(self.row_of) * self.block, self._side, self._side
         return nodes.add("Reshape", maps, nodes.integers(*shape))

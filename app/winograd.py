@@ -113,8 +113,8 @@ class Convolution:
         down, across = np.divmod(np.arange(_PLACES)[:, np.newaxis], _WINDOW)
         return row * TILE + down - 1, column * TILE + across - 1
 
-    def places(self) -> _Numbers:
-        """Find each block of each pixel of the result in [pixels of a tile, blocks, tiles]."""
+    def row_of(self) -> _Numbers:
+        """Number each block of each pixel of the result: rows are [pixels of a tile, blocks, tiles]."""
         side, tile = self.side, TILE
         if self.pooled:
             side, tile = side // _POOL, tile // _POOL
@@ -139,7 +139,7 @@ def convolve(nodes: NodeList, convolution: Convolution, maps: ChannelBlocks) -> 
     """
     nodes.scope = convolution.name
     products = _products(nodes, convolution, maps.gather(nodes, *convolution.windows()))
-    block, places = convolution.block, convolution.places()
+    block, row_of = convolution.block, convolution.row_of()
     each = convolution.outputs // block * convolution.tiles  # rows: a pixel of every tile
     if convolution.pooled:
         # The four outputs that one pooled output is the greatest of stand side by side; to reduce
@@ -151,13 +151,13 @@ def convolve(nodes: NodeList, convolution: Convolution, maps: ChannelBlocks) -> 
         value = nodes.add("ReduceMax", value, axes=[1], keepdims=0)
         rows = side * side * each
         value = nodes.add("Reshape", value, nodes.integers(rows, -1, block))
-        return ChannelBlocks.with_zeros(nodes, value, rows, block, places)
+        return ChannelBlocks.with_zeros(nodes, value, rows, block, row_of)
     # A seventeenth pixel, of zeros, stands for what lies outside: to append them costs a copy.
     back = np.append(_BACK, np.zeros((1, _PLACES)), axis=0)
     rows = len(back) * each
     value = _changed_back(nodes, back, products)
     value = nodes.add("Reshape", value, nodes.integers(rows, -1, block))
-    return ChannelBlocks(value, rows, block, places, zeros=rows - each)
+    return ChannelBlocks(value, rows, block, row_of, zeros=rows - each)
 
 
 def _products(nodes: NodeList, convolution: Convolution, windows: str) -> str:
