@@ -7,8 +7,9 @@ from statistics import median
 
 from app.bench.raw import measure_round
 from app.catalog import Manifest
-from app.conv_choice import ConvChoice, PlanChooser, measure_plan
+from app.conv_choice import ConvChoice, PlanChooser
 from app.conv_plan import plans
+from app.conv_trial import try_plan
 from app.errors import SetupError
 from app.graph import GRAPH_FILE, write_vgg
 from app.provisioning import SERVING
@@ -78,7 +79,7 @@ def open_ways(
         sizes: Batch sizes to measure.
 
     Raises:
-        SetupError: If it is no network of the VGG family.
+        SetupError: If it is no network of the VGG family, or cannot be lowered here.
     """
     if manifest.architecture is None:
         raise SetupError(f"--conv: {manifest.name} is a ready graph, and runs as it was made")
@@ -87,10 +88,10 @@ def open_ways(
     serving.mkdir(parents=True, exist_ok=True)
     sessions: dict[ConvChoice, Session] = {}
     tried = plans(channel_block())
+    if "winograd" in convs and len(tried) == 1:
+        raise SetupError("--conv winograd: onnxruntime has no layout for it on this processor")
     for conv in dict.fromkeys(convs):
-        plan = PlanChooser(conv, serving, threads, images, tried, measure_plan)(
-            config, lambda: None
-        )
+        plan = PlanChooser(conv, serving, threads, images, tried, try_plan)(config, lambda: None)
         # What is loaded is mapped, and needs its name no longer (but on Windows, for a while).
         with tempfile.TemporaryDirectory(
             dir=serving, prefix=".bench-", ignore_cleanup_errors=True

@@ -23,7 +23,7 @@ class ChannelBlocks:
 
     Attributes:
         value: Name of the tensor, float32 [rows, N, block].
-        rows: How many.
+        rows: How many, with that of zeros.
         block: How many channels.
         row_of: The row of each block of each pixel, [blocks, side, side].
         zeros: A row of zeros, which stands for all pixels outside.
@@ -58,7 +58,7 @@ class ChannelBlocks:
     def with_zeros(
         cls, nodes: NodeList, value: str, rows: int, block: int, row_of: NDArray[np.int64]
     ) -> "ChannelBlocks":
-        """Append a row of zeros to rows that have none."""
+        """Append a row of zeros to `rows` of them that have none."""
         value = nodes.add("Pad", value, nodes.integers(0, 0, 0, 1, 0, 0))
         return cls(value, rows + 1, block, row_of, zeros=rows)
 

@@ -9,10 +9,10 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from app.errors import RunFailedError
-from app.graph import STEM_FILE
+from app.graph import MAPS, STEM_FILE
 from app.image_threads import ImageThreads
 from app.records import PixelBatch, ProbabilityBatch
-from app.runtime import CPU, open_graph, run, shrink, side
+from app.runtime import CPU, open_graph, run, shrink, side, takes
 from app.stopwatch import least_seconds
 
 log = logging.getLogger(__name__)
@@ -37,9 +37,9 @@ class CpuSession:
         Raises:
             SessionError: If it cannot be loaded.
         """
-        stem = graph.with_name(STEM_FILE)
         self._session = open_graph(graph, CPU, threads)
-        self._stem = open_graph(stem, CPU, threads) if stem.exists() else None
+        behind = takes(self._session) == MAPS
+        self._stem = open_graph(graph.with_name(STEM_FILE), CPU, threads) if behind else None
         self._graph = graph
         self._threads = threads
         self._apart: ImageThreads | None = None

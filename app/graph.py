@@ -152,9 +152,13 @@ def _save(
     used = _inputs(nodes.nodes)
     initializers = [*nodes.constants, *(t for name, t in tensors.items() if name in used)]
     graph = helper.make_graph(nodes.nodes, "vgg", [source], [result], initializer=initializers)
+    blocked = any(node.domain == BLOCKED for node in nodes.nodes)
     model = helper.make_model(
         graph,
-        opset_imports=[helper.make_opsetid("", _OPSET), helper.make_opsetid(BLOCKED, 1)],
+        opset_imports=[
+            helper.make_opsetid("", _OPSET),
+            *([helper.make_opsetid(BLOCKED, 1)] if blocked else []),
+        ],
         ir_version=IR_VERSION,
         producer_name="vgg-serve",
     )

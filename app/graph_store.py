@@ -12,7 +12,7 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -112,8 +112,11 @@ def build(
     trained: bool,
     write: Callable[[Path], None],
     progress: Progress,
+    plans: Sequence[ConvPlan] = (DIRECT,),
 ) -> ServingGraph:
     """Let `write` fill a new folder and move it into place as a whole; graphs of other keys go.
+
+    Those for another kind of processor, which may share the folder, stay.
 
     Args:
         folder: Of one model; made if it is not there.
@@ -123,6 +126,7 @@ def build(
         trained: What the manifest says of its weights.
         write: Puts GRAPH_FILE and WEIGHTS_FILE into the folder that it is given.
         progress: Told how much is verified, if another process built the graph meanwhile.
+        plans: Its own, and then all that can be used here.
 
     Raises:
         SetupError: If the disk has no room.
@@ -153,11 +157,13 @@ def build(
             receipt: dict[str, object] = {
                 "weights_sha256": weights_sha256 or files[WEIGHTS_FILE].removeprefix("sha256:"),
                 "files": files,
+                "block": plans[0].block,
             }
             receipt["sha256"] = _digest(receipt)
             (place / RECEIPT_FILE).write_text(json.dumps(receipt, indent=2), encoding="utf-8")
+            usable = {1, *(plan.block for plan in plans)}
             for old in folder.iterdir():
-                if old.is_dir() and old != place:
+                if old.is_dir() and old != place and _block(old) in usable:
                     shutil.rmtree(old)
             (folder / key).mkdir()
             for path in place.iterdir():
@@ -192,6 +198,14 @@ def or_any(make: Callable[[], ServingGraph], look: Look, plans: Iterable[ConvPla
             raise
         log.warning("%s: the graph of another plan is served: %s", there.path.parent, exc)
         return there
+
+
+def _block(place: Path) -> object:
+    """Return the block of a graph's plan; 1 of what is older, or damaged."""
+    try:
+        return json.loads((place / RECEIPT_FILE).read_text(encoding="utf-8")).get("block", 1)
+    except (OSError, ValueError, AttributeError):
+        return 1
 
 
 def _files(place: Path) -> list[str]:

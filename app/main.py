@@ -22,8 +22,9 @@ from app.api.problems import install_problem_handlers
 from app.api.routes import router as routes
 from app.catalog import Manifest, load_catalog
 from app.config import Settings
-from app.conv_choice import PlanChooser, measure_plan
+from app.conv_choice import PlanChooser
 from app.conv_plan import plans
+from app.conv_trial import try_plan
 from app.cpus import usable_cpus
 from app.cuda import Gpu
 from app.decoding import DecodePool
@@ -163,7 +164,7 @@ def _sources(settings: Settings) -> Provisioning:
             settings.threads or usable_cpus(),
             settings.max_batch_size or CEILING["cpu"],
             tried,
-            measure_plan,
+            try_plan,
         ),
         plans=tried,
     )

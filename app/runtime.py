@@ -75,8 +75,14 @@ def open_graph(graph: Path | bytes, where: list[Provider], threads: int) -> Open
 
 def run(session: OpenGraph, values: NDArray[Any]) -> NDArray[np.float32]:
     """Run a batch: of images, or of what a stem gave."""
-    result: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: values})[0]
+    result: NDArray[np.float32] = session.run(None, {takes(session): values})[0]
     return result
+
+
+def takes(session: OpenGraph) -> str:
+    """Return the name of what a graph takes."""
+    name: str = session.get_inputs()[0].name
+    return name
 
 
 def side(session: OpenGraph) -> int:
@@ -89,7 +95,7 @@ def shrink(session: OpenGraph, batch: PixelBatch) -> None:
     """Run a batch and give back the memory that it did not need."""
     options = ort.RunOptions()
     options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-    session.run(None, {session.get_inputs()[0].name: batch}, options)
+    session.run(None, {takes(session): batch}, options)
 
 
 @cache
@@ -112,10 +118,10 @@ def channel_block() -> int:
     )
     try:
         blocks = run(open_graph(model.SerializeToString(), CPU, threads=1), maps)
+        # The first pixel of the first channel is 0, its second is 1: after a block of first pixels.
+        block = int(np.flatnonzero(blocks.ravel() == 1)[0])
     except Exception:  # noqa: BLE001 - onnxruntime's errors share no base class of their own
         return 0
-    # The first pixel of the first channel is 0, its second is 1: after a block of first pixels.
-    block = int(np.flatnonzero(blocks.ravel() == 1)[0])
     return block if block > 1 else 0
 
 

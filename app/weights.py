@@ -129,6 +129,7 @@ def _from_checkpoint(
         trained=manifest.trained,
         write=_telling(progress, write),
         progress=_step(progress, "verifying"),
+        plans=(plan, *provisioning.plans),
     )
     look = _look(folder, manifest, digest, precision, progress)
     return or_any(lambda: replace(make(), plan=plan), look, provisioning.plans)
@@ -231,6 +232,7 @@ def _untrained(
             ),
         ),
         progress=_step(progress, "verifying"),
+        plans=(plan, *provisioning.plans),
     )
     look = _look(folder, replace(manifest, trained=False), digest, precision, progress)
     return or_any(lambda: replace(make(), plan=plan), look, provisioning.plans)

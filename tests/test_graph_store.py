@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +42,11 @@ def ignore(_done: int, _total: int | None) -> None:
 
 
 def make(
-    folder: Path, write: Callable[[Path], None], key: str = KEY, size: int = len(WEIGHTS)
+    folder: Path,
+    write: Callable[[Path], None],
+    key: str = KEY,
+    size: int = len(WEIGHTS),
+    plans: Sequence[ConvPlan] = (ConvPlan(),),
 ) -> ServingGraph:
     """Build a graph with the usual particulars."""
     return build(
@@ -53,6 +57,7 @@ def make(
         trained=True,
         write=write,
         progress=ignore,
+        plans=plans,
     )
 
 
@@ -63,6 +68,20 @@ def contents(folder: Path) -> dict[str, list[str]]:
         for place in folder.iterdir()
         if place.is_dir()
     }
+
+
+def test_graphs_for_another_kind_of_processor_stay(tmp_path):
+    """Hosts with registers of 256 and of 512 bits share a folder; each builds once, and replaces its own."""
+    narrow, wide = ConvPlan("conv2_1", 8), ConvPlan("conv2_1", 16)
+    make(tmp_path, Writer(), "0" * 16, plans=(narrow, ConvPlan(), narrow))
+    make(tmp_path, Writer(), "1" * 16, plans=(wide, ConvPlan(), wide))
+    assert {"0" * 16, "1" * 16} == contents(tmp_path).keys()
+
+    make(tmp_path, Writer(), "2" * 16, plans=(wide, ConvPlan(), wide))
+    assert {"0" * 16, "2" * 16} == contents(tmp_path).keys()
+
+    make(tmp_path, Writer(), "3" * 16, plans=(ConvPlan(), ConvPlan(), narrow))
+    assert {"2" * 16, "3" * 16} == contents(tmp_path).keys()
 
 
 # --- the good way ----------------------------------------------------------------------

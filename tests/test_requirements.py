@@ -18,7 +18,7 @@ def test_extras_are_pinned_too(name):
     ends because that one is not pinned.
     """
     text = (REPOSITORY / "requirements" / f"{name}.txt").read_text()
-    lines = re.findall(r"^([^\s#=]+(?:, [^\s=]+)?)==(\S+)(?: ; (.*?))? \\$", text, re.MULTILINE)
+    lines = re.findall(r"^([^\s#=]+(?:, [^\s=]+)*)==(\S+)(?: ; (.*?))? \\$", text, re.MULTILINE)
     pins = [
         Requirement(f"{pin}=={version}" + (f"; {marker}" if marker else ""))
         for pin, version, marker in lines

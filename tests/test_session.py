@@ -344,6 +344,15 @@ def test_a_stem_takes_image_by_image(tmp_path, threads):
         session.trim()
 
 
+def test_a_stem_that_is_gone_is_a_broken_graph(tmp_path):
+    """Another process may have deleted it: the graph alone cannot be run, and says so at once."""
+    graph = with_stem(tmp_path)
+    (tmp_path / "stem.onnx").unlink()
+
+    with pytest.raises(SessionError, match=r"stem\.onnx"):
+        Session(graph, device="cpu")
+
+
 def test_a_stem_that_is_broken_is_a_broken_graph(tmp_path):
     """It is told at the start, by name."""
     graph = with_stem(tmp_path)
