@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final, TypeVar, cast
 
-from app.errors import DeadlineExceededError
+from app.errors import DeadlineExceededError, RequestError
+from app.memory import return_freed_memory
 
 T = TypeVar("T")
 
@@ -57,26 +58,7 @@ class DecodePool:
         """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
-
-        def job() -> None:
-            began = time.monotonic()
-            seconds: float | None = None
-            result: T | None = None
-            error: BaseException | None = None
-            if began >= deadline:
-                error = DeadlineExceededError(_TOO_LATE)
-            else:
-                try:
-                    result = work()
-                except BaseException as exc:  # noqa: BLE001 (the waiter gets whatever it is)
-                    error = exc
-                seconds = time.monotonic() - began
-            # One wake-up of the loop for all that has to be told: each costs as much as a
-            # tenth of a small decode.
-            with suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(self._finish, answer, result, error, seconds)
-
-        begun = self._executor.submit(job)
+        begun = self._executor.submit(self._do, work, deadline, answer, loop)
         self._pending += 1
         timer = loop.call_later(max(0.0, deadline - time.monotonic()), _expire, answer)
         try:
@@ -85,6 +67,39 @@ class DecodePool:
             timer.cancel()
             if begun.cancel():  # so it had not begun, and never will
                 self._pending -= 1
+            # An error that is raised here leads to this frame: no circle around an upload.
+            del work, answer, timer, begun
+
+    def _do(
+        self,
+        work: Callable[[], T],
+        deadline: float,
+        answer: asyncio.Future[T],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        """Do the work in a thread, and hand over what comes of it."""
+        began = time.monotonic()
+        seconds: float | None = None
+        result: T | None = None
+        error: BaseException | None = None
+        if began >= deadline:
+            error = DeadlineExceededError(_TOO_LATE)
+        else:
+            try:
+                result = work()
+            except RequestError as exc:
+                # It is the client's: nobody asks from where it came, and the frames that it leads
+                # to hold pixels and uploads, until a collection of garbage that may be far away.
+                exc.__traceback__ = exc.__cause__ = exc.__context__ = None
+                error = exc
+                return_freed_memory()
+            except BaseException as exc:  # noqa: BLE001 (the waiter gets whatever it is)
+                error = exc
+            seconds = time.monotonic() - began
+        # One wake-up of the loop for all that has to be told: each costs as much as a tenth of
+        # a small decode.
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(self._finish, answer, result, error, seconds)
 
     def stop(self) -> None:
         """Begin nothing more."""

@@ -1,9 +1,6 @@
 """The only file that knows onnxruntime: a graph is opened, run, and bound to buffers."""
 
-import ctypes
-import sys
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -17,6 +14,7 @@ from app.binding import Bind, Place
 from app.channel_blocks import BLOCKED
 from app.errors import SessionError
 from app.graph import INPUT, IR_VERSION, OUTPUT
+from app.memory import return_freed_memory
 from app.records import PixelBatch
 
 Provider: TypeAlias = tuple[str, dict[str, str]]
@@ -69,7 +67,7 @@ def open_graph(graph: Path | bytes, where: list[Provider], threads: int) -> Open
         raise SessionError(f"{graph!s} cannot be loaded: {exc}") from exc
     if session.get_providers()[0] != name:
         raise SessionError(f"the libraries of {name} or the driver could not be loaded")
-    _return_freed_memory()
+    return_freed_memory()  # 61 MB of a VGG-16
     return session
 
 
@@ -147,13 +145,6 @@ def binder(session: OpenGraph) -> Bind:
         return lambda: session.run_with_iobinding(binding, options)
 
     return bind
-
-
-def _return_freed_memory() -> None:
-    """Let glibc give back what loading has freed: 61 MB of a VGG-16, which it would keep."""
-    if sys.platform == "linux":
-        with suppress(AttributeError):  # another C library
-            ctypes.CDLL(None).malloc_trim(0)
 
 
 @cache

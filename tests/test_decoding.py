@@ -1,11 +1,14 @@
 import asyncio
+import gc
 import threading
 import time
+import weakref
+from functools import partial
 
 import pytest
 
 from app.decoding import DecodePool
-from app.errors import DeadlineExceededError
+from app.errors import CorruptImageError, DeadlineExceededError
 
 pytestmark = pytest.mark.anyio
 
@@ -81,3 +84,35 @@ async def test_deadline_ends_the_wait_but_not_the_thread(pool, gate):
     gate.set()
     await pool.decode(lambda: None, LATER)
     assert 0 == pool.pending
+
+
+class Picture:
+    """Something large."""
+
+
+async def test_an_upload_that_fails_is_let_go_of_at_once(pool):
+    """Its pixels as well, which the error led to: garbage may not be collected for hours."""
+    uploads = []
+
+    def work(upload):
+        picture = Picture()
+        uploads.append(weakref.ref(picture))
+        try:
+            int(f"no number, as {picture} is no {upload}")
+        except ValueError as exc:
+            raise CorruptImageError("No.") from exc
+
+    gc.disable()
+    try:
+        for _ in range(3):
+            upload = Picture()
+            uploads.append(weakref.ref(upload))
+            with pytest.raises(CorruptImageError) as caught:
+                await pool.decode(partial(work, upload), LATER)
+            del upload, caught
+        await pool.decode(int, LATER)  # the thread has let go of what it did before
+        left = [one() for one in uploads]
+    finally:
+        gc.enable()
+
+    assert [None] * 6 == left

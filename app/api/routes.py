@@ -34,7 +34,7 @@ from app.vgg import CLASSES, VggConfig, architecture
 router = APIRouter()
 
 TIMEOUT_HEADER: Final = "X-Request-Timeout-Ms"
-_MILLISECONDS: Final = re.compile("0*[1-9][0-9]{0,8}")
+_MILLISECONDS: Final = re.compile("0{0,8}[1-9][0-9]{0,8}")
 
 
 async def _models(request: Request) -> Models:

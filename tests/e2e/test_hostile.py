@@ -6,6 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tests.conftest import png, running_server, write_colours
+from tests.crafted import costly
 from tests.fuzz import HOSTILE, attack, mutations, resident, seeds
 
 SECONDS = 12
@@ -46,6 +47,17 @@ def test_mutations_are_answered_and_hurt_nobody(server):
     assert report.statuses.total() > 100
     assert resident(server.process.pid) - before < 100e6
     assert server.process.poll() is None
+
+
+def test_files_that_cost_more_than_they_weigh(server):
+    """Four times each, and one good photo after each: in time, and memory comes back."""
+    before = resident(server.process.pid)
+
+    report = attack(server.url, [one for one in costly().items() for _ in range(4)])
+
+    assert [] == report.problems
+    assert {200: 4, 422: 32} == report.statuses
+    assert resident(server.process.pid) - before < 100e6
 
 
 class _Broken(BaseHTTPRequestHandler):

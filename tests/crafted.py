@@ -1,0 +1,83 @@
+"""Files that cost a decoder far more than they weigh, made by hand."""
+
+import struct
+import zlib
+from io import BytesIO
+
+from PIL import Image
+
+SIDE = 6324
+"""Of 40 million pixels."""
+
+
+def _saved(name, size=(64, 48), **options):
+    file = BytesIO()
+    Image.new("RGB", size, (200, 30, 30)).save(file, name, **options)
+    return file.getvalue()
+
+
+def _chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def large_png(depth=8, *, whole=True):
+    """40 MP with transparency; of one that is cut short the last tenth is missing."""
+    rows = (b"\1" + b"\1" * (SIDE * depth // 2)) * SIDE
+    pixels = zlib.compress(rows, 1)
+    header = struct.pack(">IIBBBBB", SIDE, SIDE, depth, 6, 0, 0, 0)
+    start = b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header)
+    if whole:
+        return start + _chunk(b"IDAT", pixels) + _chunk(b"IEND", b"")
+    return start + struct.pack(">I", len(pixels)) + b"IDAT" + pixels[: len(pixels) * 9 // 10]
+
+
+def segments(*more):
+    """Return a JPEG with more segments, (marker, data), after its first two bytes."""
+    data = _saved("JPEG")
+    extra = b"".join(
+        bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body for marker, body in more
+    )
+    return data[:2] + extra + data[2:]
+
+
+def coded_as(frame):
+    """Return a JPEG whose frame says that it is coded in another way: SOF9 is arithmetic."""
+    data = _saved("JPEG")
+    at = data.index(b"\xff\xc0")
+    return data[: at + 1] + bytes([frame]) + data[at + 2 :]
+
+
+def run_lengths(size, body, bits=8):
+    """Return a BMP with RLE8 or RLE4."""
+    palette = bytes(range(256)) * 4 if bits == 8 else bytes(64)
+    start = 14 + 40 + len(palette)
+    header = struct.pack("<IiiHHIIiiII", 40, *size, 1, bits, 3 - bits // 4, len(body), 0, 0, 0, 0)
+    return b"BM" + struct.pack("<IHHI", start + len(body), 0, 0, start) + header + palette + body
+
+
+def many_exif():
+    """Return 10 MB of EXIF: long segments, and then as many short ones as there is room for."""
+    long = [(0xE1, b"Exif\0\0" + bytes(65_000))] * 140
+    return segments(*long, *[(0xE1, b"Exif\0\0x")] * 60_000)
+
+
+def many_components():
+    """Return 100 frames, each of which claims to have 21,000 components."""
+    frame = struct.pack(">BHHB", 8, 48, 64, 255) + b"\1\x11\0" * 21_000
+    return segments(*[(0xC0, frame)] * 100)
+
+
+def costly():
+    """Return all of them by name."""
+    height = 40_000_000 // 16_384
+    return {
+        "40 MP": large_png(),
+        "40 MP, cut short": large_png(whole=False),
+        "40 MP, 16 bits": large_png(16),
+        "arithmetic": coded_as(0xC9),
+        "arithmetic, progressive": coded_as(0xCA),
+        "EXIF": many_exif(),
+        "components": many_components(),
+        "RLE": run_lengths((16_384, height), b"\1\0\0\0" * height),
+        "RLE without end": run_lengths((2000, 2000), b"\0\2\0\0" * 2_000_000),
+    }
