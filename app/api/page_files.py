@@ -8,7 +8,7 @@ from typing import Final
 
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 STATIC: Final = Path(__file__).resolve().parent.parent / "static"
 POLICY: Final = (
@@ -64,6 +64,11 @@ class PageFiles(StaticFiles):
     def __init__(self) -> None:
         """Serve STATIC."""
         super().__init__(directory=STATIC)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve whole files only: what is wrong in a Range would be answered in plain text."""
+        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+        await super().__call__({**scope, "headers": headers}, receive, send)
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         """Return one file."""

@@ -263,3 +263,12 @@ async def test_control_characters_stay_out_of_the_log(client, caplog):
 
     assert "\n" not in caplog.records[-1].getMessage()
     assert "\x1b" not in caplog.records[-1].getMessage()
+
+
+@pytest.mark.parametrize("wanted", ["bytes=0-9", "bytes=9-1", "bytes=99999999-", "nonsense"])
+async def test_files_of_the_page_are_whole(client, wanted):
+    """A Range, however wrong, is not answered in parts, nor in plain text."""
+    whole = await client.get("/static/style.css")
+    answer = await client.get("/static/style.css", headers={"range": wanted})
+
+    assert (200, whole.content) == (answer.status_code, answer.content)
