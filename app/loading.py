@@ -14,7 +14,8 @@ from app.costs import BatchPolicy, RunCost
 from app.cuda import Gpu
 from app.decoding import DecodePool
 from app.devices import DeviceName, find_device
-from app.imaging import ImageLimits, Prepare, prepare
+from app.image_limits import ImageLimits
+from app.imaging import Prepare, prepare
 from app.labels import load_labels
 from app.lanes import Device, Lane
 from app.metrics import Metrics

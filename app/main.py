@@ -32,7 +32,8 @@ from app.devices import DeviceName, find_device
 from app.errors import SetupError
 from app.fronts.mirror import Link, Mirror
 from app.hosting import Models
-from app.imaging import ImageLimits, Prepare
+from app.image_limits import ImageLimits
+from app.imaging import Prepare
 from app.imaging import prepare as prepare_image
 from app.isolation import Isolated
 from app.keys import Keys

@@ -21,7 +21,8 @@ import numpy as np
 from PIL import Image
 
 from app.catalog import Preprocess, load_catalog
-from app.imaging import LEAST_SCALE, ImageLimits, prepare
+from app.image_limits import ImageLimits
+from app.imaging import LEAST_SCALE, prepare
 from app.provisioning import Provisioning
 from app.session import Session
 from app.weights import pull

@@ -17,7 +17,8 @@ from app.catalog import BUILT_IN, load_catalog
 from app.config import Settings
 from app.console import pull_bar
 from app.cpus import usable_cpus
-from app.imaging import ImageLimits, prepare
+from app.image_limits import ImageLimits
+from app.imaging import prepare
 from app.main import provisioning
 from app.session import Session
 from app.vgg import architecture

@@ -12,7 +12,8 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
-from app.imaging import MAX_SCANNED_PIXELS, ImageLimits, prepare
+from app.image_limits import MAX_SCANNED_PIXELS, ImageLimits
+from app.imaging import prepare
 from app.isolation import Isolated
 from tests.conftest import PHOTOS
 from tests.fuzz import resident

@@ -10,7 +10,8 @@ import pytest
 
 from app.catalog import Preprocess
 from app.errors import CorruptImageError, ImageTooLargeError, UnsupportedFormatError
-from app.imaging import ImageLimits, prepare
+from app.image_limits import ImageLimits
+from app.imaging import prepare
 from app.isolation import Isolated, _read
 from tests.conftest import PHOTOS, client_of, png, started_app
 

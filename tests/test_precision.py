@@ -12,7 +12,8 @@ from PIL import Image
 from app.catalog import Preprocess
 from app.errors import CheckpointError
 from app.graph import GRAPH_FILE, WEIGHTS_FILE, write_vgg
-from app.imaging import ImageLimits, prepare
+from app.image_limits import ImageLimits
+from app.imaging import prepare
 from app.precision import SCALE, Precision
 from app.ready_graph import write_ready
 from app.records import Layer

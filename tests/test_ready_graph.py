@@ -12,7 +12,8 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from app.catalog import Preprocess
 from app.errors import CheckpointError
 from app.graph import GRAPH_FILE, WEIGHTS_FILE
-from app.imaging import ImageLimits, prepare
+from app.image_limits import ImageLimits
+from app.imaging import prepare
 from app.labels import load_labels
 from app.ranking import top_k
 from app.ready_graph import write_ready

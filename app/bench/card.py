@@ -10,7 +10,8 @@ import numpy as np
 from app.bench.raw import RunBatch, measure_round
 from app.bench.roofline import Peaks, least_seconds
 from app.catalog import Preprocess
-from app.imaging import ImageLimits, prepare
+from app.image_limits import ImageLimits
+from app.imaging import prepare
 from app.records import PixelBatch, ProbabilityBatch
 from app.vgg import VggConfig
 
