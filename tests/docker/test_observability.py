@@ -174,6 +174,9 @@ def prometheus(folder, target):
     transport = httpx.HTTPTransport(retries=10)  # until it listens; waits a little longer each time
     try:
         with httpx.Client(transport=transport, base_url=f"http://{address}/api/v1") as client:
+            end = time.monotonic() + PATIENCE
+            while not client.get(f"http://{address}/-/ready").is_success:  # it listens before
+                assert time.monotonic() < end
             yield client
     finally:
         process.terminate()
