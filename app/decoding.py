@@ -13,6 +13,8 @@ from app.memory import return_freed_memory
 T = TypeVar("T")
 
 _TOO_LATE: Final = "The deadline passed before the image was decoded."
+QUIET: Final = 1.0
+"""Seconds without anything to decode after which freed memory goes back to the system."""
 _MEMORY: Final = 0.9
 """Weight of the past in the mean time of a decode; the last ten or so count."""
 
@@ -30,6 +32,7 @@ class DecodePool:
         self._threads = threads
         self._pending = 0
         self._seconds = 0.0
+        self._tidying: asyncio.TimerHandle | None = None
 
     @property
     def pending(self) -> int:
@@ -57,6 +60,8 @@ class DecodePool:
             Exception: Whatever the work raises.
         """
         loop = asyncio.get_running_loop()
+        if self._tidying:
+            self._tidying.cancel()
         answer: asyncio.Future[T] = loop.create_future()
         begun = self._executor.submit(self._do, work, deadline, answer, loop)
         self._pending += 1
@@ -103,6 +108,8 @@ class DecodePool:
 
     def stop(self) -> None:
         """Begin nothing more."""
+        if self._tidying:
+            self._tidying.cancel()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _finish(
@@ -113,6 +120,10 @@ class DecodePool:
         seconds: float | None,
     ) -> None:
         self._pending -= 1
+        if self._pending == 0:
+            # What was freed is kept for the next images, but not for ever: it can be 200 MB.
+            loop = asyncio.get_running_loop()
+            self._tidying = loop.call_later(QUIET, self._executor.submit, return_freed_memory)
         if seconds is not None:
             self._learn(seconds)
         if answer.done():

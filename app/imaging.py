@@ -43,7 +43,7 @@ LEAST_SCALE: Final = 4
 With 2, one real photo in twenty gets another first answer (docs/performance.md).
 """
 
-_LARGE: Final = 8_000_000
+_LARGE: Final = 6_500_000
 """Pixels that were decoded from which on their memory is given back to the system at once."""
 
 

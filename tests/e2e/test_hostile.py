@@ -1,10 +1,16 @@
 """Whatever is posted to a running server, it answers in time and goes on answering others."""
 
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 
+import httpx
 import pytest
+from PIL import Image
 
+from app.decoding import QUIET
 from tests.conftest import png, running_server, write_colours
 from tests.crafted import costly
 from tests.fuzz import HOSTILE, attack, mutations, resident, seeds
@@ -58,6 +64,23 @@ def test_files_that_cost_more_than_they_weigh(server):
     assert [] == report.problems
     assert {200: 4, 422: 32} == report.statuses
     assert resident(server.process.pid) - before < 100e6
+
+
+def test_memory_comes_back_when_it_is_quiet(server):
+    """That of pictures of 6 MP, too, which is kept while there are more: 8 at a time, and then none."""
+    before = resident(server.process.pid)
+    file = BytesIO()
+    Image.new("RGBA", (2500, 2500), "red").save(file, "PNG")
+
+    def post(_):
+        return httpx.post(f"{server.url}/predict", content=file.getvalue()).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert {200} == set(pool.map(post, range(16)))
+    end = time.monotonic() + 10 * QUIET
+    while resident(server.process.pid) - before > 50e6:
+        assert time.monotonic() < end
+    assert httpx.get(f"{server.url}/healthz").is_success
 
 
 class _Broken(BaseHTTPRequestHandler):
