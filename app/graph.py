@@ -12,6 +12,7 @@ then takes `maps` of a batch, [rows, N, block], in place of `image`.
 
 from collections.abc import Iterable
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -28,6 +29,7 @@ from app.node_list import NodeList
 from app.precision import Precision, Stored, halve_vgg, scaled, stored_tensors
 from app.records import Layer
 from app.vgg import CLASSES, LayerRow, VggConfig
+from app.winograd import GROWTH
 
 GRAPH_VERSION: Final = 4
 """Part of the key of every serving graph on disk; raised whenever this module writes others."""
@@ -39,6 +41,8 @@ GRAPH_FILE: Final = "graph.onnx"
 STEM_FILE: Final = "stem.onnx"
 WEIGHTS_FILE: Final = "weights.bin"
 
+_BYTES: Final = {"float32": 4, "float16": 2}
+"""Of one weight."""
 _OPSET: Final = 17
 IR_VERSION: Final = 9
 _PAGE: Final = 4096  # bytes; tensors begin on a page, so that each can be mapped on its own
@@ -101,6 +105,12 @@ def write_vgg(
     if half:
         nodes.nodes[len(before) :] = halve_vgg(nodes.nodes[len(before) :])
     _save(folder / GRAPH_FILE, nodes, tensors, image, output_info())
+
+
+def graph_size(config: VggConfig, precision: Precision, plan: ConvPlan) -> int:
+    """Return about how many bytes a serving graph has."""
+    lowered = sum(prod(row.weight_shape) for row in config.layers() if plan.lowers(row))
+    return _BYTES[precision] * (config.parameters() + (GROWTH - 1) * lowered)
 
 
 def preprocess_nodes(

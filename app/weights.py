@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from math import prod
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -19,19 +18,16 @@ from app.conv_plan import DIRECT, ConvPlan
 from app.download.digest import digest_of
 from app.download.fetch import Source, fetch, verify
 from app.errors import CheckpointError, DownloadError, PrecisionError, SetupError
-from app.graph import write_vgg
+from app.graph import graph_size, write_vgg
 from app.graph_store import Look, ServingGraph, build, find, find_any, graph_key, or_any
 from app.precision import Precision
 from app.provisioning import SERVING, Progress, Provisioning, Step
 from app.ready_graph import write_ready
 from app.untrained import SEED, untrained_layers
 from app.vgg import VggConfig, architecture
-from app.winograd import GROWTH
 
 log = logging.getLogger(__name__)
 
-_BYTES: Final = {"float32": 4, "float16": 2}
-"""Of one weight."""
 _TIMEOUT: Final = 7.0
 """Seconds without the first byte after which weights count as out of reach: with the start of
 the process and the last try, that is less than ten."""
@@ -124,7 +120,7 @@ def _from_checkpoint(
         build,
         folder,
         graph_key(manifest, digest, precision, plan),
-        size=_size(config, precision, plan),
+        size=graph_size(config, precision, plan),
         weights_sha256=sha256.removeprefix("sha256:"),
         trained=manifest.trained,
         write=_telling(progress, write),
@@ -150,12 +146,6 @@ def _plan(config: VggConfig, provisioning: Provisioning, progress: Progress) -> 
     if provisioning.precision != "float32":
         return DIRECT
     return provisioning.plan_for(config, partial(progress, "measuring convolutions", 0, None))
-
-
-def _size(config: VggConfig, precision: Precision, plan: ConvPlan) -> int:
-    """Return about how many bytes a serving graph has."""
-    lowered = sum(prod(row.weight_shape) for row in config.layers() if plan.lowers(row))
-    return _BYTES[precision] * (config.parameters() + (GROWTH - 1) * lowered)
 
 
 def _provide(
@@ -222,7 +212,7 @@ def _untrained(
         build,
         folder,
         graph_key(manifest, digest, precision, plan),
-        size=_size(config, precision, plan),
+        size=graph_size(config, precision, plan),
         weights_sha256=None,
         trained=False,
         write=_telling(

@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 
 from app.catalog import Preprocess
 from app.conv_plan import DIRECT, ConvPlan, plans
-from app.graph import GRAPH_FILE, STEM_FILE, WEIGHTS_FILE, preprocess_nodes, write_vgg
+from app.graph import (
+    GRAPH_FILE,
+    STEM_FILE,
+    WEIGHTS_FILE,
+    graph_size,
+    preprocess_nodes,
+    write_vgg,
+)
 from app.records import Layer
 from app.runtime import channel_block
 from app.session import Session
@@ -420,6 +427,17 @@ def test_a_lowered_graph_holds_no_weight_twice(tmp_path):
     expected = {f"{name}_{'weight' if name in plain else 'winograd'}" for name in lively(config)}
     assert expected | {f"{name}_bias" for name in lively(config)} == set(names)
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("plan", [DIRECT, LOWERED], ids=["direct", "lowered"])
+def test_its_size_is_known_before(tmp_path, plan):
+    """For the room that it needs on the disk: within a page for each tensor of what is written."""
+    config = small("D")
+    write_vgg(tmp_path, config, lively(config).items(), RGB, plan=plan)
+
+    written = (tmp_path / WEIGHTS_FILE).stat().st_size
+    off = written - graph_size(config, "float32", plan)
+    assert abs(off) < 2 * 4096 * len(config.weight_shapes())
 
 
 def test_input_and_output(tmp_path):
