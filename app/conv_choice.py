@@ -10,7 +10,6 @@ import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from math import inf
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -114,39 +113,43 @@ class PlanChooser:
 
     def _chosen(self, seconds: list[Seconds]) -> int:
         """Return the number of the plan."""
-        direct = seconds[0] or (inf, inf)
-        scores = [
-            (one[0] / direct[0] + 2 * one[1] / direct[1]) / 3 if one else inf for one in seconds
-        ]
+        usable = {number: one for number, one in enumerate(seconds) if one}
         if self.choice == "winograd":
-            return max(number for number, one in enumerate(seconds) if one)
-        best = scores.index(min(scores))
+            return max(usable)
+        alone, batch = usable[0]
+        scores = {n: (one[0] / alone + 2 * one[1] / batch) / 3 for n, one in usable.items()}
+        best = min(scores, key=scores.__getitem__)
         return best if scores[best] <= 1 - _LEAST_GAIN else 0
 
     def _tried(self, config: VggConfig) -> list[Seconds]:
-        images = min(self.images, _MOST_IMAGES)
-        direct = self.try_plan(config, DIRECT, self.threads, images, self.folder)
+        direct = self.try_plan(config, DIRECT, self.threads, self._images, self.folder)
         seconds: list[Seconds] = [(direct.alone, direct.batch)]
         for plan in self.plans[1:]:
             try:
-                trial = self.try_plan(config, plan, self.threads, images, self.folder)
+                trial = self.try_plan(config, plan, self.threads, self._images, self.folder)
             except (SessionError, RunFailedError, MemoryError) as exc:
                 log.warning("convolutions lowered from %s on cannot be run: %s", plan.first, exc)
                 seconds.append(None)
                 continue
-            if not trial.agrees(direct):
-                # Another release or processor may understand a graph in its own way, without an error.
+            # Another release or processor may understand a graph in its own way, without an error.
+            right = trial.agrees(direct)
+            if not right:
                 log.warning("convolutions lowered from %s on give other answers", plan.first)
-            seconds.append((trial.alone, trial.batch) if trial.agrees(direct) else None)
+            seconds.append((trial.alone, trial.batch) if right else None)
         return seconds
+
+    @property
+    def _images(self) -> int:
+        """In a batch that is tried."""
+        return min(self.images, _MOST_IMAGES)
 
     def _names(self) -> list[str]:
         return [plan.first or "direct" for plan in self.plans]
 
     def _key(self, config: VggConfig) -> str:
-        images = min(self.images, _MOST_IMAGES)
         plans = [asdict(plan) for plan in self.plans]
-        made = (processor(), self.threads, images, VERSION, GRAPH_VERSION, plans, asdict(config))
+        batch = self.threads, self._images
+        made = (processor(), *batch, VERSION, GRAPH_VERSION, plans, asdict(config))
         return hashlib.sha256(json.dumps(made).encode()).hexdigest()[:16]
 
     def _remembered(self, file: Path, key: str) -> list[Seconds] | None:

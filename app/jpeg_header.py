@@ -17,7 +17,7 @@ _APP1: Final = 0xE1
 _ARITHMETIC: Final = 0x08
 _LOSSLESS: Final = 0x03
 _LEAST: Final = 2
-"""Bytes of a segment: its length is one of them."""
+"""Bytes of a segment; the length that it begins with counts itself."""
 _COMPONENTS_AT: Final = 7
 """Of a frame, after its length, precision, height and width."""
 
