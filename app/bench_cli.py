@@ -42,10 +42,10 @@ from app.bench_options import (
     Warmup,
 )
 from app.config import Settings
-from app.console import err, out
+from app.console import err, out, pull_bar
 from app.errors import SetupError
 from app.keys import authorization
-from app.local import find_images
+from app.sniffing import find_images
 
 
 def bench_command(read_settings: Callable[[], Settings]) -> Callable[..., None]:
@@ -97,7 +97,9 @@ def bench_command(read_settings: Callable[[], Settings]) -> Callable[..., None]:
             pictures = read_pictures(find_images(images)) if images else make_pictures(sizes)
             headers = [*(header or ()), *([f"Authorization: {authorization(key)}"] if key else [])]
             target = make_target(url, pictures, path=path, field=field, headers=headers, seed=seed)
-        limit = open_limit(read_settings(), model, device, threads, conv) if raw or conv else None
+        limit = None
+        if raw or conv:
+            limit = open_limit(read_settings(), model, device, threads, conv, shown=pull_bar)
         report = _measure(plan, target, limit, url, pictures)
         if (
             limit is not None

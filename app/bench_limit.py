@@ -1,6 +1,7 @@
 """What `vgg-serve bench --raw` measures: a session of its own, and what its device could do."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,16 +17,15 @@ from app.bench.torch_side import find_torch, torch_run
 from app.bench_ways import Ways, open_ways
 from app.catalog import Manifest, load_catalog
 from app.config import Settings
-from app.console import pull_bar
 from app.conv_choice import ConvChoice
-from app.cpus import usable_cpus
 from app.cuda import SAFE, Gpu, providers
 from app.devices import find_device
 from app.errors import SetupError
 from app.loading import CEILING
-from app.main import gpus, provisioning
+from app.machine import usable_cpus
+from app.parts import gpus, provisioning
 from app.precision import Precision
-from app.provisioning import Provisioning
+from app.provisioning import Progress, Provisioning
 from app.runtime import CPU, open_graph, run
 from app.session import Session
 from app.vgg import architecture
@@ -139,10 +139,13 @@ def open_limit(
     device: Literal["auto", "cpu", "cuda"] | None,
     threads: int,
     conv: str | None = None,
+    *,
+    shown: Callable[[str], AbstractContextManager[Progress]],
 ) -> Limit:
     """Load a model for `--raw`, on the first GPU or on the CPU.
 
     With `conv`, ways to compute convolutions with commas between them, weights are not fetched.
+    `shown` gives, for the name of a model, what shows the progress of its pull.
 
     Raises:
         SetupError: If the model or the device is not there.
@@ -177,7 +180,7 @@ def open_limit(
             gpu=gpu,
             ways=ways,
         )
-    with pull_bar(name) as progress:
+    with shown(name) as progress:
         graph = pull(catalog[name], sources, progress)
     session = Session(graph.path, device=place, threads=threads, gpu=gpu)
     sizes = _CUDA_SIZES if place == "cuda" else SIZES

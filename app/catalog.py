@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from app.records import Preprocess
 from app.toml_table import Table, read_table
 from app.vgg import ARCHITECTURES, INPUT_SIDE
 
@@ -19,25 +20,6 @@ MAX_SIDE: Final = 1024
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _FILE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
-
-
-@dataclass(frozen=True, slots=True)
-class Preprocess:
-    """How a decoded image becomes the input of these weights.
-
-    Attributes:
-        resize: Shorter side in pixels, bilinear with antialiasing.
-        crop: Side of the centre square in pixels.
-        channels: `RGB` or `BGR`, the order that the weights were trained with.
-        mean: Subtracted, one a channel in the order of `channels`, 0..255 units.
-        std: Divided by, after the mean, in the same order and units.
-    """
-
-    resize: int
-    crop: int
-    channels: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)

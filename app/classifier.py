@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from app.catalog import Preprocess
 from app.decoding import DecodePool
 from app.errors import DeadlineExceededError
 from app.imaging import Prepare
 from app.metrics import Metrics
 from app.queueing import Queue
 from app.ranking import top_k
-from app.records import ImageInfo, Label, Pixels, Prediction
+from app.records import ImageInfo, Label, Pixels, Prediction, Preprocess
 
 RUNS_AHEAD: Final = 3
 """Runs whose images may be decoded: one that is under way, one that waits, one to come."""

@@ -18,15 +18,16 @@ from app.bench_options import Key
 from app.catalog import Manifest, load_catalog
 from app.config import Settings
 from app.console import catalog_table, count_bar, err, layer_table, out, predictions_table, pull_bar
-from app.cpus import usable_cpus
 from app.errors import SetupError, VggServeError
 from app.keys import make_key
-from app.local import FileResult, LocalModel, find_images
+from app.local import FileResult, LocalModel
 from app.logs import configure_logs
-from app.main import gpus, preparation, provisioning
+from app.machine import usable_cpus
 from app.owner import serve_with_fronts
+from app.parts import gpus, preparation, provisioning
 from app.remote import classify_remotely
 from app.server import serve as run_server
+from app.sniffing import find_images
 from app.vgg import CLASSES
 from app.weights import pull as pull_weights
 

@@ -17,9 +17,9 @@ from filelock import FileLock
 
 from app.conv_plan import DIRECT, ConvPlan
 from app.conv_trial import LEFT_BEHIND, Trial
-from app.cpus import processor
 from app.errors import RunFailedError, SessionError
 from app.graph import GRAPH_VERSION
+from app.machine import processor
 from app.runtime import VERSION
 from app.vgg import VggConfig
 

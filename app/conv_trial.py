@@ -8,10 +8,9 @@ from typing import Final
 
 import numpy as np
 
-from app.catalog import Preprocess
 from app.conv_plan import ConvPlan
 from app.graph import GRAPH_FILE, write_vgg
-from app.records import Layer, ProbabilityBatch
+from app.records import Layer, Preprocess, ProbabilityBatch
 from app.session import Session
 from app.stopwatch import least_seconds
 from app.untrained import untrained_layers

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final, TypeVar, cast
 
 from app.errors import DeadlineExceededError, RequestError
-from app.memory import return_freed_memory
+from app.machine import return_freed_memory
 
 T = TypeVar("T")
 

@@ -1,16 +1,20 @@
 """Everything this service can refuse or fail at.
 
 VggServeError
-├── RequestError                the client can mend it; api/http_errors.py has those of HTTP itself
+├── RequestError                the client can mend it
 │   ├── BadRequestError         400 bad-request
+│   ├── UnauthorizedError       401 unauthorized
 │   ├── UnknownModelError       404 unknown-model
+│   ├── SlowHeadersError        408 slow-headers
 │   ├── SlowUploadError         408 slow-upload
 │   ├── BodyTooLargeError       413 body-too-large
 │   ├── UnsupportedFormatError  415 unsupported-format
-│   └── InvalidImageError       422 invalid-image
-│       ├── CorruptImageError   422 image-corrupt
-│       ├── ImageTooLargeError  422 image-too-large
-│       └── ImageTooSmallError  422 image-too-small
+│   ├── InvalidImageError       422 invalid-image
+│   │   ├── CorruptImageError   422 image-corrupt
+│   │   ├── ImageTooLargeError  422 image-too-large
+│   │   └── ImageTooSmallError  422 image-too-small
+│   ├── RateLimitedError        429 rate-limited
+│   └── HeadersTooLargeError    431 headers-too-large
 ├── ServiceError                the client can only try again
 │   ├── RunFailedError          500 run-failed
 │   │   ├── OutOfMemoryError    500 out-of-memory
@@ -124,6 +128,49 @@ class ImageTooSmallError(InvalidImageError):
 
     slug = "image-too-small"
     title = "The image has too few pixels"
+
+
+class UnauthorizedError(RequestError):
+    """No API key, or one that is not known here."""
+
+    status = 401
+    slug = "unauthorized"
+    title = "This needs an API key"
+
+
+class SlowHeadersError(RequestError):
+    """A request whose headers did not come in time."""
+
+    status = 408
+    slug = "slow-headers"
+    title = "The request took too long"
+
+
+class RateLimitedError(RequestError):
+    """More requests than one client may send.
+
+    Attributes:
+        retry_after: Seconds after which one more is answered.
+    """
+
+    status = 429
+    slug = "rate-limited"
+    title = "Too many requests"
+
+    def __init__(self, detail: str, *, retry_after: float) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class HeadersTooLargeError(RequestError):
+    """Headers above the limit."""
+
+    status = 431
+    slug = "headers-too-large"
+    title = "The headers are too large"
+
+    def __init__(self, most: int, unit: str = "bytes") -> None:
+        super().__init__(f"The request's head has more than {most} {unit}.", limit={unit: most})
 
 
 class ServiceError(VggServeError):

@@ -9,8 +9,8 @@ from typing import Final, TypeVar
 
 from PIL import Image
 
-from app.catalog import Preprocess
 from app.colours import to_rgb
+from app.records import Preprocess
 from app.resizing import BILINEAR, Box, resize
 
 MAX_RESIZED_PIXELS: Final = 8_388_608

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from app.config import Settings
-from app.cpus import usable_cpus
 from app.fronts.mirror import Link
 from app.logs import configure_logs
+from app.machine import usable_cpus
 from app.main import create_app
 from app.server import Server, make_config
 

@@ -20,14 +20,13 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from app.catalog import Preprocess
 from app.channel_blocks import BLOCKED, ChannelBlocks
 from app.conv_plan import DIRECT, ConvPlan, is_large
 from app.dense import add_dense, add_dense_for_cpu
 from app.lowering import add_convolutions, in_blocks, in_planes, lowered_layers
 from app.node_list import NodeList
 from app.precision import Precision, Stored, halve_vgg, scaled, stored_tensors
-from app.records import Layer
+from app.records import Layer, Preprocess
 from app.vgg import CLASSES, LayerRow, VggConfig
 from app.winograd import GROWTH
 

@@ -21,14 +21,13 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from app.catalog import Preprocess
 from app.colours import to_rgb
 from app.errors import CorruptImageError, ImageTooLargeError, RequestError
 from app.framing import Frame, resize_frame, resize_whole, turn, upright
 from app.image_limits import ImageLimits, allowed_reads, check_header, check_size
 from app.jpeg_header import JpegHeader, read_header
-from app.memory import return_freed_memory
-from app.records import ImageInfo, Pixels
+from app.machine import return_freed_memory
+from app.records import ImageInfo, Pixels, Preprocess
 from app.sniffing import ends_too_early, identify
 from app.sniffing import orientation as find_orientation
 

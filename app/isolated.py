@@ -13,9 +13,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
-from app.catalog import Preprocess
 from app.errors import RequestError
 from app.imaging import Prepare
+from app.records import Preprocess
 
 MEMORY: Final = 1 << 30
 """Bytes of addresses beyond those of the idle process; 40 MP of WebP with alpha take 0.8 of it."""

@@ -17,7 +17,6 @@ from typing import Final
 
 import numpy as np
 
-from app.catalog import Preprocess
 from app.errors import (
     CorruptImageError,
     ImageTooLargeError,
@@ -26,7 +25,7 @@ from app.errors import (
     UnsupportedFormatError,
 )
 from app.imaging import Prepare
-from app.records import ImageInfo, Pixels
+from app.records import ImageInfo, Pixels, Preprocess
 
 CPU_SECONDS: Final = 5
 """Of one image; the slowest within the limits takes less than half (docs/performance.md)."""

@@ -18,8 +18,6 @@ from app.records import ImageInfo, Prediction
 from app.session import Session
 from app.weights import pull
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})
-
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
@@ -40,17 +38,6 @@ class FileResult:
     model: str | None = None
     trained: bool | None = None
     error: str | None = None
-
-
-def find_images(paths: Sequence[Path]) -> list[Path]:
-    """List the files, and the images in the folders, whatever their depth, in order."""
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found += sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-        else:
-            found.append(path)
-    return found
 
 
 class LocalModel:

@@ -1,12 +1,9 @@
 """The metrics of several processes as those of one: counts are added, the rest as it makes sense."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final, TypeAlias
+from typing import Final
 
-Sample: TypeAlias = tuple[str, dict[str, str], float]
-"""Name, labels, value."""
-Family: TypeAlias = dict[str, Any]
-"""`name`, `type`, `help` and `samples`, a list of Sample; as JSON would hold it."""
+from app.metrics import Family
 
 _COUNTED: Final = ("counter", "histogram")
 _ADDED_GAUGES: Final = (

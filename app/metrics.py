@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from prometheus_client import (
     CollectorRegistry,
@@ -18,8 +18,12 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from app.gpu_watch import Reading
-from app.metric_sums import Family
 from app.records import BatchReport
+
+Sample: TypeAlias = tuple[str, dict[str, str], float]
+"""Name, labels, value."""
+Family: TypeAlias = dict[str, Any]
+"""`name`, `type`, `help` and `samples`, a list of Sample; as JSON would hold it."""
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 NO_MODEL: Final = "none"

@@ -22,8 +22,8 @@ from app.fronts.keeper import Keeper, listen
 from app.hosting import Models
 from app.keys import Keys
 from app.loading import CEILING
-from app.main import chosen, hosting_of
 from app.metrics import Metrics
+from app.parts import chosen, hosting_of
 from app.server import announce, read_again
 from app.session import Session
 

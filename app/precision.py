@@ -18,9 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from app.catalog import Preprocess
 from app.errors import PrecisionError
-from app.records import Layer
+from app.records import Layer, Preprocess
 
 Precision: TypeAlias = Literal["float32", "float16"]
 Stored: TypeAlias = NDArray[np.float32] | NDArray[np.float16]

@@ -9,10 +9,10 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, compose, helper
 
-from app.catalog import Preprocess
 from app.errors import CheckpointError
 from app.graph import GRAPH_FILE, OUTPUT, WEIGHTS_FILE, input_info, output_info, preprocess_nodes
 from app.precision import Precision, halve_classifier, scaled
+from app.records import Preprocess
 from app.vgg import CLASSES
 
 _OLDEST_OPSET: Final = 7  # where Sub and Div began to broadcast as numpy does

@@ -37,6 +37,25 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
+class Preprocess:
+    """How a decoded image becomes the input of these weights.
+
+    Attributes:
+        resize: Shorter side in pixels, bilinear with antialiasing.
+        crop: Side of the centre square in pixels.
+        channels: `RGB` or `BGR`, the order that the weights were trained with.
+        mean: Subtracted, one a channel in the order of `channels`, 0..255 units.
+        std: Divided by, after the mean, in the same order and units.
+    """
+
+    resize: int
+    crop: int
+    channels: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
 class ImageInfo:
     """What an upload was.
 

@@ -14,7 +14,7 @@ from app.binding import Bind, Place
 from app.channel_blocks import BLOCKED
 from app.errors import SessionError
 from app.graph import INPUT, IR_VERSION, OUTPUT
-from app.memory import return_freed_memory
+from app.machine import return_freed_memory
 from app.records import PixelBatch
 
 Provider: TypeAlias = tuple[str, dict[str, str]]

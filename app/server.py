@@ -17,11 +17,11 @@ from fastapi import FastAPI
 from app.api.bounds import Bounds
 from app.api.connection import Connection
 from app.config import Settings
-from app.descriptors import most_connections
 from app.errors import KeysError
 from app.hosting import Models
 from app.keys import Keys
 from app.listening import take_in
+from app.machine import most_connections
 from app.main import create_app
 from app.session import Session
 

@@ -6,12 +6,16 @@ Nothing here decodes anything, and no bytes can make it fail.
 import codecs
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from app.errors import UnsupportedFormatError
 
 WANTED: Final = "send JPEG, PNG, WebP, GIF or BMP"
+
+SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})
+"""Of files that are looked for in a folder."""
 
 _HEAD: Final = 512
 """Bytes that are looked at; every signature here stands within them."""
@@ -83,6 +87,17 @@ def identify(data: bytes) -> str:
         raise UnsupportedFormatError(f"This is not an image of a known format; {WANTED}.")
     problem = f"This looks like {name}, which is not read here; {WANTED}."
     raise UnsupportedFormatError(f"{problem} {advice}".rstrip())
+
+
+def find_images(paths: Sequence[Path]) -> list[Path]:
+    """List the files, and the images in the folders, whatever their depth, in order."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+        else:
+            found.append(path)
+    return found
 
 
 def ends_too_early(data: bytes, name: str) -> bool:

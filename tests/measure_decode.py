@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from app.catalog import Preprocess, load_catalog
+from app.catalog import load_catalog
 from app.image_limits import ImageLimits
 from app.imaging import LEAST_SCALE, prepare
 from app.provisioning import Provisioning
+from app.records import Preprocess
 from app.session import Session
 from app.weights import pull
 from tests.conftest import SHARED_DATA, SQUEEZENET_MANIFEST

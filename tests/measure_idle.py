@@ -16,10 +16,10 @@ from statistics import median
 from app.catalog import BUILT_IN, load_catalog
 from app.config import Settings
 from app.console import pull_bar
-from app.cpus import usable_cpus
 from app.image_limits import ImageLimits
 from app.imaging import prepare
-from app.main import provisioning
+from app.machine import usable_cpus
+from app.parts import provisioning
 from app.session import Session
 from app.vgg import architecture
 from app.weights import pull

@@ -17,7 +17,7 @@ import numpy as np
 
 from app.bench_ways import open_ways
 from app.catalog import BUILT_IN, load_catalog
-from app.cpus import usable_cpus
+from app.machine import usable_cpus
 from app.untrained import untrained_layers
 from app.vgg import architecture
 

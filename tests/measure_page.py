@@ -14,7 +14,7 @@ from statistics import median
 
 import httpx
 
-from app.cpus import usable_cpus
+from app.machine import usable_cpus
 from tests.browser.stage import REAL, launched
 from tests.conftest import SQUEEZENET_MANIFEST, running_server
 

@@ -7,9 +7,10 @@ from typing import TypeAlias
 
 import pytest
 
-from app.catalog import BUILT_IN, Accuracy, Checkpoint, Preprocess, load_catalog, read_manifest
+from app.catalog import BUILT_IN, Accuracy, Checkpoint, load_catalog, read_manifest
 from app.download.fetch import HUB
 from app.errors import ManifestError
+from app.records import Preprocess
 from app.vgg import ARCHITECTURES
 
 SHA256, SHA384 = "5" * 64, "3" * 96

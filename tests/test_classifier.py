@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.batching import Batcher
-from app.catalog import BUILT_IN, Preprocess
+from app.catalog import BUILT_IN
 from app.classifier import Classifier
 from app.costs import BatchPolicy, RunCost
 from app.decoding import DecodePool
@@ -14,7 +14,7 @@ from app.errors import DeadlineExceededError
 from app.labels import load_labels
 from app.lanes import Device, Lane
 from app.metrics import Metrics
-from app.records import ImageInfo
+from app.records import ImageInfo, Preprocess
 
 pytestmark = pytest.mark.anyio
 

@@ -5,11 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from app.catalog import Preprocess
 from app.conv_plan import DIRECT, plans
 from app.conv_trial import Trial, lively_layers, try_plan
 from app.graph import GRAPH_FILE, write_vgg
-from app.records import Layer
+from app.records import Layer, Preprocess
 from app.runtime import channel_block
 from app.session import Session
 from app.vgg import CONFIGURATIONS, VggConfig

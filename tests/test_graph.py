@@ -14,7 +14,6 @@ import onnx.reference
 import pytest
 from numpy.typing import NDArray
 
-from app.catalog import Preprocess
 from app.conv_plan import DIRECT, ConvPlan, plans
 from app.graph import (
     GRAPH_FILE,
@@ -24,7 +23,7 @@ from app.graph import (
     preprocess_nodes,
     write_vgg,
 )
-from app.records import Layer
+from app.records import Layer, Preprocess
 from app.runtime import channel_block
 from app.session import Session
 from app.untrained import untrained_layers

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.catalog import Preprocess
 from app.errors import CorruptImageError, ImageTooLargeError
 from app.image_limits import ImageLimits, allowed_reads
 from app.imaging import prepare
+from app.records import Preprocess
 from tests.crafted import coded_as, run_lengths, segments
 
 EVALUATION = Preprocess(256, 224, "RGB", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))

@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
-from app.catalog import Preprocess
 from app.errors import (
     CorruptImageError,
     ImageTooLargeError,
@@ -24,6 +23,7 @@ from app.errors import (
 )
 from app.image_limits import ImageLimits
 from app.imaging import prepare
+from app.records import Preprocess
 
 PHOTOS = Path(__file__).parent / "photos"
 HOSTILE = (

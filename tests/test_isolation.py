@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.catalog import Preprocess
 from app.errors import CorruptImageError, ImageTooLargeError, UnsupportedFormatError
 from app.image_limits import ImageLimits
 from app.imaging import prepare
 from app.isolation import Isolated, _read
+from app.records import Preprocess
 from tests.conftest import PHOTOS, client_of, png, started_app
 
 EVALUATION = Preprocess(256, 224, "RGB", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))

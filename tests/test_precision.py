@@ -9,14 +9,13 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from app.catalog import Preprocess
 from app.errors import CheckpointError
 from app.graph import GRAPH_FILE, WEIGHTS_FILE, write_vgg
 from app.image_limits import ImageLimits
 from app.imaging import prepare
 from app.precision import SCALE, Precision
 from app.ready_graph import write_ready
-from app.records import Layer
+from app.records import Layer, Preprocess
 from app.session import Session
 from app.untrained import untrained_layers
 from app.vgg import VggConfig

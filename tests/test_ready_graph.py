@@ -9,7 +9,6 @@ import onnx
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from app.catalog import Preprocess
 from app.errors import CheckpointError
 from app.graph import GRAPH_FILE, WEIGHTS_FILE
 from app.image_limits import ImageLimits
@@ -17,6 +16,7 @@ from app.imaging import prepare
 from app.labels import load_labels
 from app.ranking import top_k
 from app.ready_graph import write_ready
+from app.records import Preprocess
 from app.session import Session
 
 PHOTOS = Path(__file__).parent / "photos"

@@ -20,13 +20,13 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from app.catalog import Checkpoint, Manifest, Preprocess
+from app.catalog import Checkpoint, Manifest
 from app.checkpoints.read import read_checkpoint
 from app.conv_plan import DIRECT, ConvPlan, plans
 from app.errors import CheckpointError, DownloadError, SetupError
 from app.graph import STEM_FILE, WEIGHTS_FILE
 from app.provisioning import PlanFor, Provisioning, for_device
-from app.records import Layer
+from app.records import Layer, Preprocess
 from app.runtime import channel_block
 from app.session import Session
 from app.untrained import untrained_layers

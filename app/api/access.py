@@ -5,8 +5,8 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.envelope import PREDICT
-from app.api.http_errors import RateLimitedError, UnauthorizedError
 from app.api.problems import answer_error
+from app.errors import RateLimitedError, UnauthorizedError
 from app.keys import Keys
 from app.quotas import Quotas, network_of
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from app.api.http_errors import HeadersTooLargeError
+from app.errors import HeadersTooLargeError
 
 MOST_HEADERS: Final = 100
 """Headers of one request. Each is objects of about 150 bytes beside its text, however short."""

@@ -11,9 +11,15 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.bounds import Bounds
-from app.api.http_errors import HeadersTooLargeError, SlowHeadersError
 from app.api.refusal import write_refusal
-from app.errors import BadRequestError, OverloadedError, RequestError, ServiceError
+from app.errors import (
+    BadRequestError,
+    HeadersTooLargeError,
+    OverloadedError,
+    RequestError,
+    ServiceError,
+    SlowHeadersError,
+)
 
 MOST_PIPELINED: Final = 4
 """Requests of one connection that may wait for the one before them."""

@@ -11,8 +11,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from app.api.html_answer import problem_page, wants_html
-from app.api.http_errors import RateLimitedError, UnauthorizedError
-from app.errors import BodyTooLargeError, RequestError, ServiceError, SlowUploadError
+from app.errors import (
+    BodyTooLargeError,
+    RateLimitedError,
+    RequestError,
+    ServiceError,
+    SlowUploadError,
+    UnauthorizedError,
+)
 
 MEDIA_TYPE: Final = "application/problem+json"
 UNAVAILABLE: Final = 503

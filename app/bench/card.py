@@ -9,10 +9,9 @@ import numpy as np
 
 from app.bench.raw import RunBatch, measure_round
 from app.bench.roofline import Peaks, least_seconds
-from app.catalog import Preprocess
 from app.image_limits import ImageLimits
 from app.imaging import prepare
-from app.records import PixelBatch, ProbabilityBatch
+from app.records import PixelBatch, Preprocess, ProbabilityBatch
 from app.vgg import VggConfig
 
 ZOOMS: Final = (1.0, 1.1, 1.25, 1.4, 1.6, 1.8, 2.0)

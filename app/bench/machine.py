@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from app import __version__
-from app.cpus import usable_cpus
+from app.machine import usable_cpus
 
 _PACKAGES: Final = (
     "onnxruntime", "onnxruntime-gpu", "torch", "numpy", "pillow", "httptools", "uvloop",

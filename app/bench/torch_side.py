@@ -5,9 +5,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from app.catalog import Preprocess
 from app.precision import Precision
-from app.records import PixelBatch, ProbabilityBatch
+from app.records import PixelBatch, Preprocess, ProbabilityBatch
 from app.vgg import VggConfig
 
 Run = Callable[[PixelBatch], ProbabilityBatch]

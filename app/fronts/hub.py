@@ -14,8 +14,8 @@ from app.fronts.facts import facts_of
 from app.fronts.words import Words
 from app.hosting import Models
 from app.loading import Loaded
-from app.metric_sums import Family, add_up, counts_of
-from app.metrics import Metrics, render
+from app.metric_sums import add_up, counts_of
+from app.metrics import Family, Metrics, render
 from app.queueing import Queue
 
 log = logging.getLogger(__name__)

@@ -1,10 +1,12 @@
-"""A container's quota is respected, and nothing that is no quota matters."""
+"""A container's quota is respected, freed memory goes back, and connections get room."""
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 
-from app.cpus import processor, usable_cpus
+from app.machine import most_connections, processor, return_freed_memory, usable_cpus
 
 ALL = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -78,3 +80,55 @@ def test_a_processor_is_told_by_what_it_can_do(tmp_path):
 def test_a_machine_without_cpuinfo_has_a_name_too(tmp_path):
     """Not every system is Linux."""
     assert processor(tmp_path / "none").strip()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc alone keeps it, and tells")
+def test_freed_memory_goes_back():
+    """Small pieces, of which every second is freed but the last page's: most of it comes back."""
+
+    def resident():
+        return 4096 * int(Path("/proc/self/statm").read_text().split()[1])
+
+    pieces = [bytes(50_000) for _ in range(2000)]
+    high = resident()
+    del pieces[:-1]
+
+    return_freed_memory()
+
+    assert resident() < high - 50e6
+
+
+class Limits:
+    """Stands for the module `resource`."""
+
+    RLIMIT_NOFILE = 7
+    RLIM_INFINITY = -1
+
+    def __init__(self, soft, hard):
+        self.limits = (soft, hard)
+
+    def getrlimit(self, which):
+        assert self.RLIMIT_NOFILE == which
+        return self.limits
+
+    def setrlimit(self, which, limits):
+        assert self.RLIMIT_NOFILE == which
+        self.limits = limits
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected", "after"),
+    [
+        ((1024, 1_000_000), 4096, (4224, 1_000_000)),
+        ((1024, -1), 4096, (4224, -1)),
+        ((1024, 2048), 1920, (2048, 2048)),
+        ((20_000, 20_000), 4096, (20_000, 20_000)),
+        ((-1, -1), 4096, (-1, -1)),
+    ],
+)
+def test_limit_of_the_process_is_raised_as_far_as_it_goes(limits, expected, after):
+    """What the shell has set is raised for the connections; what the kernel has set bounds them."""
+    module = Limits(*limits)
+
+    assert expected == most_connections(4096, module)  # type: ignore[arg-type] # a fake
+    assert after == module.limits
