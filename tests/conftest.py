@@ -21,8 +21,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from app.config import Settings
-from app.main import create_app
+from app.service.app import create_app
+from app.service.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PHOTOS = REPOSITORY / "tests" / "photos"

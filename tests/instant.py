@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from app.config import Settings
-from app.logs import configure_logs
-from app.owner import serve_with_fronts
-from app.server import serve
+from app.service.logs import configure_logs
+from app.service.owner import serve_with_fronts
+from app.service.server import serve
+from app.service.settings import Settings
 
 
 class InstantSession:

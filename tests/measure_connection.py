@@ -15,8 +15,8 @@ from typing import Any
 
 import uvicorn
 
-from app.api.bounds import Bounds
-from app.api.connection import Connection
+from app.web.connection.bounds import Bounds
+from app.web.connection.protocol import Connection
 
 REQUESTS = 20_000
 TURNS = 5

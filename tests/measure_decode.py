@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from app.catalog import load_catalog
-from app.image_limits import ImageLimits
-from app.imaging import LEAST_SCALE, prepare
-from app.provisioning import Provisioning
+from app.images.header_limits import ImageLimits
+from app.images.prepare import LEAST_SCALE, prepare
 from app.records import Preprocess
-from app.session import Session
-from app.weights import pull
+from app.runtime.session import Session
+from app.weights.manifests import load_catalog
+from app.weights.provisioning import Provisioning
+from app.weights.pull import pull
 from tests.conftest import SHARED_DATA, SQUEEZENET_MANIFEST
 
 try:

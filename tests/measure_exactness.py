@@ -1,7 +1,7 @@
 """Measure how exact one lowered convolution is: `.venv/bin/python -m tests.measure_exactness`.
 
 Each layer of VGG-16 that is lowered, at its true size, with weights and maps as a trained network has
-them (`lifelike` of tests/test_winograd.py), by onnxruntime: as it convolves itself, and lowered.
+them (`lifelike` of tests/graph/test_winograd.py), by onnxruntime: as it convolves itself, and lowered.
 Prints the greatest error of the greatest value that float64 gives, and the root mean
 square of errors of that of values.
 """
@@ -9,13 +9,13 @@ square of errors of that of values.
 import numpy as np
 from onnx import helper
 
-from app.conv_plan import plans
-from app.lowering import lowered_layers
-from app.node_list import NodeList
-from app.runtime import CPU, channel_block, open_graph
-from app.vgg import VggConfig
-from tests.blocked import model_of
-from tests.test_winograd import convolution, lifelike, nodes_of
+from app.graph.conv_plan import plans
+from app.graph.lowering import lowered_layers
+from app.graph.node_list import NodeList
+from app.graph.vgg import VggConfig
+from app.runtime.ort import CPU, channel_block, open_graph
+from tests.graph.blocked import model_of
+from tests.graph.test_winograd import convolution, lifelike, nodes_of
 
 
 def error(expected, actual):

@@ -21,13 +21,13 @@ from typing import Final
 import numpy as np
 import uvicorn
 
-from app.batching import Batcher
 from app.bench.pictures import make_pictures
-from app.costs import BatchPolicy, RunCost
-from app.fronts.block import Block, Shape, make_block
-from app.fronts.desk import Desk
-from app.fronts.remote import Exchange
-from app.lanes import Device, Lane
+from app.service.fronts.image_server import Desk
+from app.service.fronts.remote_queue import Exchange
+from app.service.fronts.shared_memory import Block, Shape, make_block
+from app.serving.batching.batcher import Batcher
+from app.serving.batching.costs import BatchPolicy, RunCost
+from app.serving.batching.lanes import Device, Lane
 from tests.conftest import REPOSITORY
 from tests.measure_host import model_folder, say, seconds_of, wait_ready
 

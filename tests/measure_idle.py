@@ -13,16 +13,16 @@ from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median
 
-from app.catalog import BUILT_IN, load_catalog
-from app.config import Settings
-from app.console import pull_bar
-from app.image_limits import ImageLimits
-from app.imaging import prepare
+from app.cli.console import pull_bar
+from app.graph.vgg import architecture
+from app.images.header_limits import ImageLimits
+from app.images.prepare import prepare
 from app.machine import usable_cpus
-from app.parts import provisioning
-from app.session import Session
-from app.vgg import architecture
-from app.weights import pull
+from app.runtime.session import Session
+from app.service.parts import provisioning
+from app.service.settings import Settings
+from app.weights.manifests import BUILT_IN, load_catalog
+from app.weights.pull import pull
 from tests.conftest import PHOTOS, running_server
 
 TURNS = 60

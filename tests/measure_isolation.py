@@ -12,9 +12,9 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
-from app.image_limits import MAX_SCANNED_PIXELS, ImageLimits
-from app.imaging import prepare
-from app.isolation import Isolated
+from app.images.header_limits import MAX_SCANNED_PIXELS, ImageLimits
+from app.images.prepare import prepare
+from app.images.process_pool import Isolated
 from tests.conftest import PHOTOS
 from tests.fuzz import resident
 from tests.measure_decode import LIMITS, VGG, jpeg

@@ -15,11 +15,11 @@ from statistics import median
 import ncnn
 import numpy as np
 
-from app.bench_ways import open_ways
-from app.catalog import BUILT_IN, load_catalog
+from app.bench.ways import open_ways
+from app.graph.untrained import untrained_layers
+from app.graph.vgg import architecture
 from app.machine import usable_cpus
-from app.untrained import untrained_layers
-from app.vgg import architecture
+from app.weights.manifests import BUILT_IN, load_catalog
 
 ROUNDS = 9
 SIZES = (1, 4, 8, 16)

@@ -26,15 +26,15 @@ from statistics import median
 
 import httpx
 
+from app.bench.client import Lane
 from app.bench.connection import clock
-from app.bench.lane import Lane
 from app.bench.latency import percentile
-from app.bench.load import Run, Sample, run_load
+from app.bench.loops import Run, Sample, run_load
 from app.bench.pictures import make_pictures
 from app.bench.plan import Closed, Load, Open, Plan
 from app.bench.target import Target, make_target
-from app.catalog import BUILT_IN
-from app.metrics import CANCELLED_STAGES
+from app.serving.metrics import CANCELLED_STAGES
+from app.weights.manifests import BUILT_IN
 from tests.conftest import RunningServer, running_server
 
 MODEL = os.environ.get("VGG_MODELS", "vgg16")

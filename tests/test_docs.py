@@ -4,9 +4,9 @@ import re
 import tomllib
 
 from app import __version__
-from app.catalog import load_catalog
-from app.config import Settings
-from app.main import create_app
+from app.service.app import create_app
+from app.service.settings import Settings
+from app.weights.manifests import load_catalog
 from tests.conftest import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text()

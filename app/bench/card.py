@@ -9,10 +9,10 @@ import numpy as np
 
 from app.bench.raw import RunBatch, measure_round
 from app.bench.roofline import Peaks, least_seconds
-from app.image_limits import ImageLimits
-from app.imaging import prepare
+from app.graph.vgg import VggConfig
+from app.images.header_limits import ImageLimits
+from app.images.prepare import prepare
 from app.records import PixelBatch, Preprocess, ProbabilityBatch
-from app.vgg import VggConfig
 
 ZOOMS: Final = (1.0, 1.1, 1.25, 1.4, 1.6, 1.8, 2.0)
 """Sizes at which each photo is looked at, in crops' sides: the centre shows ever less of it."""

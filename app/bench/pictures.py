@@ -11,11 +11,12 @@ import numpy as np
 from PIL import Image
 
 from app.errors import SetupError
+from app.web.page.files import STATIC
 
 DEFAULT_SIZES: Final = "500x375:6,1024x768:3,4032x3024:1"
 """Of ten pictures six are as on the web, three as on a screen, one as from a phone."""
 
-_SOURCE: Final = Path(__file__).resolve().parent.parent / "static" / "samples" / "cat.jpg"
+_SOURCE: Final = STATIC / "samples" / "cat.jpg"
 _GRAIN: Final = 5.0
 """Standard deviation of the noise, in grey levels: enlarged photos alone are far too smooth."""
 _QUALITY: Final = 85

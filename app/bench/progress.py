@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from app.bench.connection import clock
-from app.bench.load import Run
+from app.bench.loops import Run
 from app.bench.summary import OK
 
 

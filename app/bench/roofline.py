@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from app.graph import INPUT, OUTPUT
-from app.precision import Precision
-from app.stopwatch import least_seconds as time_least
-from app.vgg import VggConfig
+from app.graph.float16 import Precision
+from app.graph.serving_graph import INPUT, OUTPUT
+from app.graph.vgg import VggConfig
+from app.runtime.stopwatch import least_seconds as time_least
 
 RunGraph = Callable[[bytes, NDArray[Any]], Callable[[], object]]
 """Loads a graph on the device; what it gives runs it and waits for the end."""

@@ -8,9 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
+from app.bench.client import Lane, Outcome
 from app.bench.connection import Answer
-from app.bench.lane import Lane, Outcome
-from app.bench.load import Run, run_load
+from app.bench.loops import Run, run_load
 from app.bench.plan import Load, Plan
 from app.bench.summary import OK, REFUSALS, Summary, combine, summarise
 from app.bench.target import Target

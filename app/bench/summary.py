@@ -7,7 +7,7 @@ from statistics import fmean, median
 from typing import Final
 
 from app.bench.latency import Latency, combine_latencies, latency_of, median_known
-from app.bench.load import Run, Sample
+from app.bench.loops import Run, Sample
 
 LATE: Final = 0.005
 """Seconds; a request sent later than this after it was due counts as late."""

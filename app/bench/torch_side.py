@@ -5,9 +5,9 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from app.precision import Precision
+from app.graph.float16 import Precision
+from app.graph.vgg import VggConfig
 from app.records import PixelBatch, Preprocess, ProbabilityBatch
-from app.vgg import VggConfig
 
 Run = Callable[[PixelBatch], ProbabilityBatch]
 

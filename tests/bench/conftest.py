@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+from app.bench.client import Outcome
 from app.bench.connection import Answer
-from app.bench.lane import Outcome
-from app.bench.load import Run, Sample, run_load
+from app.bench.loops import Run, Sample, run_load
 from app.bench.pictures import Picture
 from app.bench.plan import Closed, Load, Plan
 from app.bench.target import Target, make_target

@@ -8,12 +8,12 @@ from rich.console import Console
 
 from app.bench.card import ZOOMS, Agreement, Card, compare, limits, time_torch, views
 from app.bench.card_table import card_table
+from app.bench.limit import sample_photos
 from app.bench.raw import summarise_rounds
 from app.bench.roofline import Peaks
 from app.bench.torch_side import find_torch, torch_run
-from app.bench_limit import sample_photos
-from app.vgg import VggConfig
-from tests.test_graph import RGB, SIDE, photos, small
+from app.graph.vgg import VggConfig
+from tests.graph.test_serving_graph import RGB, SIDE, photos, small
 
 
 def answers(best, probability):

@@ -3,7 +3,7 @@ import io
 from rich.console import Console
 
 from app.bench.connection import clock
-from app.bench.load import Run
+from app.bench.loops import Run
 from app.bench.plan import Closed
 from app.bench.progress import live_progress
 from tests.bench.conftest import sample

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from app.bench.roofline import Peaks, least_seconds, measure_peaks
-from app.runtime import CPU, open_graph, run
-from app.vgg import VggConfig
+from app.graph.vgg import VggConfig
+from app.runtime.ort import CPU, open_graph, run
 
 VGG16 = VggConfig("D")
 

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from app.api.schemas import LayerOut
-from app.vgg import architecture
+from app.graph.vgg import architecture
+from app.web.schemas import LayerOut
 from tests.conftest import SHARED_DATA, SQUEEZENET_MANIFEST, write_colours
 
 CHROMIUM = Path("/usr/bin/chromium")

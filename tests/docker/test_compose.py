@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from app import __version__
-from app.config import Settings
+from app.service.settings import Settings
 from tests.conftest import REPOSITORY
 from tests.docker.conftest import read_yaml
 

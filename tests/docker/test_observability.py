@@ -13,9 +13,9 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from app.config import Settings
-from app.metrics import REJECTIONS, Metrics
 from app.records import BatchReport
+from app.service.settings import Settings
+from app.serving.metrics import REJECTIONS, Metrics
 from tests.conftest import REPOSITORY, png, running_server
 from tests.docker.conftest import read_yaml
 

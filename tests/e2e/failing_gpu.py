@@ -2,10 +2,10 @@
 
 import sys
 
-from app.config import Settings
 from app.errors import DeviceLostError
-from app.logs import configure_logs
-from app.server import serve
+from app.service.logs import configure_logs
+from app.service.server import serve
+from app.service.settings import Settings
 from tests.conftest import FakeSession
 
 

@@ -8,11 +8,11 @@ import logging
 import sys
 import time
 
-from app.config import Settings
 from app.errors import DeviceLostError, OutOfMemoryError
-from app.logs import configure_logs
-from app.owner import serve_with_fronts
-from app.server import serve
+from app.service.logs import configure_logs
+from app.service.owner import serve_with_fronts
+from app.service.server import serve
+from app.service.settings import Settings
 from tests.conftest import FakeSession
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from functools import partial
 import httpx
 import pytest
 
-from app.keys import make_key
+from app.web.keys import make_key
 from tests.conftest import REPOSITORY, png, running_server
 from tests.e2e.wire import request, wire_to
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.keys import make_key
+from app.web.keys import make_key
 from tests.conftest import running_server
 
 EXAMPLES = os.environ.get("VGG_TEST_EXAMPLES", "60")

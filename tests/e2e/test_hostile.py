@@ -10,10 +10,10 @@ import httpx
 import pytest
 from PIL import Image
 
-from app.decoding import QUIET
+from app.images.decode_pool import QUIET
 from tests.conftest import png, running_server, write_colours
-from tests.crafted import costly
 from tests.fuzz import HOSTILE, attack, mutations, resident, seeds
+from tests.images.crafted import costly
 
 SECONDS = 12
 """Of mutations in each run of the tests; `make fuzz` posts 20,000 of them."""

@@ -9,8 +9,8 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
-from app.api.bounds import MOST_HEADERS
-from app.api.connection import MOST_PIPELINED
+from app.web.connection.bounds import MOST_HEADERS
+from app.web.connection.protocol import MOST_PIPELINED
 from tests.conftest import png, running_server, write_colours
 from tests.e2e.wire import request, wire_to
 

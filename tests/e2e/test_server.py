@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from tests.conftest import PHOTOS, REPOSITORY, png, running_server, write_colours
-from tests.download.file_server import running, serve
 from tests.e2e.services import Posters, serve_and_wait
+from tests.weights.download.file_server import running, serve
 
 
 @pytest.mark.real

@@ -1,0 +1,219 @@
+"""The command `vgg-serve`."""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.markup import escape
+
+from app.cli.bench import bench_command
+from app.cli.bench_options import Key
+from app.cli.console import (
+    catalog_table,
+    count_bar,
+    err,
+    layer_table,
+    out,
+    predictions_table,
+    pull_bar,
+)
+from app.cli.local import FileResult, LocalModel
+from app.cli.remote import classify_remotely
+from app.errors import SetupError, VggServeError
+from app.graph.vgg import CLASSES
+from app.images.formats import find_images
+from app.machine import usable_cpus
+from app.service.logs import configure_logs
+from app.service.owner import serve_with_fronts
+from app.service.parts import gpus, preparation, provisioning
+from app.service.server import serve as run_server
+from app.service.settings import Settings
+from app.web.keys import make_key
+from app.weights.manifests import Manifest, load_catalog
+from app.weights.pull import pull as pull_weights
+
+log = logging.getLogger(__name__)
+
+cli = typer.Typer(
+    name="vgg-serve",
+    help="The five most probable ImageNet classes of a photo, from VGG-16 and VGG-19.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Run the command; say what is wrong in a sentence and exit with 1."""
+    try:
+        cli()
+    except VggServeError as exc:
+        err.print(f"[bold red]error:[/] {escape(str(exc))}", soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@cli.command()
+def serve() -> None:
+    """Serve over HTTP; every setting is an environment variable VGG_* (see README.md)."""
+    settings = read_settings()
+    configure_logs(settings.log_level, settings.log_format)
+    try:
+        start = serve_with_fronts if settings.front_processes else run_server
+        status = start(settings)
+    except SetupError as exc:
+        log.error("%s", exc)  # in the style of all other events
+        status = 1
+    raise typer.Exit(status)
+
+
+@cli.command()
+def pull(
+    names: Annotated[list[str] | None, typer.Argument(help="Models; VGG_MODELS if none.")] = None,
+) -> None:
+    """Fetch the weights of models, verify them and build their serving graphs."""
+    settings = read_settings()
+    for name in names or settings.models:
+        manifest = _manifest(settings, name)
+        with pull_bar(name) as progress:
+            graph = pull_weights(manifest, provisioning(settings), progress)
+        note = "" if graph.trained else ", UNTRAINED"
+        out.print(f"{name}: ready{note}; sha256 of its weights: {graph.weights_sha256}")
+
+
+@cli.command()
+def predict(
+    paths: Annotated[list[Path], typer.Argument(exists=True, help="Photos, or folders of them.")],
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Name of the model.")] = None,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, max=CLASSES)] = 5,
+    url: Annotated[str | None, typer.Option(help="Ask a server instead of this machine.")] = None,
+    key: Key = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Classify photos, here or on a server."""
+    files = find_images(paths)
+    if not files:
+        raise SetupError("There is no JPEG, PNG, WebP, GIF or BMP in there.")
+    if url is not None:
+        results: Iterable[FileResult] = classify_remotely(
+            url, files, model=model, top_k=top_k, key=key
+        )
+    else:
+        results = _load_here(model).classify(files, top_k)
+    failures = 0
+    with count_bar("classifying", len(files)) as bar:
+        for result in results:
+            failures += result.error is not None
+            _show(result, as_json=as_json)
+            bar.advance(bar.task_ids[0])
+    raise typer.Exit(1 if failures else 0)
+
+
+@cli.command()
+def models(
+    name: Annotated[str | None, typer.Argument(help="Show this one, layer by layer.")] = None,
+) -> None:
+    """List the models that can be served, or describe one."""
+    settings = read_settings()
+    if name is None:
+        out.print(catalog_table([*load_catalog(settings.model_dir).values()]))
+        return
+    manifest = _manifest(settings, name)
+    out.print(f"[bold]{name}[/]: {escape(manifest.title)}, {manifest.license}")
+    out.print(f"manifest: {manifest.path}", soft_wrap=True)
+    preprocess = ", ".join(f"{key} {value}" for key, value in asdict(manifest.preprocess).items())
+    out.print(f"preprocessing: {preprocess}", soft_wrap=True)
+    if manifest.accuracy is not None:
+        accuracy = manifest.accuracy
+        out.print(f"top-1 {accuracy.top1} %, top-5 {accuracy.top5} % ({escape(accuracy.source)})")
+    if manifest.architecture is not None:
+        out.print(layer_table(manifest.architecture))
+
+
+@cli.command()
+def key(name: Annotated[str, typer.Argument(help="Whose key it will be.")]) -> None:
+    """Make an API key: `vgg-serve key alice >> keys` adds its line, and shows the key itself."""
+    secret, line = make_key(name)
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+    err.print(f"The key of {name}, shown only now: {secret}", soft_wrap=True, highlight=False)
+
+
+def read_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        SetupError: With the variable, what it is and what was expected.
+    """
+    known = {f"VGG_{name.upper()}" for name in Settings.model_fields} | {"VGG_API_KEY"}
+    for name in sorted(os.environ):
+        if name.startswith("VGG_") and name not in known:
+            err.print(f"[yellow]warning:[/] {escape(name)} is not a setting of vgg-serve")
+    try:
+        return Settings()
+    except ValidationError as exc:
+        sentences = [_explain(error) for error in exc.errors()]
+        raise SetupError("; ".join(sentences)) from exc
+
+
+cli.command("bench", no_args_is_help=True)(bench_command(read_settings))
+
+
+def _explain(error: Any) -> str:  # noqa: ANN401 (pydantic's own record)
+    if not error["loc"]:
+        return str(error["msg"])
+    name = str(error["loc"][0]).upper()
+    variable = name if name.startswith(("VGG_", "HF_")) else f"VGG_{name}"
+    return f"{variable} is {error['input']!r}: {error['msg']}"
+
+
+def _manifest(settings: Settings, name: str) -> Manifest:
+    catalog = load_catalog(settings.model_dir)
+    if name not in catalog:
+        raise SetupError(f"There is no model {name!r}; there are {', '.join(sorted(catalog))}.")
+    return catalog[name]
+
+
+def _load_here(model: str | None) -> LocalModel:
+    settings = read_settings()
+    manifest = _manifest(settings, model or settings.models[0])
+    with pull_bar(manifest.name) as progress:
+        local = LocalModel(
+            manifest,
+            provisioning(settings),
+            progress,
+            device=settings.device,
+            threads=settings.threads or usable_cpus(),
+            prepare=preparation(settings),
+            gpu=gpus(settings)[0],
+        )
+    if not local.trained:
+        err.print("[bold yellow]UNTRAINED weights: these answers mean nothing.[/]")
+    return local
+
+
+def _show(result: FileResult, *, as_json: bool) -> None:
+    if as_json:
+        row = {
+            "file": str(result.path),
+            "model": result.model,
+            "trained": result.trained,
+            "predictions": [asdict(prediction) for prediction in result.predictions],
+            "image": asdict(result.image) if result.image else None,
+            "error": result.error,
+        }
+        sys.stdout.write(json.dumps(row) + "\n")
+    elif result.error is not None:
+        err.print(f"[bold red]{escape(str(result.path))}:[/] {escape(result.error)}")
+    else:
+        note = "  (UNTRAINED)" if result.trained is False else ""
+        out.print(predictions_table(f"{result.path}{note}", result.predictions))

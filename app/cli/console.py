@@ -1,0 +1,132 @@
+"""What the command line shows: progress bars and tables."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+
+from app.graph.vgg import architecture
+from app.records import Prediction
+from app.weights.manifests import Manifest
+from app.weights.provisioning import Progress as PullProgress
+from app.weights.provisioning import Step
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+_TINY = 0.0005
+
+
+@contextmanager
+def pull_bar(name: str) -> Iterator[PullProgress]:
+    """Show the steps of a pull, the bytes, the speed and the time that is left."""
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task(name, total=None)
+        shown: Step | None = None
+
+        def progress(step: Step, done: int, total: int | None) -> None:
+            nonlocal shown
+            if step != shown:
+                bar.reset(task, description=f"{name}: {step}")
+                shown = step
+            bar.update(task, completed=done, total=total)
+
+        yield progress
+
+
+@contextmanager
+def count_bar(title: str, total: int) -> Iterator[Progress]:
+    """Show how many of something are done; nothing for a single one."""
+    bar = Progress(
+        TextColumn(title),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+        disable=total < 2,  # noqa: PLR2004 (a bar for one is noise)
+    )
+    with bar:
+        bar.add_task(title, total=total)
+        yield bar
+
+
+def predictions_table(title: str, predictions: Sequence[Prediction]) -> Table:
+    """Lay out one answer."""
+    table = Table(title=escape(title), title_justify="left", box=None, header_style="bold")
+    table.add_column("", justify="right")
+    table.add_column("probability", justify="right")
+    table.add_column("label")
+    table.add_column("wnid", style="dim")
+    table.add_column("class", justify="right", style="dim")
+    for row in predictions:
+        share = f"{row.probability:.1%}" if row.probability >= _TINY else "< 0.1%"
+        table.add_row(str(row.rank), share, escape(row.label), row.wnid, str(row.class_index))
+    return table
+
+
+def catalog_table(manifests: Sequence[Manifest]) -> Table:
+    """Lay out the models that there are."""
+    table = Table(box=None, header_style="bold")
+    for column in ("name", "title", "top-1", "top-5", "weights"):
+        table.add_column(column, justify="right" if column.startswith("top") else "left")
+    for manifest in manifests:
+        accuracy = manifest.accuracy
+        table.add_row(
+            manifest.name,
+            escape(manifest.title),
+            f"{accuracy.top1:.1f} %" if accuracy else "",
+            f"{accuracy.top5:.1f} %" if accuracy else "",
+            manifest.onnx or (manifest.checkpoint.file if manifest.checkpoint else ""),
+        )
+    return table
+
+
+def layer_table(name: str) -> Table:
+    """Lay out the layers of a network of the VGG family, as its paper names them."""
+    config = architecture(name)
+    table = Table(
+        title=f"configuration {config.configuration}", box=None, header_style="bold",
+        show_footer=True, footer_style="bold",
+    )  # fmt: skip
+    table.add_column("layer", "sum")
+    table.add_column("kernel/stride")
+    for column, total in (
+        ("output", ""),
+        ("parameters", f"{config.parameters():,}"),
+        ("multiply-adds", f"{config.multiply_adds():,}"),
+        ("sees", ""),
+    ):
+        table.add_column(column, total, justify="right", no_wrap=True)
+    for row in config.layers():
+        table.add_row(
+            row.name,
+            f"{row.kernel}x{row.kernel}/{row.stride}" if row.kernel else "",
+            "x".join(str(side) for side in row.output_shape),
+            f"{row.parameters:,}",
+            f"{row.multiply_adds:,}",
+            f"{row.receptive_field}x{row.receptive_field}",
+        )
+    return table

@@ -1,0 +1,1 @@
+"""VGG as data, and the ONNX graphs made from it."""

@@ -1,0 +1,220 @@
+"""Named tensors to a serving graph: pixels in, probabilities out.
+
+A serving graph takes `image`, uint8 [N, crop, crop, 3], RGB, and gives `probabilities`,
+float32 [N, 1000]. Normalisation stands inside it, so that a quarter of the bytes cross the
+bus and no caller can normalise twice. Its large tensors lie in a file of their own beside
+it, which the session maps into memory instead of reading.
+
+Where large maps are lowered (app/graph/lowering.py) there is a second graph, the stem: it takes `image`
+of one image and gives `maps`, float32 [rows, 1, block] (app/graph/channel_blocks.py); the serving graph
+then takes `maps` of a batch, [rows, N, block], in place of `image`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import numpy as np
+import onnx
+from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+
+from app.graph.channel_blocks import BLOCKED, ChannelBlocks
+from app.graph.conv_plan import DIRECT, ConvPlan, is_large
+from app.graph.dense import add_dense, add_dense_for_cpu
+from app.graph.float16 import Precision, Stored, halve_vgg, scaled, stored_tensors
+from app.graph.lowering import add_convolutions, in_blocks, in_planes, lowered_layers
+from app.graph.node_list import NodeList
+from app.graph.vgg import CLASSES, LayerRow, VggConfig
+from app.graph.winograd import GROWTH
+from app.records import Layer, Preprocess
+
+GRAPH_VERSION: Final = 4
+"""Part of the key of every serving graph on disk; raised whenever this module writes others."""
+
+INPUT: Final = "image"
+MAPS: Final = "maps"
+OUTPUT: Final = "probabilities"
+GRAPH_FILE: Final = "graph.onnx"
+STEM_FILE: Final = "stem.onnx"
+WEIGHTS_FILE: Final = "weights.bin"
+
+_BYTES: Final = {"float32": 4, "float16": 2}
+"""Of one weight."""
+_OPSET: Final = 17
+IR_VERSION: Final = 9
+_PAGE: Final = 4096  # bytes; tensors begin on a page, so that each can be mapped on its own
+
+
+def write_vgg(
+    folder: Path,
+    config: VggConfig,
+    layers: Iterable[tuple[str, Layer]],
+    preprocess: Preprocess,
+    precision: Precision = "float32",
+    plan: ConvPlan = DIRECT,
+) -> None:
+    """Write the serving graph of a VGG as GRAPH_FILE and WEIGHTS_FILE into `folder`.
+
+    Args:
+        folder: An existing folder; files of the same names are overwritten.
+        config: The network; its side is the crop of `preprocess`.
+        layers: Every layer with weights, in the order of `config.weight_shapes()`; each is
+            written before the next is asked for, so one at a time needs to be in memory.
+        preprocess: What stands in front of conv1_1.
+        precision: Of the layers; input and output are the same with each.
+        plan: How convolutions are computed, in float32; one that lowers some is for a CPU, and
+            writes STEM_FILE too if large maps are among them.
+
+    Raises:
+        PrecisionError: If a weight does not fit into the precision.
+        OSError: If the files cannot be written.
+    """
+    half = precision == "float16"
+    lowered = lowered_layers(config, plan)
+    tensors: dict[str, TensorProto] = {}
+    with (folder / WEIGHTS_FILE).open("wb") as weights:
+        for name, layer in layers:
+            for tensor_name, tensor in (
+                lowered[name].tensors(layer.weight, layer.bias)
+                if name in lowered
+                else stored_tensors(name, layer, precision)
+            ):
+                tensors[tensor_name] = _append(weights, tensor_name, tensor)
+    before, constants = preprocess_nodes(scaled(preprocess) if half else preprocess, "pixels")
+    image = input_info(preprocess.crop)
+    large, small, dense = _parts(config)
+    nodes = NodeList()
+    nodes.nodes += before
+    nodes.constants += constants
+    maps = add_convolutions(nodes, large, lowered, "pixels")
+    if any(row.name in lowered for row in large):
+        channels, side, _ = large[-1].output_shape
+        blocks = in_blocks(nodes, maps, (channels, side), plan.block)
+        nodes.add("Identity", blocks.value, result=MAPS)
+        image.type.tensor_type.shape.dim[0].dim_value = 1
+        _save(folder / STEM_FILE, nodes, tensors, image, _maps_info(blocks, 1))
+        nodes, image, maps = NodeList(), _maps_info(blocks, "N"), replace(blocks, value=MAPS)
+    maps = add_convolutions(nodes, small, lowered, maps)
+    value = in_planes(nodes, maps)
+    value = nodes.add("Flatten", value, result="pool5_flat", axis=1)
+    value = (add_dense_for_cpu if lowered else add_dense)(nodes, dense, value)
+    nodes.add("Softmax", value, result=OUTPUT, axis=1)
+    if half:
+        nodes.nodes[len(before) :] = halve_vgg(nodes.nodes[len(before) :])
+    _save(folder / GRAPH_FILE, nodes, tensors, image, output_info())
+
+
+def graph_size(config: VggConfig, precision: Precision, plan: ConvPlan) -> int:
+    """Return about how many bytes a serving graph has."""
+    lowered = sum(prod(row.weight_shape) for row in config.layers() if plan.lowers(row))
+    return _BYTES[precision] * (config.parameters() + (GROWTH - 1) * lowered)
+
+
+def preprocess_nodes(
+    preprocess: Preprocess, result: str
+) -> tuple[list[NodeProto], list[TensorProto]]:
+    """Build (pixel - mean) / std, from uint8 [N, H, W, 3] RGB to float32 [N, 3, H, W].
+
+    Transposing comes first, while a pixel is still one byte.
+    """
+    shape = (1, 3, 1, 1)
+    mean = np.asarray(preprocess.mean, np.float32).reshape(shape)
+    std = np.asarray(preprocess.std, np.float32).reshape(shape)
+    constants = [
+        numpy_helper.from_array(mean, "served_mean"),
+        numpy_helper.from_array(std, "served_std"),
+    ]
+    nodes = [helper.make_node("Transpose", [INPUT], ["served_planes"], perm=[0, 3, 1, 2])]
+    planes = "served_planes"
+    if preprocess.channels == "BGR":
+        constants.append(numpy_helper.from_array(np.array([2, 1, 0], np.int64), "served_order"))
+        nodes.append(helper.make_node("Gather", [planes, "served_order"], ["served_bgr"], axis=1))
+        planes = "served_bgr"
+    nodes += [
+        helper.make_node("Cast", [planes], ["served_float"], to=TensorProto.FLOAT),
+        helper.make_node("Sub", ["served_float", "served_mean"], ["served_centred"]),
+        helper.make_node("Div", ["served_centred", "served_std"], [result]),
+    ]
+    return nodes, constants
+
+
+def _parts(
+    config: VggConfig,
+) -> tuple[list[LayerRow], list[LayerRow], list[LayerRow]]:
+    """Part the layers into those with large maps, with small maps, and fully connected ones."""
+    rows = config.layers()
+    dense = [row for row in rows if row.kind == "fully connected"]
+    large = [row for row in rows if is_large(row)]
+    return large, list(rows[len(large) : len(rows) - len(dense)]), dense
+
+
+def _save(
+    path: Path,
+    nodes: NodeList,
+    tensors: dict[str, TensorProto],
+    source: ValueInfoProto,
+    result: ValueInfoProto,
+) -> None:
+    """Write a graph with those of the tensors that it needs."""
+    used = _inputs(nodes.nodes)
+    initializers = [*nodes.constants, *(t for name, t in tensors.items() if name in used)]
+    graph = helper.make_graph(nodes.nodes, "vgg", [source], [result], initializer=initializers)
+    blocked = any(node.domain == BLOCKED for node in nodes.nodes)
+    model = helper.make_model(
+        graph,
+        opset_imports=[
+            helper.make_opsetid("", _OPSET),
+            *([helper.make_opsetid(BLOCKED, 1)] if blocked else []),
+        ],
+        ir_version=IR_VERSION,
+        producer_name="vgg-serve",
+    )
+    onnx.save_model(model, path)
+
+
+def _inputs(nodes: Iterable[NodeProto]) -> set[str]:
+    """Name all that nodes take, those of their branches too."""
+    found: set[str] = set()
+    for node in nodes:
+        found.update(node.input)
+        for attribute in node.attribute:
+            found |= _inputs(attribute.g.node)
+    return found
+
+
+def input_info(crop: int) -> ValueInfoProto:
+    """Describe the input of every serving graph."""
+    return helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["N", crop, crop, 3])
+
+
+def _maps_info(blocks: ChannelBlocks, images: int | str) -> ValueInfoProto:
+    """Describe what a stem gives, and what the serving graph behind it takes."""
+    return helper.make_tensor_value_info(
+        MAPS, TensorProto.FLOAT, [blocks.rows, images, blocks.block]
+    )
+
+
+def output_info() -> ValueInfoProto:
+    """Describe the output of every serving graph."""
+    return helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["N", CLASSES])
+
+
+def _append(weights: BinaryIO, name: str, tensor: Stored) -> TensorProto:
+    """Append a tensor to the weights file and return the reference to it."""
+    weights.write(b"\0" * (-weights.tell() % _PAGE))
+    reference = TensorProto(
+        name=name,
+        data_type=helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype.type)),
+        dims=tensor.shape,
+        data_location=TensorProto.EXTERNAL,
+    )
+    for key, value in (
+        ("location", WEIGHTS_FILE),
+        ("offset", str(weights.tell())),
+        ("length", str(tensor.nbytes)),
+    ):
+        reference.external_data.add(key=key, value=value)
+    weights.write(np.ascontiguousarray(tensor, tensor.dtype.newbyteorder("<")).data)
+    return reference

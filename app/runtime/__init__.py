@@ -1,0 +1,1 @@
+"""A serving graph on a device: CPU or CUDA."""

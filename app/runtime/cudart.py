@@ -1,0 +1,111 @@
+"""The few calls of CUDA's runtime that onnxruntime does not offer: page-locked memory and copies.
+
+Memory that the kernel cannot move is read by the GPU itself, at the speed of the bus; from other
+memory CUDA copies everything a second time. Copies go through a stream of their own, so that they
+run beside the kernels of onnxruntime, and `ctypes` lets other threads work meanwhile.
+"""
+
+import ctypes
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import SessionError
+from app.runtime.bound_buffers import Place
+
+_LIBRARIES: Final = (
+    ("cudart64_13.dll", "cudart64_12.dll")
+    if sys.platform == "win32"
+    else ("libcudart.so.13", "libcudart.so.12")
+)
+_ADDRESS_BYTES: Final = 32
+_TO_DEVICE: Final = 1
+_TO_HOST: Final = 2
+_NON_BLOCKING: Final = 1
+"""Of a stream: it does not wait for the default stream, nor that one for it."""
+
+
+def load_cudart(names: Sequence[str] = _LIBRARIES) -> Any:  # noqa: ANN401 (ctypes has no better type)
+    """Find the runtime, which onnxruntime's CUDA part has loaded.
+
+    Raises:
+        SessionError: If it is not there.
+    """
+    for name in names:
+        try:
+            return ctypes.CDLL(name)
+        except OSError:
+            continue
+    raise SessionError(f"CUDA's runtime ({names[0]}) cannot be loaded")
+
+
+def pci_address(device_id: int, library: Any | None = None) -> str:  # noqa: ANN401
+    """Return where a GPU sits on the bus: `0000:41:00.0`.
+
+    Raises:
+        RuntimeError: With CUDA's number, if there is no such GPU.
+    """
+    library = library if library is not None else load_cudart()
+    text = ctypes.create_string_buffer(_ADDRESS_BYTES)
+    status = library.cudaDeviceGetPCIBusId(text, _ADDRESS_BYTES, device_id)
+    if status:
+        raise RuntimeError(f"CUDA failure {status} ; expr=cudaDeviceGetPCIBusId")
+    return text.value.decode()
+
+
+class CudaMemory:
+    """Memory of one GPU and page-locked memory beside it; lives as long as the process."""
+
+    def __init__(self, device_id: int, library: Any | None = None) -> None:  # noqa: ANN401
+        """Make a stream for the copies.
+
+        Args:
+            device_id: Number of the GPU.
+            library: CUDA's runtime; None to find it.
+
+        Raises:
+            RuntimeError: With CUDA's number and sentence, as onnxruntime writes them.
+        """
+        self._library = library if library is not None else load_cudart()
+        self._library.cudaGetErrorString.restype = ctypes.c_char_p
+        self._device_id = device_id
+        self._stream = ctypes.c_void_p()
+        self._call("cudaStreamCreateWithFlags", ctypes.byref(self._stream), _NON_BLOCKING)
+
+    def host(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Return a page-locked array; its contents are whatever they are."""
+        size = dtype.itemsize * int(np.prod(shape))
+        pointer = ctypes.c_void_p()
+        self._call("cudaHostAlloc", ctypes.byref(pointer), ctypes.c_size_t(size), 0)
+        memory = (ctypes.c_ubyte * size).from_address(pointer.value or 0)
+        array: NDArray[Any] = np.ctypeslib.as_array(memory).view(dtype).reshape(shape)
+        return array
+
+    def device(self, host: NDArray[Any]) -> Place:
+        """Take memory of the GPU for such an array."""
+        pointer = ctypes.c_void_p()
+        self._call("cudaMalloc", ctypes.byref(pointer), ctypes.c_size_t(host.nbytes))
+        return Place("cuda", self._device_id, host.shape, host.dtype, pointer.value or 0)
+
+    def upload(self, host: NDArray[Any], place: Place) -> None:
+        """Copy to the GPU; done when it returns."""
+        self._copy(place.pointer, host.ctypes.data, host.nbytes, _TO_DEVICE)
+
+    def download(self, place: Place, host: NDArray[Any]) -> None:
+        """Copy from the GPU; done when it returns."""
+        self._copy(host.ctypes.data, place.pointer, host.nbytes, _TO_HOST)
+
+    def _copy(self, to: int, origin: int, size: int, kind: int) -> None:
+        where = (ctypes.c_void_p(to), ctypes.c_void_p(origin), ctypes.c_size_t(size))
+        self._call("cudaMemcpyAsync", *where, kind, self._stream)
+        self._call("cudaStreamSynchronize", self._stream)
+
+    def _call(self, name: str, *arguments: object) -> None:
+        for function, given in (("cudaSetDevice", (self._device_id,)), (name, arguments)):
+            status = getattr(self._library, function)(*given)
+            if status:
+                words = self._library.cudaGetErrorString(status).decode()
+                raise RuntimeError(f"CUDA failure {status}: {words} ; expr={function}")

@@ -1,0 +1,166 @@
+"""The only file that knows onnxruntime: a graph is opened, run, and bound to buffers."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from app.errors import SessionError
+from app.graph.channel_blocks import BLOCKED
+from app.graph.serving_graph import INPUT, IR_VERSION, OUTPUT
+from app.machine import return_freed_memory
+from app.records import PixelBatch
+from app.runtime.bound_buffers import Bind, Place
+
+Provider: TypeAlias = tuple[str, dict[str, str]]
+"""Name and options of one of onnxruntime's execution providers."""
+OpenGraph: TypeAlias = ort.InferenceSession
+
+VERSION: Final[str] = ort.__version__
+CPU: Final[list[Provider]] = [("CPUExecutionProvider", {})]
+CUDA: Final = "CUDAExecutionProvider"
+TENSORRT: Final = "TensorrtExecutionProvider"
+
+_FATAL_ONLY: Final = 4
+_SAME_AS_REQUESTED: Final = 1
+
+
+def open_graph(graph: Path | bytes, where: list[Provider], threads: int) -> OpenGraph:
+    """Load a graph.
+
+    Args:
+        graph: The .onnx file, or its bytes.
+        where: Providers; the first has to take every node.
+        threads: Of one run, on a CPU.
+
+    Raises:
+        SessionError: If it cannot be loaded there; its cause is onnxruntime's own error.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = _FATAL_ONLY
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning threads would take the processors from the decoders, and gain less than 2 %.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Smaller and smaller shares of a layer: a thread that lost its processor to a decoder for a
+    # while keeps the others waiting less (a batch of 8 beside 8 decodes: 1.4 % lost, not 4.5 %).
+    options.add_session_config_entry("session.dynamic_block_base", "4")
+    # A pattern is kept for each batch size, which holds the memory of all of them at once.
+    options.enable_mem_pattern = False
+    name = where[0][0]
+    if where is CPU:
+        # Repacked weights are 3 % faster and need the memory of the weights a second time.
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        _share_exact_arena()
+        options.add_session_config_entry("session.use_env_allocators", "1")
+    else:
+        # Without this, what CUDA cannot do would silently run on the CPU.
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    try:
+        session = ort.InferenceSession(graph, options, providers=where, enable_fallback=0)
+    except Exception as exc:  # onnxruntime's errors share no base class of their own
+        raise SessionError(f"{graph!s} cannot be loaded: {exc}") from exc
+    if session.get_providers()[0] != name:
+        raise SessionError(f"the libraries of {name} or the driver could not be loaded")
+    return_freed_memory()  # 61 MB of a VGG-16
+    return session
+
+
+def run(session: OpenGraph, values: NDArray[Any]) -> NDArray[np.float32]:
+    """Run a batch: of images, or of what a stem gave."""
+    result: NDArray[np.float32] = session.run(None, {takes(session): values})[0]
+    return result
+
+
+def takes(session: OpenGraph) -> str:
+    """Return the name of what a graph takes."""
+    name: str = session.get_inputs()[0].name
+    return name
+
+
+def side(session: OpenGraph) -> int:
+    """Return the side of the images that a graph takes, in pixels."""
+    pixels: int = session.get_inputs()[0].shape[1]
+    return pixels
+
+
+def shrink(session: OpenGraph, batch: PixelBatch) -> None:
+    """Run a batch and give back the memory that it did not need."""
+    options = ort.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    session.run(None, {takes(session): batch}, options)
+
+
+@cache
+def channel_block() -> int:
+    """Count the channels that lie side by side where onnxruntime convolves on this processor.
+
+    Returns:
+        8 or 16, as many as fit into a register; 0 where it has no layout in blocks.
+    """
+    maps = np.arange(32, dtype=np.float32).reshape(1, 16, 1, 2)
+    node = helper.make_node("ReorderInput", ["maps"], ["blocks"], domain=BLOCKED)
+    source, result = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, maps.shape)
+        for name in ("maps", "blocks")
+    )
+    model = helper.make_model(
+        helper.make_graph([node], "probe", [source], [result]),
+        opset_imports=[helper.make_opsetid(BLOCKED, 1)],
+        ir_version=IR_VERSION,
+    )
+    try:
+        blocks = run(open_graph(model.SerializeToString(), CPU, threads=1), maps)
+        # The first pixel of the first channel is 0, its second is 1: after a block of first pixels.
+        block = int(np.flatnonzero(blocks.ravel() == 1)[0])
+    except Exception:  # noqa: BLE001 - onnxruntime's errors share no base class of their own
+        return 0
+    return block if block > 1 else 0
+
+
+def has_cuda() -> bool:
+    """Tell whether this is the onnxruntime for CUDA, and load the libraries that it needs."""
+    if CUDA not in ort.get_available_providers():
+        return False
+    if hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()  # the CUDA libraries that are Python packages
+    return True
+
+
+def binder(session: OpenGraph) -> Bind:
+    """Return what binds buffers to a session."""
+
+    def bind(source: Place, result: Place, number: int) -> Callable[[], None]:
+        binding = session.io_binding()
+        binding.bind_input(INPUT, *_described(source))
+        binding.bind_output(OUTPUT, *_described(result))
+        options = ort.RunOptions()
+        # A recording holds addresses, so each set of buffers has one of its own.
+        options.add_run_config_entry("gpu_graph_id", str(number))
+        return lambda: session.run_with_iobinding(binding, options)
+
+    return bind
+
+
+@cache
+def _share_exact_arena() -> None:
+    """Let onnxruntime's CPU memory grow by what is asked for, not by powers of two.
+
+    Its own default keeps up to twice the memory of the largest run. The arena belongs to
+    onnxruntime's process-wide environment, so this is done once a process.
+    """
+    ort.create_and_register_allocator(
+        ort.OrtMemoryInfo(
+            "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+        ),
+        ort.OrtArenaCfg({"arena_extend_strategy": _SAME_AS_REQUESTED}),
+    )
+
+
+def _described(place: Place) -> tuple[Any, ...]:
+    return place.kind, place.device_id, place.dtype.type, list(place.shape), place.pointer

@@ -1,0 +1,111 @@
+"""The composition root: builds every part and joins them."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from fastapi import FastAPI
+
+from app import __version__
+from app.images.decode_pool import DecodePool
+from app.images.process_pool import Isolated
+from app.machine import usable_cpus
+from app.runtime.session import Session
+from app.service.fronts.front_side import Link, Mirror
+from app.service.parts import chosen, hosting_of, preparation
+from app.service.settings import Settings
+from app.serving.hosted_models import Models
+from app.serving.metrics import Metrics
+from app.web.health import router as health
+from app.web.keys import Keys
+from app.web.middleware.access import Access
+from app.web.middleware.admission import Limits
+from app.web.middleware.envelope import Envelope
+from app.web.middleware.origins import Origins
+from app.web.models import router as models_router
+from app.web.openapi import install_openapi
+from app.web.page.routes import mount_files
+from app.web.page.routes import router as page
+from app.web.predict import router as routes
+from app.web.problems import install_problem_handlers
+from app.web.rate_limit import Quotas
+
+
+def create_app(
+    settings: Settings,
+    open_session: Callable[..., Session] = Session,
+    link: Link | None = None,
+) -> FastAPI:
+    """Build the service; its models begin to load when it is started.
+
+    Args:
+        settings: All of them.
+        open_session: Loads a serving graph; tests give another one.
+        link: To the owner of the models, in a front process; None where they are in this one.
+
+    Raises:
+        SetupError: If a manifest or the file of keys is wrong, or a model has no manifest.
+    """
+    metrics = Metrics()
+    keys = Keys(settings.api_keys_file) if settings.api_keys_file else None
+    decoders = DecodePool(settings.decode_threads or usable_cpus())
+    prepare = preparation(settings)
+    isolated = Isolated(prepare) if settings.decode_isolation == "process" else None
+    hosting = replace(hosting_of(settings), open_session=open_session, prepare=isolated or prepare)
+    models = Models(chosen(settings), hosting, decoders, metrics)
+    mirror = Mirror(link, models, hosting, decoders, metrics) if link is not None else None
+    bring = mirror.follow if mirror else models.load
+    make_quotas = mirror.make_quotas if mirror else Quotas
+    rate = settings.rate_limit
+    quotas = make_quotas(rate, settings.rate_burst, time.monotonic) if rate else None
+
+    async def scrape() -> bytes:
+        return await mirror.scrape() if mirror else metrics.render()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.create_task(bring(), name="loading")
+        app.state.loading = loading
+        yield
+        loading.cancel()
+        await models.stop()
+        decoders.stop()
+        if isolated is not None:
+            isolated.stop()
+
+    app = FastAPI(
+        title="vgg-serve",
+        version=__version__,
+        summary="The five most probable ImageNet classes of a photo, from VGG-16 and VGG-19.",
+        lifespan=lifespan,
+        docs_url=None,
+        redirect_slashes=False,  # would answer with the Host that the client sent
+        redoc_url=None,
+    )
+    app.state.models = models
+    app.state.keys = keys
+    app.state.metrics = metrics
+    app.state.scrape = scrape
+    app.state.max_body_bytes = settings.max_body_bytes
+    app.state.deadline = settings.deadline_ms / 1000
+    app.state.draining = asyncio.Event()
+    for router in (routes, models_router, health, page):
+        app.include_router(router)
+    mount_files(app)
+    install_problem_handlers(app)
+    install_openapi(app, with_keys=keys is not None)
+    app.add_middleware(
+        Limits,
+        models=models,
+        metrics=metrics,
+        max_body_bytes=settings.max_body_bytes,
+        max_upload_bytes=settings.max_upload_bytes,
+    )
+    if keys is not None or quotas is not None:
+        app.add_middleware(Access, keys=keys, quotas=quotas)
+    if settings.allowed_origins:
+        app.add_middleware(Origins, origins=settings.allowed_origins)
+    app.add_middleware(Envelope, metrics=metrics)  # added last, so it is the outermost
+    return app

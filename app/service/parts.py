@@ -1,0 +1,94 @@
+"""The parts of a service, each made from the settings."""
+
+from functools import partial
+
+from app.errors import SetupError
+from app.graph.conv_plan import plans
+from app.images.header_limits import ImageLimits
+from app.images.prepare import Prepare
+from app.images.prepare import prepare as prepare_image
+from app.machine import usable_cpus
+from app.runtime.conv_choice import PlanChooser
+from app.runtime.conv_trial import try_plan
+from app.runtime.cuda_tuning import Gpu
+from app.runtime.find_device import DeviceName, find_device
+from app.runtime.ort import channel_block
+from app.service.settings import Settings
+from app.serving.loading import CEILING, Hosting
+from app.weights.manifests import Manifest, load_catalog
+from app.weights.provisioning import SERVING, Provisioning, for_device
+
+
+def chosen(settings: Settings) -> list[Manifest]:
+    """Return the manifests of the models to serve.
+
+    Raises:
+        SetupError: If one has none, or any manifest is wrong.
+    """
+    catalog = load_catalog(settings.model_dir)
+    for name in settings.models:
+        if name not in catalog:
+            known = ", ".join(sorted(catalog))
+            raise SetupError(f"VGG_MODELS: there is no model {name!r}; there are {known}")
+    return [catalog[name] for name in dict.fromkeys(settings.models)]
+
+
+def provisioning(settings: Settings, device: DeviceName | None = None) -> Provisioning:
+    """Return where weights come from, for one who will use them here without a server.
+
+    Where `cuda` is set it is believed: `pull` may fill a folder for another machine.
+
+    Args:
+        settings: All of them.
+        device: In place of the one that is set.
+    """
+    wanted = device or settings.device
+    place = find_device("auto", gpus(settings)[0]) if wanted == "auto" else wanted
+    return for_device(_sources(settings), place, settings.precision)
+
+
+def _sources(settings: Settings) -> Provisioning:
+    tried = plans(channel_block())
+    return Provisioning(
+        model_dir=settings.model_dir,
+        on_missing=settings.on_missing_weights,
+        offline=settings.offline,
+        endpoint=settings.hf_endpoint,
+        or_float32=settings.precision == "auto",
+        plan_for=PlanChooser(
+            settings.conv,
+            settings.model_dir / SERVING,
+            settings.threads or usable_cpus(),
+            settings.max_batch_size or CEILING["cpu"],
+            tried,
+            try_plan,
+        ),
+        plans=tried,
+    )
+
+
+def gpus(settings: Settings) -> tuple[Gpu, ...]:
+    """Return the GPUs to use, should CUDA be used."""
+    limit = settings.gpu_memory_limit_mb * 10**6
+    return tuple(Gpu(number, limit, settings.tensorrt) for number in settings.device_ids)
+
+
+def preparation(settings: Settings) -> Prepare:
+    """Return what makes pixels of an upload."""
+    limits = ImageLimits(max_pixels=settings.max_pixels)
+    return partial(prepare_image, limits=limits, exact=settings.decode == "exact")
+
+
+def hosting_of(settings: Settings) -> Hosting:
+    """Return how models are hosted."""
+    return Hosting(
+        provisioning=_sources(settings),
+        device=settings.device,
+        threads=settings.threads or usable_cpus(),
+        max_batch_size=settings.max_batch_size or None,
+        max_queue_delay=settings.max_queue_delay_ms / 1000,
+        queue_budget=settings.queue_budget_ms / 1000,
+        prepare=preparation(settings),
+        precision=settings.precision,
+        gpus=gpus(settings),
+    )

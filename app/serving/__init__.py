@@ -1,0 +1,1 @@
+"""Models that answer: loading, warm-up, batching, metrics."""

@@ -1,0 +1,1 @@
+"""Many images in, few runs out."""

@@ -1,0 +1,1 @@
+"""What happens on a connection before a request is one."""

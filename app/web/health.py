@@ -1,0 +1,60 @@
+"""For those who watch: is it alive, is it ready, what does it count."""
+
+from typing import Any, Final
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from app.errors import DrainingError, ModelFailedError, NotReadyError
+from app.serving.hosted_models import Models
+from app.serving.metrics import CONTENT_TYPE
+from app.web.problems import answer_error
+
+router = APIRouter()
+
+_OR_503: Final[dict[int | str, dict[str, Any]]] = {503: {"description": "No, and why not"}}
+_STOPPED: Final = "A model has stopped; restart me."
+_TEXT: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": {"text/plain": {"schema": {"type": "string"}}}}
+}
+
+
+@router.head("/healthz", include_in_schema=False)
+@router.get("/healthz", summary="Is the process alive?", responses=_OR_503)
+async def healthz(request: Request) -> Response:
+    """Return 200 while the event loop answers and no run loop is dead or hangs."""
+    models: Models = request.app.state.models
+    if not models.alive:
+        return answer_error(request.scope, ModelFailedError(_STOPPED))
+    return JSONResponse({"status": "alive"})
+
+
+@router.head("/readyz", include_in_schema=False)
+@router.get("/readyz", summary="Can it answer?", responses=_OR_503)
+async def readyz(request: Request) -> Response:
+    """Return 200 once every model is loaded, warmed and tested, until the server drains.
+
+    A model whose run loop is dead or hangs gets no more requests: 503 until a restart.
+
+    The length of the queue has no part in it: one burst would empty a load balancer.
+    """
+    models: Models = request.app.state.models
+    if request.app.state.draining.is_set():
+        return answer_error(request.scope, DrainingError("The server is about to stop."))
+    if not models.alive:
+        return answer_error(request.scope, ModelFailedError(_STOPPED))
+    if not models.ready:
+        standing = "; ".join(
+            f"{name}: {model.state if model.loaded else model.describe_progress()}"
+            for name, model in models.all().items()
+        )
+        return answer_error(request.scope, NotReadyError(f"Not ready yet. {standing}."))
+    return JSONResponse({"status": "ready", "models": list(models.all())})
+
+
+@router.head("/metrics", include_in_schema=False)
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=_TEXT)
+async def metrics(request: Request) -> Response:
+    """Return all metrics in Prometheus's text format."""
+    text: bytes = await request.app.state.scrape()
+    return Response(text, media_type=CONTENT_TYPE)

@@ -1,0 +1,84 @@
+"""The answer to POST /predict as a page, for a form that was sent without JavaScript."""
+
+from collections.abc import Mapping
+from html import escape
+from http import HTTPStatus
+
+from starlette.responses import HTMLResponse
+from starlette.types import Scope
+
+from app.web.page.files import HEADERS, versioned
+from app.web.schemas import PredictOut
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <meta name="color-scheme" content="light dark">
+  <title>{title}</title>
+  <link rel="icon" href="/static/icon.svg" type="image/svg+xml">
+  <link rel="stylesheet" href="/static/style.css">
+</head>
+<body>
+  <header class="top"><p class="brand"><a href="/">vgg-serve</a></p></header>
+  <main><section class="network"><article>
+    <h1>{title}</h1>
+    {body}
+    <p><a href="/">Classify another photo</a></p>
+  </article></section></main>
+</body>
+</html>
+"""
+_UNTRAINED = """<p class="untrained">Untrained weights: this means nothing</p>"""
+
+
+def wants_html(scope: Scope) -> bool:
+    """Tell whether a request is a form that a browser sent, and shows the answer of.
+
+    Browsers then name text/html first of all; the script of the page, curl and HTTP libraries
+    name JSON or nothing.
+    """
+    if scope.get("path") != "/predict" or scope.get("method") != "POST":
+        return False
+    accept = next((value for key, value in scope["headers"] if key == b"accept"), b"")
+    return bool(accept.lower().startswith(b"text/html"))
+
+
+def answer_page(answer: PredictOut, headers: Mapping[str, str]) -> HTMLResponse:
+    """Write the most probable classes as a page.
+
+    Args:
+        answer: What would have been sent as JSON.
+        headers: More headers of the response.
+    """
+    rows = "\n".join(
+        f"<li><span>{escape(guess.label)}: <b>{_percent(guess.probability)}</b></span>"
+        f'<meter value="{guess.probability:.4f}" aria-hidden="true"></meter></li>'
+        for guess in answer.predictions
+    )
+    image, best = answer.image, answer.predictions[0]
+    together = sum(guess.probability for guess in answer.predictions)
+    body = (
+        f"{'' if answer.model.trained else _UNTRAINED}<ol>{rows}</ol>"
+        f"<p>These {len(answer.predictions)} add up to {_percent(min(1.0, together))} of all 1000"
+        f" classes. The photo has {image.width} x {image.height} pixels"
+        f" ({escape(image.format.upper())}); {escape(answer.model.name)} answered.</p>"
+    )
+    return _page(escape(best.label.split(",")[0]), body, HTTPStatus.OK, headers)
+
+
+def problem_page(
+    status: int, title: str, detail: str, headers: Mapping[str, str] | None
+) -> HTMLResponse:
+    """Write a problem as a page; the arguments are those of its JSON."""
+    return _page(escape(title), f'<p role="alert">{escape(detail)}</p>', status, headers or {})
+
+
+def _page(title: str, body: str, status: int, headers: Mapping[str, str]) -> HTMLResponse:
+    html = versioned(_PAGE).format(title=title, body=body)
+    return HTMLResponse(html, status, {**headers, **HEADERS, "Vary": "Accept"})
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share == 0 or share >= 0.001 else "less than 0.1%"  # noqa: PLR2004

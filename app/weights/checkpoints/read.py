@@ -1,0 +1,86 @@
+"""Read any published checkpoint of the VGG family as named tensors, checked throughout."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from app.errors import CheckpointError
+from app.graph.vgg import VggConfig
+from app.records import Layer
+from app.weights.checkpoints.caffe_file import read_caffe
+from app.weights.checkpoints.keras_file import read_keras
+from app.weights.checkpoints.onnx_file import read_onnx
+from app.weights.checkpoints.safetensors_file import read_safetensors
+
+_READERS: Final[dict[str, Callable[[Path, VggConfig], dict[str, Layer]]]] = {
+    "safetensors": read_safetensors,
+    "onnx": read_onnx,
+    "keras": read_keras,
+    "caffe": read_caffe,
+}
+
+_PICKLE: Final = "which is not read, as it can run any code: use the safetensors file instead"
+_SIGNS: Final = (
+    # format (empty for none that is read here), what a file of it begins with, what it is
+    ("safetensors", rb".{3}[\x00-\x06]\x00{4}\{", "a safetensors file"),
+    ("keras", rb"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+    ("onnx", rb"\x08[\x01-\x1f][\x12\x1a\x22\x2a\x32\x3a\x42]", "an ONNX file"),
+    ("caffe", rb"\x0a(?:[\x00-\x7f])[\x20-\x7e]*(?:\x12|\xa2\x06)", "a Caffe model"),
+    ("", rb"\x80[\x00-\x05]", f"a pickle, {_PICKLE}"),
+    ("", rb"PK\x03\x04", f"a zip archive with a pickle inside (PyTorch), {_PICKLE}"),
+    ("", rb"version https://git-lfs", "a pointer of Git LFS and not the file it points to"),
+    ("", rb"\s*<(?:!|html|\?xml)", "a web page"),
+    ("", rb"\x1f\x8b|BZh|\xfd7zXZ|.{257}ustar", "an archive, which has to be unpacked first"),
+)
+_HEAD: Final = 512  # bytes; enough for each sign
+
+_BYTES_A_PARAMETER: Final = 16  # float64 twice, as Caffe may store gradients too
+_BYTES_BESIDES: Final = 2**24  # names and structure: a few thousand bytes in practice
+
+
+def read_checkpoint(path: Path, file_format: str, config: VggConfig) -> dict[str, Layer]:
+    """Read the layers of `config` from one file. Nothing is ever unpickled.
+
+    Args:
+        path: The checkpoint.
+        file_format: `safetensors`, `onnx`, `keras` or `caffe`.
+        config: The network that the file has to hold, no more and no less.
+
+    Returns:
+        The layers in order, by the paper's names, `conv1_1` to `fc8`. Finite, native,
+        contiguous, possibly read-only. The input channels of conv1_1 stay in the order
+        that the weights were trained with, RGB or BGR.
+
+    Raises:
+        CheckpointError: With the file and what is wrong with it.
+    """
+    try:
+        _check_file(path, file_format, config)
+        return _READERS[file_format](path, config)
+    except CheckpointError as exc:
+        raise CheckpointError(f"{path}: {exc}") from exc
+
+
+def _check_file(path: Path, file_format: str, config: VggConfig) -> None:
+    """Refuse from its size and its first bytes what would only fail later, and worse."""
+    if file_format not in _READERS:
+        raise CheckpointError(f"cannot be read as {file_format!r}, only as {', '.join(_READERS)}")
+    try:
+        if not path.is_file():
+            raise CheckpointError("is not there, or is not a file")
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError as exc:
+        raise CheckpointError(f"cannot be opened: {exc.strerror}") from exc
+    if size == 0:
+        raise CheckpointError("is empty")
+    most = _BYTES_A_PARAMETER * config.parameters() + _BYTES_BESIDES
+    if size > most:
+        raise CheckpointError(f"has {size} bytes, expected at most {most} for this network")
+    for sign_of, pattern, what in _SIGNS:
+        if re.match(pattern, head, re.DOTALL):
+            if sign_of != file_format:
+                raise CheckpointError(f"is not {file_format}: it looks like {what}")
+            return

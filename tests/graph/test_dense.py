@@ -1,0 +1,99 @@
+"""The fully connected layers of a VGG give the same for one image and for several, in both forms."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx.reference
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from app.graph.dense import add_dense, add_dense_for_cpu
+from app.graph.node_list import NodeList
+from app.graph.vgg import VggConfig
+
+CONFIG = VggConfig("A", group_channels=(1, 1, 1, 1, 3), hidden_units=6, side=64)
+LAYERS = [row for row in CONFIG.layers() if row.kind == "fully connected"]
+RANDOM = np.random.default_rng(5)
+TENSORS = {
+    f"{row.name}_{part}": RANDOM.standard_normal(shape, dtype=np.float32)
+    for row in LAYERS
+    for part, shape in (("weight", row.weight_shape), ("bias", row.output_shape))
+}
+
+
+def expected(values):
+    """The same in numpy and float64."""
+    for row in LAYERS:
+        weight, bias = (TENSORS[f"{row.name}_{part}"] for part in ("weight", "bias"))
+        values = values.astype(np.float64) @ weight.T.astype(np.float64) + bias
+        if row.name != "fc8":
+            values = np.maximum(values, 0)
+    return values
+
+
+def model(add):
+    """A graph of these layers alone."""
+    nodes = NodeList()
+    result = add(nodes, LAYERS, "flat")
+    graph = helper.make_graph(
+        nodes.nodes,
+        "dense",
+        [helper.make_tensor_value_info("flat", TensorProto.FLOAT, ["N", 12])],
+        [helper.make_tensor_value_info(result, TensorProto.FLOAT, ["N", 1000])],
+        [*nodes.constants, *(numpy_helper.from_array(one, name) for name, one in TENSORS.items())],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=9)
+
+
+@pytest.mark.parametrize("images", [1, 2, 5])
+@pytest.mark.parametrize("add", [add_dense, add_dense_for_cpu])
+def test_it_is_the_arithmetic_of_the_paper(add, images):
+    """In onnxruntime and in ONNX's own interpreter."""
+    values = RANDOM.standard_normal((images, 12), dtype=np.float32)
+    graph = model(add)
+
+    session = ort.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    for run in (session.run, onnx.reference.ReferenceEvaluator(graph).run):
+        (found,) = map(np.asarray, run(None, {"flat": values}))
+        assert (images, 1000) == found.shape
+        np.testing.assert_allclose(expected(values), found, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_stand_on_the_left_for_several_images():
+    """And on the right for one, which is the other way: the right matrix is packed for each batch."""
+    (choice,) = (node for node in model(add_dense_for_cpu).graph.node if node.op_type == "If")
+    ways = {attribute.name: attribute.g.node for attribute in choice.attribute}
+    weights = [f"{row.name}_weight" for row in LAYERS]
+
+    one = [node.input[1] for node in ways["then_branch"] if node.op_type == "Gemm"]
+    several = [node.input[0] for node in ways["else_branch"] if node.op_type == "MatMul"]
+
+    assert weights == one == several
+
+
+@pytest.mark.parametrize(("images", "way"), [(1, "Gemm"), (2, "MatMul"), (3, "MatMul")])
+def test_the_number_of_images_decides(tmp_path, images, way):
+    """By onnxruntime's own record of what it ran."""
+    options = ort.SessionOptions()
+    options.enable_profiling = True
+    options.profile_file_prefix = str(tmp_path / "run")
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(
+        model(add_dense_for_cpu).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+    session.run(None, {"flat": np.zeros((images, 12), np.float32)})
+
+    events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    ran = {event["args"].get("op_name") for event in events if "args" in event}
+    assert {way} == ran & {"Gemm", "MatMul"}
+
+
+def test_no_weight_is_there_twice():
+    """Both ways take the same tensors; what one of them needs besides is no constant."""
+    assert {f"{row.name}_{part}" for row in LAYERS for part in ("weight", "bias")} | {
+        "constant_0"  # the number of images that is told apart
+    } == {one.name for one in model(add_dense_for_cpu).graph.initializer}

@@ -1,0 +1,381 @@
+"""Anybody's classifier can be served as it is, or is refused with what it is and should be."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from app.errors import CheckpointError
+from app.graph.ready_graph import write_ready
+from app.graph.serving_graph import GRAPH_FILE, WEIGHTS_FILE
+from app.images.header_limits import ImageLimits
+from app.images.prepare import prepare
+from app.records import Preprocess
+from app.runtime.session import Session
+from app.serving.ranking import top_k
+from app.weights.labels import load_labels
+from tests.conftest import PHOTOS
+from tests.conftest import SHARED_DATA as DATA
+
+CROP = 8
+RGB = Preprocess(CROP, CROP, "RGB", (10, 20, 30), (40, 50, 60))
+BGR = Preprocess(CROP, CROP, "BGR", (10, 20, 30), (40, 50, 60))
+WEIGHT = np.random.default_rng(0).normal(0, 1, (1000, 3)).astype(np.float32)
+BATCH = np.random.default_rng(1).integers(0, 256, (3, CROP, CROP, 3), np.uint8)
+
+
+def node(op: str, inputs: str, output: str, **attributes: Any) -> NodeProto:
+    """Make a node from names with blanks between them."""
+    return helper.make_node(op, inputs.split(" "), [output], **attributes)
+
+
+def classifier(
+    *after: NodeProto,
+    source: str = "data",
+    result: str = "logits",
+    takes: tuple[int, list[int | str]] = (TensorProto.FLOAT, ["N", 3, CROP, CROP]),
+    gives: list[int | str] | None = None,
+    opset: int = 13,
+    ir_version: int = 8,
+    weights_are_inputs: bool = False,
+    domain: str = "",
+) -> ModelProto:
+    """Make a classifier that looks at the mean colour only: 1000 logits, linear in it."""
+    nodes = [
+        node("GlobalAveragePool", source, "mean"),
+        node("Conv", "mean weight", result if not after else "logits_4d"),
+        *after,
+    ]
+    weight = numpy_helper.from_array(WEIGHT.reshape(1000, 3, 1, 1), "weight")
+    inputs = [helper.make_tensor_value_info(source, *takes)]
+    if weights_are_inputs:
+        inputs.append(helper.make_tensor_value_info("weight", TensorProto.FLOAT, [1000, 3, 1, 1]))
+    gives = gives or (["N", 1000] if after else ["N", 1000, 1, 1])
+    output = after[-1].output[0] if after else result
+    outputs = [helper.make_tensor_value_info(output, TensorProto.FLOAT, gives)]
+    return helper.make_model(
+        helper.make_graph(nodes, "classifier", inputs, outputs, [weight]),
+        opset_imports=[helper.make_opsetid(domain, opset)],
+        ir_version=ir_version,
+    )
+
+
+def expected(batch: np.ndarray, preprocess: Preprocess = RGB) -> np.ndarray:
+    """What `classifier` has to give, in float64."""
+    pixels = batch.astype(np.float64)[..., :: -1 if preprocess.channels == "BGR" else 1]
+    mean = ((pixels - preprocess.mean) / preprocess.std).mean(axis=(1, 2))
+    powers = np.exp(mean @ WEIGHT.T.astype(np.float64))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def save(folder: Path, model: ModelProto) -> Path:
+    """Write a model into one file."""
+    path = folder / "theirs.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def serve(folder: Path, path: Path, preprocess: Preprocess = RGB) -> Session:
+    """Build the serving graph, have it checked by ONNX, and load it."""
+    place = folder / "serving"
+    place.mkdir()
+    write_ready(place, path, preprocess)
+    assert {GRAPH_FILE, WEIGHTS_FILE} == {file.name for file in place.iterdir()}
+    onnx.checker.check_model(str(place / GRAPH_FILE), full_check=True)
+    return Session(place / GRAPH_FILE, device="cpu")
+
+
+# --- what can be served ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preprocess", [RGB, BGR], ids=["RGB", "BGR"])
+def test_logits_get_preprocessing_and_softmax(tmp_path, preprocess):
+    """Logits of [N, 1000, 1, 1] become probabilities of [N, 1000], from pixels."""
+    session = serve(tmp_path, save(tmp_path, classifier()), preprocess)
+
+    rows = session.run(BATCH)
+
+    assert (3, 1000) == rows.shape
+    assert pytest.approx(expected(BATCH, preprocess), abs=1e-6) == rows
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        [node("Softmax", "logits_4d", "prob", axis=1)],
+        [node("Softmax", "logits_4d", "p", axis=1), node("Flatten", "p", "prob")],
+        [node("Flatten", "logits_4d", "f"), node("Softmax", "f", "prob", axis=1)],
+        [
+            node("Flatten", "logits_4d", "f"),
+            node("Softmax", "f", "p", axis=-1),
+            node("Identity", "p", "prob"),
+        ],
+    ],
+    ids=["4d", "flattened after", "flattened before", "identity"],
+)
+def test_softmax_is_not_doubled(tmp_path, after):
+    """A classifier that gives probabilities already keeps them, whatever shapes them after."""
+    gives: list[int | str] = ["N", 1000, 1, 1] if len(after) == 1 else ["N", 1000]
+
+    rows = serve(tmp_path, save(tmp_path, classifier(*after, gives=gives))).run(BATCH)
+
+    assert pytest.approx(expected(BATCH), abs=1e-6) == rows
+
+
+def test_softmax_elsewhere_does_not_count(tmp_path):
+    """What was multiplied after a softmax is no probability and gets one."""
+    after = [node("Softmax", "logits_4d", "p", axis=1), node("Mul", "p p", "x")]
+    after.append(node("Flatten", "x", "squared"))
+    powers = np.exp(expected(BATCH) ** 2)
+
+    rows = serve(tmp_path, save(tmp_path, classifier(*after))).run(BATCH)
+
+    assert pytest.approx(powers / powers.sum(axis=1, keepdims=True), abs=1e-6) == rows
+
+
+def test_fixed_batch_size_is_freed(tmp_path):
+    """A classifier that was exported for one image takes any number of them."""
+    fixed = classifier(takes=(TensorProto.FLOAT, [1, 3, CROP, CROP]), gives=[1, 1000, 1, 1])
+    fixed.graph.value_info.append(
+        helper.make_tensor_value_info("mean", TensorProto.FLOAT, [1, 3, 1, 1])
+    )
+
+    session = serve(tmp_path, save(tmp_path, fixed))
+
+    for count in (1, 2, 3):
+        assert pytest.approx(expected(BATCH[:count]), abs=1e-6) == session.run(BATCH[:count])
+
+
+def test_unnamed_sizes_are_taken_for_right(tmp_path):
+    """Exporters that say nothing about height and classes are believed."""
+    vague = classifier(takes=(TensorProto.FLOAT, ["N", 3, "H", "W"]), gives=["N", "C", 1, 1])
+
+    rows = serve(tmp_path, save(tmp_path, vague)).run(BATCH)
+
+    assert pytest.approx(expected(BATCH), abs=1e-6) == rows
+
+
+@pytest.mark.parametrize(
+    ("source", "result"),
+    [("image", "probabilities"), ("served_float", "served_flat"), ("image", "served_centred")],
+)
+def test_their_names_may_be_ours(tmp_path, source, result):
+    """A classifier that calls its values as the serving graph does is no trouble."""
+    theirs = classifier(source=source, result=result)
+
+    rows = serve(tmp_path, save(tmp_path, theirs)).run(BATCH)
+
+    assert pytest.approx(expected(BATCH), abs=1e-6) == rows
+
+
+def test_weights_listed_as_inputs(tmp_path):
+    """Before IR version 4 every weight was an input too, as in the ONNX Model Zoo."""
+    old = classifier(opset=7, ir_version=3, weights_are_inputs=True)
+
+    rows = serve(tmp_path, save(tmp_path, old)).run(BATCH)
+
+    assert pytest.approx(expected(BATCH), abs=1e-6) == rows
+
+
+@pytest.mark.parametrize("opset", [7, 11, 13, 17, 21])
+def test_opsets(tmp_path, opset):
+    """What stands around a classifier means the same in each of its opsets."""
+    rows = serve(tmp_path, save(tmp_path, classifier(opset=opset))).run(BATCH)
+
+    assert pytest.approx(expected(BATCH), abs=1e-6) == rows
+
+
+def test_weights_in_constant_nodes(tmp_path):
+    """There may be nothing to put into the file of weights; it is there all the same."""
+    model = classifier()
+    weight = model.graph.initializer.pop()
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["weight"], value=weight))
+
+    rows = serve(tmp_path, save(tmp_path, model)).run(BATCH)
+
+    assert pytest.approx(expected(BATCH), abs=1e-6) == rows
+
+
+def test_omitted_optional_inputs_stay_omitted(tmp_path):
+    """Renaming leaves alone what has no name."""
+    low = helper.make_node("Clip", ["logits_4d", "", "high"], ["clipped"])
+    model = classifier(low, node("Flatten", "clipped", "logits"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(1e9, np.float32), "high"))
+
+    rows = serve(tmp_path, save(tmp_path, model)).run(BATCH)
+
+    assert pytest.approx(expected(BATCH), abs=1e-6) == rows
+
+
+def test_file_name_does_not_matter(tmp_path):
+    """An ONNX file that is called .json is read as what it is."""
+    path = save(tmp_path, classifier()).rename(tmp_path / "theirs.json")
+
+    rows = serve(tmp_path, path).run(BATCH)
+
+    assert pytest.approx(expected(BATCH), abs=1e-6) == rows
+
+
+# --- what cannot -----------------------------------------------------------------------
+
+
+def refusal(folder: Path, path: Path, preprocess: Preprocess = RGB) -> str:
+    """Return the sentence that a file is refused with, behind its name."""
+    with pytest.raises(CheckpointError) as caught:
+        write_ready(folder, path, preprocess)
+    assert str(caught.value).startswith(f"{path}: ")
+    return str(caught.value).removeprefix(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("takes", "shown"),
+    [
+        ((TensorProto.UINT8, ["N", 3, CROP, CROP]), "takes UINT8 [0, 3, 8, 8]"),
+        ((TensorProto.FLOAT16, ["N", 3, CROP, CROP]), "takes FLOAT16 [0, 3, 8, 8]"),
+        ((TensorProto.FLOAT, ["N", CROP, CROP, 3]), "takes FLOAT [0, 8, 8, 3]"),
+        ((TensorProto.FLOAT, ["N", 1, CROP, CROP]), "takes FLOAT [0, 1, 8, 8]"),
+        ((TensorProto.FLOAT, ["N", 3, 9, 9]), "takes FLOAT [0, 3, 9, 9]"),
+        ((TensorProto.FLOAT, [3, CROP, CROP]), "takes FLOAT [3, 8, 8]"),
+    ],
+)
+def test_wrong_input(tmp_path, takes, shown):
+    """Type, layout, channels and crop are shown beside what the manifest says."""
+    path = save(tmp_path, classifier(takes=takes))
+
+    assert f"{shown}, expected FLOAT [N, 3, 8, 8] with the crop of the manifest" == (
+        refusal(tmp_path, path)
+    )
+
+
+def test_two_inputs(tmp_path):
+    """A model that needs something besides the image is no image classifier."""
+    model = classifier()
+    model.graph.input.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, [1]))
+
+    assert "has 2 inputs and 1 outputs, expected one each" == (
+        refusal(tmp_path, save(tmp_path, model))
+    )
+
+
+def test_two_outputs(tmp_path):
+    """It cannot be guessed which of two outputs is meant."""
+    model = classifier()
+    model.graph.output.append(helper.make_tensor_value_info("mean", TensorProto.FLOAT, None))
+
+    assert "has 1 inputs and 2 outputs, expected one each" == (
+        refusal(tmp_path, save(tmp_path, model))
+    )
+
+
+@pytest.mark.parametrize(
+    ("gives", "shown"),
+    [
+        (["N", 999, 1, 1], [999, 1, 1]),
+        (["N", 1001], [1001]),
+        (["N", 1000, 7, 7], [1000, 7, 7]),
+        ([1000], []),
+    ],
+)
+def test_wrong_number_of_classes(tmp_path, gives, shown):
+    """999 classes, a background class or a map of classes do not fit 1000 labels."""
+    path = save(tmp_path, classifier(gives=gives))
+
+    assert f"gives {shown} values an image, expected 1000" == refusal(tmp_path, path)
+
+
+@pytest.mark.parametrize("opset", [1, 6])
+def test_old_opset(tmp_path, opset):
+    """Before opset 7 Sub and Div meant something else."""
+    path = save(tmp_path, classifier(opset=opset))
+
+    assert f"uses ONNX opset {opset}, expected 7 or newer" == refusal(tmp_path, path)
+
+
+def test_opset_of_others_does_not_count(tmp_path):
+    """The version of somebody's own operators says nothing about the standard ones."""
+    path = save(tmp_path, classifier(opset=99, domain="com.example"))
+
+    assert "uses ONNX opset 1, expected 7 or newer" == refusal(tmp_path, path)
+
+
+def test_opset_by_its_long_name(tmp_path):
+    """`ai.onnx` is another name of the standard operators."""
+    write_ready(tmp_path, save(tmp_path, classifier(domain="ai.onnx")), RGB)
+
+    assert (tmp_path / GRAPH_FILE).exists()
+
+
+def test_weights_in_another_file(tmp_path):
+    """A digest of one file does not vouch for another, so there must be only one."""
+    onnx.save_model(
+        classifier(), tmp_path / "theirs.onnx", save_as_external_data=True, location="other.bin"
+    )
+
+    assert "keeps 'weight' in another file, expected all in this one" == (
+        refusal(tmp_path, tmp_path / "theirs.onnx")
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b"", "theirs.onnx"),
+        (b"not a model, only words", "theirs.onnx"),
+        (b"<!DOCTYPE html><html>404</html>", "theirs.onnx"),
+        (b"\x80\x04\x95 pickle", "theirs.onnx"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "theirs.onnx"),
+        (b"{}", "theirs.json"),
+        (b"hello", "theirs.textproto"),
+        (bytes(1000), "theirs.onnx"),
+    ],
+)
+def test_not_onnx(tmp_path, content, name):
+    """Whatever else lies there is refused in one sentence, whatever it is called."""
+    path = tmp_path / name
+    path.write_bytes(content)
+
+    assert refusal(tmp_path, path).startswith("is not an ONNX file, or ")
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.9, 0.999])
+def test_truncated(tmp_path, share):
+    """A file that was cut anywhere is not taken for a smaller model."""
+    path = save(tmp_path, classifier())
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+
+    assert refusal(tmp_path, path)
+
+
+def test_not_there(tmp_path):
+    """A file that cannot be opened is an OSError, which the caller words."""
+    with pytest.raises(OSError, match="No such file"):
+        write_ready(tmp_path, tmp_path / "none.onnx", RGB)
+
+
+# --- a real one ------------------------------------------------------------------------
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("photo", "index", "label", "probability"),
+    [("chelsea", 285, "Egyptian cat", 0.60), ("coffee", 967, "espresso", 0.72)],
+)
+def test_real_classifier_on_a_real_photo(tmp_path, photo, index, label, probability):
+    """SqueezeNet sees a cat where there is one: pixels, channels, classes and labels agree."""
+    path = DATA / "squeezenet1_0.onnx"
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    preprocess = Preprocess(256, 227, "BGR", (104, 117, 123), (1, 1, 1))
+    session = serve(tmp_path, path, preprocess)
+    pixels, _ = prepare((PHOTOS / f"{photo}.jpg").read_bytes(), preprocess, ImageLimits())
+
+    rows = session.run(np.stack([pixels, pixels]))
+
+    (best,) = top_k(rows[0], load_labels("imagenet-1k", tmp_path), 1)
+    assert (index, label) == (best.class_index, best.label)
+    assert pytest.approx(probability, abs=0.05) == best.probability
+    assert 1e-6 > np.abs(rows[0] - rows[1]).max()

@@ -1,0 +1,118 @@
+import asyncio
+import gc
+import threading
+import time
+import weakref
+from functools import partial
+
+import pytest
+
+from app.errors import CorruptImageError, DeadlineExceededError
+from app.images.decode_pool import DecodePool
+
+pytestmark = pytest.mark.anyio
+
+LATER = 1e12
+
+
+@pytest.fixture
+def pool():
+    pool = DecodePool(1)
+    yield pool
+    pool.stop()
+
+
+@pytest.fixture
+def gate():
+    gate = threading.Event()
+    yield gate
+    gate.set()
+
+
+async def test_work_is_done_in_another_thread(pool):
+    """What is decoded does not block the event loop, and errors reach the caller."""
+    here = threading.current_thread()
+
+    assert await pool.decode(lambda: threading.current_thread() is not here, LATER)
+    with pytest.raises(ZeroDivisionError):
+        await pool.decode(lambda: 1 / 0, LATER)
+    assert 0 == pool.pending
+
+
+async def test_backlog_is_pending_times_the_usual_time(pool, gate):
+    """The more images wait and the longer one takes, the longer the backlog."""
+    await pool.decode(lambda: time.sleep(0.01), LATER)
+    one = pool._seconds
+    tasks = [asyncio.create_task(pool.decode(gate.wait, LATER)) for _ in range(3)]
+    await asyncio.sleep(0)
+
+    assert (3, pytest.approx(3 * one)) == (pool.pending, pool.backlog())
+    gate.set()
+    await asyncio.gather(*tasks)
+    assert 0.0 == pool.backlog()
+
+
+async def test_cancelled_work_is_never_begun(pool, gate):
+    """Whoever leaves while waiting for a thread costs nothing."""
+    done = []
+    first = asyncio.create_task(pool.decode(gate.wait, LATER))
+    second = asyncio.create_task(pool.decode(lambda: done.append(1), LATER))
+    await asyncio.sleep(0)
+    second.cancel()
+    await asyncio.wait({second})
+    gate.set()
+    await first
+
+    assert ([], 0) == (done, pool.pending)
+
+
+async def test_deadline_is_checked_before_decoding(pool):
+    """An image whose deadline has passed is not decoded any more."""
+    done = []
+    with pytest.raises(DeadlineExceededError):
+        await pool.decode(lambda: done.append(1), time.monotonic() - 1)
+
+    assert [] == done
+
+
+async def test_deadline_ends_the_wait_but_not_the_thread(pool, gate):
+    """Past its deadline a request is answered; its thread goes on, and is counted until it ends."""
+    with pytest.raises(DeadlineExceededError):
+        await pool.decode(gate.wait, time.monotonic() + 0.01)
+
+    assert 1 == pool.pending
+    gate.set()
+    await pool.decode(lambda: None, LATER)
+    assert 0 == pool.pending
+
+
+class Picture:
+    """Something large."""
+
+
+async def test_an_upload_that_fails_is_let_go_of_at_once(pool):
+    """Its pixels as well, which the error led to: garbage may not be collected for hours."""
+    uploads = []
+
+    def work(upload):
+        picture = Picture()
+        uploads.append(weakref.ref(picture))
+        try:
+            int(f"no number, as {picture} is no {upload}")
+        except ValueError as exc:
+            raise CorruptImageError("No.") from exc
+
+    gc.disable()
+    try:
+        for _ in range(3):
+            upload = Picture()
+            uploads.append(weakref.ref(upload))
+            with pytest.raises(CorruptImageError) as caught:
+                await pool.decode(partial(work, upload), LATER)
+            del upload, caught
+        await pool.decode(int, LATER)  # the thread has let go of what it did before
+        left = [one() for one in uploads]
+    finally:
+        gc.enable()
+
+    assert [None] * 6 == left

@@ -1,0 +1,266 @@
+"""The fastest plan is found by measuring, once, and a doubtful gain is none."""
+
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from app.errors import RunFailedError, SessionError
+from app.graph.conv_plan import DIRECT, plans
+from app.graph.vgg import VggConfig
+from app.runtime.conv_choice import CHOICE_FILE, PlanChooser
+from app.runtime.conv_trial import Trial, try_plan
+from app.runtime.ort import channel_block
+
+VGG16 = VggConfig("D")
+PLANS = plans(16)
+ANSWERS = np.full((4, 1000), 0.001, np.float32)
+
+
+class Stopwatch:
+    """Gives times as they are told, by the number of the plan; notes what it was asked for."""
+
+    def __init__(self, *seconds):
+        """Take (alone, in a batch) for each plan."""
+        self.seconds = seconds
+        self.asked = []
+
+    def __call__(self, _config, plan, threads, images, _folder):
+        """Time a plan."""
+        number = [one.first for one in PLANS].index(plan.first)
+        self.asked.append((number, threads, images))
+        alone, batch = self.seconds[number]
+        return Trial(alone, batch, ANSWERS)
+
+
+def choose(
+    folder,
+    stopwatch,
+    *,
+    choice="auto",
+    threads=2,
+    images=4,
+    config=VGG16,
+    tried=PLANS,
+    told=lambda: None,
+):
+    """Choose as a fresh process would."""
+    return PlanChooser(choice, folder, threads, images, tried, stopwatch)(config, told)
+
+
+@pytest.mark.parametrize(
+    ("times", "winner"),
+    [
+        ([(1, 1), (0.9, 0.9), (0.8, 0.8)], 2),
+        ([(1, 1), (0.7, 1.0), (1.0, 0.7)], 2),
+        ([(1, 1), (0.5, 0.5), (0.8, 0.8)], 1),
+        ([(1, 1), (0.97, 0.97), (1.2, 0.99)], 0),
+        ([(1, 1), (2.0, 0.7), (3.0, 0.5)], 0),
+    ],
+)
+def test_times_decide(tmp_path, times, winner):
+    """A batch counts twice; less than 5 % is no gain; a gain in a batch does not excuse all."""
+    assert PLANS[winner] == choose(tmp_path, Stopwatch(*times))
+
+
+def test_it_is_measured_once(tmp_path):
+    """The next start remembers; it tells only when it measures."""
+    told = []
+    stopwatch = Stopwatch((1, 1), (0.9, 0.9), (0.8, 0.8))
+
+    first = choose(tmp_path / "new" / "folder", stopwatch, told=lambda: told.append("measuring"))
+    again = choose(tmp_path / "new" / "folder", stopwatch, told=lambda: told.append("measuring"))
+
+    assert PLANS[2] == first == again
+    assert [(0, 2, 4), (1, 2, 4), (2, 2, 4)] == stopwatch.asked
+    assert ["measuring"] == told
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"threads": 4}, {"images": 1}, {"config": VggConfig("E")}, {"tried": plans(8)}],
+    ids=["threads", "images", "network", "block"],
+)
+def test_another_machine_or_network_measures_for_itself(tmp_path, other):
+    """And what was measured before stays."""
+    stopwatch = Stopwatch((1, 1), (0.9, 0.9), (0.8, 0.8))
+    choose(tmp_path, stopwatch)
+
+    choose(tmp_path, stopwatch, **other)
+    choose(tmp_path, stopwatch)
+
+    assert 2 * len(PLANS) == len(stopwatch.asked)
+    assert 2 == len(json.loads((tmp_path / CHOICE_FILE).read_text()))
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{", '{"a": 1}', '{"a": {"direct": null}}', "[" * 100_000]
+)
+def test_a_file_of_somebody_else_is_measured_over(tmp_path, content):
+    """Whatever stands there, nothing fails."""
+    (tmp_path / CHOICE_FILE).write_text(content)
+
+    chosen = choose(tmp_path, Stopwatch((1, 1), (0.9, 0.9), (0.8, 0.8)))
+
+    assert PLANS[2] == chosen
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"plan": {"strips": {"conv9_9": 2}, "stacked": True}},
+        {"direct": None, "conv4_1": None, "conv2_1": None},
+        {"direct": [1, 1], "conv4_1": [1, 1]},
+        {"direct": [1, 1], "conv4_1": [1], "conv2_1": [1, 1]},
+        {"direct": [1, 1], "conv4_1": ["x", 1], "conv2_1": [1, 1]},
+        {"direct": [1, 1], "conv4_1": [-1, 1], "conv2_1": [0, 0]},
+    ],
+)
+def test_what_is_not_understood_is_measured_again(tmp_path, entry):
+    """An entry of a former release, or edited."""
+    stopwatch = Stopwatch((1, 1), (0.9, 0.9), (0.8, 0.8))
+    choose(tmp_path, stopwatch)
+    file = tmp_path / CHOICE_FILE
+    file.write_text(json.dumps(dict.fromkeys(json.loads(file.read_text()), entry)))
+
+    assert PLANS[2] == choose(tmp_path, stopwatch)
+    assert 2 * len(PLANS) == len(stopwatch.asked)
+
+
+def test_it_can_be_read(tmp_path):
+    """Seconds alone and in a batch, by the layer from which on a plan lowers."""
+    choose(tmp_path, Stopwatch((1, 1), (0.9, 0.8), (0.7, 0.6)))
+
+    (entry,) = json.loads((tmp_path / CHOICE_FILE).read_text()).values()
+    assert {"direct": [1, 1], "conv4_1": [0.9, 0.8], "conv2_1": [0.7, 0.6]} == entry
+
+
+def test_direct_is_not_measured(tmp_path):
+    """Nor is anything written."""
+    stopwatch = Stopwatch()
+
+    assert DIRECT == choose(tmp_path, stopwatch, choice="direct")
+    assert [] == stopwatch.asked
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_winograd_is_taken_however_slow(tmp_path):
+    """But tried all the same: it has to give the right answers."""
+    stopwatch = Stopwatch((1, 1), (2, 2), (3, 3))
+
+    assert PLANS[2] == choose(tmp_path, stopwatch, choice="winograd")
+    assert DIRECT == choose(tmp_path, stopwatch)
+    assert len(PLANS) == len(stopwatch.asked)
+
+
+def test_large_batches_are_not_tried(tmp_path):
+    """They take minutes and gigabytes, and tell no more than one of 8."""
+    stopwatch = Stopwatch((1, 1), (0.9, 0.9), (0.8, 0.8))
+
+    choose(tmp_path, stopwatch, images=1024)
+    choose(tmp_path, stopwatch, images=8)
+
+    assert [(0, 2, 8), (1, 2, 8), (2, 2, 8)] == stopwatch.asked
+
+
+def test_a_small_network_is_not_measured(tmp_path):
+    """Its convolutions are not what a request waits for; who sets winograd gets it all the same."""
+    small = VggConfig("D", group_channels=(4, 8, 16, 32, 32))
+
+    assert DIRECT == choose(tmp_path, Stopwatch(), config=small)
+    times = [(1, 1)] * 3
+    assert PLANS[2] == choose(tmp_path, Stopwatch(*times), config=small, choice="winograd")
+
+
+def test_a_full_disk_ends_in_direct(tmp_path):
+    """The service starts all the same, and the next start tries again."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    assert DIRECT == choose(tmp_path, full)
+    assert not (tmp_path / CHOICE_FILE).exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no mode there")
+def test_another_user_may_read_the_choice(tmp_path):
+    """A folder that root has filled is served by somebody who may only read it."""
+    before = os.umask(0o022)
+    try:
+        choose(tmp_path, Stopwatch((1, 1), (0.9, 0.9), (0.8, 0.8)))
+    finally:
+        os.umask(before)
+
+    assert 0o644 == (tmp_path / CHOICE_FILE).stat().st_mode & 0o777
+
+
+def test_what_a_killed_process_left_goes(tmp_path):
+    """A candidate has up to 300 MB, and the process may be told to end while it is timed."""
+    left = tmp_path / ".measuring-abc"
+    left.mkdir()
+    (left / "weights.bin").write_bytes(b"half")
+
+    choose(tmp_path, Stopwatch((1, 1), (0.9, 0.9), (0.8, 0.8)))
+
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("error", [RunFailedError, SessionError, MemoryError])
+def test_a_plan_that_cannot_run_here_does_not_win(tmp_path, error):
+    """It is told, remembered, and the others are measured."""
+
+    def measure(_config, plan, *_):
+        number = PLANS.index(plan)
+        if number == 2:
+            raise error("The model failed on this batch.")
+        return Trial(*[(1.0, 1.0), (0.9, 0.9)][number], ANSWERS)
+
+    assert PLANS[1] == choose(tmp_path, measure)
+    assert PLANS[1] == choose(tmp_path, Stopwatch())
+
+
+def test_a_plan_that_changes_answers_does_not_win(tmp_path, caplog):
+    """However fast: another release may understand a graph in another way, without an error."""
+
+    def measure(_config, plan, *_):
+        number = PLANS.index(plan)
+        other = np.where(np.arange(4)[:, np.newaxis] == 3, number == 2, 0) * np.float32(2e-6)
+        return Trial(1 / (1 + number), 1 / (1 + number), ANSWERS + other)
+
+    for choice in ("auto", "winograd"):
+        assert PLANS[1] == choose(tmp_path, measure, choice=choice)
+    assert "conv2_1 on give other answers" in caplog.text
+
+
+@pytest.mark.parametrize("error", [RunFailedError, SessionError, MemoryError])
+def test_a_reference_that_fails_chooses_nothing(tmp_path, error):
+    """Its own way is taken, untried; the service says later what is wrong, if anything."""
+
+    def measure(*_):
+        raise error("No.")
+
+    assert DIRECT == choose(tmp_path, measure)
+    assert not (tmp_path / CHOICE_FILE).exists()
+
+
+@pytest.mark.skipif(not channel_block(), reason="no layout in blocks on this processor")
+def test_a_real_trial_finds_that_all_plans_agree(tmp_path):
+    """With the real `try_plan`, of a network that is small but worth it."""
+    config = VggConfig("A", group_channels=(32, 64, 64, 64, 64), side=224)
+    tried = plans(channel_block())
+
+    choose(tmp_path, try_plan, config=config, choice="winograd", tried=tried)
+
+    (entry,) = json.loads((tmp_path / CHOICE_FILE).read_text()).values()
+    assert all(entry[plan.first or "direct"] for plan in tried)
+
+
+@pytest.mark.parametrize("choice", ["auto", "winograd"])
+def test_where_nothing_can_be_lowered_nothing_is_measured(tmp_path, caplog, choice):
+    """On a processor for which onnxruntime has no such layout; who asked for it is told."""
+    assert DIRECT == choose(tmp_path, Stopwatch(), choice=choice, tried=plans(0))
+
+    assert ("VGG_CONV=winograd" in caplog.text) is (choice == "winograd")
+    assert [] == list(tmp_path.iterdir())

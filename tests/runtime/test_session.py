@@ -1,0 +1,362 @@
+"""A device that is not there, a graph that is broken and a run that fails are told apart."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from app.errors import OutOfMemoryError, RunFailedError, SessionError
+from app.runtime.image_threads import ImageThreads
+from app.runtime.ort import CPU, CUDA, open_graph, run
+from app.runtime.session import Session
+
+BATCH = np.zeros((2, 4, 4, 3), np.uint8)
+needs_no_cuda = pytest.mark.skipif(
+    CUDA in ort.get_available_providers(), reason="onnxruntime-gpu is installed"
+)
+
+
+def node(op: str, inputs: str, output: str, **attributes: Any) -> NodeProto:
+    """Make a node from names with blanks between them."""
+    return helper.make_node(op, inputs.split(" "), [output], **attributes)
+
+
+def write(folder: Path, *nodes: NodeProto, **constants: np.ndarray) -> Path:
+    """Write a graph with the input and the output of a serving graph."""
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", 4, 4, 3])
+    probabilities = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", 1000])
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [image],
+        [probabilities],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    path = folder / "graph.onnx"
+    onnx.save_model(model, path)
+    return path
+
+
+def brightness(folder: Path) -> Path:
+    """Write a graph that gives, for each class, the pixel sum of the image plus its index."""
+    return write(
+        folder,
+        node("Cast", "image", "float", to=TensorProto.FLOAT),
+        node("Flatten", "float", "flat", axis=1),
+        node("ReduceSum", "flat axis", "sum", keepdims=1),
+        node("Add", "sum classes", "probabilities"),
+        axis=np.array([1], np.int64),
+        classes=np.arange(1000, dtype=np.float32),
+    )
+
+
+def reciprocal(folder: Path) -> Path:
+    """Write a graph that gives 1 / pixel sum, or 0 / 0 for a black image."""
+    return write(
+        folder,
+        node("Cast", "image", "float", to=TensorProto.FLOAT),
+        node("Flatten", "float", "flat", axis=1),
+        node("ReduceSum", "flat axis", "sum", keepdims=1),
+        node("Mul", "sum classes", "many"),
+        node("Div", "many many", "probabilities"),
+        axis=np.array([1], np.int64),
+        classes=np.ones(1000, np.float32),
+    )
+
+
+# --- devices ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("device", ["cpu", "auto"])
+@needs_no_cuda
+def test_cpu(tmp_path, device):
+    """Without CUDA, `auto` is the CPU, and says so."""
+    session = Session(brightness(tmp_path), device=device)
+
+    assert "cpu" == session.device
+
+
+@needs_no_cuda
+def test_cuda_where_there_is_none(tmp_path):
+    """Whoever asked for CUDA is told how to get it, and how to do without."""
+    with pytest.raises(SessionError) as caught:
+        Session(brightness(tmp_path), device="cuda")
+
+    sentence = str(caught.value)
+    assert sentence.startswith("CUDA was asked for and cannot be used: onnxruntime-gpu is not ins")
+    assert "Install requirements/cuda.txt" in sentence
+    assert "VGG_DEVICE=auto or VGG_DEVICE=cpu" in sentence
+
+
+# --- graphs ----------------------------------------------------------------------------
+
+
+def test_rows_of_a_batch(tmp_path):
+    """Each image gets its row, float32, whatever the size of the batch."""
+    session = Session(brightness(tmp_path), device="cpu", threads=2)
+    batch = np.zeros((5, 4, 4, 3), np.uint8)
+    batch[:, 0, 0, 0] = [1, 2, 3, 4, 5]
+
+    for count in (5, 1, 3):
+        rows = session.run(batch[:count])
+
+        assert ((count, 1000), np.dtype(np.float32)) == (rows.shape, rows.dtype)
+        assert [*range(1, count + 1)] == rows[:, 0].tolist()
+        assert [*range(1000, 1000 + count)] == rows[:, 999].tolist()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no graph", b"\x08\x09", bytes(100)], ids=["empty", "text", "short", "zeros"]
+)
+def test_corrupt_graph(tmp_path, content):
+    """Bytes that are no graph are refused when they are loaded, with the name of the file."""
+    path = tmp_path / "graph.onnx"
+    path.write_bytes(content)
+
+    with pytest.raises(SessionError, match=r"graph\.onnx cannot be loaded: "):
+        Session(path, device="cpu")
+
+
+def test_graph_that_was_cut(tmp_path):
+    """Half a graph is not a smaller one."""
+    path = brightness(tmp_path)
+    path.write_bytes(path.read_bytes()[:-20])
+
+    with pytest.raises(SessionError, match="cannot be loaded"):
+        Session(path, device="cpu")
+
+
+def test_missing_graph(tmp_path):
+    """A file that is not there is told in the same way."""
+    with pytest.raises(SessionError, match=r"none\.onnx cannot be loaded: .*[Nn]o such file|exist"):
+        Session(tmp_path / "none.onnx", device="cpu")
+
+
+def test_weights_that_were_cut(tmp_path):
+    """A weights file that is too short is noticed when it is loaded and not in a run."""
+    path = brightness(tmp_path)
+    onnx.save_model(
+        onnx.load_model(path), path, save_as_external_data=True, location="w.bin", size_threshold=9
+    )
+    (tmp_path / "w.bin").write_bytes((tmp_path / "w.bin").read_bytes()[:1000])
+
+    with pytest.raises(SessionError, match="cannot be loaded"):
+        Session(path, device="cpu")
+
+
+def test_operator_that_onnxruntime_does_not_know(tmp_path):
+    """A ready graph with somebody's own operators cannot be served, and its name is given."""
+    path = write(tmp_path, node("Nonsense", "image", "probabilities"))
+
+    with pytest.raises(SessionError, match=r"cannot be loaded: .*Nonsense"):
+        Session(path, device="cpu")
+
+
+def test_auto_does_not_hide_a_broken_graph(tmp_path):
+    """`auto` falls back to another device, never to silence."""
+    (tmp_path / "graph.onnx").write_bytes(b"no graph")
+
+    with pytest.raises(SessionError):
+        Session(tmp_path / "graph.onnx", device="auto")
+
+
+# --- runs ------------------------------------------------------------------------------
+
+
+def test_values_that_are_not_numbers(tmp_path):
+    """NaN in any row is an error and never an answer."""
+    session = Session(reciprocal(tmp_path), device="cpu")
+    half_black = BATCH.copy()
+    half_black[0] = 1
+
+    with pytest.raises(RunFailedError, match="not numbers"):
+        session.run(half_black)
+
+
+def test_infinite_values(tmp_path):
+    """Neither is infinity."""
+    path = write(
+        tmp_path,
+        node("Cast", "image", "float", to=TensorProto.FLOAT),
+        node("Flatten", "float", "flat", axis=1),
+        node("ReduceSum", "flat axis", "sum", keepdims=1),
+        node("Div", "classes sum", "probabilities"),
+        axis=np.array([1], np.int64),
+        classes=np.ones(1000, np.float32),
+    )
+
+    with pytest.raises(RunFailedError, match="not numbers"):
+        Session(path, device="cpu").run(BATCH)
+
+
+def test_run_after_a_failed_one(tmp_path):
+    """A failed run does not spoil the session for the next."""
+    session = Session(reciprocal(tmp_path), device="cpu")
+    with pytest.raises(RunFailedError):
+        session.run(BATCH)
+
+    assert 1 == session.run(BATCH + np.uint8(1)).max()
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [BATCH[:, :3], BATCH[..., :2], BATCH.astype(np.float32), BATCH[0]],
+    ids=["height", "channels", "type", "rank"],
+)
+def test_batch_of_another_shape(tmp_path, batch):
+    """Onnxruntime's own errors come out as ours."""
+    session = Session(brightness(tmp_path), device="cpu")
+
+    with pytest.raises(RunFailedError) as caught:
+        session.run(np.ascontiguousarray(batch))
+
+    assert caught.value.__cause__ is not None
+    assert not isinstance(caught.value, OutOfMemoryError)
+
+
+def test_out_of_memory(tmp_path):
+    """A run that needs 13 petabytes is told from one that fails for another reason."""
+    path = write(
+        tmp_path,
+        node("Shape", "image", "shape"),
+        node("Mul", "shape factors", "huge"),
+        node("ConstantOfShape", "huge", "zeros"),
+        node("Flatten", "zeros", "probabilities", axis=1),
+        factors=np.array([2**15, 2**15, 2**15, 1], np.int64),
+    )
+    session = Session(path, device="cpu")
+
+    with pytest.raises(OutOfMemoryError, match="out of memory"):
+        session.run(BATCH)
+
+
+def taken_apart(graph: Path, threads: int) -> Session:
+    """Open a session whose threads take whole images, whatever that is worth here."""
+    session = Session(graph, device="cpu", threads=threads)
+    assert session._cpu is not None
+    session._cpu._apart = ImageThreads(partial(run, open_graph(graph, CPU, 1)), threads)
+    return session
+
+
+def test_threads_may_take_whole_images(tmp_path):
+    """Each row is its image's, in order, whichever way the threads work; a lone image as well."""
+    graph = brightness(tmp_path)
+    together, apart = Session(graph, device="cpu", threads=3), taken_apart(graph, 3)
+    images = np.random.default_rng(1).integers(0, 256, (9, 4, 4, 3), np.uint8)
+    for size in (1, 2, 3, 9):
+        np.testing.assert_array_equal(together.run(images[:size]), apart.run(images[:size]))
+
+
+@pytest.mark.parametrize("bad", [0, 3, 5])
+def test_the_error_of_one_image_fails_the_run(tmp_path, bad):
+    """A run with a bad image fails as a whole, whichever thread took that; the next one does not."""
+    session = taken_apart(reciprocal(tmp_path), 2)
+    batch = np.ones((6, 4, 4, 3), np.uint8)
+    good = session.run(batch)
+    batch[bad] = 0
+    with pytest.raises(RunFailedError):
+        session.run(batch)
+    batch[bad] = 1
+    np.testing.assert_array_equal(good, session.run(batch))
+
+
+def test_tuning_changes_no_result(tmp_path):
+    """Whatever the measurement says, a tuned session gives what it gave before."""
+    session = Session(brightness(tmp_path), device="cpu", threads=2)
+    images = np.random.default_rng(1).integers(0, 256, (5, 4, 4, 3), np.uint8)
+    before = session.run(images)
+    session.tune(5)
+    np.testing.assert_array_equal(before, session.run(images))
+
+
+def test_tuning_leaves_a_model_alone_that_takes_no_batch(tmp_path):
+    """A model that takes single images only still runs them afterwards."""
+    graph = write(
+        tmp_path,
+        node("Cast", "image", "float", to=TensorProto.FLOAT),
+        node("Reshape", "float flat", "one"),
+        node("ReduceSum", "one axis", "sum", keepdims=1),
+        node("Add", "sum classes", "probabilities"),
+        flat=np.array([1, 48], np.int64),
+        axis=np.array([1], np.int64),
+        classes=np.arange(1000, dtype=np.float32),
+    )
+    session = Session(graph, device="cpu", threads=2)
+    session.tune(4)
+
+    assert (1, 1000) == session.run(BATCH[:1]).shape
+    with pytest.raises(RunFailedError):
+        session.run(BATCH)
+
+
+def with_stem(folder: Path) -> Path:
+    """Cut `brightness` in two: a stem for one image, which halves it, and the rest for a batch."""
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, [1, 4, 4, 3])
+    maps = helper.make_tensor_value_info("maps", TensorProto.FLOAT, [1, "N", 1])
+    result = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", 1000])
+    parts = {
+        "stem.onnx": (
+            [
+                node("Cast", "image", "float", to=TensorProto.FLOAT),
+                node("ReduceMean", "float", "mean", axes=[1, 2, 3], keepdims=0),
+                node("Reshape", "mean shape", "maps"),
+            ],
+            [numpy_helper.from_array(np.array([1, -1, 1], np.int64), "shape")],
+            (image, maps),
+        ),
+        "graph.onnx": (
+            [
+                node("Mul", "maps ramp", "rows"),
+                node("Squeeze", "rows first", "probabilities"),
+            ],
+            [
+                numpy_helper.from_array(np.linspace(0, 1, 1000, dtype=np.float32), "ramp"),
+                numpy_helper.from_array(np.array([0], np.int64), "first"),
+            ],
+            (maps, result),
+        ),
+    }
+    for name, (nodes, constants, (source, output)) in parts.items():
+        graph = helper.make_graph(nodes, "half", [source], [output], constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+        onnx.save_model(model, folder / name)
+    return folder / "graph.onnx"
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_stem_takes_image_by_image(tmp_path, threads):
+    """Whether the threads share an image or take one each: rows in order, for every size."""
+    session = Session(with_stem(tmp_path), device="cpu", threads=threads)
+    images = np.random.default_rng(1).integers(0, 256, (9, 4, 4, 3), np.uint8)
+    means = images.mean(axis=(1, 2, 3))
+    expected = means[:, np.newaxis] * np.linspace(0, 1, 1000)
+
+    for _ in range(2):
+        for size in (1, 2, 3, 9):
+            np.testing.assert_allclose(session.run(images[:size]), expected[:size], rtol=1e-5)
+        session.tune(9)
+        session.trim()
+
+
+def test_a_stem_that_is_gone_is_a_broken_graph(tmp_path):
+    """Another process may have deleted it: the graph alone cannot be run, and says so at once."""
+    graph = with_stem(tmp_path)
+    (tmp_path / "stem.onnx").unlink()
+
+    with pytest.raises(SessionError, match=r"stem\.onnx"):
+        Session(graph, device="cpu")
+
+
+def test_a_stem_that_is_broken_is_a_broken_graph(tmp_path):
+    """It is told at the start, by name."""
+    graph = with_stem(tmp_path)
+    (tmp_path / "stem.onnx").write_bytes(b"none")
+
+    with pytest.raises(SessionError, match=r"stem\.onnx"):
+        Session(graph, device="cpu")

@@ -1,0 +1,86 @@
+"""Several processes' metrics as one's."""
+
+from functools import partial
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.records import BatchReport
+from app.service.fronts.metric_sums import add_up, counts_of
+from app.serving.metrics import Metrics, render
+
+
+def values(families):
+    parsed = text_string_to_metric_families(render(families).decode())
+    return {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in parsed
+        for sample in family.samples
+    }
+
+
+def test_one_process_is_written_as_ever():
+    """What goes through JSON's types and back is the text that the process itself writes."""
+    metrics = Metrics()
+    metrics.answered("vgg16", 200, 0.02)
+    metrics.expect_model("vgg16", lambda: 1.0)
+    own = metrics.families()
+    lines = [line for line in metrics.render().splitlines() if not line.startswith(b"process_")]
+
+    assert lines == [line for line in render(own).splitlines() if not line.startswith(b"process_")]
+
+
+def test_counts_are_added_exactly():
+    """Counters and each bucket of a histogram are sums, in whatever order they come."""
+    parts = [Metrics() for _ in range(3)]
+    for times, part in enumerate(parts, 1):
+        for _ in range(times):
+            part.answered("vgg16", 200, 0.02)
+            part.ran("vgg16", BatchReport(3, 4, 0.1, ()))
+    parts[1].answered("vgg19", 503, 0.5)
+    families = [part.families() for part in parts]
+
+    assert pytest.approx(values(add_up(families))) == values(add_up(reversed(families)))
+    found = values(add_up(families))
+    assert 6 == found["vgg_requests_total", "200", "vgg16"]
+    assert 1 == found["vgg_requests_total", "503", "vgg19"]
+    assert 18 == found["vgg_batch_size_sum", "vgg16"]
+    assert 6 == found["vgg_request_duration_seconds_bucket", "0.025", "vgg16"]
+    assert 0 == found["vgg_request_duration_seconds_bucket", "0.01", "vgg16"]
+
+
+def test_gauges_are_joined_as_it_makes_sense():
+    """Bytes add up, the longest wait counts, and a model is ready once."""
+    parts = [Metrics() for _ in range(2)]
+    for number, part in enumerate(parts, 1):
+        part.uploading(100 * number)
+        part.expect_model("vgg16", lambda: 1.0)
+        part.add_model(
+            "vgg16",
+            device="cpu",
+            weights_sha256="ab",
+            trained=True,
+            depth=partial(float, number),
+            predicted_wait=partial(float, number),
+        )
+    separate = [values(part.families()) for part in parts]
+    found = values(add_up([part.families() for part in parts]))
+
+    assert 300 == found["vgg_upload_bytes",]
+    assert 3 == found["vgg_queue_depth", "vgg16"]
+    assert 2 == found["vgg_predicted_wait_seconds", "vgg16"]
+    assert 1 == found["vgg_ready", "vgg16"]
+    assert 1 == found["vgg_model_info", "ab", "cpu", "float32", "true", "vgg16"]
+    starts = [part["process_start_time_seconds",] for part in separate]
+    assert min(starts) == found["process_start_time_seconds",]
+
+
+def test_of_a_process_that_has_ended_only_counts_are_kept():
+    """Its requests were answered; its memory and its uploads are gone."""
+    metrics = Metrics()
+    metrics.answered("vgg16", 200, 0.02)
+    metrics.uploading(100)
+    found = values(counts_of(metrics.families()))
+
+    assert 1 == found["vgg_requests_total", "200", "vgg16"]
+    assert ("vgg_upload_bytes",) not in found

@@ -1,0 +1,86 @@
+"""How a port closes: whoever has connected is heard, whoever comes later is refused."""
+
+import asyncio
+import errno
+import socket
+import sys
+
+import pytest
+
+from app.service.drain import let_in, take_in
+
+
+class Echo(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        self.transport.write(data)
+        self.transport.close()
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def runner(request):
+    module = pytest.importorskip(request.param)
+    with asyncio.Runner(loop_factory=module.new_event_loop) as runner:
+        yield runner
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_whoever_waits_to_be_accepted_is_heard(runner, host):
+    """Connections that nobody has accepted when the port begins to close are answered."""
+
+    async def main():
+        server = await asyncio.get_running_loop().create_server(Echo, host, 0)
+        address = server.sockets[0].getsockname()[:2]
+        early = [socket.create_connection(address, timeout=5) for _ in range(50)]
+        for connection in early:
+            connection.sendall(b"here")
+        await take_in(server.sockets)
+        server.close()
+        heard = [await asyncio.to_thread(connection.recv, 9) for connection in early]
+        for connection in early:
+            connection.close()
+        return heard
+
+    assert [b"here"] * 50 == runner.run(main())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody is turned away")
+def test_who_comes_later_is_refused(runner):
+    """Whoever connects while the port closes is neither let in nor reset."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(Echo, "127.0.0.1", 0)
+        address = server.sockets[0].getsockname()
+        closing = asyncio.create_task(take_in(server.sockets))
+        await asyncio.sleep(0)  # it has begun
+        late = socket.socket()
+        late.settimeout(5)
+        coming = asyncio.create_task(asyncio.to_thread(late.connect_ex, address))
+        await closing
+        server.close()
+        outcome = await coming
+        late.close()
+        return outcome
+
+    assert errno.ECONNREFUSED == runner.run(main())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody is turned away")
+def test_a_socket_can_be_used_again():
+    """Who accepts next from a socket that was closing is reached again."""
+
+    async def main(listener):
+        server = await asyncio.get_running_loop().create_server(Echo, sock=listener.dup())
+        await take_in(server.sockets)
+        server.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        asyncio.run(main(listener))
+        let_in(listener)
+        let_in(listener)  # there is nothing to undo any more
+        with socket.create_connection(listener.getsockname(), timeout=5):
+            accepted, _ = listener.accept()
+            accepted.close()

@@ -1,0 +1,29 @@
+"""A front process, before it serves."""
+
+from app.service.front import share_of
+from app.service.settings import Settings
+
+
+def test_what_is_counted_is_divided():
+    """Bounds of a process do not become several times as large with several of them."""
+    whole = Settings(
+        front_processes=3, decode_threads=4, max_connections=100, max_upload_bytes=90_000_001
+    )
+    part = share_of(whole)
+
+    assert (2, 34, 30_000_001) == (
+        part.decode_threads,
+        part.max_connections,
+        part.max_upload_bytes,
+    )
+    assert whole == part.model_copy(
+        update={
+            name: getattr(whole, name)
+            for name in ("decode_threads", "max_connections", "max_upload_bytes")
+        }
+    )
+
+
+def test_there_is_always_a_thread_to_decode():
+    """More fronts than processors have one each."""
+    assert 1 == share_of(Settings(front_processes=16, decode_threads=2)).decode_threads

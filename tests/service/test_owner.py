@@ -1,0 +1,32 @@
+"""The process that owns the models, without any front."""
+
+import os
+
+import pytest
+
+from tests.conftest import REPOSITORY, running_server
+from tests.e2e.services import serve_and_wait
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs Linux")
+
+
+def test_a_front_that_cannot_start_ends_the_service(model_dir, tmp_path):
+    """The service says so and ends with 1, and does not start fronts for ever."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\nif 'app.service.front' in sys.orig_argv: os._exit(3)\n"
+    )
+    first = {"PYTHONPATH": f"{tmp_path}:{REPOSITORY}"}
+    ended = serve_and_wait(model_dir, first, models="colours", front_processes="2")
+
+    assert 1 == ended.returncode
+    assert "A front process ended" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_ctrl_c_ends_all_processes(model_dir):
+    """It is for the owner alone, which has the fronts drain."""
+    with running_server(model_dir, models="colours", front_processes="1") as server:
+        os.kill(server.process.pid, 2)
+        status = server.process.wait(30)
+
+    assert 130 == status

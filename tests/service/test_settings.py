@@ -1,0 +1,105 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app.cli.commands import read_settings
+from app.errors import SetupError
+from app.service.settings import Settings
+
+
+def test_defaults_serve_vgg16_on_this_machine_alone():
+    """Without any setting it is vgg16, on the loopback address, without surprises."""
+    settings = Settings()
+
+    assert (("vgg16",), "127.0.0.1", 8000) == (settings.models, settings.host, settings.port)
+    assert "fail" == settings.on_missing_weights
+
+
+def test_environment_sets_everything(monkeypatch):
+    """Each setting is VGG_ and its name; models are separated by commas."""
+    monkeypatch.setenv("VGG_MODELS", "vgg19, vgg16,")
+    monkeypatch.setenv("VGG_MODEL_DIR", "/data")
+    monkeypatch.setenv("VGG_QUEUE_BUDGET_MS", "1.5")
+    settings = Settings()
+
+    assert (("vgg19", "vgg16"), Path("/data")) == (settings.models, settings.model_dir)
+    assert 1.5 == settings.queue_budget_ms
+
+
+def test_lists_are_separated_by_commas(monkeypatch):
+    """Proxies and origins are lists; empty, there are none."""
+    monkeypatch.setenv("VGG_TRUSTED_PROXIES", "127.0.0.1, 10.0.0.0/8,::1")
+    monkeypatch.setenv("VGG_ALLOWED_ORIGINS", "https://example.org, http://localhost:3000")
+    full = Settings()
+    monkeypatch.setenv("VGG_TRUSTED_PROXIES", "")
+    empty = Settings()
+
+    assert ("127.0.0.1", "10.0.0.0/8", "::1") == full.trusted_proxies
+    assert ("https://example.org", "http://localhost:3000") == full.allowed_origins
+    assert () == empty.trusted_proxies
+
+
+@pytest.mark.parametrize("variable", ["HF_ENDPOINT", "VGG_HF_ENDPOINT"])
+def test_mirror_is_read_from_the_hub_s_own_variable_too(monkeypatch, variable):
+    """HF_ENDPOINT, which every tool of the hub knows, is enough."""
+    monkeypatch.setenv(variable, "https://mirror.example")
+
+    assert "https://mirror.example" == Settings().hf_endpoint
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_empty_is_not_set(monkeypatch, name):
+    """A line VGG_X= in .env, as people leave it behind, is the default."""
+    monkeypatch.setenv(f"VGG_{name.upper()}", "")
+
+    assert Settings() == Settings.model_construct()
+
+
+def test_settings_cannot_be_changed():
+    """What was checked once stays as it was."""
+    with pytest.raises(ValidationError):
+        Settings().port = 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("VGG_PORT", "70000"),
+        ("VGG_DEADLINE_MS", "0"),
+        ("VGG_MODELS", " , "),
+        ("VGG_OFFLINE", "x"),
+        ("VGG_TRUSTED_PROXIES", "10.0.0.0/8, proxy"),
+        ("VGG_TRUSTED_PROXIES", "*"),
+        ("VGG_ALLOWED_ORIGINS", "example.org"),
+        ("VGG_ALLOWED_ORIGINS", "https://example.org/"),
+        ("VGG_RATE_LIMIT", "-1"),
+    ],
+)
+def test_wrong_value_is_named(monkeypatch, variable, value):
+    """The sentence about a wrong value has the variable and the value in it."""
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SetupError) as refused:
+        read_settings()
+
+    assert variable in str(refused.value)
+
+
+def test_part_of_a_front_holds_the_largest_body(monkeypatch):
+    """A division after which no large upload would ever fit is refused at the start."""
+    monkeypatch.setenv("VGG_MAX_UPLOAD_BYTES", "30000000")
+    monkeypatch.setenv("VGG_FRONT_PROCESSES", "3")
+    fitting = read_settings()
+    monkeypatch.setenv("VGG_FRONT_PROCESSES", "4")
+    with pytest.raises(SetupError, match="VGG_FRONT_PROCESSES"):
+        read_settings()
+
+    assert 3 == fitting.front_processes
+
+
+def test_unknown_variable_is_pointed_out(monkeypatch, capsys):
+    """A setting with a slip of the pen is not silently ignored."""
+    monkeypatch.setenv("VGG_MODLES", "vgg19")
+    read_settings()
+
+    assert "VGG_MODLES" in capsys.readouterr().err

@@ -1,0 +1,87 @@
+import asyncio
+
+import numpy as np
+import pytest
+
+from app.errors import DeadlineExceededError, RunFailedError
+from app.records import Row
+from app.serving.batching.waiting_line import WaitingLine
+
+PIXELS = np.zeros((1, 1, 3), np.uint8)
+ROW = Row(np.zeros(1000, np.float32), 0.0, 0.0, 1)
+
+
+def started(line, deadline=1e9):
+    return asyncio.create_task(line.wait(PIXELS, deadline, 0.0))
+
+
+def line_here(**options):
+    return WaitingLine(asyncio.get_running_loop().time, **options)
+
+
+def test_oldest_is_taken_first(turned):
+    """Waiters are taken in the order of their arrival, as many as asked for."""
+
+    async def main():
+        line = line_here()
+        tasks = [started(line) for _ in range(3)]
+        await asyncio.sleep(0)
+        first = line.take(2)
+        for waiter in [*first, *line.take(2)]:
+            waiter.answer(ROW)
+        await asyncio.gather(*tasks)
+
+        assert (2, 0) == (len(first), len(line))
+
+    turned(main())
+
+
+def test_waiter_past_its_deadline_is_not_taken(turned):
+    """At its deadline a waiter has its error, and whoever takes the line does not see it."""
+
+    async def main():
+        line = line_here()
+        task = started(line, deadline=asyncio.get_running_loop().time() + 1)
+        await asyncio.sleep(2)
+
+        assert [] == line.take(1)
+        with pytest.raises(DeadlineExceededError):
+            await task
+
+    turned(main())
+
+
+def test_answer_and_error_after_the_fact_do_nothing(turned):
+    """A waiter that was answered, or has left, is not touched again."""
+
+    async def main():
+        line = line_here()
+        answered, gone = started(line), started(line)
+        await asyncio.sleep(0)
+        first, second = line.take(2)
+        first.answer(ROW)
+        first.fail(RunFailedError("late"))
+        gone.cancel()
+        await asyncio.wait({gone})
+        second.answer(ROW)
+
+        assert await answered is ROW
+        assert gone.cancelled()
+
+    turned(main())
+
+
+def test_dismissed_waiters_get_an_error_each(turned):
+    """Everyone in line gets an exception object of their own."""
+
+    async def main():
+        line = line_here()
+        tasks = [started(line) for _ in range(3)]
+        await asyncio.sleep(0)
+        line.dismiss(lambda: RunFailedError("over"))
+        errors = await asyncio.gather(*tasks, return_exceptions=True)
+
+        assert 3 == len({id(error) for error in errors})
+        assert 0 == len(line)
+
+    turned(main())

@@ -1,0 +1,185 @@
+"""A model on GPUs: which precision, how many lanes, and that each of them was warmed and tested."""
+
+import asyncio
+
+import numpy as np
+import onnx
+import pytest
+
+from app.errors import PrecisionError, SessionError
+from app.images.decode_pool import DecodePool
+from app.images.prepare import prepare
+from app.runtime.cuda_tuning import Gpu
+from app.serving.batching.lanes import Device
+from app.serving.loading import Hosting, load_model
+from app.serving.metrics import Metrics
+from app.weights.manifests import load_catalog
+from app.weights.provisioning import Provisioning
+
+TWO = (Gpu(0), Gpu(1))
+
+
+class FakeGpuSession:
+    """A session with two lanes, which have buffers of their own; tells colours apart."""
+
+    device = "cuda"
+
+    def __init__(self, graph, gpu):
+        self.graph, self.gpu = graph, gpu
+        self.tuned: list[int] = []
+        self.sizes: tuple[list[int], list[int]] = ([], [])
+        self.buffers: tuple[dict[tuple[int, ...], np.ndarray], ...] = ({}, {})
+
+    @property
+    def lanes(self):
+        return [(self._runner(number), self._blank(number)) for number in range(2)]
+
+    def run(self, batch):
+        return self._runner(0)(batch)
+
+    def tune(self, images):
+        self.tuned.append(images)
+
+    def trim(self):
+        pass
+
+    def _runner(self, number):
+        def run(batch):
+            self.sizes[number].append(len(batch))
+            rows = np.full((len(batch), 1000), 1e-6, np.float32)
+            rows[np.arange(len(batch)), batch.mean(axis=(1, 2)).argmax(axis=1)] = 1 - 999e-6
+            return rows
+
+        return run
+
+    def _blank(self, number):
+        def blank(shape):
+            return self.buffers[number].setdefault(shape, np.zeros(shape, np.uint8))
+
+        return blank
+
+
+class Machine:
+    """A machine with fake GPUs."""
+
+    def __init__(self, model_dir, found="cuda", gpus=TWO, **options):
+        self.sessions: list[FakeGpuSession] = []
+        self.manifest = load_catalog(model_dir)["colours"]
+        self.devices = [Device() for _ in gpus]
+        self.metrics = Metrics()
+        self.decoders = DecodePool(1)
+        settings = {
+            "provisioning": Provisioning(model_dir, or_float32=True),
+            "device": "auto",
+            "threads": 1,
+            "max_batch_size": 4,
+            "max_queue_delay": 0.0,
+            "queue_budget": 10.0,
+            "prepare": prepare,
+            "open_session": self.open,
+            "find_device": lambda _wanted, _gpu: found,
+            "gpus": gpus,
+        }
+        self.hosting = Hosting(**settings | options)
+
+    def open(self, graph, *, device, threads, gpu):
+        assert ("cuda", 1) == (device, threads)
+        self.sessions.append(FakeGpuSession(graph, gpu))
+        return self.sessions[-1]
+
+    async def load(self):
+        return await load_model(
+            self.manifest,
+            self.hosting,
+            devices=self.devices,
+            decoders=self.decoders,
+            metrics=self.metrics,
+            progress=lambda *_: None,
+        )
+
+
+@pytest.mark.anyio
+async def test_each_gpu_has_a_session_and_two_lanes(model_dir):
+    """Two GPUs give two sessions of one float16 graph, each tuned, and every lane saw every size."""
+    machine = Machine(model_dir)
+    loaded = await machine.load()
+
+    assert [0, 1] == [session.gpu.device_id for session in machine.sessions]
+    assert [[4], [4]] == [session.tuned for session in machine.sessions]
+    assert 1 == len({session.graph for session in machine.sessions})
+    for session in machine.sessions:
+        for sizes in session.sizes:
+            assert {1, 2, 4} == set(sizes)
+    assert ("cuda", "float16", 2) == (loaded.device, loaded.precision, loaded.devices)
+    assert [1, 1] == [device.ahead for device in machine.devices]
+    assert b'precision="float16"' in machine.metrics.render()
+    await loaded.classifier.batcher.stop()
+
+
+@pytest.mark.anyio
+async def test_images_go_through_the_lanes_buffers(model_dir):
+    """Full batches spread over both GPUs and everyone gets the row of their own image."""
+    machine = Machine(model_dir)
+    batcher = (await machine.load()).classifier.batcher
+    before = sum(len(sizes) for session in machine.sessions for sizes in session.sizes)
+    images = [np.zeros((32, 32, 3), np.uint8) for _ in range(40)]
+    for number, image in enumerate(images):
+        image[..., number % 3] = 200
+
+    rows = await asyncio.gather(
+        *(batcher.submit(image, asyncio.get_running_loop().time() + 60) for image in images)
+    )
+
+    assert [number % 3 for number in range(40)] == [int(r.probabilities.argmax()) for r in rows]
+    after = sum(len(sizes) for session in machine.sessions for sizes in session.sizes)
+    assert 10 <= after - before < 40
+    assert any(buffers for session in machine.sessions for buffers in session.buffers)
+    await batcher.stop()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("wanted", "built"), [("auto", "float16"), ("float32", "float32"), ("float16", "float16")]
+)
+async def test_precision(model_dir, wanted, built):
+    """What was set is built; auto is float16 on a GPU."""
+    machine = Machine(model_dir, precision=wanted, gpus=(Gpu(),))
+    loaded = await machine.load()
+
+    assert built == loaded.precision
+    await loaded.classifier.batcher.stop()
+
+
+def with_an_operator_that_does_not_scale(model_dir):
+    """Put a sigmoid into the model of the folder."""
+    path = model_dir / "colours.onnx"
+    model = onnx.load_model(path)
+    model.graph.node.insert(0, onnx.helper.make_node("Sigmoid", ["x"], ["s"]))
+    model.graph.node[1].input[0] = "s"
+    onnx.save_model(model, path)
+
+
+@pytest.mark.anyio
+async def test_a_network_that_float16_may_not_hold(model_dir, caplog):
+    """`auto` serves it in float32 and says why; `float16` is refused."""
+    with_an_operator_that_does_not_scale(model_dir)
+    loaded = await Machine(model_dir).load()
+
+    assert "float32" == loaded.precision
+    assert "stays float32: Sigmoid may overflow" in caplog.text
+    await loaded.classifier.batcher.stop()
+    strict = Machine(model_dir, precision="float16", provisioning=Provisioning(model_dir))
+    with pytest.raises(PrecisionError, match="Sigmoid"):
+        await strict.load()
+
+
+@pytest.mark.anyio
+async def test_cuda_that_cannot_be_used(model_dir):
+    """Nothing is built or fetched for a GPU that is not there."""
+
+    def refuse(_wanted, _gpu):
+        raise SessionError("CUDA was asked for and cannot be used: no driver")
+
+    with pytest.raises(SessionError, match="no driver"):
+        await Machine(model_dir, find_device=refuse).load()
+    assert not (model_dir / "serving").exists()

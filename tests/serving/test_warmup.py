@@ -1,0 +1,129 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from app.errors import RunFailedError, SessionError
+from app.serving.warmup import self_test, warm_up
+
+GOLDEN = np.full((4, 4, 3), 9, np.uint8)
+
+
+class FakeRun:
+    """Sees a cat; records the sizes it was given."""
+
+    def __init__(self, best=285, largest=10**6):
+        self.best = best
+        self.largest = largest
+        self.sizes = []
+
+    def __call__(self, batch):
+        self.sizes.append(len(batch))
+        if len(batch) > self.largest:
+            raise RunFailedError("too many")
+        rows = np.zeros((len(batch), 1000), np.float32)
+        rows[:, self.best] = 1
+        return rows
+
+
+def measured(run, **options):
+    defaults = {"max_batch_size": None, "longest_run": 1e9, "ceiling": 8}
+    return warm_up(run, 4, **defaults | options)
+
+
+def test_every_size_that_is_served_was_run():
+    """No batch size is served that warm-up has not seen."""
+    run = FakeRun()
+    sizes, cost = measured(run, max_batch_size=12)
+
+    assert (1, 2, 4, 8, 12) == sizes
+    assert set(sizes) <= set(run.sizes)
+    assert sizes == tuple(size for size, _ in cost.measured)
+
+
+def test_largest_size_is_warmed_first():
+    """The largest size runs first, so that its memory is there when the others come."""
+    run = FakeRun()
+    measured(run, max_batch_size=8)
+
+    assert [8, 4, 2, 1] * (len(run.sizes) // 4) == run.sizes
+
+
+def test_choice_keeps_below_the_ceiling():
+    """No size above the ceiling is even tried."""
+    run = FakeRun()
+    measured(run, ceiling=4)
+
+    assert 4 == max(run.sizes)
+
+
+def test_choice_keeps_below_the_longest_run():
+    """A size whose run would take too long is not served."""
+    sizes, _ = measured(FakeRun(), longest_run=0)
+
+    assert (1,) == sizes
+
+
+def test_model_of_fixed_batch_size_is_served_one_by_one():
+    """A model that takes single images only is served all the same."""
+    sizes, _ = measured(FakeRun(largest=1))
+
+    assert (1,) == sizes
+
+
+def test_model_that_takes_not_even_one_fails():
+    """A model that fails on a single image is not served."""
+    with pytest.raises(RunFailedError):
+        measured(FakeRun(largest=0))
+
+
+def test_sane_model_passes_at_every_size():
+    """The self-test runs each size."""
+    run = FakeRun()
+    self_test(run, GOLDEN, (1, 2, 4), trained=True)
+
+    assert {1, 2, 4} == set(run.sizes)
+
+
+def test_trained_model_has_to_see_the_cat():
+    """Wrong weights, wrong channels or a wrong order of classes do not become ready."""
+    with pytest.raises(SessionError, match="class 0"):
+        self_test(FakeRun(best=0), GOLDEN, (1,), trained=True)
+    self_test(FakeRun(best=0), GOLDEN, (1,), trained=False)
+
+
+def broken(change):
+    def run(batch):
+        rows = np.full((len(batch), 1000), 1e-3, np.float32)
+        change(rows)
+        return rows
+
+    return run
+
+
+def not_a_number(rows):
+    rows[0, 0] = np.nan
+
+
+def too_much(rows):
+    rows *= 2
+
+
+def swapped_by_company(rows):
+    rows[-1, 0], rows[-1, 1] = len(rows) * 1e-3, (2 - len(rows)) * 1e-3
+
+
+@pytest.mark.parametrize("change", [not_a_number, too_much, swapped_by_company])
+def test_insane_probabilities_are_noticed(change):
+    """Values that are not numbers, do not sum to 1 or depend on company stop the model."""
+    with pytest.raises(SessionError, match="self-test"):
+        self_test(broken(change), GOLDEN, (1, 2), trained=False)
+
+
+@pytest.mark.parametrize("most", [1, 12, 64, 65, 300, 1024])
+def test_padding_wastes_less_than_half_of_a_batch(most):
+    """Up to the largest, whatever it is, each batch size is at most twice the one before it."""
+    sizes, _ = measured(FakeRun(), max_batch_size=most)
+
+    assert (1, most) == (sizes[0], sizes[-1])
+    assert all(larger <= 2 * smaller for smaller, larger in pairwise(sizes))

@@ -1,0 +1,104 @@
+"""Token buckets."""
+
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.web.rate_limit import Quotas, network_of
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def test_burst_passes_and_then_the_rate(clock):
+    """A full bucket is emptied at once; then each token takes its time, told exactly."""
+    quotas = Quotas(rate=2, burst=3, clock=clock)
+    waits = [quotas.take("a") for _ in range(4)]
+    clock.now += 0.4
+    early = quotas.take("a")
+    clock.now += 0.1
+    later = quotas.take("a")
+
+    assert [0, 0, 0, pytest.approx(0.5)] == waits
+    assert pytest.approx(0.1) == early
+    assert 0 == later
+
+
+def test_clients_have_buckets_of_their_own(clock):
+    """One who asks too much takes nothing from another."""
+    quotas = Quotas(rate=1, burst=1, clock=clock)
+
+    assert [True, False, True] == [quotas.take(client) == 0 for client in ("a", "a", "b")]
+
+
+@given(
+    rate=st.floats(0.01, 1000),
+    burst=st.integers(1, 50),
+    pauses=st.lists(st.floats(0, 10), max_size=60),
+)
+def test_never_more_than_the_burst_and_the_rate(rate, burst, pauses):
+    """In any span no more pass than a full bucket and what the rate adds, and a wait is enough."""
+    clock = Clock()
+    quotas = Quotas(rate, burst, clock)
+    passed = 0
+    for pause in pauses:
+        clock.now += pause
+        wait = quotas.take("a")
+        passed += wait == 0
+        assert passed <= burst + rate * (clock.now - 1000) + 1e-6
+        if wait:
+            clock.now += wait * (1 + 1e-9)
+            assert 0 == quotas.take("a")
+            passed += 1
+
+
+def test_tokens_given_elsewhere_count(clock):
+    """They are missed here, beyond the last one too, and come back at the same rate."""
+    quotas = Quotas(rate=1, burst=2, clock=clock, most=100)
+    for _ in range(4):
+        quotas.charge("a")
+    wait = quotas.take("a")
+    for number in range(200):
+        quotas.charge(str(number))
+
+    assert pytest.approx(3.0) == wait
+    assert 100 == len(quotas)
+
+
+def test_table_of_clients_is_bounded(clock):
+    """A million addresses take no more memory than the bound; the busy one is not forgotten."""
+    quotas = Quotas(rate=1, burst=1, clock=clock, most=100)
+    quotas.take("busy")
+    for number in range(10_000):
+        quotas.take(str(number))
+        assert quotas.take("busy")
+
+    assert 100 == len(quotas)
+    assert sys.getsizeof(quotas._full_at) < 50_000
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("testclient", "testclient"),
+    ],
+)
+def test_address_is_what_its_owner_cannot_change(address, expected):
+    """The lower half of an IPv6 address is the client's to choose, so it does not count."""
+    assert expected == network_of(address)

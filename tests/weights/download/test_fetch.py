@@ -1,0 +1,571 @@
+"""Files come whole and verified, or not at all, from servers that misbehave in each known way."""
+
+import contextlib
+import functools
+import hashlib
+import inspect
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from app.errors import DownloadError
+from app.weights.download.fetch import HUB, Source, fetch, verify
+from tests.conftest import REPOSITORY
+from tests.weights.download.file_server import (
+    CONTENT,
+    DIGEST,
+    DRIPS,
+    HALF,
+    chunked,
+    reply,
+    running,
+    serve,
+)
+
+OTHER_DIGEST = "sha256:" + "0" * 64
+
+fetch_soon = functools.partial(fetch, timeout=0.5, patience=2.0, backoff=0.01)
+"""Fetch with far shorter times than by default, so that what has to fail fails soon."""
+
+
+@pytest.fixture
+def server():
+    """Start the server of most tests."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def hub():
+    """Start another one, which redirects to the first."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def source(server):
+    """Name CONTENT on the server, with all that is known of it."""
+    return Source(server.url, DIGEST, len(CONTENT))
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Name a file that is not there yet."""
+    return tmp_path / "vgg.bin"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mount a disk of 400 kB: more than CONTENT, less than CONTENT twice."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount, umount = shutil.which("mount"), shutil.which("umount")
+    command = [mount or "mount", "-t", "tmpfs", "-o", "size=400k", "none", str(folder)]
+    if not umount or not mount or subprocess.run(command, check=False).returncode:
+        pytest.skip("only root can mount a small disk")
+    yield folder
+    subprocess.run([umount, str(folder)], check=True)
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy_of_ours(monkeypatch):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def part_of(path):
+    """Name what has come so far."""
+    return Path(f"{path}.part")
+
+
+def fails(source, path, *words, **options):
+    """Fetch, see it fail with these words and leave no file; return the sentence."""
+    with pytest.raises(DownloadError) as caught:
+        fetch_soon(source, path, **options)
+    for word in words:
+        assert word in str(caught.value)
+    assert not path.exists()
+    return str(caught.value)
+
+
+def test_fetch_brings_the_file_and_its_digest(server, source, tmp_path):
+    """The file arrives in a folder that was not there, with nothing to be seen beside it."""
+    path = tmp_path / "new" / "folder" / "vgg.bin"
+
+    assert fetch(source, path) == DIGEST
+    assert path.read_bytes() == CONTENT
+    assert {"vgg.bin", ".locks"} == {file.name for file in path.parent.iterdir()}
+    assert [None] == server.ranges()
+
+
+def test_progress_ends_with_the_total(source, path):
+    """Progress is told as bytes come, never goes back, and ends with the total."""
+    calls = []
+
+    fetch(source, path, progress=lambda *call: calls.append(call))
+
+    assert calls == sorted(calls)
+    assert calls[-1] == (len(CONTENT), len(CONTENT))
+
+
+def test_existing_file_is_left_alone(server, source, path):
+    """A file that is there is neither fetched nor looked at, and needs no lock."""
+    path.write_bytes(b"mine")
+
+    assert fetch(source, path) is None
+    assert path.read_bytes() == b"mine"
+    assert [] == server.requests
+    assert [path] == list(path.parent.iterdir())
+
+
+def test_sha384_is_checked(source, path):
+    """A digest may be a SHA-384."""
+    digest = "sha384:" + hashlib.sha384(CONTENT).hexdigest()
+
+    assert fetch(Source(source.url, digest, None), path) == digest
+
+
+def test_cut_body_is_resumed(server, source, path):
+    """After a cut, only the rest is asked for."""
+    server.script = [serve(cut=HALF)]
+
+    fetch_soon(source, path)
+
+    assert path.read_bytes() == CONTENT
+    assert [None, f"bytes={HALF}-"] == server.ranges()
+    assert server.sent == len(CONTENT)
+
+
+def test_cut_body_starts_anew_without_ranges(server, source, path):
+    """A server that ignores Range sends the whole file again, and it is not appended."""
+    server.script = [serve(cut=HALF), serve(resumes=False)]
+
+    fetch_soon(source, path)
+
+    assert path.read_bytes() == CONTENT
+
+
+def test_server_that_never_gets_further_is_given_up(server, source, path):
+    """Cuts at the same place again and again end when the patience does."""
+    server.script = [serve(cut=HALF, resumes=False)] * 1000
+
+    fails(source, path, f"cut at byte {HALF}", patience=0.3, backoff=0.05)
+
+    assert 2 <= len(server.requests) < 20
+
+
+def test_file_that_changes_between_tries_starts_anew(server, source, path):
+    """Two versions of a file that were joined are found by their digest, and fetched once more."""
+    server.script = [serve(bytes(len(CONTENT)), cut=HALF)]
+
+    assert fetch_soon(source, path) == DIGEST
+    assert path.read_bytes() == CONTENT
+    assert [None, f"bytes={HALF}-", None] == server.ranges()
+
+
+def test_joined_file_is_fetched_once_more_only(server, source, path):
+    """A file that is wrong, and is cut each time, does not come for ever."""
+    wrong = bytes(len(CONTENT))
+    server.script = [serve(wrong, cut=HALF), serve(wrong)] * 2
+
+    fails(source, path, DIGEST, "was deleted")
+
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply(416),
+        reply(206, {"Content-Range": f"bytes 0-9/{len(CONTENT)}"}, CONTENT[:10]),
+    ],
+    ids=["none", "another"],
+)
+def test_wrong_range_starts_anew(server, source, path, answer):
+    """A range that cannot be had, or another one than was asked for, is not appended."""
+    server.script = [serve(cut=HALF), answer]
+
+    fetch_soon(source, path)
+
+    assert path.read_bytes() == CONTENT
+    assert [None, f"bytes={HALF}-", None] == server.ranges()
+
+
+def test_part_of_an_earlier_process_is_resumed(server, source, path):
+    """What an earlier process has fetched is not fetched again."""
+    part_of(path).write_bytes(CONTENT[:HALF])
+
+    assert fetch(source, path) == DIGEST
+    assert path.read_bytes() == CONTENT
+    assert [f"bytes={HALF}-"] == server.ranges()
+
+
+def test_complete_part_needs_no_server(server, source, path):
+    """A process that was killed before the last step left all that is needed."""
+    part_of(path).write_bytes(CONTENT)
+
+    assert fetch(source, path) == DIGEST
+    assert path.read_bytes() == CONTENT
+    assert [] == server.requests
+
+
+@pytest.mark.parametrize("left", [HALF, len(CONTENT), 2 * len(CONTENT)])
+def test_part_of_something_else_is_replaced(source, path, left):
+    """A leftover of another file costs one more fetch and no error."""
+    part_of(path).write_bytes(b"x" * left)
+
+    assert fetch_soon(source, path) == DIGEST
+    assert path.read_bytes() == CONTENT
+
+
+def test_wrong_byte_is_refused_and_forgotten(server, source, path):
+    """Never a wrong model: both digests are named, the bytes deleted, the next fetch works."""
+    wrong = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
+    server.script = [serve(wrong)]
+
+    fails(source, path, DIGEST, "sha256:" + hashlib.sha256(wrong).hexdigest())
+
+    assert not part_of(path).exists()
+    assert fetch(source, path) == DIGEST
+
+
+def test_body_longer_than_pinned_is_cut_off(server, source, path):
+    """A body without an announced length cannot fill the disk."""
+    server.script = [chunked(CONTENT * 20)]
+
+    fails(source, path, f"more than its {len(CONTENT)} bytes")
+
+    assert not part_of(path).exists()
+    assert len(server.requests) == 1
+
+
+def test_body_shorter_than_pinned_is_resumed(server, source, path):
+    """A body without an announced length that ends early is continued."""
+    server.script = [chunked(CONTENT[:HALF])]
+
+    assert fetch_soon(source, path) == DIGEST
+    assert server.ranges() == [None, f"bytes={HALF}-"]
+
+
+def test_other_length_than_pinned_is_refused_before_a_byte(server, source, path):
+    """A log-in page of a network is not taken for weights."""
+    server.script = [reply(200, body=b"<html>please log in</html>")]
+
+    fails(source, path, f"26 or {len(CONTENT)}")
+
+    assert not part_of(path).exists()
+
+
+def test_unknown_length_is_refused(server, path):
+    """Without any known size there is no bound on what would be written."""
+    server.script = [chunked(CONTENT)]
+
+    fails(Source(server.url, DIGEST, None), path, "unknown", "size")
+
+    assert not part_of(path).exists()
+
+
+def test_final_answers_are_not_retried(server, source, path):
+    """What will not change fails at once."""
+    server.script = [reply(404)]
+
+    fails(source, path, "404", server.url)
+
+    assert len(server.requests) == 1
+
+
+def test_passing_failures_are_retried(server, source, path):
+    """What may pass is tried again."""
+    server.script = [reply(503)] * 2
+
+    fetch_soon(source, path)
+
+    assert len(server.requests) == 3
+
+
+def test_retry_after_is_honoured(server, source, path):
+    """A server that asks for a second gets it, even if no more than half a one was allowed."""
+    server.script = [reply(503, {"Retry-After": "1"})]
+    began = time.monotonic()
+
+    fetch_soon(source, path)
+
+    assert time.monotonic() - began >= 1
+
+
+@pytest.mark.parametrize("value", ["3600", "99999999999999999999", "soon"])
+def test_retry_after_is_bounded(server, source, path, value):
+    """A server cannot make a start hang."""
+    server.script = [reply(429, {"Retry-After": value})] * 1000
+    began = time.monotonic()
+
+    fails(source, path, "429", timeout=0.2, backoff=0.04)
+
+    assert time.monotonic() - began < 1
+
+
+def test_published_digest_stands_on_the_redirect(server, hub, path):
+    """Without a pinned digest, the one that the Hub publishes on its redirect is checked."""
+    headers = {
+        "Location": server.url,
+        "X-Linked-ETag": f'"{DIGEST.removeprefix("sha256:")}"',
+        "X-Linked-Size": len(CONTENT),
+    }
+    hub.script = [reply(302, headers)]
+    server.script = [chunked(CONTENT)]
+
+    assert fetch(Source(hub.url, None, None), path) == DIGEST
+    assert path.read_bytes() == CONTENT
+
+
+def test_published_digest_is_checked(server, hub, path):
+    """A CDN that sends something else than the Hub published is refused."""
+    headers = {"Location": server.url, "X-Linked-ETag": f'"{OTHER_DIGEST[7:]}"'}
+    hub.script = [reply(302, headers)]
+
+    fails(Source(hub.url, None, None), path, DIGEST, OTHER_DIGEST)
+
+    assert not part_of(path).exists()
+
+
+@pytest.mark.parametrize("etag", ["", '"abc"'])
+def test_no_digest_anywhere_is_refused_before_a_byte(server, path, etag):
+    """A file that nobody vouches for is not fetched, and a leftover is not thrown away."""
+    server.script = [serve(extra={"X-Linked-ETag": etag})]
+    part_of(path).write_bytes(b"left")
+
+    fails(Source(server.url, None, len(CONTENT)), path, "no digest", "sha256")
+
+    assert part_of(path).read_bytes() == b"left"
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_mirror_replaces_the_hub(server, path, slash):
+    """HF_ENDPOINT stands for the Hub, with or without a path of its own."""
+    source = Source(f"{HUB}/timm/vgg16/resolve/main/model.safetensors", DIGEST, None)
+
+    fetch(source, path, endpoint=f"http://{server.address}/hub{slash}")
+
+    assert server.requests[0].path == "/hub/timm/vgg16/resolve/main/model.safetensors"
+
+
+def test_mirror_is_for_the_hub_only(source, path):
+    """Other hosts are asked themselves."""
+    assert fetch(source, path, endpoint="http://127.0.0.1:1") == DIGEST
+
+
+@pytest.mark.parametrize("url", ["http://weights.invalid/", "http://{silent}/"])
+def test_unreachable_server_fails_in_time(path, url):
+    """Without a way to the server, it fails within the timeout and says the three ways out."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = url.format(silent=f"127.0.0.1:{silent.getsockname()[1]}")
+        began = time.monotonic()
+
+        fails(Source(url, DIGEST, None), path, "HF_ENDPOINT", str(path), "=untrained", timeout=0.3)
+
+        assert time.monotonic() - began < 1.5
+    assert not part_of(path).exists()
+
+
+def test_what_an_earlier_process_left_earns_no_patience(path):
+    """A machine that has lost its network is told so as soon as one that never had any."""
+    part_of(path).write_bytes(CONTENT[:HALF])
+    began = time.monotonic()
+
+    fails(Source("http://weights.invalid/", DIGEST, None), path, timeout=0.3, patience=60)
+
+    assert time.monotonic() - began < 1.5
+    assert part_of(path).read_bytes() == CONTENT[:HALF]
+
+
+@pytest.mark.parametrize("answer", DRIPS.values(), ids=DRIPS)
+def test_server_that_drips_is_given_up(server, source, path, answer):
+    """A byte now and then keeps no fetch alive."""
+    server.script = [answer] * 1000
+    began = time.monotonic()
+
+    fails(source, path, timeout=0.2, patience=60)
+
+    assert time.monotonic() - began < 1.5
+
+
+def test_body_that_starts_to_drip_is_given_up(server, source, path):
+    """Nor does it if much has come before; that is kept."""
+
+    def slow_down(handler):
+        serve(cut=HALF, hang_up=False)(handler)
+        while not handler.server.closing.wait(0.02):
+            handler.body(b"a")
+
+    server.script = [slow_down, *[DRIPS["chunks"]] * 1000]
+    began = time.monotonic()
+
+    fails(source, path, timeout=0.2, patience=0.5)
+
+    assert time.monotonic() - began < 2
+
+
+def test_default_timeout_is_ten_seconds():
+    """By default a machine without a network is told so within 10 s."""
+    assert inspect.signature(fetch).parameters["timeout"].default == 10.0
+
+
+def test_stalled_body_is_resumed(server, source, path):
+    """A server that falls silent in the middle is left for another try."""
+    server.script = [serve(pause=True)]
+
+    fetch_soon(source, path, timeout=0.2)
+
+    assert path.read_bytes() == CONTENT
+    assert server.ranges() == [None, f"bytes={HALF}-"]
+
+
+def test_offline_does_not_dial(server, source, path):
+    """A process that has to stay offline fails at once and touches nothing."""
+    fails(source, path, "offline", "HF_ENDPOINT", str(path), "=untrained", offline=True)
+
+    assert [] == server.requests
+    assert [] == list(path.parent.iterdir())
+
+
+def test_password_is_not_shown(server, path):
+    """What stands before the @ of an address stays out of the sentence."""
+    server.script = [reply(404)]
+
+    sentence = fails(Source(f"http://me:secret@{server.address}/", DIGEST, None), path)
+
+    assert "secret" not in sentence
+
+
+def test_full_disk_is_seen_before_the_first_byte(source, small_disk):
+    """A disk that is too small is named with what is needed and what is free."""
+    (small_disk / "other").write_bytes(bytes(250_000))
+
+    fails(source, small_disk / "vgg.bin", "needs 0.3 MB", "0.2 MB are free", str(small_disk))
+
+    assert not part_of(small_disk / "vgg.bin").exists()
+
+
+def test_disk_that_fills_up_keeps_what_has_come(server, source, small_disk):
+    """Running out of space is one sentence, and the next fetch goes on from there."""
+    path, other = small_disk / "vgg.bin", small_disk / "other"
+
+    def fill(_count, _total):
+        with contextlib.suppress(OSError), other.open("ab", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+
+    fails(source, path, "No space left", "make room", progress=fill)
+    kept = part_of(path).stat().st_size
+    other.unlink()
+
+    assert 0 < kept < len(CONTENT)
+    assert fetch(source, path) == DIGEST
+    assert server.ranges() == [None, f"bytes={kept}-"]
+
+
+def test_read_only_folder_is_one_sentence(source, small_disk):
+    """A folder that cannot be written to is named."""
+    command = [shutil.which("mount") or "mount", "-o", "remount,ro", str(small_disk)]
+    subprocess.run(command, check=True)
+
+    fails(source, small_disk / "vgg.bin", "Read-only", str(small_disk))
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
+def test_forbidden_folder_is_one_sentence(source, tmp_path):
+    """A folder of someone else is named."""
+    tmp_path.chmod(0o500)
+
+    fails(source, tmp_path / "vgg.bin", "Permission denied", str(tmp_path))
+
+
+def test_folder_that_is_a_file_is_one_sentence(source, tmp_path):
+    """A file in the place of the folder is a DownloadError."""
+    (tmp_path / "models").write_bytes(b"")
+
+    fails(source, tmp_path / "models" / "vgg.bin", "models")
+
+
+def test_interrupt_keeps_the_part(server, source, path):
+    """Ctrl-C loses nothing: the next fetch goes on from there."""
+
+    def interrupt(_count, _total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch(source, path, progress=interrupt)
+    kept = part_of(path).stat().st_size
+
+    assert 0 < kept <= len(CONTENT)
+    assert fetch(source, path) == DIGEST
+    assert server.sent >= len(CONTENT)
+    assert server.ranges() in ([None, f"bytes={kept}-"], [None])
+
+
+def test_two_processes_fetch_once(server, source, path):
+    """The second waits and finds the file."""
+    server.script = [serve(pause=True)]
+    code = (
+        "import sys; from pathlib import Path; from app.weights.download.fetch import Source, fetch;"
+        "url, digest, path = sys.argv[1:]; fetch(Source(url, digest, None), Path(path))"
+    )
+    command = [sys.executable, "-c", code, server.url, DIGEST, str(path)]
+    with subprocess.Popen(command, cwd=REPOSITORY) as other:
+        assert server.half_sent.wait(20)
+        threading.Timer(0.1, server.go_on.set).start()
+        assert fetch(source, path) is None
+
+    assert other.returncode == 0
+    assert path.read_bytes() == CONTENT
+    assert len(server.requests) == 1
+
+
+def test_threads_fetch_once(server, source, path):
+    """Threads of one process wait for each other too."""
+    threads = [threading.Thread(target=fetch, args=(source, path)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert path.read_bytes() == CONTENT
+    assert len(server.requests) == 1
+
+
+def test_verify_accepts_the_file(source, path):
+    """A good file passes, with and without a known size and digest."""
+    path.write_bytes(CONTENT)
+
+    verify(path, source)
+    verify(path, Source(source.url, None, None))
+
+
+def test_verify_finds_a_flipped_bit(source, path):
+    """One bit is enough, and the sentence says what to do."""
+    path.write_bytes(bytes([CONTENT[0] ^ 1]) + CONTENT[1:])
+
+    with pytest.raises(DownloadError, match=f"expected {DIGEST}; delete it"):
+        verify(path, source)
+
+
+def test_verify_finds_a_wrong_size(source, path):
+    """A cut file is found without reading it."""
+    path.write_bytes(CONTENT[:-1])
+
+    with pytest.raises(DownloadError, match=f"expected {len(CONTENT)}; delete it"):
+        verify(path, source)
+
+
+def test_verify_needs_a_file(source, path):
+    """A missing file is a DownloadError."""
+    with pytest.raises(DownloadError, match=r"vgg\.bin: No such file"):
+        verify(path, source)

@@ -1,0 +1,264 @@
+"""Each way in which a server can fail ends in time, and says whether to try again."""
+
+import socket
+import threading
+import time
+
+import pytest
+
+from app.weights.download.http_get import GetError, RangeError, RefusedError, get
+from tests.weights.download.file_server import CONTENT, DRIPS, HALF, chunked, reply, running, serve
+
+
+@pytest.fixture
+def server():
+    """Start a server."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy_of_ours(monkeypatch):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def read(url, start=0, first=0.5, timeout=0.5):
+    """Get all of it; return the reply and the body."""
+    with get(url, start, first=first, timeout=timeout) as answer:
+        return answer, b"".join(answer.body)
+
+
+def fails(url, start=0, **options):
+    """See it fail within a second and a half; return the error."""
+    began = time.monotonic()
+    with pytest.raises(GetError) as caught:
+        read(url, start, **options)
+    assert time.monotonic() - began < 1.5
+    return caught.value
+
+
+def test_whole_file(server):
+    """Without a start the whole file comes, as it is."""
+    answer, body = read(server.url)
+
+    assert (answer.start, answer.size, body) == (0, len(CONTENT), CONTENT)
+    assert (answer.linked_size, answer.linked_digest) == (None, None)
+    assert server.requests[0].headers["Accept-Encoding"] == "identity"
+    assert [None] == server.ranges()
+
+
+def test_rest_of_a_file(server):
+    """The size is that of the whole file."""
+    answer, body = read(server.url, HALF)
+
+    assert (answer.start, answer.size, body) == (HALF, len(CONTENT), CONTENT[HALF:])
+    assert [f"bytes={HALF}-"] == server.ranges()
+
+
+def test_server_without_ranges_sends_the_whole_file(server):
+    """It says so by its status, and the reply by its start."""
+    server.script = [serve(resumes=False)]
+
+    answer, body = read(server.url, HALF)
+
+    assert (answer.start, body) == (0, CONTENT)
+
+
+def test_unknown_size(server):
+    """A body without an announced length has no size."""
+    server.script = [chunked(CONTENT)]
+
+    answer, body = read(server.url)
+
+    assert (answer.size, body) == (None, CONTENT)
+
+
+def test_hub_describes_the_file_on_its_redirect(server):
+    """The digest and the size stand on the first hop, and the body comes from the last."""
+    headers = {
+        "Location": server.url,
+        "X-Linked-ETag": f'"{"0" * 64}"',
+        "X-Linked-Size": len(CONTENT),
+    }
+    server.script = [reply(302, headers), chunked(CONTENT)]
+
+    answer, body = read(server.url)
+
+    assert (answer.linked_size, answer.linked_digest) == (len(CONTENT), "sha256:" + "0" * 64)
+    assert body == CONTENT
+
+
+@pytest.mark.parametrize("etag", ["", '"abc"', f'W/"{"0" * 64}"'])
+def test_other_etags_are_no_digests(server, etag):
+    """What is not 64 hex digits vouches for nothing."""
+    server.script = [serve(extra={"X-Linked-ETag": etag})]
+
+    assert read(server.url)[0].linked_digest is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply(416),
+        reply(206, {"Content-Range": f"bytes 0-9/{len(CONTENT)}"}, CONTENT[:10]),
+        reply(206, {}, CONTENT[HALF:]),
+    ],
+    ids=["none", "another", "unnamed"],
+)
+def test_wrong_range(server, answer):
+    """A range that cannot be had, or another one than was asked for, is not taken."""
+    server.script = [answer]
+
+    assert isinstance(fails(server.url, HALF), RangeError)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410, 206, 304, 416])
+def test_final_answers(server, status):
+    """What will not change is refused."""
+    server.script = [reply(status)]
+
+    error = fails(server.url)
+
+    assert isinstance(error, RefusedError)
+    assert str(status) in str(error)
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_passing_answers(server, status):
+    """What may pass may be tried again."""
+    server.script = [reply(status)]
+
+    error = fails(server.url)
+
+    assert type(error) is GetError
+    assert str(status) in str(error)
+
+
+@pytest.mark.parametrize(
+    ("value", "wait"),
+    [("3", 3.0), ("Wed, 21 Oct 2099 07:28:00 GMT", 0.0), ("soon", 0.0), ("-1", 0.0)],
+)
+def test_retry_after(server, value, wait):
+    """Seconds are passed on; a date counts as no value."""
+    server.script = [reply(429, {"Retry-After": value})]
+
+    assert fails(server.url).wait == wait
+
+
+def test_encoded_body_is_refused(server):
+    """A body that was compressed on the way is not the file."""
+    server.script = [serve(extra={"Content-Encoding": "gzip"})]
+
+    assert "gzip" in str(fails(server.url))
+
+
+def test_endless_redirects_are_refused(server):
+    """A server that sends the client round in circles fails once."""
+    server.script = [reply(302, {"Location": server.url})] * 1000
+
+    assert isinstance(fails(server.url), RefusedError)
+
+
+def test_cut_body(server):
+    """A connection that ends early may be tried again."""
+    server.script = [serve(cut=HALF)]
+
+    assert type(fails(server.url)) is GetError
+
+
+def test_proxy_of_the_environment_is_used(server, monkeypatch):
+    """HTTP_PROXY is asked for hosts that only it can reach."""
+    monkeypatch.setenv("HTTP_PROXY", f"http://{server.address}")
+
+    assert read("http://weights.invalid/vgg.bin")[1] == CONTENT
+    assert server.requests[0].path == "http://weights.invalid/vgg.bin"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ALL_PROXY", "socks5://127.0.0.1:1"),
+        ("ALL_PROXY", "gopher://127.0.0.1:1"),
+        ("SSL_CERT_FILE", "/nowhere.pem"),
+    ],
+)
+def test_useless_environment_is_refused(monkeypatch, name, value):
+    """A proxy that is not known, or a lost certificate file."""
+    monkeypatch.setenv(name, value)
+
+    assert isinstance(fails("https://weights.invalid/"), RefusedError)
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://127.0.0.1/x", "http://" + "a" * 64 + ".invalid/", "http://a:b"]
+)
+def test_useless_address_is_refused(url):
+    """An address that cannot be dialled."""
+    assert isinstance(fails(url), RefusedError)
+
+
+def closed_port():
+    """Find a port that refuses."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:{closed}/",
+        "http://weights.invalid/",
+        "http://192.0.2.1/",  # RFC 5737: nobody is there
+        "https://{address}/",  # speaks no TLS
+        "http://{silent}/",
+        "https://{silent}/",
+    ],
+)
+def test_unreachable_server(server, url):
+    """Without a way to the server, it ends in time and may be tried again."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        url = url.format(closed=closed_port(), address=server.address, silent=host)
+
+        assert type(fails(url, first=0.3)) is GetError
+
+
+@pytest.mark.parametrize(("name", "late"), [("head", "no answer"), ("body", "fewer than 10000")])
+def test_drip(server, name, late):
+    """The time is for the answer as a whole, and for many bytes, not for each of them."""
+    server.script = [DRIPS[name]]
+
+    assert late in str(fails(server.url, first=0.3, timeout=0.3))
+
+
+def test_stalled_body(server):
+    """A server that falls silent in the middle may be tried again."""
+    server.script = [serve(pause=True)]
+
+    assert type(fails(server.url, timeout=0.2)) is GetError
+
+
+def test_one_who_is_slow_to_read_misses_nothing(server):
+    """The clock is for the server, not for a disk that takes its time."""
+    with get(server.url, 0, first=0.3, timeout=0.1) as answer:
+        pieces = [next(answer.body)]
+        time.sleep(0.3)
+        pieces.extend(answer.body)
+
+    assert b"".join(pieces) == CONTENT
+
+
+def test_no_thread_stays_behind(server):
+    """Whoever leaves in the middle of a long body hangs up."""
+    server.script = [serve(CONTENT * 100)]
+    before = threading.enumerate()
+
+    with get(server.url, 0, first=0.5, timeout=0.5) as answer:
+        next(answer.body)
+
+    for thread in set(threading.enumerate()) - set(before):
+        if thread.name == "download":
+            thread.join(1)
+            assert not thread.is_alive()

@@ -1,0 +1,335 @@
+"""Every built-in model can be served, and a mistake in a manifest is told by file and key."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from app.errors import ManifestError
+from app.graph.vgg import ARCHITECTURES
+from app.records import Preprocess
+from app.weights.download.fetch import HUB
+from app.weights.manifests import BUILT_IN, Accuracy, Checkpoint, load_catalog, read_manifest
+
+SHA256, SHA384 = "5" * 64, "3" * 96
+
+VGG = f"""
+name = "mine"
+title = "Mine"
+architecture = "vgg16"
+labels = "imagenet-1k"
+license = "MIT"
+
+[checkpoint]
+format = "safetensors"
+file = "mine.safetensors"
+url = "https://example.org/a/model.safetensors"
+sha256 = "{SHA256}"
+size = 553430176
+
+[preprocess]
+resize = 256
+crop = 224
+channels = "RGB"
+mean = [123.675, 116.28, 103.53]
+std = [58.395, 57.12, 57.375]
+
+[accuracy]
+top1 = 71.5
+top5 = 90
+source = "somebody"
+"""
+
+READY = """
+name = "mine"
+title = "Mine"
+onnx = "mine.onnx"
+labels = "imagenet-1k"
+license = "MIT"
+
+[preprocess]
+resize = 256
+crop = 227
+channels = "BGR"
+mean = [104, 117, 123]
+std = [1, 1, 1]
+"""
+
+Edit: TypeAlias = Callable[[str], str]
+
+
+def put(key: str, value: str) -> Edit:
+    """Replace the value of a key."""
+    return lambda text: re.sub(rf"(?m)^{key} = .*$", lambda _: f"{key} = {value}", text)
+
+
+def drop(key: str) -> Edit:
+    """Remove a key."""
+    return lambda text: re.sub(rf"(?m)^{key} = .*\n", "", text)
+
+
+def drop_table(name: str) -> Edit:
+    """Remove a table with all that is in it."""
+    return lambda text: re.sub(rf"\[{name}\][^\[]*(?:\[[\d., ]*\][^\[]*)*", "", text)
+
+
+def add(line: str, table: str = "") -> Edit:
+    """Add a line to a table, or to the top."""
+    head = f"[{table}]\n" if table else "\n"
+    return lambda text: text.replace(head, f"{head}{line}\n", 1)
+
+
+def write(folder: Path, text: str, name: str = "mine") -> Path:
+    """Put a manifest into a folder."""
+    path = folder / f"{name}.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+# --- what is right -------------------------------------------------------------------
+
+
+def test_built_in_models():
+    """Whoever clones the project gets these six, VGG-16 and VGG-19 of two trainings."""
+    names = ["vgg11", "vgg13", "vgg16", "vgg16-oxford", "vgg19", "vgg19-oxford"]
+
+    assert names == sorted(load_catalog(BUILT_IN))
+
+
+@pytest.mark.parametrize("path", sorted(BUILT_IN.glob("*.toml")), ids=lambda path: path.stem)
+def test_built_in_manifest_can_be_fetched_and_trusted(path):
+    """Each has an address, an architecture, measured accuracy, and something that tells its bytes.
+
+    That is a digest, or else the Hugging Face Hub over TLS, which publishes one.
+    """
+    manifest = read_manifest(path)
+
+    assert manifest.checkpoint is not None
+    assert manifest.checkpoint.url is not None
+    assert manifest.checkpoint.digest or manifest.checkpoint.url.startswith(f"{HUB}/")
+    assert manifest.architecture in ARCHITECTURES
+    assert manifest.accuracy is not None
+    assert manifest.trained
+    assert (256, 224) == (manifest.preprocess.resize, manifest.preprocess.crop)
+    assert 0.5 < manifest.accuracy.top1 / manifest.accuracy.top5 < 1
+
+
+@pytest.mark.parametrize("name", ["vgg11", "vgg13", "vgg16", "vgg19"])
+def test_torchvision_preprocessing(name):
+    """Weights of torchvision want RGB, the mean and the spread of ImageNet, times 255."""
+    preprocess = load_catalog(BUILT_IN)[name].preprocess
+
+    assert "RGB" == preprocess.channels
+    assert pytest.approx((0.485, 0.456, 0.406)) == tuple(x / 255 for x in preprocess.mean)
+    assert pytest.approx((0.229, 0.224, 0.225)) == tuple(x / 255 for x in preprocess.std)
+
+
+@pytest.mark.parametrize("name", ["vgg16-oxford", "vgg19-oxford"])
+def test_oxford_preprocessing(name):
+    """Oxford's own weights want BGR, blue's mean first, and no division."""
+    expected = Preprocess(256, 224, "BGR", (103.939, 116.779, 123.68), (1, 1, 1))
+
+    assert expected == load_catalog(BUILT_IN)[name].preprocess
+
+
+def test_everything_in_a_checkpoint_manifest_is_read(tmp_path):
+    """Each value of the file arrives where it belongs."""
+    path = write(tmp_path, add("trained = false")(VGG))
+
+    manifest = read_manifest(path)
+
+    assert (path, "mine", "Mine", "MIT", "imagenet-1k", "vgg16", False) == (
+        manifest.path,
+        manifest.name,
+        manifest.title,
+        manifest.license,
+        manifest.labels,
+        manifest.architecture,
+        manifest.trained,
+    )
+    assert Checkpoint(
+        format="safetensors",
+        file="mine.safetensors",
+        url="https://example.org/a/model.safetensors",
+        digest=f"sha256:{SHA256}",
+        size=553430176,
+    ) == (manifest.checkpoint)
+    assert Preprocess(256, 224, "RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)) == (
+        manifest.preprocess
+    )
+    assert Accuracy(top1=71.5, top5=90.0, source="somebody") == manifest.accuracy
+    assert (None, None) == (manifest.onnx, manifest.onnx_digest)
+
+
+def test_ready_graph(tmp_path):
+    """A ready graph needs no architecture, may have another crop and may be pinned."""
+    manifest = read_manifest(write(tmp_path, add(f'sha256 = "{SHA256}"')(READY)))
+
+    assert ("mine.onnx", f"sha256:{SHA256}") == (manifest.onnx, manifest.onnx_digest)
+    assert (None, None, None) == (manifest.architecture, manifest.checkpoint, manifest.accuracy)
+    assert (227, True) == (manifest.preprocess.crop, manifest.trained)
+
+
+def test_sha384(tmp_path):
+    """Some publishers give a SHA-384 and nothing else."""
+    text = VGG.replace(f'sha256 = "{SHA256}"', f'sha384 = "{SHA384}"')
+
+    checkpoint = read_manifest(write(tmp_path, text)).checkpoint
+
+    assert checkpoint is not None
+    assert f"sha384:{SHA384}" == checkpoint.digest
+
+
+def test_file_is_named_after_the_model_where_the_manifest_names_none(tmp_path):
+    """Many a publisher calls its file model.safetensors: two models do not share one."""
+    checkpoint = read_manifest(write(tmp_path, drop("file")(VGG))).checkpoint
+
+    assert checkpoint is not None
+    assert "mine-model.safetensors" == checkpoint.file
+
+
+def test_folder_wins_over_built_in(tmp_path):
+    """An operator's manifest replaces the built-in one of its name and leaves the others."""
+    write(tmp_path, put("name", '"vgg16"')(VGG), "vgg16")
+
+    catalog = load_catalog(tmp_path)
+
+    assert ("Mine", tmp_path / "vgg16.toml") == (catalog["vgg16"].title, catalog["vgg16"].path)
+    assert "VGG-19, configuration E" == catalog["vgg19"].title
+
+
+def test_new_model_joins_the_built_in_ones(tmp_path):
+    """A file dropped into the model folder is all it takes."""
+    write(tmp_path, READY)
+
+    assert {"mine"} == load_catalog(tmp_path).keys() - load_catalog(BUILT_IN).keys()
+
+
+def test_model_folder_that_is_not_there(tmp_path):
+    """Before the first download there is no such folder, and the built-in models are there."""
+    assert load_catalog(BUILT_IN) == load_catalog(tmp_path / "none")
+
+
+def test_one_wrong_manifest_stops_the_start(tmp_path):
+    """A mistake is told at once and not when the model is asked for."""
+    write(tmp_path, READY)
+    write(tmp_path, "name = 5", "other")
+
+    with pytest.raises(ManifestError, match=r"other\.toml: name: is 5, expected"):
+        load_catalog(tmp_path)
+
+
+# --- what is wrong -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("edit", "key", "found", "expected"),
+    [
+        (drop("name"), "name", "is missing", "lower-case letters"),
+        (put("name", '"Mine"'), "name", "is 'Mine'", "lower-case letters"),
+        (put("name", '"../mine"'), "name", "is '../mine'", "lower-case letters"),
+        (put("name", '"yours"'), "name", "is 'yours'", "expected 'mine', the name of the file"),
+        (drop("title"), "title", "is missing", "a text"),
+        (put("title", '" "'), "title", "is ' '", "a text"),
+        (put("title", "3"), "title", "is 3", "a text"),
+        (drop("license"), "license", "is missing", "a text"),
+        (drop("labels"), "labels", "is missing", "a label file"),
+        (put("labels", '"../labels"'), "labels", "is '../labels'", "a label file"),
+        (drop("architecture"), "architecture", "is missing", "one of vgg11, vgg13, vgg16c, vgg16"),
+        (put("architecture", '"vgg17"'), "architecture", "is 'vgg17'", "vgg16, vgg19"),
+        (put("architecture", "[]"), "architecture", "is []", "vgg16, vgg19"),
+        (add('onnx = "a.onnx"'), "checkpoint", "", "one of the two"),
+        (drop_table("checkpoint"), "checkpoint", "", "[checkpoint] or a key onnx"),
+        (lambda t: drop_table("checkpoint")(add("checkpoint = 1")(t)), "checkpoint", "is 1", "["),
+        (drop("format"), "checkpoint.format", "is missing", "safetensors, onnx, keras, caffe"),
+        (put("format", '"pickle"'), "checkpoint.format", "is 'pickle'", "safetensors, onnx"),
+        (put("file", '"a/b"'), "checkpoint.file", "is 'a/b'", "a file name, no folder"),
+        (put("file", '"..\\\\b"'), "checkpoint.file", r"is '..\\b'", "a file name, no folder"),
+        (put("file", '""'), "checkpoint.file", "is ''", "a file name, no folder"),
+        (
+            lambda t: drop("url")(drop("file")(t)),
+            "checkpoint.file",
+            "",
+            "a file in the model folder, or a url",
+        ),
+        (put("url", '"ftp://a.org/b"'), "checkpoint.url", "is 'ftp://a.org/b'", "http or https"),
+        (put("url", '"file:///etc/x"'), "checkpoint.url", "is 'file:///etc/x'", "http or https"),
+        (put("url", '"a.org/b"'), "checkpoint.url", "is 'a.org/b'", "http or https"),
+        (put("url", '"http:///b"'), "checkpoint.url", "is 'http:///b'", "http or https"),
+        (put("url", '"http://[a/b"'), "checkpoint.url", "is 'http://[a/b'", "http or https"),
+        (put("url", "7"), "checkpoint.url", "is 7", "a text"),
+        (put("sha256", '"abc"'), "checkpoint.sha256", "is 'abc'", "64 lower-case hex digits"),
+        (put("sha256", f'"{"A" * 64}"'), "checkpoint.sha256", "is 'AAA", "64 lower-case hex"),
+        (put("sha256", f'"{SHA384}"'), "checkpoint.sha256", "is '333", "64 lower-case hex digits"),
+        (
+            lambda t: t.replace("sha256", "sha384"),
+            "checkpoint.sha384",
+            "is '555",
+            "96 lower-case hex digits",
+        ),
+        (add('md5 = "0"', "checkpoint"), "checkpoint.md5", "is not known", "file, format, sha256"),
+        (put("size", "0"), "checkpoint.size", "is 0", "a whole number from 1"),
+        (put("size", "1.5"), "checkpoint.size", "is 1.5", "a whole number from 1"),
+        (put("size", "true"), "checkpoint.size", "is True", "a whole number from 1"),
+        (drop_table("preprocess"), "preprocess", "is missing", "a table"),
+        (drop("crop"), "preprocess.crop", "is missing", "a whole number from 1 to 1024"),
+        (put("crop", "227"), "preprocess.crop", "is 227", "expected 224 for VGG"),
+        (put("crop", "true"), "preprocess.crop", "is True", "a whole number from 1 to 1024"),
+        (put("crop", "2000"), "preprocess.crop", "is 2000", "a whole number from 1 to 1024"),
+        (put("resize", "223"), "preprocess.resize", "is 223", "a whole number from 224 to 1024"),
+        (put("channels", '"rgb"'), "preprocess.channels", "is 'rgb'", "one of RGB, BGR"),
+        (put("mean", "[1, 2]"), "preprocess.mean", "is [1, 2]", "three numbers from 0 to 255"),
+        (put("mean", "128"), "preprocess.mean", "is 128", "three numbers from 0 to 255"),
+        (put("mean", "[1, 2, true]"), "preprocess.mean", "is [1, 2, True]", "three numbers"),
+        (put("mean", "[1, 2, 256]"), "preprocess.mean", "is [1, 2, 256]", "three numbers"),
+        (put("mean", "[1, 2, nan]"), "preprocess.mean", "is [1, 2, nan]", "three numbers"),
+        (put("std", "[1, 0, 1]"), "preprocess.std", "is [1.0, 0.0, 1.0]", "numbers above 0"),
+        (put("std", "[1, -1, 1]"), "preprocess.std", "is [1, -1, 1]", "three numbers from 0"),
+        (put("std", '["1", 1, 1]'), "preprocess.std", "is ['1', 1, 1]", "three numbers from 0"),
+        (add("scale = 255", "preprocess"), "preprocess.scale", "is not known", "channels, crop"),
+        (drop("top5"), "accuracy.top5", "is missing", "a number from 0 to 100"),
+        (put("top1", "101"), "accuracy.top1", "is 101", "a number from 0 to 100"),
+        (put("top1", '"71"'), "accuracy.top1", "is '71'", "a number from 0 to 100"),
+        (put("top1", "false"), "accuracy.top1", "is False", "a number from 0 to 100"),
+        (put("top1", "inf"), "accuracy.top1", "is inf", "a number from 0 to 100"),
+        (add("top10 = 99", "accuracy"), "accuracy.top10", "is not known", "source, top1, top5"),
+        (add('trained = "no"'), "trained", "is 'no'", "true or false"),
+        (add("trained = 0"), "trained", "is 0", "true or false"),
+        (add('licence = "MIT"'), "licence", "is not known", "license"),
+        (add(f'sha256 = "{SHA256}"'), "sha256", "is not known", "architecture"),
+    ],
+)
+def test_mistake_names_file_key_and_remedy(tmp_path, edit, key, found, expected):
+    """What was there and what was expected stand in one sentence, behind the file and the key."""
+    text = edit(VGG)
+    path = write(tmp_path, text)
+
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(path)
+
+    assert VGG != text
+    assert (path, key) == (caught.value.path, caught.value.key)
+    assert str(caught.value).startswith(f"{path}: {key}: {found}")
+    assert "expected" in caught.value.problem
+    assert expected in caught.value.problem
+
+
+@pytest.mark.parametrize(
+    ("edit", "key", "problem"),
+    [
+        (put("onnx", '"a/b.onnx"'), "onnx", "is 'a/b.onnx', expected a file name"),
+        (put("onnx", "true"), "onnx", "is True, expected a file name"),
+        (add('architecture = "vgg16"'), "architecture", "only for a [checkpoint]"),
+        (add('sha256 = "1234"'), "sha256", "is '1234', expected 64 lower-case hex digits"),
+    ],
+)
+def test_mistake_in_a_manifest_of_a_ready_graph(tmp_path, edit, key, problem):
+    """The same holds where there is no checkpoint."""
+    path = write(tmp_path, edit(READY))
+
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(path)
+
+    assert str(caught.value).startswith(f"{path}: {key}: {problem}")

@@ -1,0 +1,473 @@
+"""A graph on disk is the one that was built, whole and unchanged, or it is built anew."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.errors import SetupError
+from app.graph.conv_plan import ConvPlan
+from app.graph.serving_graph import GRAPH_FILE, STEM_FILE, WEIGHTS_FILE
+from app.weights.manifests import BUILT_IN, load_catalog
+from app.weights.store import RECEIPT_FILE, ServingGraph, build, find, graph_key
+from tests.conftest import REPOSITORY
+
+KEY, OTHER_KEY = "0123456789abcdef", "fedcba9876543210"
+GRAPH, WEIGHTS = b"a graph", bytes(range(256)) * 40
+SOURCE = "5" * 64
+VGG16 = load_catalog(BUILT_IN)["vgg16"]
+
+
+class Writer:
+    """Writes both files, and counts how often it was asked to."""
+
+    def __init__(self, weights: bytes = WEIGHTS) -> None:
+        self.weights = weights
+        self.folders: list[Path] = []
+
+    def __call__(self, folder: Path) -> None:
+        self.folders.append(folder)
+        (folder / GRAPH_FILE).write_bytes(GRAPH)
+        (folder / WEIGHTS_FILE).write_bytes(self.weights)
+
+
+def ignore(_done: int, _total: int | None) -> None:
+    """Take progress and do nothing."""
+
+
+def make(
+    folder: Path,
+    write: Callable[[Path], None],
+    key: str = KEY,
+    size: int = len(WEIGHTS),
+    plans: Sequence[ConvPlan] = (ConvPlan(),),
+) -> ServingGraph:
+    """Build a graph with the usual particulars."""
+    return build(
+        folder,
+        key,
+        size=size,
+        weights_sha256=SOURCE,
+        trained=True,
+        write=write,
+        progress=ignore,
+        plans=plans,
+    )
+
+
+def contents(folder: Path) -> dict[str, list[str]]:
+    """List the folders inside a folder with their files."""
+    return {
+        place.name: sorted(file.name for file in place.iterdir())
+        for place in folder.iterdir()
+        if place.is_dir()
+    }
+
+
+def test_graphs_for_another_kind_of_processor_stay(tmp_path):
+    """Hosts with registers of 256 and of 512 bits share a folder; each builds once, and replaces its own."""
+    narrow, wide = ConvPlan("conv2_1", 8), ConvPlan("conv2_1", 16)
+    make(tmp_path, Writer(), "0" * 16, plans=(narrow, ConvPlan(), narrow))
+    make(tmp_path, Writer(), "1" * 16, plans=(wide, ConvPlan(), wide))
+    assert {"0" * 16, "1" * 16} == contents(tmp_path).keys()
+
+    make(tmp_path, Writer(), "2" * 16, plans=(wide, ConvPlan(), wide))
+    assert {"0" * 16, "2" * 16} == contents(tmp_path).keys()
+
+    make(tmp_path, Writer(), "3" * 16, plans=(ConvPlan(), ConvPlan(), narrow))
+    assert {"2" * 16, "3" * 16} == contents(tmp_path).keys()
+
+
+# --- the good way ----------------------------------------------------------------------
+
+
+def test_nothing_is_found_before_it_was_built(tmp_path):
+    """A folder that is not there holds no graph."""
+    assert find(tmp_path / "none", KEY, trained=True, progress=ignore) is None
+
+
+def test_what_was_built_is_found(tmp_path):
+    """The built graph lies under its key, and is found again with all that is known of it."""
+    built = make(tmp_path / "serving" / "vgg16", Writer())
+
+    place = tmp_path / "serving" / "vgg16" / KEY
+    assert ServingGraph(path=place / GRAPH_FILE, weights_sha256=SOURCE, trained=True) == built
+    assert built == find(tmp_path / "serving" / "vgg16", KEY, trained=True, progress=ignore)
+    assert (GRAPH, WEIGHTS) == (
+        (place / GRAPH_FILE).read_bytes(),
+        (place / WEIGHTS_FILE).read_bytes(),
+    )
+    assert {KEY: [GRAPH_FILE, RECEIPT_FILE, WEIGHTS_FILE]} == contents(tmp_path / "serving/vgg16")
+
+
+def with_stem(folder: Path) -> ServingGraph:
+    """Build a graph that has a stem."""
+    write = Writer()
+
+    def write_both(place: Path) -> None:
+        write(place)
+        (place / STEM_FILE).write_bytes(b"stem")
+
+    return make(folder, write_both)
+
+
+def test_a_stem_belongs_to_its_graph(tmp_path):
+    """It lies beside the graph, and is in the receipt."""
+    built = with_stem(tmp_path)
+
+    assert built == find(tmp_path, KEY, trained=True, progress=ignore)
+    assert b"stem" == built.path.with_name(STEM_FILE).read_bytes()
+
+
+@pytest.mark.parametrize("damage", [b"other", None])
+def test_a_damaged_stem_is_no_stem(tmp_path, damage):
+    """Changed or gone: the graph is not there."""
+    stem = with_stem(tmp_path).path.with_name(STEM_FILE)
+    stem.unlink() if damage is None else stem.write_bytes(damage)
+
+    assert find(tmp_path, KEY, trained=True, progress=ignore) is None
+
+
+def test_a_stem_that_came_by_itself_is_a_damage(tmp_path):
+    """The session would load it: a graph without one must stay without."""
+    make(tmp_path, Writer()).path.with_name(STEM_FILE).write_bytes(b"stem")
+
+    assert find(tmp_path, KEY, trained=True, progress=ignore) is None
+
+
+def test_second_build_writes_nothing(tmp_path):
+    """What is there and intact is taken."""
+    write = Writer()
+    first = make(tmp_path, write)
+
+    assert first == make(tmp_path, write)
+    assert 1 == len(write.folders)
+
+
+def test_own_digest_where_there_is_no_source(tmp_path):
+    """Weights without a published file are named by their own SHA-256."""
+    built = build(
+        tmp_path,
+        KEY,
+        size=1,
+        weights_sha256=None,
+        trained=False,
+        write=Writer(),
+        progress=ignore,
+    )
+
+    expected = hashlib.sha256(WEIGHTS).hexdigest()
+    assert (expected, False) == (built.weights_sha256, built.trained)
+    assert built == find(tmp_path, KEY, trained=False, progress=ignore)
+
+
+def test_old_keys_go(tmp_path):
+    """A newer graph takes the place of older ones and of leftovers of builds that were killed."""
+    make(tmp_path, Writer())
+    (tmp_path / ".building-killed").mkdir()
+    (tmp_path / ".building-killed" / WEIGHTS_FILE).write_bytes(b"half")
+
+    make(tmp_path, Writer(b"others"), OTHER_KEY)
+
+    assert [OTHER_KEY] == list(contents(tmp_path))
+    assert find(tmp_path, KEY, trained=True, progress=ignore) is None
+
+
+def test_verifying_tells_its_progress(tmp_path):
+    """Whoever waits for 553 MB to be read again sees it."""
+    make(tmp_path, Writer())
+    told: list[tuple[int, int | None]] = []
+
+    find(tmp_path, KEY, trained=True, progress=lambda done, total: told.append((done, total)))
+
+    assert (len(GRAPH), len(GRAPH)) in told
+    assert (len(WEIGHTS), len(WEIGHTS)) == told[-1]
+
+
+# --- damage ----------------------------------------------------------------------------
+
+
+def flip(name: str, position: int) -> Callable[[Path], None]:
+    """Make what flips one bit of a file."""
+
+    def damage(place: Path) -> None:
+        content = bytearray((place / name).read_bytes())
+        content[position] ^= 1
+        (place / name).write_bytes(content)
+
+    return damage
+
+
+def rewrite(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    """Make what changes the content of a file."""
+
+    def damage(place: Path) -> None:
+        (place / name).write_bytes(change((place / name).read_bytes()))
+
+    return damage
+
+
+def edit(**changes: object) -> Callable[[Path], None]:
+    """Make what changes entries of the receipt."""
+    return rewrite(RECEIPT_FILE, lambda text: json.dumps(json.loads(text) | changes).encode())
+
+
+DAMAGES = {
+    "first bit of the graph": flip(GRAPH_FILE, 0),
+    "last bit of the graph": flip(GRAPH_FILE, -1),
+    "first bit of the weights": flip(WEIGHTS_FILE, 0),
+    "middle of the weights": flip(WEIGHTS_FILE, 5000),
+    "last bit of the weights": flip(WEIGHTS_FILE, -1),
+    "weights cut": rewrite(WEIGHTS_FILE, lambda content: content[:-1]),
+    "weights longer": rewrite(WEIGHTS_FILE, lambda content: content + b"\0"),
+    "weights empty": rewrite(WEIGHTS_FILE, lambda _: b""),
+    "receipt cut": rewrite(RECEIPT_FILE, lambda content: content[:40]),
+    "receipt empty": rewrite(RECEIPT_FILE, lambda _: b""),
+    "receipt a list": rewrite(RECEIPT_FILE, lambda _: b"[]"),
+    "receipt a number": rewrite(RECEIPT_FILE, lambda _: b"7"),
+    "receipt binary": rewrite(RECEIPT_FILE, lambda _: b"\xff\xfe"),
+    "receipt without files": edit(files={}),
+    "receipt with other files": edit(files=None),
+    "receipt without a digest": rewrite(RECEIPT_FILE, lambda t: t.replace(b"weights_sha", b"x")),
+    "graph gone": lambda place: (place / GRAPH_FILE).unlink(),
+    "weights gone": lambda place: (place / WEIGHTS_FILE).unlink(),
+    "receipt gone": lambda place: (place / RECEIPT_FILE).unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_damaged_graph_is_not_found_and_is_built_anew(tmp_path, damage):
+    """One flipped bit, a cut receipt or a missing file: it is never served, and mended at once."""
+    built = make(tmp_path, Writer())
+    damage(tmp_path / KEY)
+
+    assert find(tmp_path, KEY, trained=True, progress=ignore) is None
+
+    write = Writer()
+    assert built == make(tmp_path, write)
+    assert 1 == len(write.folders)
+    assert built == find(tmp_path, KEY, trained=True, progress=ignore)
+    assert {KEY: [GRAPH_FILE, RECEIPT_FILE, WEIGHTS_FILE]} == contents(tmp_path)
+
+
+def test_damage_is_logged(tmp_path, caplog):
+    """A disk that flips bits should not do so in silence."""
+    make(tmp_path, Writer())
+    flip(WEIGHTS_FILE, 9)(tmp_path / KEY)
+
+    find(tmp_path, KEY, trained=True, progress=ignore)
+
+    assert [f"{tmp_path / KEY} is damaged and is built anew"] == caplog.messages
+
+
+# --- interruptions ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError, MemoryError, SystemExit])
+def test_interrupted_build_leaves_nothing(tmp_path, error):
+    """However a build ends, half a graph is not found, and takes no room."""
+
+    def write(folder: Path) -> None:
+        (folder / GRAPH_FILE).write_bytes(GRAPH)
+        (folder / WEIGHTS_FILE).write_bytes(WEIGHTS[:100])
+        raise error
+
+    with pytest.raises(error):
+        make(tmp_path, write)
+
+    assert find(tmp_path, KEY, trained=True, progress=ignore) is None
+    assert {} == contents(tmp_path)
+
+
+def test_interrupted_build_leaves_the_old_graph(tmp_path):
+    """An update that fails does not take away what was there."""
+    old = make(tmp_path, Writer())
+
+    def write(_folder: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        make(tmp_path, write, OTHER_KEY)
+
+    assert old == find(tmp_path, KEY, trained=True, progress=ignore)
+
+
+@pytest.mark.parametrize("moved", [[], [GRAPH_FILE], [RECEIPT_FILE], [WEIGHTS_FILE, RECEIPT_FILE]])
+def test_killed_while_moving_into_place(tmp_path, moved):
+    """Whichever of the files had arrived when the power went, it is no graph."""
+    built = make(tmp_path, Writer())
+    for path in (tmp_path / KEY).iterdir():
+        if path.name not in moved:
+            path.unlink()
+
+    assert find(tmp_path, KEY, trained=True, progress=ignore) is None
+    assert built == make(tmp_path, Writer())
+
+
+def test_writer_that_forgets_a_file(tmp_path):
+    """A graph without its weights is not put into place."""
+
+    def write(folder: Path) -> None:
+        (folder / GRAPH_FILE).write_bytes(GRAPH)
+
+    with pytest.raises(SetupError):
+        make(tmp_path, write)
+
+    assert find(tmp_path, KEY, trained=True, progress=ignore) is None
+
+
+def test_full_disk_is_refused_before_anything_is_written(tmp_path):
+    """What does not fit is not begun, and the sentence has both numbers."""
+    write = Writer()
+
+    with pytest.raises(SetupError, match=r"10000000000\d\d MB are needed .*, \d+ are free"):
+        make(tmp_path, write, size=10**18)
+
+    assert ([], {}) == (write.folders, contents(tmp_path))
+
+
+def test_full_disk_counts_what_a_damaged_graph_gives_back(tmp_path):
+    """A damaged graph goes before room is looked for."""
+    make(tmp_path, Writer())
+    flip(WEIGHTS_FILE, 0)(tmp_path / KEY)
+
+    with pytest.raises(SetupError, match="are needed"):
+        make(tmp_path, Writer(), size=10**18)
+
+    assert {} == contents(tmp_path)
+
+
+def test_folder_that_cannot_be_made(tmp_path):
+    """A file where the folder should be is an OSError, which the caller words."""
+    (tmp_path / "serving").write_text("")
+
+    with pytest.raises(OSError, match="serving"):
+        make(tmp_path / "serving" / "vgg16", Writer())
+
+
+# --- several at a time -----------------------------------------------------------------
+
+
+def test_threads_build_once(tmp_path):
+    """Four that come at the same time: one builds, the others get what it built."""
+    write, together = Writer(), threading.Barrier(4, timeout=10)
+
+    def start(_number: int) -> ServingGraph:
+        together.wait()
+        return make(tmp_path, write)
+
+    with ThreadPoolExecutor(4) as pool:
+        graphs = list(pool.map(start, range(4)))
+
+    assert 1 == len(write.folders)
+    assert 1 == len(set(graphs))
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from app.graph_store import build
+folder = Path(sys.argv[1])
+
+def write(place):
+    with (folder.parent / "builds").open("a") as log:
+        log.write("child\\n")
+    (place / "graph.onnx").write_bytes(b"of the child")
+    (place / "weights.bin").write_bytes(b"of the child")
+
+print("ready", flush=True)
+sys.stdin.readline()
+graph = build(folder, sys.argv[2], size=1, weights_sha256="5" * 64, trained=True, write=write,
+              progress=lambda done, total: None)
+print(graph.path.read_bytes().decode())
+"""
+
+
+def test_processes_build_once(tmp_path):
+    """Another process that wants the same graph waits for it and takes it."""
+    folder = tmp_path / "vgg16"
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(folder), KEY],
+        cwd=REPOSITORY,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as child:
+        go, answers = child.stdin, child.stdout
+        assert go is not None
+        assert answers is not None
+        assert "ready\n" == answers.readline()
+
+        def write(place: Path) -> None:
+            go.write("go\n")
+            go.flush()  # it comes to the lock while this build goes on
+            Writer()(place)
+
+        built = make(folder, write)
+        answer = answers.read()
+
+    assert (0, "a graph\n") == (child.returncode, answer)
+    assert not (tmp_path / "builds").exists()
+    assert built == find(folder, KEY, trained=True, progress=ignore)
+
+
+# --- keys ------------------------------------------------------------------------------
+
+
+def test_key_is_a_short_name():
+    """16 hex digits, the same each time."""
+    key = graph_key(VGG16, f"sha256:{SOURCE}")
+
+    assert 16 == len(key)
+    assert int(key, 16) >= 0
+    assert key == graph_key(VGG16, f"sha256:{SOURCE}")
+
+
+def test_key_changes_with_all_that_a_graph_depends_on():
+    """Other weights, another architecture, another precision or plan, or any change of the preprocessing."""
+    plain = VGG16.preprocess
+    changed = [
+        graph_key(VGG16, f"sha256:{'6' * 64}"),
+        graph_key(VGG16, f"sha384:{SOURCE}"),
+        graph_key(replace(VGG16, architecture="vgg19"), f"sha256:{SOURCE}"),
+        graph_key(replace(VGG16, architecture=None), f"sha256:{SOURCE}"),
+        *(
+            graph_key(replace(VGG16, preprocess=preprocess), f"sha256:{SOURCE}")
+            for preprocess in (
+                replace(plain, resize=257),
+                replace(plain, crop=256),
+                replace(plain, channels="BGR"),
+                replace(plain, mean=plain.mean[::-1]),
+                replace(plain, std=(*plain.std[:2], 57.376)),
+            )
+        ),
+        graph_key(VGG16, f"sha256:{SOURCE}"),
+        graph_key(VGG16, f"sha256:{SOURCE}", "float16"),
+        graph_key(VGG16, f"sha256:{SOURCE}", plan=ConvPlan("conv4_1")),
+        graph_key(VGG16, f"sha256:{SOURCE}", plan=ConvPlan("conv2_1")),
+    ]
+
+    assert len(changed) == len(set(changed))
+
+
+def test_key_does_not_change_with_words():
+    """A better title or another address of the same file does not build anew."""
+    other = replace(VGG16, title="Another", license="MIT", accuracy=None, path=Path("x.toml"))
+
+    assert graph_key(VGG16, SOURCE) == graph_key(other, SOURCE)
+
+
+def test_receipt_cannot_be_changed(tmp_path):
+    """A receipt that names other weights than those it was written for is not believed."""
+    make(tmp_path, Writer())
+    receipt = tmp_path / KEY / RECEIPT_FILE
+    receipt.write_text(receipt.read_text().replace('"weights_sha256": "', '"weights_sha256": "f'))
+
+    assert find(tmp_path, KEY, trained=True, progress=ignore) is None
