@@ -1,7 +1,7 @@
-"""Everything this service can refuse or fail at.
+"""Every error that this service raises on purpose.
 
 VggServeError
-├── RequestError                the client can mend it
+├── RequestError                the client can fix it
 │   ├── BadRequestError         400 bad-request
 │   ├── UnauthorizedError       401 unauthorized
 │   ├── UnknownModelError       404 unknown-model
@@ -15,45 +15,76 @@ VggServeError
 │   │   └── ImageTooSmallError  422 image-too-small
 │   ├── RateLimitedError        429 rate-limited
 │   └── HeadersTooLargeError    431 headers-too-large
-├── ServiceError                the client can only try again
+├── ServiceError                the client can only retry
 │   ├── RunFailedError          500 run-failed
 │   │   ├── OutOfMemoryError    500 out-of-memory
-│   │   └── DeviceLostError     500 run-failed; nothing runs any more, the process ends
+│   │   └── DeviceLostError     500 run-failed; nothing runs on the device any more, the process exits
 │   ├── OverloadedError         503 overloaded
 │   ├── UploadsFullError        503 uploads-full
 │   ├── NotReadyError           503 not-ready
 │   ├── ModelFailedError        503 model-failed
 │   ├── DrainingError           503 draining
 │   └── DeadlineExceededError   504 deadline-exceeded
-└── SetupError                  the operator can mend it; stops a start or a command
-    ├── KeysError               the file of API keys is not what was expected
-    ├── ManifestError           a manifest says something that cannot be
-    ├── LabelsError             a label file is not what was expected
-    ├── CheckpointError         a checkpoint is not the network its manifest names
-    │   └── PrecisionError      it cannot be had in float16
-    ├── DownloadError           a file could not be fetched or is not the one that was asked for
+└── SetupError                  the operator can fix it; it ends a start or a command
+    ├── KeysError               the file of API keys is malformed
+    ├── ManifestError           a manifest is wrong
+    ├── LabelsError             a label file is malformed
+    ├── CheckpointError         a checkpoint does not hold the network that its manifest names
+    │   └── PrecisionError      float16 cannot hold it
+    ├── DownloadError           a file could not be downloaded, or its checksum differs
     └── SessionError            the device or the graph cannot be used
 
-`str(error)` is a sentence for the one who can mend it; it never holds a path, a
-file name or bytes that came with a request. Causes are chained with `from`.
+A class says by itself how it is answered (`status`, `slug`, `title`), counted and carried between
+processes, so a new class needs no other edit. `str(error)` is a sentence for the person who can
+fix the problem. It never contains a path, a file name or bytes from a request. Causes are chained
+with `from`.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 
 class VggServeError(Exception):
-    """Anything that this service raises on purpose."""
+    """Base of all errors that this service raises on purpose.
+
+    Attributes:
+        counted: Whether vgg_rejected_total counts it (its slug is the label `reason`).
+        closes_connections: Whether it may end a connection before a request was read; then
+            vgg_refused_connections_total counts it.
+        crosses_processes: Whether another process of the service can make it again from its
+            sentence and its numbers.
+    """
+
+    counted: ClassVar[bool] = False
+    closes_connections: ClassVar[bool] = False
+    crosses_processes: ClassVar[bool] = True
+
+
+E = TypeVar("E", bound=VggServeError)
+
+
+def answered() -> Iterator[type["RequestError | ServiceError"]]:
+    """Yield every class of error that a client can get as an answer."""
+    yield from kinds(RequestError)
+    yield from kinds(ServiceError)
+
+
+def kinds(base: type[E]) -> Iterator[type[E]]:
+    """Yield `base` and every class below it, in the order of their definition, parents first."""
+    yield base
+    for child in base.__subclasses__():
+        yield from kinds(child)
 
 
 class RequestError(VggServeError):
-    """A request that cannot be answered as it is.
+    """A request that the client has to change.
 
     Attributes:
         status: The HTTP status of the answer.
         slug: Stable name of the problem, the last part of its `type` URI.
-        title: The same for each problem of this type (RFC 9457).
-        limit: The numbers that were passed, by name, for machines to read.
+        title: The same for every problem of this type (RFC 9457).
+        limit: The numbers that were exceeded and their limits, by name.
     """
 
     status: ClassVar[int] = 400
@@ -66,19 +97,21 @@ class RequestError(VggServeError):
 
 
 class BadRequestError(RequestError):
-    """A broken multipart body, a missing or a second file, an impossible parameter."""
+    """A broken multipart body, a missing or a second file, an invalid parameter."""
+
+    closes_connections = True
 
 
 class UnknownModelError(RequestError):
-    """A model that this process does not serve."""
+    """A model that this server does not serve."""
 
     status = 404
     slug = "unknown-model"
-    title = "There is no such model here"
+    title = "Unknown model"
 
 
 class SlowUploadError(RequestError):
-    """A body that did not arrive within the deadline."""
+    """A body that did not arrive before the deadline."""
 
     status = 408
     slug = "slow-upload"
@@ -86,7 +119,7 @@ class SlowUploadError(RequestError):
 
 
 class BodyTooLargeError(RequestError):
-    """A body above the limit, declared or counted."""
+    """A body above the size limit, by its Content-Length or as received."""
 
     status = 413
     slug = "body-too-large"
@@ -94,15 +127,15 @@ class BodyTooLargeError(RequestError):
 
 
 class UnsupportedFormatError(RequestError):
-    """Bytes that are not one of the formats that are decoded here."""
+    """Bytes that are not in a supported image format."""
 
     status = 415
     slug = "unsupported-format"
-    title = "This is not an image format that is read here"
+    title = "Unsupported image format"
 
 
 class InvalidImageError(RequestError):
-    """An image of a known format that cannot be classified."""
+    """An image in a supported format that cannot be classified."""
 
     status = 422
     slug = "invalid-image"
@@ -110,7 +143,7 @@ class InvalidImageError(RequestError):
 
 
 class CorruptImageError(InvalidImageError):
-    """An image whose data are damaged or cut short."""
+    """An image whose data are damaged or incomplete."""
 
     slug = "image-corrupt"
     title = "The image is damaged"
@@ -131,31 +164,34 @@ class ImageTooSmallError(InvalidImageError):
 
 
 class UnauthorizedError(RequestError):
-    """No API key, or one that is not known here."""
+    """A missing or an unknown API key."""
 
     status = 401
     slug = "unauthorized"
-    title = "This needs an API key"
+    title = "API key required"
 
 
 class SlowHeadersError(RequestError):
-    """A request whose headers did not come in time."""
+    """A request whose headers did not arrive in time."""
 
     status = 408
     slug = "slow-headers"
     title = "The request took too long"
+    closes_connections = True
 
 
 class RateLimitedError(RequestError):
-    """More requests than one client may send.
+    """More requests than one client may send per second.
 
     Attributes:
-        retry_after: Seconds after which one more is answered.
+        retry_after: Seconds until the next request is accepted.
     """
 
     status = 429
     slug = "rate-limited"
     title = "Too many requests"
+    counted = True
+    crosses_processes = False
 
     def __init__(self, detail: str, *, retry_after: float) -> None:
         super().__init__(detail)
@@ -163,31 +199,34 @@ class RateLimitedError(RequestError):
 
 
 class HeadersTooLargeError(RequestError):
-    """Headers above the limit."""
+    """Headers above the size limit."""
 
     status = 431
     slug = "headers-too-large"
     title = "The headers are too large"
+    closes_connections = True
+    crosses_processes = False
 
     def __init__(self, most: int, unit: str = "bytes") -> None:
         super().__init__(f"The request's head has more than {most} {unit}.", limit={unit: most})
 
 
 class ServiceError(VggServeError):
-    """A request that was in order and was not answered all the same.
+    """A valid request that the server could not answer.
 
     Attributes:
         status: The HTTP status of the answer.
         slug: Stable name of the problem, the last part of its `type` URI.
-        title: The same for each problem of this type (RFC 9457).
-        usual_wait: Seconds after which what is a 503 may have passed.
-        retry_after: The same for this one, None if it cannot be told.
+        title: The same for every problem of this type (RFC 9457).
+        usual_wait: Seconds to wait before a retry, where nothing better is known (503 only).
+        retry_after: Seconds to wait before a retry; None if a retry is not expected to help.
     """
 
     status: ClassVar[int] = 500
     slug: ClassVar[str] = "internal"
     title: ClassVar[str] = "The server failed"
     usual_wait: ClassVar[float] = 1
+    counted = True
 
     def __init__(self, detail: str, *, retry_after: float | None = None) -> None:
         super().__init__(detail)
@@ -196,37 +235,38 @@ class ServiceError(VggServeError):
 
 
 class RunFailedError(ServiceError):
-    """A run of the session that raised or gave no usable result."""
+    """A run of the session that failed or returned no usable result."""
 
     slug = "run-failed"
     title = "The model failed on this request"
 
 
 class OutOfMemoryError(RunFailedError):
-    """A batch that did not fit into the device's memory."""
+    """A batch that does not fit into the device's memory."""
 
     slug = "out-of-memory"
-    title = "The device has too little memory"
+    title = "The device is out of memory"
 
 
 class DeviceLostError(RunFailedError):
-    """A device on which nothing runs any more, until the process is started anew."""
+    """A device that can run nothing more until the process is restarted."""
 
 
 class OverloadedError(ServiceError):
-    """More work waits than can be done in time."""
+    """More queued work than can be done in time."""
 
     status = 503
     slug = "overloaded"
     title = "The server is busy"
+    closes_connections = True
 
 
 class UploadsFullError(ServiceError):
-    """More bytes of uploads are in memory than may be."""
+    """More bytes of uploads in memory than allowed."""
 
     status = 503
     slug = "uploads-full"
-    title = "Too many uploads at a time"
+    title = "Too many uploads at once"
 
 
 class NotReadyError(ServiceError):
@@ -239,7 +279,7 @@ class NotReadyError(ServiceError):
 
 
 class ModelFailedError(ServiceError):
-    """A model that could not be loaded or has stopped."""
+    """A model that could not be loaded, or has stopped."""
 
     status = 503
     slug = "model-failed"
@@ -248,7 +288,7 @@ class ModelFailedError(ServiceError):
 
 
 class DrainingError(ServiceError):
-    """A server that is about to stop."""
+    """A server that is shutting down."""
 
     status = 503
     slug = "draining"
@@ -256,7 +296,7 @@ class DrainingError(ServiceError):
 
 
 class DeadlineExceededError(ServiceError):
-    """A request whose time was over before it was run."""
+    """A request whose deadline passed before it was answered."""
 
     status = 504
     slug = "deadline-exceeded"
@@ -264,20 +304,20 @@ class DeadlineExceededError(ServiceError):
 
 
 class SetupError(VggServeError):
-    """Something that an operator has to mend: a file, a setting, a device."""
+    """A problem that the operator has to fix: a file, a setting, a device."""
 
 
 class KeysError(SetupError):
-    """A file of API keys that is not what was expected."""
+    """A malformed file of API keys."""
 
 
 class ManifestError(SetupError):
-    """A manifest that says something that cannot be.
+    """A manifest that is wrong.
 
     Attributes:
         path: The manifest.
-        key: The key that is wrong, dotted; empty for the file as a whole.
-        problem: What stands there and what was expected.
+        key: The dotted key that is wrong; empty for the whole file.
+        problem: What the file says there, and what was expected.
     """
 
     def __init__(self, path: Path, key: str, problem: str) -> None:
@@ -288,20 +328,20 @@ class ManifestError(SetupError):
 
 
 class LabelsError(SetupError):
-    """A label file that is not what was expected."""
+    """A malformed label file."""
 
 
 class CheckpointError(SetupError):
-    """A checkpoint that is not the network that its manifest names."""
+    """A checkpoint that does not hold the network that its manifest names."""
 
 
 class PrecisionError(CheckpointError):
-    """A network that float16 might not be able to hold."""
+    """A network whose numbers float16 may not be able to hold."""
 
 
 class DownloadError(SetupError):
-    """A file that could not be fetched, or is not the one that was asked for."""
+    """A file that could not be downloaded, or whose checksum differs."""
 
 
 class SessionError(SetupError):
-    """A device that is not there, or a graph that cannot be run on it."""
+    """A device that is missing, or a graph that cannot run on it."""

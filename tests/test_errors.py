@@ -1,7 +1,17 @@
+"""The tree of errors, and what a new class in it gets without another edit."""
+
+import json
 import re
+from multiprocessing.connection import Pipe
+
+import pytest
 
 from app import errors
-from app.errors import RequestError, ServiceError, VggServeError
+from app.errors import InvalidImageError, RequestError, ServiceError, VggServeError, answered, kinds
+from app.images import process_pool
+from app.service.fronts.image_channel import decode_error, encode_error
+from app.serving.metrics import Metrics
+from app.web.problems import answer_error
 
 
 def test_tree_in_the_docstring_is_the_tree():
@@ -24,21 +34,90 @@ def test_tree_in_the_docstring_is_the_tree():
 
 
 def test_all_errors_have_one_root():
-    """Whoever wants all of ours catches VggServeError."""
+    """A handler that catches VggServeError catches all of them."""
     classes = [c for c in vars(errors).values() if isinstance(c, type)]
 
     assert all(issubclass(c, VggServeError) for c in classes if c.__module__ == errors.__name__)
 
 
-def test_whoever_is_told_503_is_told_when_to_come_back():
-    """Each error that is a 503 knows the seconds, unless it was told better."""
-    busy = [
-        c
-        for c in vars(errors).values()
-        if isinstance(c, type) and issubclass(c, ServiceError) and c.status == 503
-    ]
+def test_every_503_has_a_retry_after():
+    """Each error that is a 503 has usual seconds to wait, and takes better ones."""
+    busy = [kind for kind in kinds(ServiceError) if kind.status == 503]
 
     assert 5 == len(busy)
     for error in busy:
         assert error("why").retry_after
         assert 0.5 == error("why", retry_after=0.5).retry_after
+
+
+@pytest.fixture(scope="module")
+def melted():
+    """Make a class of error as a developer would add one to the tree."""
+
+    class MeltedError(ServiceError):
+        """A device that is too hot."""
+
+        status = 503
+        slug = "melted"
+        title = "The device has melted"
+
+    return MeltedError
+
+
+def test_a_new_error_is_answered(melted):
+    """Its status, its title and a Retry-After reach the client."""
+    response = answer_error({"headers": []}, melted("Let it cool down."))
+
+    assert (503, "1") == (response.status_code, response.headers["retry-after"])
+    body = json.loads(bytes(response.body))
+    assert ("/problems/melted", "The device has melted") == (body["type"], body["title"])
+
+
+def test_a_new_error_is_counted(melted):
+    """vgg_rejected_total has its reason from the start, at zero."""
+    metrics = Metrics()
+    before = metrics.registry.get_sample_value("vgg_rejected_total", {"reason": melted.slug})
+    metrics.rejected(melted.slug)
+
+    after = metrics.registry.get_sample_value("vgg_rejected_total", {"reason": melted.slug})
+    assert (0, 1) == (before, after)
+
+
+def test_a_new_error_crosses_from_the_owner_to_a_front(melted):
+    """It is the same class with the same sentence on the other side."""
+    back = decode_error(*encode_error(melted("Let it cool down."), 100))
+
+    assert (melted, "Let it cool down.") == (type(back), str(back))
+
+
+def test_a_new_error_crosses_from_a_decode_process():
+    """It is the same class with the same sentence and numbers on the other side."""
+
+    class TooBlueError(InvalidImageError):
+        """An image that is too blue."""
+
+        slug = "too-blue"
+
+    ours, theirs = Pipe()
+    said = {"error": "TooBlueError", "detail": "It is blue.", "limit": {"blue": 3.0}}
+    theirs.send_bytes(json.dumps(said).encode())
+    back = process_pool._read(ours, 8)
+
+    assert isinstance(back, RequestError)
+    assert (TooBlueError, "It is blue.", {"blue": 3.0}) == (type(back), str(back), back.limit)
+
+
+def test_a_decode_process_cannot_make_errors_that_need_more_than_a_sentence():
+    """What it names must be a request error that crosses processes; all else is nonsense."""
+    for name in ("RateLimitedError", "SetupError", "Exception"):
+        ours, theirs = Pipe()
+        theirs.send_bytes(json.dumps({"error": name, "detail": "", "limit": None}).encode())
+        with pytest.raises(OSError, match="makes no sense"):
+            process_pool._read(ours, 8)
+
+
+def test_every_answer_has_a_slug_of_its_own_or_its_parents():
+    """Two unrelated classes never share a slug."""
+    for kind in answered():
+        same = [other for other in answered() if other.slug == kind.slug]
+        assert all(issubclass(other, kind) or issubclass(kind, other) for other in same)

@@ -17,13 +17,7 @@ from typing import Final
 
 import numpy as np
 
-from app.errors import (
-    CorruptImageError,
-    ImageTooLargeError,
-    ImageTooSmallError,
-    RequestError,
-    UnsupportedFormatError,
-)
+from app.errors import CorruptImageError, RequestError, kinds
 from app.images.prepare import Prepare
 from app.records import ImageInfo, Pixels, Preprocess
 
@@ -38,11 +32,6 @@ _LONGEST_LINE: Final = 4096
 
 _PASSED_ON: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG")
 """What a worker sees of the environment, which may hold secrets."""
-
-_ERRORS: Final[dict[str, type[RequestError]]] = {
-    error.__name__: error
-    for error in (CorruptImageError, ImageTooLargeError, ImageTooSmallError, UnsupportedFormatError)
-}
 
 
 class Isolated:
@@ -200,7 +189,8 @@ def _read(pipe: Connection, crop: int) -> tuple[Pixels, ImageInfo] | RequestErro
         said = json.loads(pipe.recv_bytes(_LONGEST_LINE))
         if "error" in said:
             limit = {str(key): float(value) for key, value in (said["limit"] or {}).items()}
-            return _ERRORS[said["error"]](str(said["detail"]), limit=limit or None)
+            known = {kind.__name__: kind for kind in kinds(RequestError) if kind.crosses_processes}
+            return known[said["error"]](str(said["detail"]), limit=limit or None)
         info = ImageInfo(int(said["width"]), int(said["height"]), str(said["format"]))
         pixels = np.frombuffer(pipe.recv_bytes(3 * crop * crop), np.uint8)
         return pixels.reshape(crop, crop, 3), info

@@ -17,6 +17,7 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from app.errors import answered
 from app.records import BatchReport
 from app.serving.gpu_metrics import Reading
 
@@ -42,13 +43,6 @@ GPU_GAUGES: Final = (
 """Name, help, attribute of a Reading."""
 STAGES: Final = ("decode", "queue", "run", "rank")
 CANCELLED_STAGES: Final = ("upload", "decode", "queue", "run")
-REJECTIONS: Final = (
-    *("overloaded", "uploads-full", "deadline-exceeded"),
-    *("not-ready", "model-failed", "run-failed", "out-of-memory", "rate-limited"),
-)
-"""Problems (by the last part of their type) of requests that were in order."""
-REFUSALS: Final = ("overloaded", "bad-request", "slow-headers", "headers-too-large")
-"""Problems of connections that were no requests yet; overloaded: there were too many."""
 
 
 class Metrics:
@@ -136,10 +130,12 @@ class Metrics:
             registry=registry,
         )
         self._gpu: dict[str, Gauge] = {}
-        for reason in REJECTIONS:
+        self._reasons = dict.fromkeys(kind.slug for kind in answered() if kind.counted)
+        for reason in self._reasons:
             self._rejected.labels(reason)
-        for reason in REFUSALS:
-            self._refused.labels(reason)
+        for kind in answered():
+            if kind.closes_connections:
+                self._refused.labels(kind.slug)
         for stage in CANCELLED_STAGES:
             self._cancelled.labels(stage)
 
@@ -191,12 +187,12 @@ class Metrics:
             self._wait_error.labels(model).observe(abs(real - predicted))
 
     def rejected(self, reason: str) -> None:
-        """Count an answer that was a problem, if it is one of REJECTIONS."""
-        if reason in REJECTIONS:
+        """Count a problem, by the last part of its type, if its error says that it is counted."""
+        if reason in self._reasons:
             self._rejected.labels(reason).inc()
 
     def connection_refused(self, reason: str) -> None:
-        """Count a connection that was closed before its time, by one of REFUSALS."""
+        """Count a connection that an error closed before a request was read, by its slug."""
         self._refused.labels(reason).inc()
 
     def cancelled(self, stage: str) -> None:

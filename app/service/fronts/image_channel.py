@@ -5,27 +5,16 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from app.errors import (
-    DeadlineExceededError,
-    DeviceLostError,
-    ModelFailedError,
-    OutOfMemoryError,
-    OverloadedError,
-    RunFailedError,
-    ServiceError,
-)
+from app.errors import ServiceError, kinds
 
 ORDER: Final = struct.Struct("=HHIId")
 """From the front: SUBMIT or LEAVE, model, slot, ticket, deadline (`time.monotonic`, seconds)."""
 SUBMIT: Final = 0
 LEAVE: Final = 1
 REPLY: Final = struct.Struct("=IHHff")
-"""From the owner: ticket; 0 for a row, else an error (its place in ERRORS, from 1); images of the
+"""From the owner: ticket; 0 for a row, else an error (the place of its class among the kinds of
+ServiceError, from 1); images of the
 run, or bytes of the error's sentence; seconds in the queue; seconds of the run."""
-ERRORS: Final[tuple[type[ServiceError], ...]] = (
-    *(ServiceError, RunFailedError, OutOfMemoryError, DeviceLostError),
-    *(OverloadedError, ModelFailedError, DeadlineExceededError),
-)
 
 
 class Wire(asyncio.Protocol):
@@ -89,11 +78,12 @@ class Wire(asyncio.Protocol):
 
 def encode_error(error: Exception, room: int) -> tuple[int, bytes]:
     """Return the number of an error's class and its sentence, `room` bytes at most."""
-    kind = type(error) if type(error) in ERRORS else ServiceError
+    known: list[type[Exception]] = list(kinds(ServiceError))
+    kind = type(error) if type(error) in known else ServiceError
     sentence = str(error) if isinstance(error, ServiceError) else "The server failed."
-    return ERRORS.index(kind) + 1, sentence.encode()[:room]
+    return known.index(kind) + 1, sentence.encode()[:room]
 
 
 def decode_error(number: int, sentence: bytes) -> ServiceError:
     """Make the error again."""
-    return ERRORS[number - 1](sentence.decode(errors="replace"))
+    return list(kinds(ServiceError))[number - 1](sentence.decode(errors="replace"))
