@@ -11,7 +11,6 @@ import os
 import re
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -28,8 +27,7 @@ from app.service.fronts.shared_memory import Block, Shape, make_block
 from app.serving.batching.batcher import Batcher
 from app.serving.batching.costs import BatchPolicy, RunCost
 from app.serving.batching.lanes import Device, Lane
-from tests.conftest import REPOSITORY
-from tests.measure_host import model_folder, say, seconds_of, wait_ready
+from tests.measure_host import instant_server, model_folder, say, seconds_of
 
 _SECONDS = 6
 _ROUNDS = 3
@@ -83,33 +81,14 @@ def load(script: Path, seconds: int, url: str) -> tuple[int, float]:
 
 def measure(folder: Path, script: Path, fronts: int) -> tuple[float, float, float]:
     """Return requests a second, and ms of a request in the main process and in all fronts."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    settings = {
-        "VGG_PORT": str(port),
-        "VGG_MODELS": "colours",
-        "VGG_MODEL_DIR": str(folder),
-        "VGG_FRONT_PROCESSES": str(fronts),
-        "VGG_MAX_BATCH_SIZE": str(_LARGEST),
-        "VGG_QUEUE_BUDGET_MS": "60000",
-        "VGG_DRAIN_DELAY_MS": "0",
-        "VGG_LOG_LEVEL": "warning",
-    }
-    server = subprocess.Popen(
-        [sys.executable, "-m", "tests.instant"], cwd=REPOSITORY, env=os.environ | settings
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_ready(f"{url}/readyz")
+    everywhere = os.sched_getaffinity(0)
+    with instant_server(folder, everywhere, front_processes=fronts, log_level="warning") as started:
+        url, server = started
         load(script, 2, url)
         processes = [server.pid, *children_of(server.pid)]
         before = [seconds_of(process) for process in processes]
         requests, rate = load(script, _SECONDS, url)
         after = [seconds_of(process) for process in processes]
-    finally:
-        server.terminate()
-        server.wait(30)
     own, *others = (1000 * (b - a) / requests for a, b in zip(before, after, strict=True))
     return rate, own, sum(others)
 

@@ -1,9 +1,9 @@
-"""What a request costs the host, with a card that takes no time: `python -m tests.measure_host`.
+"""Measure what a request costs the host, with runs that take no time: `python -m tests.measure_host`.
 
-Prints, for each way to decode, the requests a second of a server that has one core to itself, with
-the generator on another, and the processor time of a request in the process that speaks HTTP. With
-decoding in other processes the second is nearly all Python's, which runs in one thread at a time,
-and so bounds what one process can do on any number of cores; the first says how many a card needs.
+Prints, for each way to decode, the requests per second of a server that has one core to itself, with
+the load from another, and the processor time per request in the process that speaks HTTP. With
+decoding in other processes that time is nearly all Python, which runs in one thread at a time, and
+so limits one process on any number of cores; the requests per second say how many cores a GPU needs.
 """
 
 import json
@@ -13,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
@@ -33,7 +35,7 @@ def seconds_of(process: int) -> float:
 
 
 def model_folder() -> Path:
-    """Make a model with VGG's input; nothing of it is ever run."""
+    """Make a model with VGG's input; it is never run."""
     folder = Path(tempfile.mkdtemp())
     write_colours(folder)
     model = onnx.load_model(folder / "colours.onnx")
@@ -45,34 +47,46 @@ def model_folder() -> Path:
     return folder
 
 
+@contextmanager
+def instant_server(
+    folder: Path, cores: set[int], **settings: object
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Start a server on these cores whose runs take no time; give its URL and its process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    all_settings = {
+        "port": port,
+        "models": "colours",
+        "model_dir": folder,
+        "max_batch_size": 64,
+        "queue_budget_ms": 60_000,
+        "drain_delay_ms": 0,
+    } | settings
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.instant"],
+        cwd=REPOSITORY,
+        env=os.environ
+        | {f"VGG_{name.upper()}": str(value) for name, value in all_settings.items()},
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),  # noqa: PLW1509 (no threads yet)
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_ready(f"{url}/readyz")
+        yield url, server
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
 def measure(folder: Path, isolation: str, sizes: str, cores: set[int]) -> tuple[float, ...]:
     """Load a server on these cores from the last one.
 
     Returns:
-        Requests a second; milliseconds of a request in the process that speaks HTTP.
+        Requests per second; milliseconds per request in the process that speaks HTTP.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    settings = {
-        "VGG_PORT": str(port),
-        "VGG_MODELS": "colours",
-        "VGG_MODEL_DIR": str(folder),
-        "VGG_DECODE_ISOLATION": isolation,
-        "VGG_DECODE_THREADS": str(len(cores)),
-        "VGG_MAX_BATCH_SIZE": "64",
-        "VGG_QUEUE_BUDGET_MS": "60000",
-        "VGG_DRAIN_DELAY_MS": "0",
-    }
-    server = subprocess.Popen(
-        [sys.executable, "-m", "tests.instant"],
-        cwd=REPOSITORY,
-        env=os.environ | settings,
-        preexec_fn=lambda: os.sched_setaffinity(0, cores),  # noqa: PLW1509 (no threads yet)
-    )
-    try:
-        wait_ready(f"{url}/readyz")
+    settings = {"decode_isolation": isolation, "decode_threads": len(cores)}
+    with instant_server(folder, cores, **settings) as (url, server):
         arguments = f"-c 32 --seconds {_SECONDS} --repeats 1 --warmup 2 --sizes {sizes}".split()
         with tempfile.NamedTemporaryFile(suffix=".json") as file:
             load = subprocess.Popen(
@@ -94,9 +108,6 @@ def measure(folder: Path, isolation: str, sizes: str, cores: set[int]) -> tuple[
             if line.startswith("vgg_requests_total") and 'code="200"' in line
         )
         return point["goodput"], 1000 * (seconds_of(server.pid) - before) / total
-    finally:
-        server.terminate()
-        server.wait(30)
 
 
 def wait_ready(url: str) -> None:
