@@ -15,10 +15,11 @@ from statistics import median
 import ncnn
 import numpy as np
 
-from app.bench.ways import open_ways
+from app.bench.raw_sessions import open_ways
 from app.graph.untrained import untrained_layers
 from app.graph.vgg import architecture
 from app.machine import usable_cpus
+from app.service.settings import Settings
 from app.weights.manifests import BUILT_IN, load_catalog
 
 ROUNDS = 9
@@ -90,21 +91,15 @@ def main(name="vgg16"):
         folder = Path(place)
         ncnn_files(folder, architecture(name))
         net = opened(folder, threads)
-        ways = open_ways(
-            manifest,
-            ("direct", "winograd"),
-            model_dir=folder,
-            threads=threads,
-            images=4,
-            sizes=SIZES,
-        ).sessions
+        settings = Settings(model_dir=folder, threads=threads, max_batch_size=4, device="cpu")
+        ways = open_ways(settings, manifest, ("direct", "winograd")).sessions
     theirs = np.stack([classify(net, image) for image in planes[:4]])
     for way, session in ways.items():
         difference = np.abs(session.run(pixels[:4]) - theirs).max()
         assert difference < TOLERANCE, (way, difference)
     rounds = []
     for _ in range(ROUNDS):
-        one: dict[tuple[str, int], float] = {
+        one: dict[tuple[str | None, int], float] = {
             (way, size): seconds(lambda run=session.run, size=size: run(pixels[:size])) / size
             for size in SIZES
             for way, session in ways.items()

@@ -26,12 +26,12 @@ from statistics import median
 
 import httpx
 
-from app.bench.client import Lane
-from app.bench.connection import clock
-from app.bench.latency import percentile
-from app.bench.loops import Run, Sample, run_load
+from app.bench.client import Client
+from app.bench.client_connection import clock
+from app.bench.loops import LoadRun, Sample, run_load
 from app.bench.pictures import make_pictures
 from app.bench.plan import Closed, Load, Open, Plan
+from app.bench.summary import percentile
 from app.bench.target import Target, make_target
 from app.serving.metrics import CANCELLED_STAGES
 from app.weights.manifests import BUILT_IN
@@ -81,7 +81,7 @@ def target_of(server: RunningServer) -> Target:
     return make_target(server.url, make_pictures("500x375:6"))
 
 
-def load_it(target: Target, load: Load, seconds: float, warmup: float = 3) -> Run:
+def load_it(target: Target, load: Load, seconds: float, warmup: float = 3) -> LoadRun:
     """Put a load on the service."""
     plan = Plan((load,), seconds=seconds, warmup=warmup)
     return asyncio.run(run_load(load, plan, target, stop=asyncio.Event()))
@@ -106,7 +106,7 @@ def status(sample: Sample) -> str:
     return str(outcome.answer.status) if outcome.answer else outcome.failure
 
 
-def served(run: Run) -> list[Sample]:
+def served(run: LoadRun) -> list[Sample]:
     """Return what was answered well in the time that counts, whenever it was asked."""
     return [
         sample
@@ -125,9 +125,9 @@ def one_request(target: Target) -> float:
     """Return the milliseconds of a request that nobody disturbs."""
 
     async def ask() -> float:
-        lane, began = Lane(target.host, target.port, 30), clock()
-        outcome = await lane.ask(target.requests[0])
-        lane.close()
+        client, began = Client(target.host, target.port, 30), clock()
+        outcome = await client.post(target.requests[0])
+        client.close()
         assert outcome.answer
         assert outcome.answer.status == HTTPStatus.OK
         return 1000 * (outcome.ended - began)
@@ -211,7 +211,7 @@ def leaving() -> None:
     with server_of() as server:
         target = target_of(server)
 
-        async def both(leavers: int) -> tuple[Run, int]:
+        async def both(leavers: int) -> tuple[LoadRun, int]:
             load = Closed(CONNECTIONS // 2)
             until = clock() + 20
             gone = [asyncio.create_task(_leave(target, 0.15, until)) for _ in range(leavers)]

@@ -1,1 +1,1 @@
-"""The benchmark: a load generator that tells the truth, and the limit it is compared with."""
+"""The benchmark: a load generator, and session.run alone to compare the service with."""

@@ -1,10 +1,10 @@
-"""One client: it keeps its connection while the server does, and opens another when it must."""
+"""A client of the load generator: one request at a time, on a connection that it keeps while it can."""
 
 import asyncio
 import errno
 from typing import Final, NamedTuple
 
-from app.bench.connection import Answer, Connection, RequestFailedError, clock
+from app.bench.client_connection import Answer, ClientConnection, NoAnswerError, clock
 
 _REASONS: Final = {
     errno.ECONNREFUSED: "connection refused",
@@ -15,14 +15,14 @@ _REASONS: Final = {
 
 
 class Outcome(NamedTuple):
-    """What became of a request.
+    """How a request ended.
 
     Attributes:
-        ended: When it was answered or given up.
-        answer: None if there was none.
-        failure: Why; empty if there was one.
-        retried: True if it was sent a second time, because the server had closed the idle
-            connection that it was sent on first (RFC 9112, 9.3.1).
+        ended: When it was answered or failed (seconds, see `clock`).
+        answer: The response; None if there was none.
+        failure: Why there was none, in a few words; else empty.
+        retried: Whether it was sent a second time, because the server had closed the idle
+            connection that it was first sent on (RFC 9112, 9.3.1).
     """
 
     ended: float
@@ -31,51 +31,50 @@ class Outcome(NamedTuple):
     retried: bool = False
 
 
-class Lane:
-    """Sends one request after the other to one address."""
+class Client:
+    """Sends one request after another to one address."""
 
     def __init__(self, host: str, port: int, timeout: float) -> None:
-        """Prepare; nothing is opened yet.
+        """Prepare, without opening a connection.
 
         Args:
-            host: Address; a name would be looked up for each connection.
-            port: Of the server.
-            timeout: Seconds for a request, connecting included.
+            host: IP address; a name would be resolved again for each connection.
+            port: TCP port.
+            timeout: Seconds per request, connecting included.
         """
         self._host, self._port, self._timeout = host, port, timeout
-        self._connection: Connection | None = None
+        self._connection: ClientConnection | None = None
 
-    async def ask(self, request: bytes) -> Outcome:
-        """Send a request and wait for what becomes of it."""
+    async def post(self, request: bytes) -> Outcome:
+        """Send a request, head and body, and wait for its outcome."""
         deadline = clock() + self._timeout
         retried = False
         while True:
-            kept = self._connection is not None and self._connection.usable
+            kept = self._connection if self._connection and self._connection.usable else None
             try:
-                connection = self._connection if kept else await self._connect(deadline)
-                assert connection is not None  # noqa: S101 (narrows the type)
+                connection = kept or await self._connect(deadline)
                 answer = await connection.send(request, max(0.0, deadline - clock()))
                 return Outcome(answer.ended, answer, retried=retried)
-            except RequestFailedError as exc:
+            except NoAnswerError as exc:
                 if kept and exc.unheard and exc.reason != "timed out":
-                    retried = True  # the next connection is new, so this comes but once
+                    retried = True  # happens once: the next connection is a new one
                     continue
                 return Outcome(clock(), None, exc.reason, retried)
 
     def close(self) -> None:
-        """Close its connection."""
+        """Close the connection."""
         if self._connection is not None and self._connection.usable:
             self._connection.close()
 
-    async def _connect(self, deadline: float) -> Connection:
+    async def _connect(self, deadline: float) -> ClientConnection:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(max(0.0, deadline - clock())):
                 _, self._connection = await loop.create_connection(
-                    Connection, self._host, self._port
+                    ClientConnection, self._host, self._port
                 )
         except TimeoutError as exc:
-            raise RequestFailedError("timed out") from exc
+            raise NoAnswerError("timed out") from exc
         except OSError as exc:
-            raise RequestFailedError(_REASONS.get(exc.errno or 0, "no connection")) from exc
+            raise NoAnswerError(_REASONS.get(exc.errno or 0, "no connection")) from exc
         return self._connection

@@ -1,4 +1,4 @@
-"""The two loops: closed, which waits for its answers, and open, which waits for nobody."""
+"""The two loops: closed, where clients wait for answers, and open, where requests arrive regardless."""
 
 import asyncio
 import gc
@@ -9,15 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from app.bench.client import Lane, Outcome
-from app.bench.connection import clock
+from app.bench.client import Client, Outcome
+from app.bench.client_connection import clock
 from app.bench.plan import Closed, Load, Plan, poisson_arrivals
 from app.bench.target import Target
 
 GRACE: Final = 0.5
 """Seconds for answers under way after Ctrl-C."""
 _PAUSE: Final = 0.05
-"""Seconds before a client of a closed loop tries again after it got no answer at all."""
+"""Seconds before a client of a closed loop retries after it got no answer."""
 _TICK: Final = 0.5
 
 
@@ -25,9 +25,9 @@ class Sample(NamedTuple):
     """One request.
 
     Attributes:
-        due: When it was to be sent; in a closed loop that is when it was.
-        began: When the generator came round to it.
-        outcome: What became of it.
+        due: When it should have been sent; in a closed loop, when it was.
+        began: When it was sent.
+        outcome: How it ended.
     """
 
     due: float
@@ -36,18 +36,18 @@ class Sample(NamedTuple):
 
 
 @dataclass(slots=True)
-class Run:
-    """What is seen of one load, while it goes on and after.
+class LoadRun:
+    """What happens under one load, updated while it runs.
 
     Attributes:
         load: The load.
-        counted_from: When its warm-up ends.
-        counted_to: When it ends.
-        samples: Requests that were answered or failed, warm-up included.
-        not_sent: When requests were due that came while too many were in flight.
-        in_flight: Requests without an outcome; after the end, those that were left behind.
-        interrupted: Whether it ended before its time.
-        cpu_seconds: Processor time of the generator, all in all.
+        counted_from: End of the warm-up.
+        counted_to: End of the load.
+        samples: Requests that have ended, warm-up included.
+        not_sent: Due times of requests that were skipped because too many were in flight.
+        in_flight: Requests without an outcome; at the end, those that were abandoned.
+        interrupted: Whether Ctrl-C ended it early.
+        cpu_seconds: Processor time of the generator.
     """
 
     load: Load
@@ -66,21 +66,21 @@ async def run_load(
     target: Target,
     *,
     stop: asyncio.Event,
-    watch: Callable[[Run], None] = lambda _: None,
-) -> Run:
-    """Put a load on a server and wait until all of its requests have an outcome.
+    watch: Callable[[LoadRun], None] = lambda _: None,
+) -> LoadRun:
+    """Put a load on a server and wait until every request has an outcome.
 
     Args:
-        load: Which.
-        plan: How long.
-        target: Whom, its host an address; a name would be looked up again and again.
-        stop: Ends it early when it is set.
-        watch: Called twice a second.
+        load: The load.
+        plan: Its duration and limits.
+        target: The server, by its IP address.
+        stop: Ends the load early when it is set.
+        watch: Called twice per second.
     """
     gc.collect()
-    gc.freeze()  # a collection would look through all modules, and send late meanwhile
+    gc.freeze()  # a collection that walks all modules would delay requests
     began, cpu = clock(), time.process_time()
-    run = Run(load, began + plan.warmup, began + plan.warmup + plan.seconds)
+    run = LoadRun(load, began + plan.warmup, began + plan.warmup + plan.seconds)
     if isinstance(load, Closed):
         work = asyncio.create_task(_closed(run, load.connections, plan, target))
     else:
@@ -107,63 +107,63 @@ async def run_load(
     return run
 
 
-async def _closed(run: Run, connections: int, plan: Plan, target: Target) -> None:
+async def _closed(run: LoadRun, connections: int, plan: Plan, target: Target) -> None:
     requests = itertools.cycle(target.requests)
 
-    async def client() -> None:
-        lane = Lane(target.host, target.port, plan.timeout)
+    async def loop() -> None:
+        client = Client(target.host, target.port, plan.timeout)
         try:
             while (now := clock()) < run.counted_to and not run.interrupted:
-                outcome = await _ask(run, lane, next(requests), now)
+                outcome = await _post(run, client, next(requests), now)
                 if outcome.failure:
                     await asyncio.sleep(_PAUSE)
         finally:
-            lane.close()
+            client.close()
 
-    async with asyncio.TaskGroup() as clients:
+    async with asyncio.TaskGroup() as loops:
         for _ in range(connections):
-            clients.create_task(client())
+            loops.create_task(loop())
 
 
-async def _open(run: Run, arrivals: list[float], plan: Plan, target: Target) -> None:
+async def _open(run: LoadRun, arrivals: list[float], plan: Plan, target: Target) -> None:
     requests = itertools.cycle(target.requests)
-    idle: list[Lane] = []
+    idle: list[Client] = []
 
-    async def one(due: float) -> None:
-        lane = idle.pop() if idle else Lane(target.host, target.port, plan.timeout)
+    async def post(due: float) -> None:
+        client = idle.pop() if idle else Client(target.host, target.port, plan.timeout)
         try:
-            await _ask(run, lane, next(requests), due)
+            await _post(run, client, next(requests), due)
         finally:
-            idle.append(lane)
+            idle.append(client)
 
     try:
-        async with asyncio.TaskGroup() as clients:
+        async with asyncio.TaskGroup() as posts:
             for due in arrivals:
                 await _sleep_until(due)
                 if run.interrupted:
                     break
                 if run.in_flight < plan.max_in_flight:
-                    clients.create_task(one(due))
+                    posts.create_task(post(due))
                 else:
                     run.not_sent.append(due)
     finally:
-        for lane in idle:
-            lane.close()
+        for client in idle:
+            client.close()
 
 
-async def _ask(run: Run, lane: Lane, request: bytes, due: float) -> Outcome:
+async def _post(run: LoadRun, client: Client, request: bytes, due: float) -> Outcome:
     began = clock()
     run.in_flight += 1
-    outcome = await lane.ask(request)
-    run.in_flight -= 1  # not reached if it is cancelled: then it was left behind
+    outcome = await client.post(request)
+    run.in_flight -= 1  # not reached when cancelled: an abandoned request stays counted
     run.samples.append(Sample(due, began, outcome))
     return outcome
 
 
 async def _sleep_until(due: float) -> None:
-    """Return at that time, or up to a millisecond later: timers are no finer than that.
+    """Return at that time or up to a millisecond later, the resolution of timers.
 
-    Others get their turn in any case, however late it is.
+    Other tasks get their turn even if it is late already.
     """
     await asyncio.sleep(_to_next_tick(due - clock()))
     while (wait := due - clock()) > 0:  # noqa: ASYNC110 (a time, not an event)
@@ -175,7 +175,7 @@ def _to_next_tick(seconds: float) -> float:
     return max(0.0, math.ceil(1000 * seconds) / 1000)
 
 
-async def _tick(run: Run, watch: Callable[[Run], None]) -> None:
+async def _tick(run: LoadRun, watch: Callable[[LoadRun], None]) -> None:
     while True:
         watch(run)
         await asyncio.sleep(_TICK)

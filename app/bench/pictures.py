@@ -1,4 +1,4 @@
-"""What is sent: JPEGs of several sizes made from one photo, or the files of a user."""
+"""The files that are sent: JPEGs of several sizes made from one photo, or files of the user."""
 
 import io
 import mimetypes
@@ -14,7 +14,7 @@ from app.errors import SetupError
 from app.web.page.files import STATIC
 
 DEFAULT_SIZES: Final = "500x375:6,1024x768:3,4032x3024:1"
-"""Of ten pictures six are as on the web, three as on a screen, one as from a phone."""
+"""Six of ten pictures are as large as on the web, three as a screen, one as from a phone."""
 
 _SOURCE: Final = STATIC / "samples" / "cat.jpg"
 _GRAIN: Final = 5.0
@@ -29,9 +29,9 @@ class Picture:
     """One file to send.
 
     Attributes:
-        name: What it is called in the report.
+        name: Name in the report.
         data: The encoded file.
-        mime: Its media type.
+        mime: Media type.
     """
 
     name: str
@@ -43,15 +43,17 @@ def make_pictures(sizes: str) -> list[Picture]:
     """Make JPEGs that cost about as much to decode as photos of their size.
 
     Args:
-        sizes: `500x375:6,1024x768:3` makes six pictures of the one and three of the other
-            size, each with grain of its own, so that no two are the same bytes.
+        sizes: `500x375:6,1024x768:3` makes six pictures of one size and three of the other,
+            each with its own grain, so that no two have the same bytes.
 
     Raises:
-        SetupError: If that is not what the sizes look like.
+        SetupError: If the sizes do not have this form, or are too large or too many.
     """
     wanted = [size for part in sizes.split(",") for size in _sizes(part.strip())]
     if len(wanted) > _MOST_PICTURES:
-        raise SetupError(f"--sizes: {len(wanted)} pictures are more than {_MOST_PICTURES}.")
+        raise SetupError(
+            f"--sizes: {len(wanted)} pictures are too many; the limit is {_MOST_PICTURES}."
+        )
     return [_paint(size, seed) for seed, size in enumerate(wanted)]
 
 
@@ -59,7 +61,7 @@ def read_pictures(paths: Sequence[Path]) -> list[Picture]:
     """Read image files.
 
     Raises:
-        SetupError: If there are none, or one cannot be read.
+        SetupError: If there is none, or one cannot be read.
     """
     if not paths:
         raise SetupError("--images: there is no JPEG, PNG, WebP, GIF or BMP in there.")
@@ -73,10 +75,10 @@ def _sizes(part: str) -> list[tuple[int, int]]:
     size, _, count = part.partition(":")
     width, _, height = size.partition("x")
     if not (width.isdecimal() and height.isdecimal() and (count or "1").isdecimal()):
-        raise SetupError(f"--sizes: {part!r} is not like 500x375 or 500x375:6.")
+        raise SetupError(f"--sizes: {part!r} does not have the form 500x375 or 500x375:6.")
     sides = int(width), int(height)
     if not 0 < sides[0] * sides[1] <= _MOST_PIXELS:
-        raise SetupError(f"--sizes: {part!r} has no pixels, or more than {_MOST_PIXELS:,}.")
+        raise SetupError(f"--sizes: {part!r} must have 1 to {_MOST_PIXELS:,} pixels.")
     return [sides] * int(count or 1)
 
 

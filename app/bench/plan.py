@@ -1,4 +1,4 @@
-"""What is to be measured: loads, times, and when an open loop sends."""
+"""The plan of a measurement: loads, durations, and when an open loop sends."""
 
 import math
 import random
@@ -8,16 +8,12 @@ from typing import TypeAlias
 from app.errors import SetupError
 
 MAX_IN_FLIGHT = 1000
-"""Most requests of an open loop at a time; what would be one more is counted as not sent."""
+"""Most requests of an open loop at a time; further ones are counted as not sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """Clients that each send their next request as soon as they have their answer.
-
-    Attributes:
-        connections: How many of them.
-    """
+    """Clients that each send their next request as soon as they have their answer."""
 
     connections: int
 
@@ -25,18 +21,18 @@ class Closed:
 
     @property
     def value(self) -> float:
-        """What a sweep varies."""
+        """The number that a sweep varies."""
         return self.connections
 
     @property
     def label(self) -> str:
-        """How a table names it."""
+        """The name in tables."""
         return f"{self.connections} connection{'s' if self.connections > 1 else ''}"
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Requests that come when they come, whether or not earlier ones were answered.
+    """Requests that arrive at random times, whether or not earlier ones were answered.
 
     Attributes:
         rate: Mean arrivals per second; the times between them are exponential (Poisson).
@@ -48,12 +44,12 @@ class Open:
 
     @property
     def value(self) -> float:
-        """What a sweep varies."""
+        """The number that a sweep varies."""
         return self.rate
 
     @property
     def label(self) -> str:
-        """How a table names it."""
+        """The name in tables."""
         return f"{self.rate:g}/s"
 
 
@@ -62,16 +58,16 @@ Load: TypeAlias = Closed | Open
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Which loads, how long and how often.
+    """Loads, durations and repeats.
 
     Attributes:
-        loads: Measured in this order, all of them once before any of them again.
-        seconds: Length of what is counted of a run.
-        warmup: Seconds of load before that, which are not counted.
-        timeout: Seconds after which a request is given up.
-        repeats: How often each load is measured.
+        loads: In the order of each round.
+        seconds: Seconds per run that count.
+        warmup: Seconds of load before, which do not count.
+        timeout: Seconds after which a request fails.
+        repeats: Rounds.
         max_in_flight: Most requests of an open loop at a time.
-        seed: Of the arrivals and of the order of the pictures.
+        seed: Seed of the arrivals and of the order of the pictures.
     """
 
     loads: tuple[Load, ...]
@@ -101,24 +97,24 @@ def poisson_arrivals(rate: float, seconds: float, seed: int) -> list[float]:
 
 
 def choose_loads(connections: int, sweep: str | None, rates: list[str] | None) -> tuple[Load, ...]:
-    """Read the options that say which loads to measure.
+    """Return the loads that the options ask for.
 
     Args:
-        connections: Of a single closed loop, if there is nothing else.
-        sweep: Numbers of connections, comma-separated.
+        connections: Clients of the closed loop, if there is neither a sweep nor a rate.
+        sweep: Numbers of clients, comma-separated.
         rates: Arrivals per second, each entry comma-separated.
 
     Raises:
-        SetupError: If they exclude each other, or a number is none.
+        SetupError: If options exclude each other, or are not numbers above 0.
     """
     if sweep and rates:
-        raise SetupError("--sweep is a closed loop and --rate an open one: give one of them.")
+        raise SetupError("--sweep is for closed loops and --rate for open ones. Give one of them.")
     if rates:
         return tuple(Open(_positive(part, "--rate")) for part in ",".join(rates).split(","))
     if sweep:
         counts = [_positive(part, "--sweep") for part in sweep.split(",")]
         if any(count % 1 for count in counts):
-            raise SetupError(f"--sweep {sweep}: a number of connections is a whole number.")
+            raise SetupError(f"--sweep {sweep}: expected whole numbers of connections.")
         return tuple(Closed(int(count)) for count in counts)
     return (Closed(connections),)
 
@@ -129,5 +125,5 @@ def _positive(text: str, option: str) -> float:
     except ValueError:
         number = 0
     if not 0 < number < math.inf:
-        raise SetupError(f"{option}: {text.strip()!r} is no number above 0.")
+        raise SetupError(f"{option}: {text.strip()!r} is not a number above 0.")
     return number

@@ -1,4 +1,4 @@
-"""How far a measurement is, on a terminal or line by line."""
+"""The progress of a measurement, as a bar on a terminal or line by line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,42 +6,41 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
-from app.bench.connection import clock
-from app.bench.loops import Run
+from app.bench.client_connection import clock
+from app.bench.loops import LoadRun
 from app.bench.summary import OK
 
 
 class LiveProgress:
-    """A bar for the part that goes on, with what it did since the last look.
+    """A bar for the current part, with what happened since the last look.
 
-    It is drawn only when it is told to: a thread that draws would take its time from the load.
+    It is drawn only in `part` and `tick`: a thread that draws would take its time from the load.
     """
 
     def __init__(self, bar: Progress, console: Console) -> None:
         self._bar = bar
         self._console = console
         self._task = bar.add_task("starting", total=None, seen="")
-        self._looked = (clock(), 0)
+        self._last_look = (clock(), 0)
 
     def part(self, title: str, seconds: float | None) -> None:
-        """Begin a part that takes so many seconds, if that is known."""
+        """Begin a part, which takes so many seconds if that is known."""
         if not self._console.is_terminal:
             self._console.print(title)
-        self._looked = (clock(), 0)
+        self._last_look = (clock(), 0)
         self._bar.reset(self._task, description=title, total=seconds, seen="")
         self._bar.refresh()
 
-    def tick(self, run: Run) -> None:
-        """Look at a run that goes on."""
-        now, (before, seen) = clock(), self._looked
-        news = run.samples[seen:]
-        answers = [sample.outcome.answer for sample in news]
+    def tick(self, run: LoadRun) -> None:
+        """Show the load that is running."""
+        now, (before, seen) = clock(), self._last_look
+        self._last_look = (now, len(run.samples))
+        answers = [sample.outcome.answer for sample in run.samples[seen:]]
         good = sum(answer is not None and answer.status == OK for answer in answers)
-        self._looked = (now, seen + len(news))
         rate = good / (now - before) if now > before else 0.0
         notes = [f"{rate:,.0f}/s", f"{run.in_flight} in flight"]
-        if len(news) > good:
-            notes.append(f"[red]{len(news) - good} not 200[/]")
+        if len(answers) > good:
+            notes.append(f"[red]{len(answers) - good} not 200[/]")
         if now < run.counted_from:
             notes.append("warming up")
         elif now > run.counted_to:
@@ -54,7 +53,7 @@ class LiveProgress:
 
 @contextmanager
 def live_progress(console: Console) -> Iterator[LiveProgress]:
-    """Show how far a measurement is; without a terminal, a line for each part."""
+    """Show progress; without a terminal, a line for each part."""
     bar = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),

@@ -1,10 +1,10 @@
-"""The limit: session.run alone, without a server, at each batch size."""
+"""session.run alone, without a server, at each batch size: the most that a service can reach."""
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from statistics import median
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 
@@ -14,73 +14,86 @@ SIZES: Final = (1, 2, 4, 8, 16)
 _LEAST_RUNS: Final = 3
 _LEAST_SECONDS: Final = 0.2
 
-RunBatch = Callable[[PixelBatch], ProbabilityBatch]
+Rates: TypeAlias = dict[str, float]
+"""Images per second, by batch size."""
+Round: TypeAlias = dict[str | None, Rates]
+"""Rates by way to compute convolutions (`--conv`); None is what the service does."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawSummary:
-    """The limit, over all rounds.
+    """Images per second of session.run alone, over all rounds.
 
     Attributes:
         model: Name of the model.
-        trained: False for a stand-in of the true size.
+        trained: False for untrained weights of the true size.
         device: `cpu` or `cuda`.
-        threads: Of a run, on a CPU.
-        rounds: Images per second of each round, by batch size.
-        images_per_second: Their medians, by batch size.
+        threads: Threads per run, on a CPU.
+        rounds: Rates of each round.
+        images_per_second: Medians of the rounds.
         best_size: The batch size with the most images per second.
-        best: Images per second there.
-        way: How its convolutions are computed, where ways are compared.
-        beside: What other ways gave: images per second, by way and batch size.
+        best: Images per second at that size.
+        way: How convolutions are computed, where several ways are compared.
+        beside: Medians of the other ways.
     """
 
     model: str
     trained: bool
     device: str
     threads: int
-    rounds: tuple[dict[str, float], ...]
-    images_per_second: dict[str, float]
+    rounds: tuple[Rates, ...]
+    images_per_second: Rates
     best_size: int
     best: float
-    way: str | None = None
-    beside: dict[str, dict[str, float]] = field(default_factory=dict)
+    way: str | None
+    beside: dict[str, Rates]
 
 
-def measure_round(run: RunBatch, crop: int, sizes: tuple[int, ...] = SIZES) -> dict[str, float]:
-    """Time every batch size once, by the median of a few runs after one that warms up.
+def measure_round(
+    run: Callable[[PixelBatch], ProbabilityBatch], crop: int, sizes: Sequence[int] = SIZES
+) -> Rates:
+    """Time every batch size: the median of a few runs after a warm-up run.
 
     Args:
-        run: The session's.
-        crop: Side of the images.
-        sizes: Of the batches.
-
-    Returns:
-        Images per second, by batch size.
+        run: Runs a batch, uint8 [N, crop, crop, 3].
+        crop: Side of the images (pixels).
+        sizes: Batch sizes.
     """
     return {str(size): size / median(_times(run, crop, size)) for size in sizes}
 
 
 def summarise_rounds(
-    rounds: list[dict[str, float]], *, model: str, trained: bool, device: str, threads: int
+    rounds: Sequence[Round],
+    *,
+    model: str,
+    trained: bool,
+    device: str,
+    threads: int,
 ) -> RawSummary:
-    """Take the median of the rounds, at least one."""
-    medians = {size: median(one[size] for one in rounds) for size in rounds[0]}
-    best = max(medians, key=lambda size: medians[size])
+    """Take the medians of the rounds, at least one; the first way is what others are compared with."""
+    first = next(iter(rounds[0]))
+    medians = {
+        way: {size: median(one[way][size] for one in rounds) for size in rates}
+        for way, rates in rounds[0].items()
+    }
+    rates = medians.pop(first)
+    best = max(rates, key=lambda size: rates[size])
     return RawSummary(
         model=model,
         trained=trained,
         device=device,
         threads=threads,
-        rounds=tuple(rounds),
-        images_per_second=medians,
+        rounds=tuple(one[first] for one in rounds),
+        images_per_second=rates,
         best_size=int(best),
-        best=medians[best],
+        best=rates[best],
+        way=first,
+        beside={str(way): other for way, other in medians.items()},
     )
 
 
-def _times(run: RunBatch, crop: int, size: int) -> Iterator[float]:
-    noise = np.random.default_rng(0)
-    batch = noise.integers(0, 256, (size, crop, crop, 3), np.uint8)
+def _times(run: Callable[[PixelBatch], ProbabilityBatch], crop: int, size: int) -> Iterator[float]:
+    batch = np.random.default_rng(0).integers(0, 256, (size, crop, crop, 3), np.uint8)
     run(batch)
     spent, runs = 0.0, 0
     while runs < _LEAST_RUNS or spent < _LEAST_SECONDS:

@@ -1,17 +1,27 @@
 """The measurement as JSON: settings, machine, every run, and the medians."""
 
 import json
+import os
+import platform
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Final
 
-from app.bench.card import Card
-from app.bench.machine import describe_machine, versions
+from app import __version__
 from app.bench.pictures import Picture
-from app.bench.plan import Load, Plan
+from app.bench.plan import Plan
 from app.bench.raw import RawSummary
 from app.bench.series import Series
 from app.bench.summary import Summary
 from app.bench.target import Target
+from app.machine import usable_cpus
+
+_PACKAGES: Final = (
+    "onnxruntime", "onnxruntime-gpu", "torch", "numpy", "pillow", "httptools", "uvloop",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +31,10 @@ class Point:
     Attributes:
         kind: `closed` or `open`.
         value: Connections, or requests per second.
-        label: How a table names it.
-        of_raw: Goodput over the best of session.run alone; None if that was not measured.
-        median: Of its runs.
-        runs: All of them, in order.
+        label: Name of the load in tables.
+        of_raw: Goodput over the best rate of session.run alone; None if that was not measured.
+        median: Median of the runs.
+        runs: All runs, in order.
     """
 
     kind: str
@@ -37,19 +47,18 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All there is to say about a measurement.
+    """Everything that is known about a measurement.
 
     Attributes:
         made: Date and time (ISO 8601, UTC).
-        url: Who was asked; None for the limit alone.
-        settings: Of the plan and of the requests.
-        pictures: What was sent: how often, name and bytes.
-        machine: Where the load came from, and the limit.
-        versions: Of the packages there.
+        url: The server; None without one.
+        settings: Those of the plan and of the requests.
+        pictures: Name, size in bytes and media type of each file that was sent.
+        machine: The machine that made the load and ran session.run.
+        versions: Versions of the packages on it.
         interrupted: Whether Ctrl-C ended it early.
-        raw: The limit; None if it was not measured.
-        points: One a load.
-        card: What the device of the limit could do; None if that was not measured.
+        raw: session.run alone; None if it was not measured.
+        points: One for each load.
     """
 
     made: str
@@ -61,7 +70,6 @@ class Report:
     interrupted: bool
     raw: RawSummary | None
     points: tuple[Point, ...]
-    card: Card | None = None
 
 
 def make_report(
@@ -73,20 +81,11 @@ def make_report(
     pictures: list[Picture],
     raw: RawSummary | None,
 ) -> Report:
-    """Put together what was measured and where.
-
-    Args:
-        series: What was measured.
-        plan: What was to be.
-        url: Who was asked; None for the limit alone.
-        target: What it was asked; None for the limit alone.
-        pictures: What was sent.
-        raw: The limit; None if it was not measured.
-    """
+    """Describe what was measured, with which settings, and where; no URL and target without a server."""
     settings: dict[str, object] = {"repeats": plan.repeats}
     if target is not None:
         settings = asdict(plan) | {"loads": [load.label for load in plan.loads]}
-        # Their names alone: the value of a header may be a password.
+        # Names of headers only: a value may be a password.
         settings |= {"path": target.path, "field": target.field, "headers": target.headers}
     return Report(
         made=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -98,23 +97,47 @@ def make_report(
         interrupted=series.interrupted,
         raw=raw,
         points=tuple(
-            _point(load, median, tuple(series.served[load]), raw)
-            for load, median in series.points().items()
+            Point(
+                kind=load.kind,
+                value=load.value,
+                label=load.label,
+                of_raw=median.goodput / raw.best if raw else None,
+                median=median,
+                runs=tuple(series.served[load]),
+            )
+            for load, median in series.medians().items()
         ),
     )
 
 
 def to_json(report: Report) -> str:
-    """Write a report as JSON; what is not known is null."""
+    """Write a report as JSON; unknown values are null."""
     return json.dumps(asdict(report), indent=2, allow_nan=False) + "\n"
 
 
-def _point(load: Load, median: Summary, runs: tuple[Summary, ...], raw: RawSummary | None) -> Point:
-    return Point(
-        kind=load.kind,
-        value=load.value,
-        label=load.label,
-        of_raw=median.goodput / raw.best if raw else None,
-        median=median,
-        runs=runs,
-    )
+def describe_machine() -> dict[str, str | int]:
+    """Name the processor, its usable cores, the system and the Python."""
+    return {
+        "cpu": _cpu(),
+        "cpus_usable": usable_cpus(),
+        "cpus_of_host": os.cpu_count() or 1,
+        "platform": platform.platform(),
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the installed packages that matter here."""
+    found = {"vgg-serve": __version__}
+    for package in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
+
+
+def _cpu() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,48 +1,68 @@
-"""What a run comes to: counts, latencies, batch sizes."""
+"""The figures of a run: counts, latencies, batch sizes; and of the repeats of a load."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from statistics import fmean, median
 from typing import Final
 
-from app.bench.latency import Latency, combine_latencies, latency_of, median_known
-from app.bench.loops import Run, Sample
+from app.bench.loops import LoadRun, Sample
 
 LATE: Final = 0.005
-"""Seconds; a request sent later than this after it was due counts as late."""
+"""Seconds; a request that is sent later than this after it was due counts as late."""
 REFUSALS: Final = frozenset({429, 503})
-"""What a server says that is busy, as opposed to one that is broken."""
+"""Answers of a busy server, as opposed to a broken one."""
 OK: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
-    """One run, or the median of several: then counts are sums, and all else is medians.
+class Latency:
+    """Latencies of one kind of answer (milliseconds); None where there are too few samples.
 
     Attributes:
-        seconds: What was counted.
-        interrupted: Whether it ended before its time.
-        offered: Requests that began, or should have, per second.
-        goodput: Answers 200 that came in this time, per second.
-        goodput_lowest: Of the runs.
-        goodput_highest: Of the runs.
+        samples: Number of samples.
+        p50: Median.
+        p90: From 10 samples on.
+        p99: From 100 samples on.
+        p999: 99.9 %, from 1000 samples on.
+        max: The longest.
+    """
+
+    samples: int
+    p50: float | None = None
+    p90: float | None = None
+    p99: float | None = None
+    p999: float | None = None
+    max: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One run, or several of the same load: then counts are sums, and everything else is medians.
+
+    Attributes:
+        seconds: Time that counts, without the warm-up.
+        interrupted: Whether Ctrl-C ended it early.
+        offered: Requests per second that were due.
+        goodput: Answers 200 per second that arrived in this time.
+        goodput_lowest: Lowest of the runs.
+        goodput_highest: Highest of the runs.
         answered: Latency of 200s, from when they were due.
         refused: Latency of 429s and 503s, from when they were due.
         codes: Answers by HTTP status.
         failures: Requests without an answer, by reason.
-        details: Begin of the first body, by HTTP status other than 200.
+        details: Start of the first body, by HTTP status other than 200.
         retry_after: Shortest and longest Retry-After (seconds).
-        retried: Requests sent twice, as the server had closed their idle connection.
-        requests: Those that were sent.
-        late: Of them, sent more than 5 ms after they were due.
-        lag: How late they were sent (milliseconds); part of the latencies above.
-        not_sent: Due while too many were in flight.
-        unfinished: Left behind by Ctrl-C.
-        batch_sizes: Answers 200 by the size of the batch that they shared.
-        mean_batch_size: As those requests saw it.
-        per_second: Answers 200 in each second; of single runs only.
-        cpu_per_request: Processor time of the generator (microseconds).
+        retried: Requests sent twice, because the server had closed their idle connection.
+        requests: Requests that were sent.
+        late: Requests that were sent more than 5 ms after they were due.
+        lag: How late requests were sent (milliseconds); part of the latencies above.
+        not_sent: Requests that were due while too many were in flight.
+        unfinished: Requests abandoned by Ctrl-C.
+        batch_sizes: Answers 200 by the size of their batch.
+        mean_batch_size: Mean over these answers.
+        per_second: Answers 200 in each second, of single runs only.
+        cpu_per_request: Processor time of the generator per request (microseconds).
     """
 
     seconds: float
@@ -69,45 +89,40 @@ class Summary:
     cpu_per_request: float | None
 
 
-def summarise(run: Run) -> Summary:
-    """Count what belongs to the time that counts.
+def summarise(run: LoadRun) -> Summary:
+    """Summarise the time that counts.
 
-    Latencies are of the requests that were due in it, whenever their answers came; goodput
-    is of the answers that came in it, whenever they were due.
+    Latencies are those of requests that were due in it, whenever they were answered; goodput
+    counts the answers that arrived in it, whenever they were due.
     """
     begin, end = run.counted_from, run.counted_to
     seconds = max(0.0, end - begin)
-    mine = [sample for sample in run.samples if begin <= sample.due < end]
-    answered = [s for s in mine if _status(s) == OK]
-    refused = [s for s in mine if _status(s) in REFUSALS]
+    due = [sample for sample in run.samples if begin <= sample.due < end]
+    answers = [s.outcome.answer for s in due if s.outcome.answer]
+    answered = [s for s in due if _status(s) == OK]
+    refused = [s for s in due if _status(s) in REFUSALS]
     per_second = _per_second(run)
     goodput = _ratio(sum(per_second), seconds) or 0.0
-    not_sent = sum(begin <= due < end for due in run.not_sent)
-    batches = [s.outcome.answer.batch_size for s in answered if s.outcome.answer]
-    batches = [size for size in batches if size]
-    answers = [s.outcome.answer for s in mine if s.outcome.answer]
+    not_sent = sum(begin <= moment < end for moment in run.not_sent)
+    batches = [answer.batch_size for answer in answers if answer.status == OK and answer.batch_size]
     waits = [answer.retry_after for answer in answers if answer.retry_after is not None]
-    details: dict[str, str] = {}
-    for answer in answers:
-        if answer.status != OK:
-            details.setdefault(str(answer.status), answer.detail)
     return Summary(
         seconds=seconds,
         interrupted=run.interrupted,
-        offered=_ratio(len(mine) + not_sent + run.in_flight, seconds) or 0.0,
+        offered=_ratio(len(due) + not_sent + run.in_flight, seconds) or 0.0,
         goodput=goodput,
         goodput_lowest=goodput,
         goodput_highest=goodput,
         answered=latency_of(s.outcome.ended - s.due for s in answered),
         refused=latency_of(s.outcome.ended - s.due for s in refused),
         codes=_counts(answer.status for answer in answers),
-        failures=_counts(s.outcome.failure for s in mine if s.outcome.failure),
-        details=details,
+        failures=_counts(s.outcome.failure for s in due if s.outcome.failure),
+        details={str(a.status): a.detail for a in reversed(answers) if a.status != OK},
         retry_after=(min(waits), max(waits)) if waits else None,
-        retried=sum(s.outcome.retried for s in mine),
-        requests=len(mine),
-        late=sum(s.began - s.due > LATE for s in mine),
-        lag=latency_of(s.began - s.due for s in mine),
+        retried=sum(s.outcome.retried for s in due),
+        requests=len(due),
+        late=sum(s.began - s.due > LATE for s in due),
+        lag=latency_of(s.began - s.due for s in due),
         not_sent=not_sent,
         unfinished=run.in_flight,
         batch_sizes=_counts(batches),
@@ -118,7 +133,8 @@ def summarise(run: Run) -> Summary:
 
 
 def combine(runs: Sequence[Summary]) -> Summary:
-    """Join the repeats of a load, at least one: counts are added, of all else the median."""
+    """Join the repeats of a load, at least one."""
+    waits = [seconds for run in runs for seconds in run.retry_after or ()]
     return Summary(
         seconds=sum(run.seconds for run in runs),
         interrupted=any(run.interrupted for run in runs),
@@ -128,29 +144,65 @@ def combine(runs: Sequence[Summary]) -> Summary:
         goodput_highest=max(run.goodput_highest for run in runs),
         answered=combine_latencies([run.answered for run in runs]),
         refused=combine_latencies([run.refused for run in runs]),
-        codes=_sum([run.codes for run in runs]),
-        failures=_sum([run.failures for run in runs]),
+        codes=_total(run.codes for run in runs),
+        failures=_total(run.failures for run in runs),
         details={code: text for run in reversed(runs) for code, text in run.details.items()},
-        retry_after=_widest([run.retry_after for run in runs if run.retry_after]),
+        retry_after=(min(waits), max(waits)) if waits else None,
         retried=sum(run.retried for run in runs),
         requests=sum(run.requests for run in runs),
         late=sum(run.late for run in runs),
         lag=combine_latencies([run.lag for run in runs]),
         not_sent=sum(run.not_sent for run in runs),
         unfinished=sum(run.unfinished for run in runs),
-        batch_sizes=_sum([run.batch_sizes for run in runs]),
-        mean_batch_size=median_known([run.mean_batch_size for run in runs]),
+        batch_sizes=_total(run.batch_sizes for run in runs),
+        mean_batch_size=_median_known(run.mean_batch_size for run in runs),
         per_second=(),
-        cpu_per_request=median_known([run.cpu_per_request for run in runs]),
+        cpu_per_request=_median_known(run.cpu_per_request for run in runs),
     )
+
+
+def percentile(ordered: Sequence[float], permille: int) -> float | None:
+    """Return the smallest sample that so many of a thousand do not exceed (nearest rank).
+
+    Args:
+        ordered: Samples, ascending.
+        permille: 1 to 999.
+
+    Returns:
+        None if there are too few samples: 99.9 % takes 1000 of them, 99 % takes 100.
+    """
+    if len(ordered) * (1000 - permille) < 1000:  # noqa: PLR2004 (per mille)
+        return None
+    return ordered[-(-len(ordered) * permille // 1000) - 1]
+
+
+def latency_of(seconds: Iterable[float]) -> Latency:
+    """Return the percentiles of latencies in seconds."""
+    ordered = sorted(1000 * one for one in seconds)
+    if not ordered:
+        return Latency(0)
+    p50, p90, p99, p999 = (percentile(ordered, permille) for permille in (500, 900, 990, 999))
+    return Latency(len(ordered), p50, p90, p99, p999, ordered[-1])
+
+
+def combine_latencies(parts: Sequence[Latency]) -> Latency:
+    """Join the repeats of a load: the sum of the samples, the median of everything else."""
+    names = [field.name for field in fields(Latency)][1:]
+    values = {name: _median_known(getattr(part, name) for part in parts) for name in names}
+    return Latency(sum(part.samples for part in parts), **values)
+
+
+def _median_known(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
 
 
 def _status(sample: Sample) -> int:
     return sample.outcome.answer.status if sample.outcome.answer else 0
 
 
-def _per_second(run: Run) -> tuple[int, ...]:
-    """Count the 200s of each second that counts; the last may be shorter than one."""
+def _per_second(run: LoadRun) -> tuple[int, ...]:
+    """Count the 200s of each second that counts; the last second may be shorter."""
     ends = Counter(
         int(s.outcome.ended - run.counted_from)
         for s in run.samples
@@ -164,7 +216,7 @@ def _counts(items: Iterable[object]) -> dict[str, int]:
     return _in_order(Counter(str(item) for item in items))
 
 
-def _sum(counts: Sequence[dict[str, int]]) -> dict[str, int]:
+def _total(counts: Iterable[dict[str, int]]) -> dict[str, int]:
     total: Counter[str] = Counter()
     for one in counts:
         total.update(one)
@@ -172,15 +224,9 @@ def _sum(counts: Sequence[dict[str, int]]) -> dict[str, int]:
 
 
 def _in_order(counts: Counter[str]) -> dict[str, int]:
-    """Sort by key, numbers by what they are worth."""
+    """Sort by key; numbers by value."""
     return dict(sorted(counts.items(), key=lambda item: (len(item[0]), item[0])))
 
 
 def _ratio(part: float, whole: float) -> float | None:
     return part / whole if whole else None
-
-
-def _widest(ranges: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
-    if not ranges:
-        return None
-    return min(low for low, _ in ranges), max(high for _, high in ranges)

@@ -1,30 +1,28 @@
-"""A report for people."""
+"""A report as tables for a terminal."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Final
+from contextlib import suppress
+from typing import Final, NamedTuple
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from app.bench.card_table import card_table
-from app.bench.latency import Latency
 from app.bench.raw import RawSummary
 from app.bench.report import Point, Report
-from app.bench.summary import Summary
+from app.bench.summary import Latency, Summary
 
 _ACROSS: Final = 4
-"""Loads side by side; more of them go below."""
+"""Loads side by side; further ones go into a table below."""
 _FEW: Final = 10
-_SHORT: Final = 200
-_NONE: Final = "n/a"
+_DETAIL_CHARACTERS: Final = 200
+_UNKNOWN: Final = "n/a"
+_PERCENTILES: Final = {"p50": "p50", "p90": "p90", "p99": "p99", "p99.9": "p999", "max": "max"}
 
 
 def report_tables(report: Report) -> RenderableType:
-    """Lay out a report: where, the limit, and a column for each load."""
+    """Lay out a report: the machine, session.run alone, and a column for each load."""
     machine = report.machine
     where = (
         f"[dim]{escape(str(machine['cpu']))}, {machine['cpus_usable']} of"
@@ -32,45 +30,52 @@ def report_tables(report: Report) -> RenderableType:
     )
     parts: list[RenderableType] = [where]
     if report.interrupted:
-        parts.append("[yellow]Ended early: this is what there was by then.[/]")
+        parts.append("[yellow]Ended early: these are the results up to then.[/]")
     if report.raw is not None:
         parts += [_raw_title(report.raw), _raw_table(report.raw)]
-        if report.card is not None:
-            parts.append(card_table(report.card, report.raw))
-    starts = range(0, len(report.points), _ACROSS)
     if report.points:
         repeats = max(len(point.runs) for point in report.points)
         median = f", median of {repeats} runs each" if repeats > 1 else ""
         parts.append(f"\n[bold]{escape(str(report.url))}[/]{median}")
+        starts = range(0, len(report.points), _ACROSS)
         parts += [_served_table(report.points[start:][:_ACROSS]) for start in starts]
         parts.append(_notes(report))
     return Group(*parts)
 
 
 def _raw_title(raw: RawSummary) -> str:
-    stand_in = "" if raw.trained else " (untrained)"
+    untrained = "" if raw.trained else " (untrained)"
     where = f"{raw.threads} thread{'s' * (raw.threads > 1)}" if raw.device == "cpu" else raw.device
     rounds = f", median of {len(raw.rounds)} rounds" if len(raw.rounds) > 1 else ""
-    return f"\n[bold]session.run alone[/]: {escape(raw.model)}{stand_in}, {where}{rounds}"
+    return f"\n[bold]session.run alone[/]: {escape(raw.model)}{untrained}, {where}{rounds}"
 
 
 def _raw_table(raw: RawSummary) -> Table:
-    table = Table(box=None, header_style="bold")
-    table.add_column("batch size")
-    for size in raw.images_per_second:
-        table.add_column(size, justify="right")
     rates = raw.images_per_second
     best = max([raw.best, *(max(other.values()) for other in raw.beside.values())])
+    table = Table(box=None, header_style="bold")
+    table.add_column("batch size")
+    for size in rates:
+        table.add_column(size, justify="right")
 
-    def add(name: str, row: dict[str, float]) -> None:
-        table.add_row(name, *(_bold(_number(one), one == best) for one in row.values()))
+    def add(way: str | None, row: dict[str, float]) -> None:
+        cells = (f"[bold]{_number(x)}[/]" if x == best else _number(x) for x in row.values())
+        table.add_row(f"images/s, {way}" if way else "images/s", *cells)
 
-    add(f"images/s, {raw.way}" if raw.way else "images/s", rates)
+    add(raw.way, rates)
     for way, other in raw.beside.items():
-        add(f"images/s, {way}", other)
+        add(way, other)
         ratios = (f"{other[size] / rate:.2f} x" for size, rate in rates.items())
         table.add_row(f"  {way} / {raw.way}", *ratios)
     return table
+
+
+class _Row(NamedTuple):
+    name: str
+    cell: Callable[[Point], str]
+    style: str = ""
+    always: bool = False
+    """Whether the row is shown without a single value."""
 
 
 def _served_table(points: Sequence[Point]) -> Table:
@@ -85,16 +90,8 @@ def _served_table(points: Sequence[Point]) -> Table:
     return table
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    name: str
-    cell: Callable[[Point], str]
-    always: bool = False
-    style: str = ""
-
-
 def _rows(points: Sequence[Point]) -> Iterator[_Row]:
-    yield _Row("200s per second", lambda p: _number(p.median.goodput), always=True, style="bold")
+    yield _Row("200s per second", lambda p: _number(p.median.goodput), "bold", always=True)
     yield _Row("  lowest - highest", _spread)
     yield _Row("  of session.run alone", lambda p: f"{p.of_raw:.3f}" if p.of_raw else "")
     yield _Row("  requests due", lambda p: _number(p.median.offered))
@@ -103,13 +100,16 @@ def _rows(points: Sequence[Point]) -> Iterator[_Row]:
         yield from _latency_rows("429s and 503s (ms)", lambda summary: summary.refused)
         yield _Row("  Retry-After (s)", lambda p: _range(p.median.retry_after))
     yield _Row("answers by code", lambda p: _listing(p.median.codes))
-    yield _Row("no answer", lambda p: _listing(p.median.failures), style="red")
+    yield _Row("no answer", lambda p: _listing(p.median.failures), "red")
     yield _Row("  sent a second time", lambda p: _count(p.median.retried))
-    yield _Row("  left behind", lambda p: _count(p.median.unfinished))
-    yield _Row("batch size, mean", lambda p: _number(p.median.mean_batch_size or 0) or _NONE)
-    yield from (_batch_row(size) for size in _batch_sizes(points))
-    yield _Row("sent > 5 ms late", lambda p: _share(p.median.late, p.median.requests), always=True)
-    yield _Row("not sent", lambda p: _count(p.median.not_sent), style="red")
+    yield _Row("  abandoned", lambda p: _count(p.median.unfinished))
+    yield _Row("batch size, mean", lambda p: _number(p.median.mean_batch_size or 0) or _UNKNOWN)
+    for size in sorted({size for p in points for size in p.median.batch_sizes}, key=int):
+        yield _Row(f"  {size}", lambda p, size=size: _batch_share(p.median, size), "dim")  # type: ignore[misc] # no names for lambdas' defaults
+    yield _Row(
+        "sent > 5 ms late", lambda p: f"{p.median.late:,} of {p.median.requests:,}", always=True
+    )
+    yield _Row("not sent", lambda p: _count(p.median.not_sent), "red")
     yield _Row("generator, µs/request", lambda p: _number(p.median.cpu_per_request or 0))
 
 
@@ -120,31 +120,13 @@ def _latency_rows(title: str, get: Callable[[Summary], Latency]) -> Iterator[_Ro
         latency = get(point.median)
         return _milliseconds(getattr(latency, key)) if latency.samples else ""
 
-    for name, key in (
-        ("p50", "p50"),
-        ("p90", "p90"),
-        ("p99", "p99"),
-        ("p99.9", "p999"),
-        ("max", "max"),
-    ):
-        yield _Row(f"  {name}", partial(cell, key=key))
-
-
-def _batch_sizes(points: Sequence[Point]) -> list[str]:
-    return sorted({size for point in points for size in point.median.batch_sizes}, key=int)
-
-
-def _batch_row(size: str) -> _Row:
-    def cell(point: Point) -> str:
-        sizes = point.median.batch_sizes
-        return f"{sizes[size] / sum(sizes.values()):.1%}" if size in sizes else ""
-
-    return _Row(f"  {size}", cell, style="dim")
+    for name, key in _PERCENTILES.items():
+        yield _Row(f"  {name}", lambda p, key=key: cell(p, key))  # type: ignore[misc] # the same
 
 
 def _notes(report: Report) -> str:
-    since = "Latency is that of 200s, from when a request was due."
-    few = "n/a: too few samples (p99.9 takes 1000 in a run)."
+    since = "Latency is that of 200s, from when the request was due."
+    few = f"{_UNKNOWN}: too few samples (p99.9 takes 1000 in a run)."
     lines = [f"[dim]{since} {few}[/]"]
     details = {code: text for p in report.points for code, text in p.median.details.items()}
     lines += [
@@ -154,11 +136,10 @@ def _notes(report: Report) -> str:
 
 
 def _sentence(body: str) -> str:
-    """Take the sentence out of problem+json; of anything else the begin."""
-    try:
+    """Return the sentence of a problem+json, or the start of any other body."""
+    with suppress(ValueError, LookupError, TypeError):
         return str(json.loads(body)["detail"])
-    except (ValueError, LookupError, TypeError):
-        return " ".join(body.split())[:_SHORT]
+    return " ".join(body.split())[:_DETAIL_CHARACTERS]
 
 
 def _number(value: float) -> str:
@@ -167,7 +148,7 @@ def _number(value: float) -> str:
 
 def _milliseconds(value: float | None) -> str:
     if value is None:
-        return _NONE
+        return _UNKNOWN
     return f"{value:.2f}" if value < _FEW else f"{value:,.1f}"
 
 
@@ -182,17 +163,14 @@ def _range(limits: tuple[float, float] | None) -> str:
     return f"{limits[0]:g}" if limits[0] == limits[1] else f"{limits[0]:g}-{limits[1]:g}"
 
 
+def _batch_share(summary: Summary, size: str) -> str:
+    sizes = summary.batch_sizes
+    return f"{sizes[size] / sum(sizes.values()):.1%}" if size in sizes else ""
+
+
 def _listing(counts: dict[str, int]) -> str:
     return "\n".join(f"{name}: {count:,}" for name, count in counts.items())
 
 
 def _count(number: int) -> str:
     return f"{number:,}" if number else ""
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{part:,} of {whole:,}"
-
-
-def _bold(text: str, yes: bool) -> str:  # noqa: FBT001 (a cell and whether it stands out)
-    return f"[bold]{text}[/]" if yes else text

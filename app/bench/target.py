@@ -1,4 +1,4 @@
-"""Whom to ask and what: an address, and requests that are bytes already."""
+"""The server under load and the requests to it, prepared as bytes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,16 +14,15 @@ _BOUNDARY: Final = "vgg-serve-bench-7e3f0c5a91d24b68"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server and what it is asked.
+    """A server and the requests to it.
 
     Attributes:
-        host: Name or address.
-        port: Of the server.
-        path: With its query.
-        field: Name of the part of the form; empty if the bytes of the picture are posted alone.
-        headers: Names of the headers that a user added.
-        requests: Whole requests, head and body, in the order in which they are sent, again
-            and again.
+        host: Name or IP address.
+        port: TCP port.
+        path: Path with its query.
+        field: Name of the form field; empty if the picture itself is the body.
+        headers: Names of the headers that the user added.
+        requests: Whole requests, head and body, in the order of sending, which repeats.
     """
 
     host: str
@@ -46,12 +45,12 @@ def make_target(
     """Prepare all requests.
 
     Args:
-        url: `http://HOST:PORT`, with a path or not.
+        url: `http://HOST:PORT`, with or without a path.
         pictures: At least one.
-        path: What to post to; None for that of the URL, or else `/predict`.
-        field: Name of the part of the form; empty to post the bytes of the picture alone.
-        headers: More headers, as `Name: value`.
-        seed: Of the order of the pictures.
+        path: Path to post to; None for that of the URL, or else `/predict`.
+        field: Name of the form field; empty to post the picture itself.
+        headers: Further headers, as `Name: value`.
+        seed: Seed of the order of the pictures.
 
     Raises:
         SetupError: If an option cannot be used.
@@ -60,13 +59,13 @@ def make_target(
         parts = urlsplit(url if "://" in url else f"http://{url}")
         host, port = parts.hostname, parts.port or 80
     except ValueError as exc:
-        raise SetupError(f"{url} is no address: {exc}.") from exc
+        raise SetupError(f"{url} is not a URL: {exc}.") from exc
     if parts.scheme != "http":
-        raise SetupError(f"{url}: the benchmark speaks http only; measure behind the TLS proxy.")
+        raise SetupError(f"{url}: the benchmark speaks only http. Measure behind the TLS proxy.")
     if not host:
-        raise SetupError(f"{url} names no host.")
+        raise SetupError(f"{url} has no host. Expected http://HOST:PORT.")
     if "@" in parts.netloc:
-        raise SetupError("A password in the URL would stand in the report: use --header.")
+        raise SetupError("A password in the URL would appear in the report. Use --header.")
     query = f"?{parts.query}" if parts.query else ""
     where = path or ((parts.path if parts.path.strip("/") else "/predict") + query)
     where = where if where.startswith("/") else f"/{where}"
@@ -78,7 +77,7 @@ def make_target(
     ]
     for line in lines:
         if not line.isascii() or not line.isprintable() or (line in headers and ":" not in line):
-            raise SetupError(f"{line!r} cannot be part of a request.")
+            raise SetupError(f"{line!r} cannot be a line of a request.")
     requests = [_request(lines, picture, field) for picture in pictures]
     Random(seed).shuffle(requests)  # noqa: S311 (load, not cryptography)
     names = tuple(header.partition(":")[0] for header in headers)

@@ -1,151 +1,169 @@
-"""The command `vgg-serve bench`: its options, and how they are put together."""
+"""The command `vgg-serve bench`."""
 
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+from typing import Annotated, Literal, cast, get_args
 
 import typer
 
-from app.bench.limit import Limit, open_limit, sample_photos
 from app.bench.pictures import DEFAULT_SIZES, Picture, make_pictures, read_pictures
 from app.bench.plan import MAX_IN_FLIGHT, Plan, choose_loads
-from app.bench.plot import plot_svg
+from app.bench.plot import check_plot, save_plot
 from app.bench.progress import live_progress
-from app.bench.report import Report, make_report, to_json
+from app.bench.raw_sessions import RawSessions, open_served, open_ways
+from app.bench.report import make_report, to_json
 from app.bench.series import measure
 from app.bench.tables import report_tables
 from app.bench.target import Target, make_target
-from app.cli.bench_options import (
-    Connections,
-    Conv,
-    Device,
-    Field,
-    Header,
-    Images,
-    JsonFile,
-    Key,
-    Limits,
-    MaxInFlight,
-    Model,
-    PathOption,
-    PlotFile,
-    Rate,
-    Raw,
-    Repeats,
-    Seconds,
-    Seed,
-    Sizes,
-    Sweep,
-    Threads,
-    Timeout,
-    Url,
-    Warmup,
-)
 from app.cli.console import err, out, pull_bar
+from app.cli.environment import find_manifest, read_settings
+from app.cli.options import Key
 from app.errors import SetupError
 from app.images.formats import find_images
+from app.runtime.conv_choice import ConvChoice
 from app.service.settings import Settings
 from app.web.keys import authorization
 
 
-def bench_command(read_settings: Callable[[], Settings]) -> Callable[..., None]:
-    """Make the command.
-
-    Args:
-        read_settings: Reads the environment; asked only for --raw.
-    """
-
-    def bench(  # noqa: PLR0913, PLR0917 (options of a command)
-        url: Url = None,
-        connections: Connections = 16,
-        sweep: Sweep = None,
-        rate: Rate = None,
-        seconds: Seconds = 20,
-        warmup: Warmup = 2,
-        repeats: Repeats = 3,
-        timeout: Timeout = 30,
-        max_in_flight: MaxInFlight = MAX_IN_FLIGHT,
-        images: Images = None,
-        sizes: Sizes = DEFAULT_SIZES,
-        path: PathOption = None,
-        field: Field = "file",
-        header: Header = None,
-        key: Key = None,
-        seed: Seed = 1,
-        *,
-        raw: Raw = False,
-        model: Model = None,
-        device: Device = None,
-        limits: Limits = False,
-        conv: Conv = None,
-        threads: Threads = 0,
-        json: JsonFile = None,
-        plot: PlotFile = None,
-    ) -> None:
-        """Load a server, this or another, and say what it does; Ctrl-C ends early and reports."""
-        loads = choose_loads(connections, sweep, rate)
-        _check(
-            url,
-            raw=raw or conv is not None,
-            files=(json, plot),
-            plotted=plot is not None,
-            points=len(loads),
-        )
-        plan = Plan(loads, seconds, warmup, timeout, repeats, max_in_flight, seed)
-        pictures, target = [], None
-        if url is not None:
-            pictures = read_pictures(find_images(images)) if images else make_pictures(sizes)
-            headers = [*(header or ()), *([f"Authorization: {authorization(key)}"] if key else [])]
-            target = make_target(url, pictures, path=path, field=field, headers=headers, seed=seed)
-        limit = None
-        if raw or conv:
-            limit = open_limit(read_settings(), model, device, threads, conv, shown=pull_bar)
-        report = _measure(plan, target, limit, url, pictures)
-        if (
-            limit is not None
-            and report.raw is not None
-            and (limits or limit.session.device == "cuda")
-        ):
-            photos = (
-                [picture.data for picture in read_pictures(find_images(images))] if images else None
-            )
-            report = replace(report, card=limit.card(photos or sample_photos(), repeats))
-        out.print(report_tables(report))
-        if json is not None:
-            json.write_text(to_json(report), encoding="utf-8")
-        if plot is not None and report.points:
-            plot.write_text(plot_svg(report), encoding="utf-8")
-        answered = any(point.median.goodput for point in report.points)
-        raise typer.Exit(0 if answered or (url is None and report.raw) else 1)
-
-    return bench
-
-
-def _check(
-    url: str | None, *, raw: bool, files: tuple[Path | None, ...], plotted: bool, points: int
+def bench(  # noqa: PLR0913, PLR0917 (options of a command)
+    url: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[URL]", help="http://HOST:PORT; not needed for --raw or --conv alone."
+        ),
+    ] = None,
+    connections: Annotated[
+        int,
+        typer.Option("--connections", "-c", min=1, max=10_000, help="Clients of a closed loop."),
+    ] = 16,
+    sweep: Annotated[
+        str | None,
+        typer.Option(metavar="N,N,..", help="Several closed loops, with these numbers of clients."),
+    ] = None,
+    rate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="R,R,..",
+            help="Open loops with these rates (requests per second, Poisson arrivals)."
+            " Latency counts from when a request was due.",
+        ),
+    ] = None,
+    seconds: Annotated[
+        float,
+        typer.Option("--seconds", "-s", min=0.1, max=86_400, help="Seconds per run that count."),
+    ] = 20,
+    warmup: Annotated[
+        float, typer.Option(min=0, max=3600, help="Seconds of load before, which do not count.")
+    ] = 2,
+    repeats: Annotated[
+        int, typer.Option(min=1, max=100, help="Rounds; the median of each load is shown.")
+    ] = 3,
+    timeout: Annotated[
+        float, typer.Option(min=0.01, max=3600, help="Seconds after which a request fails.")
+    ] = 30,
+    max_in_flight: Annotated[
+        int,
+        typer.Option(
+            min=1, max=100_000, help="Most requests of an open loop at a time; more are not sent."
+        ),
+    ] = MAX_IN_FLIGHT,
+    images: Annotated[
+        list[Path] | None,
+        typer.Option("--images", "-i", exists=True, help="Files or folders to send, in turn."),
+    ] = None,
+    sizes: Annotated[
+        str,
+        typer.Option(
+            metavar="WxH:N,..", help="Without --images: make N JPEGs of each size from one photo."
+        ),
+    ] = DEFAULT_SIZES,
+    path: Annotated[
+        str | None, typer.Option(help="Path to post to (default: that of the URL, or /predict).")
+    ] = None,
+    field: Annotated[
+        str, typer.Option(metavar="NAME", help="Form field; '' posts the image itself.")
+    ] = "file",
+    header: Annotated[
+        list[str] | None, typer.Option(metavar="'NAME: VALUE'", help="A further header.")
+    ] = None,
+    key: Key = None,
+    seed: Annotated[int, typer.Option(help="Seed of the arrivals and the order of images.")] = 1,
+    *,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Also time session.run alone, before each round.")
+    ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="Model for --raw (default: first of VGG_MODELS)."),
+    ] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"] | None,
+        typer.Option(help="Device for --raw (default: VGG_DEVICE)."),
+    ] = None,
+    conv: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WAY,WAY,..",
+            help="Like --raw, for several ways to compute convolutions on a CPU, side by side:"
+            " direct, winograd, auto.",
+        ),
+    ] = None,
+    threads: Annotated[
+        int, typer.Option(min=0, max=1024, help="CPU threads for --raw (0: VGG_THREADS).")
+    ] = 0,
+    json: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write all results to this file.")
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False,
+            help="Draw a sweep into this file, .svg or .png (needs vgg-serve[report]).",
+        ),
+    ] = None,
 ) -> None:
-    """Find out now what would only fail after all was measured.
-
-    Raises:
-        SetupError: If something would.
-    """
-    if url is None and not raw:
+    """Load a server and measure it; Ctrl-C ends early and reports the results up to then."""
+    loads = choose_loads(connections, sweep, rate)
+    if url is None and not raw and conv is None:
         raise SetupError("Give the URL of a server, or --raw for session.run alone, or both.")
-    if plotted and (url is None or points == 1):
-        raise SetupError("--plot draws a sweep: give a URL and --sweep, or several --rate.")
-    for file in files:
+    for file in (json, plot):
         if file is not None and not file.resolve().parent.is_dir():
-            raise SetupError(f"{file.parent} is not a folder.")
-
-
-def _measure(
-    plan: Plan,
-    target: Target | None,
-    limit: Limit | None,
-    url: str | None,
-    pictures: list[Picture],
-) -> Report:
+            raise SetupError(f"{file.parent} is not a folder. Create it first.")
+    if plot is not None:
+        if url is None or len(loads) == 1:
+            raise SetupError("--plot draws a sweep. Give a URL and --sweep, or several --rate.")
+        check_plot(plot)
+    plan = Plan(loads, seconds, warmup, timeout, repeats, max_in_flight, seed)
+    pictures: list[Picture] = []
+    target: Target | None = None
+    if url is not None:
+        pictures = read_pictures(find_images(images)) if images else make_pictures(sizes)
+        headers = [*(header or ()), *([f"Authorization: {authorization(key)}"] if key else [])]
+        target = make_target(url, pictures, path=path, field=field, headers=headers, seed=seed)
+    sessions = None
+    if raw or conv is not None:
+        chosen = {"device": device, "threads": threads}
+        settings = read_settings().model_copy(update={k: v for k, v in chosen.items() if v})
+        sessions = _open(settings, model, conv)
     with live_progress(err) as progress:
-        series = measure(plan, target, limit.round if limit else None, progress)
-    raw = limit.summarise(series.rounds) if limit and series.rounds else None
-    return make_report(series, plan, url=url, target=target, pictures=pictures, raw=raw)
+        series = measure(plan, target, sessions.round if sessions else None, progress)
+    summary = sessions.summarise(series.rounds) if sessions and series.rounds else None
+    report = make_report(series, plan, url=url, target=target, pictures=pictures, raw=summary)
+    out.print(report_tables(report))
+    if json is not None:
+        json.write_text(to_json(report), encoding="utf-8")
+    if plot is not None and report.points:
+        save_plot(report, plot)
+    answered = any(point.median.goodput for point in report.points)
+    raise typer.Exit(0 if answered or (url is None and report.raw) else 1)
+
+
+def _open(settings: Settings, model: str | None, conv: str | None) -> RawSessions:
+    manifest = find_manifest(settings, model)
+    if conv is None:
+        with pull_bar(manifest.name) as progress:
+            return open_served(settings, manifest, progress)
+    known = get_args(ConvChoice)
+    ways = tuple(dict.fromkeys(way.strip() for way in conv.split(",")))
+    if not set(ways) <= set(known):
+        raise SetupError(f"--conv: {conv!r} is not a list of {', '.join(known)}.")
+    return open_ways(settings, manifest, cast("tuple[ConvChoice, ...]", ways))

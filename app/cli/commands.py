@@ -2,19 +2,16 @@
 
 import json
 import logging
-import os
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.markup import escape
 
-from app.cli.bench import bench_command
-from app.cli.bench_options import Key
+from app.cli.bench import bench
 from app.cli.console import (
     catalog_table,
     count_bar,
@@ -24,7 +21,9 @@ from app.cli.console import (
     predictions_table,
     pull_bar,
 )
+from app.cli.environment import find_manifest, read_settings
 from app.cli.local import FileResult, LocalModel
+from app.cli.options import Key
 from app.cli.remote import classify_remotely
 from app.errors import SetupError, VggServeError
 from app.graph.vgg import CLASSES
@@ -34,9 +33,8 @@ from app.service.logs import configure_logs
 from app.service.owner import serve_with_fronts
 from app.service.parts import gpus, preparation, provisioning
 from app.service.server import serve as run_server
-from app.service.settings import Settings
 from app.web.keys import make_key
-from app.weights.manifests import Manifest, load_catalog
+from app.weights.manifests import load_catalog
 from app.weights.pull import pull as pull_weights
 
 log = logging.getLogger(__name__)
@@ -82,7 +80,7 @@ def pull(
     """Fetch the weights of models, verify them and build their serving graphs."""
     settings = read_settings()
     for name in names or settings.models:
-        manifest = _manifest(settings, name)
+        manifest = find_manifest(settings, name)
         with pull_bar(name) as progress:
             graph = pull_weights(manifest, provisioning(settings), progress)
         note = "" if graph.trained else ", UNTRAINED"
@@ -127,7 +125,7 @@ def models(
     if name is None:
         out.print(catalog_table([*load_catalog(settings.model_dir).values()]))
         return
-    manifest = _manifest(settings, name)
+    manifest = find_manifest(settings, name)
     out.print(f"[bold]{name}[/]: {escape(manifest.title)}, {manifest.license}")
     out.print(f"manifest: {manifest.path}", soft_wrap=True)
     preprocess = ", ".join(f"{key} {value}" for key, value in asdict(manifest.preprocess).items())
@@ -148,44 +146,12 @@ def key(name: Annotated[str, typer.Argument(help="Whose key it will be.")]) -> N
     err.print(f"The key of {name}, shown only now: {secret}", soft_wrap=True, highlight=False)
 
 
-def read_settings() -> Settings:
-    """Read the environment.
-
-    Raises:
-        SetupError: With the variable, what it is and what was expected.
-    """
-    known = {f"VGG_{name.upper()}" for name in Settings.model_fields} | {"VGG_API_KEY"}
-    for name in sorted(os.environ):
-        if name.startswith("VGG_") and name not in known:
-            err.print(f"[yellow]warning:[/] {escape(name)} is not a setting of vgg-serve")
-    try:
-        return Settings()
-    except ValidationError as exc:
-        sentences = [_explain(error) for error in exc.errors()]
-        raise SetupError("; ".join(sentences)) from exc
-
-
-cli.command("bench", no_args_is_help=True)(bench_command(read_settings))
-
-
-def _explain(error: Any) -> str:  # noqa: ANN401 (pydantic's own record)
-    if not error["loc"]:
-        return str(error["msg"])
-    name = str(error["loc"][0]).upper()
-    variable = name if name.startswith(("VGG_", "HF_")) else f"VGG_{name}"
-    return f"{variable} is {error['input']!r}: {error['msg']}"
-
-
-def _manifest(settings: Settings, name: str) -> Manifest:
-    catalog = load_catalog(settings.model_dir)
-    if name not in catalog:
-        raise SetupError(f"There is no model {name!r}; there are {', '.join(sorted(catalog))}.")
-    return catalog[name]
+cli.command(no_args_is_help=True)(bench)
 
 
 def _load_here(model: str | None) -> LocalModel:
     settings = read_settings()
-    manifest = _manifest(settings, model or settings.models[0])
+    manifest = find_manifest(settings, model)
     with pull_bar(manifest.name) as progress:
         local = LocalModel(
             manifest,

@@ -1,4 +1,4 @@
-"""A server that does what a test says, and loads that are over soon."""
+"""A server whose answers a test scripts, and loads that end soon."""
 
 import asyncio
 import threading
@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from app.bench.client import Outcome
-from app.bench.connection import Answer
-from app.bench.loops import Run, Sample, run_load
+from app.bench.client_connection import Answer
+from app.bench.loops import LoadRun, Sample, run_load
 from app.bench.pictures import Picture
 from app.bench.plan import Closed, Load, Plan
 from app.bench.target import Target, make_target
@@ -24,7 +24,7 @@ BUSY = (
 
 
 class Scripted:
-    """Counts its connections; answers the n-th request (from 1) as it is told."""
+    """Counts its connections, and answers the n-th request (from 1) as its script says."""
 
     def __init__(self, behave: Behave) -> None:
         self.port = 0
@@ -55,7 +55,7 @@ class Scripted:
             self._serving.discard(task)
 
     async def end(self) -> None:
-        """Leave no connection behind."""
+        """Close every connection."""
         serving = list(self._serving)
         for task in serving:
             task.cancel()
@@ -83,7 +83,7 @@ async def scripted(behave: Behave | bytes) -> AsyncIterator[Scripted]:
 
 @contextmanager
 def scripted_elsewhere(behave: Behave | bytes) -> Iterator[Scripted]:
-    """Run a scripted server in a thread of its own, for what blocks this one."""
+    """Run a scripted server in a thread of its own, for tests that block this one."""
     started = threading.Event()
     servers: list[tuple[Scripted, asyncio.AbstractEventLoop, asyncio.Event]] = []
 
@@ -105,7 +105,7 @@ def scripted_elsewhere(behave: Behave | bytes) -> Iterator[Scripted]:
         thread.join(10)
 
 
-async def run(server: Scripted, load: Load, **plan: Any) -> Run:
+async def run(server: Scripted, load: Load, **plan: Any) -> LoadRun:
     """Put a short load on a scripted server."""
     settings = {"seconds": 0.3, "warmup": 0.0, "timeout": 5.0} | plan
     short = Plan((load,), **settings)
@@ -123,8 +123,8 @@ def sample(
     return Sample(due, began, Outcome(ended, Answer(ended, status, **answer)))
 
 
-def run_of(*samples: Sample, seconds: float = 10.0, **fields: Any) -> Run:
-    """Make up a run that counts from 100 s on."""
-    return Run(
+def run_of(*samples: Sample, seconds: float = 10.0, **fields: Any) -> LoadRun:
+    """Make up a run whose warm-up ends at 100 s."""
+    return LoadRun(
         fields.pop("load", Closed(1)), 100.0, 100.0 + seconds, samples=list(samples), **fields
     )

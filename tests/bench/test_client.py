@@ -3,7 +3,7 @@ import socket
 
 import pytest
 
-from app.bench.client import Lane
+from app.bench.client import Client
 from tests.bench.conftest import BUSY, CHUNKED, OK, scripted
 
 pytestmark = pytest.mark.anyio
@@ -12,9 +12,9 @@ REQUEST = b"POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\nbody"
 
 
 async def ask(server, times=1, patience=5.0):
-    lane = Lane("127.0.0.1", server.port, patience)
-    outcomes = [await lane.ask(REQUEST) for _ in range(times)]
-    lane.close()
+    client = Client("127.0.0.1", server.port, patience)
+    outcomes = [await client.post(REQUEST) for _ in range(times)]
+    client.close()
     return outcomes
 
 
@@ -31,7 +31,7 @@ async def test_one_connection_carries_many_requests():
 
 
 async def test_refusal_keeps_its_reason():
-    """Of a 503, Retry-After and the begin of the body are kept."""
+    """Retry-After and the start of the body of a 503 are kept."""
     async with scripted(BUSY) as server:
         (outcome,) = await ask(server)
 
@@ -49,7 +49,7 @@ async def test_refusal_keeps_its_reason():
     ],
 )
 async def test_every_framing_is_understood(answer):
-    """Chunked, announced by 100, without a body: the connection can be used again."""
+    """After a chunked response, a 100, or one without a body, the connection can be reused."""
     async with scripted(answer) as server:
         outcomes = await ask(server, 2)
 
@@ -58,7 +58,7 @@ async def test_every_framing_is_understood(answer):
 
 
 async def test_answer_in_pieces_ends_with_its_last_byte():
-    """The time of an answer is that of its last byte."""
+    """An answer ends when its last byte arrives."""
 
     async def slowly(_number, writer):
         writer.write(OK[:20])
@@ -82,7 +82,7 @@ async def test_answer_in_pieces_ends_with_its_last_byte():
     ],
 )
 async def test_server_that_closes_gets_a_new_connection(answer):
-    """Where the server ends a connection with its answer, the next request opens another."""
+    """If the server closes the connection after its answer, the next request opens another."""
 
     async def close(_number, writer):
         writer.write(answer)
@@ -95,8 +95,8 @@ async def test_server_that_closes_gets_a_new_connection(answer):
     assert 2 == server.connections
 
 
-async def test_closed_keep_alive_is_asked_again():
-    """A connection that the server closed while it was idle costs no error, but is told."""
+async def test_request_on_a_closed_idle_connection_is_sent_again():
+    """A connection that the server closed while idle causes no failure, and the retry is counted."""
 
     async def hang_up(number, writer):
         if number == 2:
@@ -146,7 +146,7 @@ async def silence(_number, _writer):
     ],
 )
 async def test_failure_has_a_name_and_the_next_request_a_chance(behave, failure):
-    """Each way to fail is told apart, on a connection of its own."""
+    """Each kind of failure has its own name, and the next request a new connection."""
     async with scripted(behave) as server:
         outcomes = await ask(server, 2, patience=0.1)
 
@@ -154,8 +154,8 @@ async def test_failure_has_a_name_and_the_next_request_a_chance(behave, failure)
     assert 2 == server.connections
 
 
-async def test_nobody_there_is_told():
-    """A port that nobody listens on refuses the connection."""
+async def test_port_without_a_server_refuses():
+    """A port that no process listens on refuses the connection."""
     async with scripted(OK) as server:
         pass
 
@@ -164,8 +164,8 @@ async def test_nobody_there_is_told():
     assert "connection refused" == outcome.failure
 
 
-async def test_who_answers_before_all_is_sent_is_heard():
-    """A refusal that comes before the body was read counts; the connection is given up."""
+async def test_answer_before_the_request_is_fully_sent_counts():
+    """A refusal that comes before the body was read counts; the connection is not reused."""
     ended = asyncio.Event()
 
     async def early(reader, writer):
@@ -175,8 +175,8 @@ async def test_who_answers_before_all_is_sent_is_heard():
         writer.transport.abort()
 
     listening = await asyncio.start_server(early, "127.0.0.1", 0)
-    lane = Lane("127.0.0.1", listening.sockets[0].getsockname()[1], 5.0)
-    outcome = await lane.ask(
+    client = Client("127.0.0.1", listening.sockets[0].getsockname()[1], 5.0)
+    outcome = await client.post(
         b"POST / HTTP/1.1\r\nContent-Length: 50000000\r\n\r\n" + bytes(50_000_000)
     )
     ended.set()
@@ -185,5 +185,5 @@ async def test_who_answers_before_all_is_sent_is_heard():
 
     assert outcome.answer is not None
     assert 503 == outcome.answer.status
-    assert lane._connection is not None
-    assert not lane._connection.usable
+    assert client._connection is not None
+    assert not client._connection.usable

@@ -62,7 +62,7 @@ async def test_codes_and_failures_are_counted_apart():
 
 
 async def test_server_that_goes_away_is_not_hammered():
-    """Without a server a closed loop tries again 20 times a second and counts each."""
+    """Without a server a closed loop retries 20 times per second and counts each failure."""
     async with scripted(OK) as server:
         pass
 
@@ -73,8 +73,8 @@ async def test_server_that_goes_away_is_not_hammered():
     assert 0 == seen.goodput
 
 
-async def test_open_loop_sends_when_it_is_due():
-    """As many requests as arrivals, at their times, however slow the answers."""
+async def test_open_loop_sends_on_time():
+    """Each request is sent when it is due, however slow the answers are."""
 
     async def slow(_number, writer):
         await asyncio.sleep(0.1)
@@ -91,7 +91,7 @@ async def test_open_loop_sends_when_it_is_due():
 
 
 async def test_open_loop_does_not_hide_a_stall():
-    """One stall of a second is in the latency of all who came in it, not of one request."""
+    """A stall of a second is in the latency of all requests that were due in it, not of one."""
     stalled = asyncio.Event()
 
     async def stall_once(number, writer):
@@ -112,7 +112,7 @@ async def test_open_loop_does_not_hide_a_stall():
 
 
 async def test_blocked_generator_counts_its_late_requests():
-    """What the generator cannot send in time is sent late, told, and late from when it was due."""
+    """Requests that the generator sends late count as late, with latencies from when they were due."""
     with scripted_elsewhere(OK) as server:
         asyncio.get_running_loop().call_later(0.05, time.sleep, 0.2)
         seen = summarise(await run(server, Open(500), seconds=0.4))
@@ -126,7 +126,7 @@ async def test_blocked_generator_counts_its_late_requests():
 
 
 async def test_more_than_the_limit_is_not_sent_and_counted():
-    """Requests in flight are bounded; what is left out is no answer and no error."""
+    """Requests above the limit of requests in flight are counted, neither as answers nor as errors."""
 
     async def slow(_number, writer):
         await asyncio.sleep(0.2)
@@ -142,7 +142,7 @@ async def test_more_than_the_limit_is_not_sent_and_counted():
 
 
 async def test_warmup_is_not_counted():
-    """Requests of the warm-up are sent, and are in no number."""
+    """Requests of the warm-up are sent, but not counted."""
     async with scripted(OK) as server:
         seen = await run(server, Open(200), warmup=0.2, seconds=0.2)
 
@@ -152,8 +152,8 @@ async def test_warmup_is_not_counted():
 
 
 @pytest.mark.parametrize("load", [Closed(2), Open(100)])
-async def test_stop_ends_early_and_keeps_what_there_is(load):
-    """After a stop nothing more is sent, and what hangs is left behind and counted."""
+async def test_stop_ends_early_and_keeps_the_results(load):
+    """After a stop nothing more is sent; requests that hang are abandoned and counted."""
 
     async def hang_later(number, writer):
         if number <= 5:
@@ -173,8 +173,8 @@ async def test_stop_ends_early_and_keeps_what_there_is(load):
     assert len(server.requests) - 5 == summary.unfinished > 0
 
 
-async def test_watch_is_told_while_it_goes_on():
-    """Whoever watches sees the run grow."""
+async def test_watch_is_called_during_the_run():
+    """The watcher sees the run grow."""
     seen = []
     async with scripted(OK) as server:
         plan = Plan((), seconds=0.6, warmup=0)

@@ -41,7 +41,7 @@ def test_options_choose_the_loads():
 @pytest.mark.parametrize(
     ("sweep", "rates", "word"),
     [
-        ("1", ["5"], "one of them"),
+        ("1", ["5"], "Give one of them"),
         ("1,x", None, "'x'"),
         ("1.5", None, "whole"),
         (None, ["0"], "'0'"),
@@ -50,7 +50,7 @@ def test_options_choose_the_loads():
         (None, ["inf"], "'inf'"),
     ],
 )
-def test_impossible_loads_are_told(sweep, rates, word):
-    """What is no number above 0, or two kinds of loop at once, is refused with its name."""
+def test_impossible_loads_are_refused(sweep, rates, word):
+    """Values that are not numbers above 0, or two kinds of loop at once, are refused."""
     with pytest.raises(SetupError, match=word):
         choose_loads(16, sweep, rates)

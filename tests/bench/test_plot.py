@@ -1,106 +1,85 @@
-from dataclasses import replace
-from xml.etree import ElementTree as ET
+import html
+import re
+import sys
+from pathlib import Path
 
 import pytest
 
-from app.bench.axes import load_scale, tick_label, value_scale
 from app.bench.pictures import Picture
 from app.bench.plan import Closed, Open, Plan
-from app.bench.plot import plot_svg
+from app.bench.plot import check_plot, save_plot
 from app.bench.raw import summarise_rounds
 from app.bench.report import make_report
 from app.bench.series import Series
 from app.bench.summary import summarise
 from app.bench.target import make_target
+from app.errors import SetupError
 from tests.bench.conftest import run_of, sample
 
-SVG = "{http://www.w3.org/2000/svg}"
 
-
-def report_of(loads, *samples, url="http://h", raw=None):
-    runs = {load: [summarise(run_of(*samples, load=load))] for load in loads}
-    return make_report(
-        Series(served=runs),
+def plot(file, loads, *samples, url="http://h", raw=None):
+    """Draw a report of these loads into a file."""
+    report = make_report(
+        Series(served={load: [summarise(run_of(*samples, load=load))] for load in loads}),
         Plan(tuple(loads)),
         url=url,
         target=make_target(url, [Picture("p", b"x")]),
         pictures=[],
         raw=raw,
     )
+    save_plot(report, file)
 
 
-def texts(svg):
-    return [text.text for text in ET.fromstring(svg).iter(f"{SVG}text")]  # noqa: S314 (our own)
+def texts(file):
+    """Return the texts of an SVG by matplotlib, which draws glyphs and comments on them."""
+    return {
+        html.unescape(text) for text in re.findall("<!-- (.*?) -->", file.read_text(), re.DOTALL)
+    }
 
 
-def test_plot_is_well_formed_and_says_what_it_shows():
-    """An SVG with a title, panels, units and the loads as ticks; whatever the URL holds."""
+def test_plot_shows_every_figure_with_its_unit(tmp_path):
+    """An SVG has a title, panels, a legend, units, and the loads as ticks, whatever the URL holds."""
     many = [sample(101, 0.1, batch_size=4)] * 200
-    raw = summarise_rounds([{"8": 99.0}], model="vgg16", trained=True, device="cpu", threads=2)
-    shown = texts(plot_svg(report_of([Closed(1), Closed(64)], *many, url="http://h/<&>", raw=raw)))
+    raw = summarise_rounds(
+        [{None: {"8": 99.0}}], model="vgg16", trained=True, device="cpu", threads=2
+    )
+    plot(tmp_path / "p.svg", [Closed(1), Closed(64)], *many, url="http://h/&$a_b$", raw=raw)
 
-    assert "http://h/<&> (vgg16)" == shown[0]
-    for text in (
+    assert {
+        "http://h/&$a_b$ (vgg16)",
         "Answers per second",
         "Latency of 200s (milliseconds)",
         "Batch size (images, mean over requests)",
         "session.run alone, batches of 8",
         "connections, each with one request at a time (closed loop)",
         "64",
-    ):
-        assert text in shown
+    } <= texts(tmp_path / "p.svg")
 
 
-def test_plot_without_answers_is_still_one():
-    """Where nothing was answered there is nothing to draw, and no error."""
-    shown = texts(plot_svg(report_of([Open(5), Open(50)], sample(101, 0.1, 503))))
+@pytest.mark.parametrize("samples", [(), (sample(101, 0.1, 503),)])
+def test_plot_without_answers_is_still_one(tmp_path, samples):
+    """Open loops without a single 200 are drawn without an error."""
+    plot(tmp_path / "p.svg", [Open(5), Open(50)], *samples)
 
-    assert "429s and 503s" in shown
-    assert "Latency of 200s (milliseconds)" not in shown
-    assert texts(plot_svg(report_of([Open(5), Open(50)])))
-
-
-def test_plot_has_both_colour_schemes():
-    """The picture follows the reader's colour scheme."""
-    assert "prefers-color-scheme: dark" in plot_svg(report_of([Closed(1), Closed(2)]))
+    assert bool(samples) == ("429s and 503s" in texts(tmp_path / "p.svg"))
 
 
-def test_points_lie_in_the_panel():
-    """Every mark is inside the picture, the highest value of a panel too."""
-    report = report_of([Closed(1), Closed(4)], *[sample(101, 0.1)] * 200)
-    high = replace(report.points[1], median=replace(report.points[1].median, goodput_highest=987))
-    root = ET.fromstring(plot_svg(replace(report, points=(report.points[0], high))))  # noqa: S314 (our own)
+def test_plot_can_be_a_png(tmp_path):
+    """The suffix of the file chooses the format."""
+    plot(tmp_path / "p.png", [Closed(1), Closed(2)], sample(101, 0.1))
 
-    marks = list(root.iter(f"{SVG}circle"))
-    assert marks
-    assert all(0 < float(mark.get("cx")) < 760 for mark in marks)  # type: ignore[arg-type] # it is there
-    assert all(float(line.get("y2")) > 0 for line in root.iter(f"{SVG}line"))  # type: ignore[arg-type] # it is there
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize(
-    ("values", "ticks"),
-    [
-        ([0.7], ["0", "0.2", "0.4", "0.6", "0.8"]),
-        ([411.8, 280], ["0", "100", "200", "300", "400", "500"]),
-        ([16], ["0", "5", "10", "15", "20"]),
-        ([3, 2500], ["1", "10", "100", "1,000", "10,000"]),
-        ([], ["0", "0.2", "0.4", "0.6", "0.8", "1"]),
-        ([0.0], ["0", "0.2", "0.4", "0.6", "0.8", "1"]),
-    ],
-)
-def test_ticks_are_round(values, ticks):
-    """A scale holds its values and is marked at round numbers; by decades if they lie far apart."""
-    scale = value_scale(values)
+def test_plot_without_matplotlib_says_how_to_install_it(monkeypatch):
+    """The error names the package and the command, before anything is measured."""
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
 
-    assert ticks == [tick_label(tick) for tick in scale.ticks]
-    assert all(0 <= scale.place(value) <= 1 for value in values)
+    with pytest.raises(SetupError, match=r"needs matplotlib.* pip install 'vgg-serve\[report\]'"):
+        check_plot(Path("p.svg"))
 
 
-def test_doubling_loads_are_equally_far_apart():
-    """1, 4, 16, 64 are marked at equal distances; a single load is in the middle."""
-    scale = load_scale([1, 4, 16, 64], doubling=True)
-
-    assert [0, pytest.approx(1 / 3), pytest.approx(2 / 3), 1] == [
-        scale.place(load) for load in scale.ticks
-    ]
-    assert pytest.approx(0.5) == load_scale([8], doubling=True).place(8)
+def test_plot_of_another_format_is_refused():
+    """A suffix other than .svg and .png is refused before anything is measured."""
+    with pytest.raises(SetupError, match=r"p\.gif: expected .* \.svg or \.png"):
+        check_plot(Path("p.gif"))

@@ -2,8 +2,8 @@ import io
 
 from rich.console import Console
 
-from app.bench.connection import clock
-from app.bench.loops import Run
+from app.bench.client_connection import clock
+from app.bench.loops import LoadRun
 from app.bench.plan import Closed
 from app.bench.progress import live_progress
 from tests.bench.conftest import sample
@@ -12,7 +12,7 @@ from tests.bench.conftest import sample
 def watch(*, terminal):
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=terminal, width=120, color_system=None)
-    run = Run(Closed(1), clock() - 1, clock() + 9, in_flight=3)
+    run = LoadRun(Closed(1), clock() - 1, clock() + 9, in_flight=3)
     with live_progress(console) as progress:
         progress.part("1/3 16 connections", 10)
         run.samples += [sample(1, 0.1), sample(1, 0.1, 503), sample(1, 0.1, 0)]
@@ -21,8 +21,8 @@ def watch(*, terminal):
     return screen.getvalue()
 
 
-def test_terminal_sees_what_goes_on():
-    """Rate, requests in flight and what was not answered with 200 are shown at each look."""
+def test_terminal_shows_the_current_part():
+    """Each tick shows the rate, the requests in flight, and the answers other than 200."""
     shown = watch(terminal=True)
 
     assert "1/3 16 connections" in shown
@@ -31,5 +31,5 @@ def test_terminal_sees_what_goes_on():
 
 
 def test_without_a_terminal_each_part_is_a_line():
-    """A log gets one line a part and nothing that moves."""
+    """A log gets one line per part and nothing else."""
     assert ["1/3 16 connections", "2/3 session.run alone"] == watch(terminal=False).splitlines()

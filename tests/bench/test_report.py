@@ -22,7 +22,7 @@ def report_of(*loads, interrupted=False):
     samples += [sample(102, 0.001, 503, retry_after=2.0, detail=REFUSAL), sample(102, 5, 0)]
     runs = [summarise(run_of(*samples)), summarise(run_of(*samples, sample(103, 0.1)))]
     raw = summarise_rounds(
-        [{"1": 20.0, "8": 33.0}] * 2, model="vgg16", trained=False, device="cpu", threads=2
+        [{None: {"1": 20.0, "8": 33.0}}] * 2, model="vgg16", trained=False, device="cpu", threads=2
     )
     plan = Plan(tuple(loads), repeats=2)
     series = Series(served=dict.fromkeys(loads, runs), interrupted=interrupted)
@@ -39,7 +39,7 @@ def shown(report, width=80):
 
 
 def test_report_survives_json():
-    """What is read back is what was measured: settings, machine, every run."""
+    """JSON holds what was measured: settings, machine, every run."""
     report = report_of(Closed(16), Open(50))
     read = json.loads(to_json(report))
 
@@ -60,7 +60,7 @@ def test_report_survives_json():
 
 
 def test_table_shows_what_matters():
-    """Throughput, its part of the limit, latencies, refusals, failures, batches, lateness."""
+    """Throughput and its share of session.run, latencies, refusals, failures, batches, lateness."""
     text = shown(report_of(Closed(16)))
 
     for expected in (
@@ -90,7 +90,7 @@ def test_many_loads_go_below_each_other():
     )
 
 
-def test_early_end_is_said():
-    """A report that Ctrl-C cut short says so; with nothing in it, too."""
+def test_early_end_is_reported():
+    """A report that Ctrl-C cut short says so, even an empty one."""
     assert "Ended early" in shown(report_of(Closed(1), interrupted=True))
     assert "Ended early" in shown(report_of(interrupted=True))

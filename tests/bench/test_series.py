@@ -12,6 +12,7 @@ from app.bench.target import make_target
 from app.errors import SetupError
 from tests.bench.conftest import BUSY, OK, scripted, scripted_elsewhere
 
+ROUND: dict[str | None, dict[str, float]] = {None: {"1": 5.0}}
 SHORT = Plan((Closed(1), Open(50)), seconds=0.1, warmup=0, repeats=2)
 
 
@@ -28,31 +29,31 @@ class Watch:
 
 
 def test_sides_are_interleaved():
-    """Each round measures the limit and then every load, and only then comes the next."""
+    """Each round times session.run and then every load, before the next round begins."""
     watch = Watch()
     with scripted_elsewhere(OK) as server:
-        series = measure(SHORT, server.target(), lambda: {"1": 5.0}, watch)
+        series = measure(SHORT, server.target(), lambda: dict(ROUND), watch)
 
     assert [
         "1/2 session.run alone", "1/2 1 connection", "1/2 50/s",
         "2/2 session.run alone", "2/2 1 connection", "2/2 50/s",
     ] == watch.parts  # fmt: skip
-    assert [{"1": 5.0}] * 2 == series.rounds
+    assert [ROUND] * 2 == series.rounds
     assert [2, 2] == [len(runs) for runs in series.served.values()]
-    assert [Closed(1), Open(50)] == list(series.points())
+    assert [Closed(1), Open(50)] == list(series.medians())
     assert watch.ticks >= 4
     assert not series.interrupted
 
 
-def test_limit_needs_no_server():
+def test_session_run_needs_no_server():
     """Without a URL only session.run is measured."""
-    series = measure(SHORT, None, lambda: {"1": 5.0}, Watch())
+    series = measure(SHORT, None, lambda: dict(ROUND), Watch())
 
-    assert ([{"1": 5.0}] * 2, {}) == (series.rounds, series.served)
+    assert ([ROUND] * 2, {}) == (series.rounds, series.served)
 
 
-def test_ctrl_c_keeps_what_there_is():
-    """Ctrl-C in a run ends it; its requests are counted, and nothing more is measured."""
+def test_ctrl_c_keeps_the_results():
+    """Ctrl-C ends a run; its requests count, and nothing more is measured."""
     plan = Plan((Closed(1), Closed(2)), seconds=60, warmup=0, repeats=3)
     timer = threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGINT))
     with scripted_elsewhere(OK) as server:
@@ -66,9 +67,9 @@ def test_ctrl_c_keeps_what_there_is():
     assert series.served[Closed(1)][0].seconds < 30
 
 
-def test_ctrl_c_in_the_limit_keeps_what_there_is():
-    """Ctrl-C while session.run is measured ends the measurement, too."""
-    rounds = iter([{"1": 5.0}])
+def test_ctrl_c_in_session_run_keeps_the_results():
+    """Ctrl-C while session.run is timed ends the measurement, too."""
+    rounds = iter([ROUND])
 
     def raw():
         for one in rounds:
@@ -77,12 +78,12 @@ def test_ctrl_c_in_the_limit_keeps_what_there_is():
 
     series = measure(SHORT, None, raw, Watch())
 
-    assert (True, [{"1": 5.0}]) == (series.interrupted, series.rounds)
+    assert (True, [ROUND]) == (series.interrupted, series.rounds)
 
 
 @pytest.mark.anyio
 async def test_name_becomes_an_address():
-    """A name is looked up once; of its addresses the one that answers is taken."""
+    """A name is resolved once, to the address that answers."""
     async with scripted(OK) as server:
         target = make_target(f"http://localhost:{server.port}", [Picture("p", b"x")])
         found = await find_target(target, 5)
@@ -93,20 +94,20 @@ async def test_name_becomes_an_address():
 
 @pytest.mark.anyio
 async def test_busy_server_can_be_measured():
-    """A server that refuses is there."""
+    """A server that refuses requests can be measured."""
     async with scripted(BUSY) as server:
         assert "127.0.0.1" == (await find_target(server.target(), 5)).host
 
 
 @pytest.mark.anyio
-async def test_wrong_server_is_told_at_once():
-    """Who is not there, is not known, or answers with an error is told before the load."""
+async def test_wrong_server_is_reported_at_once():
+    """A server that is down, unknown, or answers with an error is reported before the load."""
     async with scripted(b"HTTP/1.1 422 No\r\nContent-Length: 5\r\n\r\nfield") as server:
         with pytest.raises(SetupError, match="answers 422 to a picture: field"):
             await find_target(server.target(), 5)
-    with pytest.raises(SetupError, match=r"Nobody answers .* connection refused"):
+    with pytest.raises(SetupError, match=r"No answer from .* connection refused"):
         await find_target(server.target(), 5)
     nowhere = make_target("http://no.such.host.invalid", [Picture("p", b"x")])
-    with pytest.raises(SetupError, match="is not known"):
+    with pytest.raises(SetupError, match="Unknown host"):
         await find_target(nowhere, 5)
     await asyncio.sleep(0)

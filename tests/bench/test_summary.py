@@ -1,12 +1,18 @@
 import pytest
 
-from app.bench.latency import Latency
-from app.bench.summary import combine, summarise
+from app.bench.summary import (
+    Latency,
+    combine,
+    combine_latencies,
+    latency_of,
+    percentile,
+    summarise,
+)
 from tests.bench.conftest import run_of, sample
 
 
-def test_latency_is_of_what_was_due_and_goodput_of_what_ended():
-    """A request counts where it was due; its answer counts where it came."""
+def test_latency_counts_due_requests_and_goodput_counts_answers():
+    """A request counts in the time when it was due; its answer in the time when it arrived."""
     seen = summarise(
         run_of(
             sample(99.0, 2.0),  # due in the warm-up, answered in second 1
@@ -28,7 +34,7 @@ def test_last_second_may_be_short():
 
 
 def test_latency_counts_from_when_it_was_due():
-    """What was sent 7 ms late is 7 ms slower, and late."""
+    """A request that was sent 7 ms late is 7 ms slower, and counts as late."""
     seen = summarise(run_of(sample(101, 0.1, began=101.007), sample(102, 0.1, began=102.003)))
 
     assert pytest.approx(100.0) == seen.answered.max
@@ -37,7 +43,7 @@ def test_latency_counts_from_when_it_was_due():
 
 
 def test_batch_sizes_are_in_the_order_of_numbers():
-    """Sizes are counted by request; answers that do not say theirs are left out."""
+    """Sizes are counted by request; answers without one are left out."""
     sizes = (16, 2, 16, 0)
     seen = summarise(run_of(*(sample(101, 0.1, batch_size=size) for size in sizes)))
 
@@ -46,7 +52,7 @@ def test_batch_sizes_are_in_the_order_of_numbers():
 
 
 def test_nothing_at_all_is_no_error():
-    """A run without requests, and one without a length, have zeros and unknowns."""
+    """A run without requests or of no length has zeros and unknown values."""
     for seconds in (10.0, 0.0, -1.0):
         seen = summarise(run_of(seconds=seconds))
 
@@ -56,7 +62,7 @@ def test_nothing_at_all_is_no_error():
 
 
 def test_repeats_are_joined():
-    """Rates are medians with their range, counts are sums, the first example stays."""
+    """Rates are medians with their range, counts are sums, the first detail is kept."""
     runs = [
         summarise(
             run_of(
@@ -83,3 +89,38 @@ def test_repeats_are_joined():
         joined.refused.samples,
     )
     assert pytest.approx(30.0) == joined.seconds
+
+
+@pytest.mark.parametrize(
+    ("permille", "expected"), [(500, 500), (900, 900), (990, 990), (999, 999), (1, 1)]
+)
+def test_percentile_is_a_sample(permille, expected):
+    """Percentiles of 1 to 1000 are samples themselves: nothing is interpolated."""
+    assert expected == percentile(range(1, 1001), permille)
+
+
+@pytest.mark.parametrize(("permille", "least"), [(500, 2), (900, 10), (990, 100), (999, 1000)])
+def test_percentile_needs_enough_samples(permille, least):
+    """With one sample too few there is no percentile."""
+    assert percentile([1.0] * (least - 1), permille) is None
+    assert 1.0 == percentile([1.0] * least, permille)
+
+
+def test_latencies_are_milliseconds_in_any_order():
+    """Samples need no order; p99.9 of 10 samples is unknown."""
+    seconds = [one / 1000 for one in (5, 3, 1, 9, 7, 2, 4, 6, 8, 10)]
+
+    assert Latency(10, 5.0, 9.0, None, None, 10.0) == latency_of(seconds)
+
+
+def test_no_samples_no_latency():
+    """Nothing is divided by zero."""
+    assert Latency(0) == latency_of([])
+    assert Latency(0) == combine_latencies([Latency(0), Latency(0)])
+
+
+def test_repeats_combine_to_medians():
+    """Samples are added; a percentile is the median of the known ones."""
+    parts = [Latency(9, 1.0, None, max=5.0), Latency(10, 3.0, 4.0, max=6.0), Latency(9, 2.0, max=9)]
+
+    assert Latency(28, 2.0, 4.0, None, None, 6.0) == combine_latencies(parts)

@@ -59,17 +59,17 @@ def test_pictures_are_sent_in_an_order_of_the_seed():
 @pytest.mark.parametrize(
     ("url", "headers", "word"),
     [
-        ("https://h", [], "http only"),
-        ("http://", [], "no host"),
-        ("http://h:x", [], "no address"),
-        ("http://[h", [], "no address"),
-        ("http://me:secret@h", [], "use --header"),
-        ("http://h", ["No colon"], "cannot be part"),
-        ("http://h", ["A: b\r\nC: d"], "cannot be part"),
-        ("http://h/a b\u00e9", [], "cannot be part"),
+        ("https://h", [], "speaks only http"),
+        ("http://", [], "has no host"),
+        ("http://h:x", [], "not a URL"),
+        ("http://[h", [], "not a URL"),
+        ("http://me:secret@h", [], "Use --header"),
+        ("http://h", ["No colon"], "cannot be a line"),
+        ("http://h", ["A: b\r\nC: d"], "cannot be a line"),
+        ("http://h/a b\u00e9", [], "cannot be a line"),
     ],
 )
-def test_what_cannot_be_sent_is_told(url, headers, word):
+def test_impossible_requests_are_refused(url, headers, word):
     """An address or a header that cannot be used is refused in a sentence."""
     with pytest.raises(SetupError, match=word):
         make_target(url, [PICTURE], headers=headers)

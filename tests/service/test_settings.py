@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from app.cli.commands import read_settings
+from app.cli.environment import read_settings
 from app.errors import SetupError
 from app.service.settings import Settings
 

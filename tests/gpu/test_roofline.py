@@ -6,9 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from app.bench.roofline import Peaks, least_seconds, measure_peaks
 from app.graph.vgg import VggConfig
 from app.runtime.ort import CPU, open_graph, run
+from tests.gpu.roofline import Peaks, least_seconds, measure_peaks
 
 VGG16 = VggConfig("D")
 

@@ -1,4 +1,4 @@
-"""What a device could do at best: its matrix rate and bandwidth, measured, and what follows for a VGG.
+"""The roofline of a device: its matrix rate and bandwidth, measured, and the limit they set for a VGG.
 
 Williams, Waterman and Patterson, Roofline, Communications of the ACM 52(4), 2009: a layer takes at
 least its operations over the rate and its bytes over the bandwidth, whichever is more.
@@ -6,7 +6,7 @@ least its operations over the rate and its bytes over the bandwidth, whichever i
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,23 +17,23 @@ from app.graph.serving_graph import INPUT, OUTPUT
 from app.graph.vgg import VggConfig
 from app.runtime.stopwatch import least_seconds as time_least
 
-RunGraph = Callable[[bytes, NDArray[Any]], Callable[[], object]]
-"""Loads a graph on the device; what it gives runs it and waits for the end."""
+RunGraph: TypeAlias = Callable[[bytes, NDArray[Any]], Callable[[], object]]
+"""Loads a graph on the device; the result runs it once and waits for the end."""
 
 BYTES: Final = {"float32": 4, "float16": 2}
 _TYPES: Final = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}
 _CHAIN: Final = 8
-"""Operations in a row, so that the beginning and the end of a run count for little."""
+"""Operations in a row, so that the start and the end of a run count for little."""
 
 
 @dataclass(frozen=True, slots=True)
 class Peaks:
-    """What was measured of a device.
+    """Measured rates of a device.
 
     Attributes:
-        precision: Of the numbers.
-        operations: Multiplications and additions a second, in a product of large matrices.
-        bandwidth: Bytes a second, read and written, of a large array.
+        precision: Precision of the numbers.
+        operations: Multiplications and additions per second, in a product of large matrices.
+        bandwidth: Bytes per second, read and written, of a large array.
     """
 
     precision: Precision
@@ -42,13 +42,13 @@ class Peaks:
 
 
 def measure_peaks(run: RunGraph, precision: Precision, side: int, elements: int) -> Peaks:
-    """Multiply large matrices and pass over a large array, and take the best time of each.
+    """Time a product of large matrices and a pass over a large array; the best time of each counts.
 
     Args:
-        run: Of the device.
-        precision: Of the numbers.
-        side: Of the matrices.
-        elements: Of the array.
+        run: Loads a graph on the device.
+        precision: Precision of the numbers.
+        side: Side of the matrices.
+        elements: Elements of the array.
     """
     generator = np.random.default_rng(0)
     matrix = (generator.standard_normal((side, side)) / side**0.5).astype(precision)
@@ -56,7 +56,7 @@ def measure_peaks(run: RunGraph, precision: Precision, side: int, elements: int)
     moved = _chain(["Neg"], precision, (elements,))
     one = np.ones(1, np.uint8)
     size = BYTES[precision]
-    # Of the passes: two bytes and one number for the beginning, one number for the end.
+    # Per element: two bytes and one number to fill it, two numbers per pass, one for the maximum.
     passed = elements * (2 + size + 2 * _CHAIN * size + size)
     return Peaks(
         precision=precision,
@@ -66,7 +66,7 @@ def measure_peaks(run: RunGraph, precision: Precision, side: int, elements: int)
 
 
 def least_seconds(config: VggConfig, peaks: Peaks, images: int) -> float:
-    """Return the seconds that a batch takes if each layer reaches what the device can do."""
+    """Return the seconds of a batch if every layer reaches the limit of the device."""
     total, source = 0.0, 3 * config.side**2
     for row in config.layers():
         result = int(np.prod(row.output_shape))
@@ -79,7 +79,7 @@ def least_seconds(config: VggConfig, peaks: Peaks, images: int) -> float:
 def _chain(
     step: list[str], precision: Precision, shape: tuple[int, ...], **constants: NDArray[Any]
 ) -> bytes:
-    """Make a graph that applies an operator again and again to an array that it fills itself.
+    """Make a graph that applies an operator repeatedly to an array that it fills itself.
 
     Input and output are one number, so that nothing is computed in advance and nothing large
     crosses the bus.

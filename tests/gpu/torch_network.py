@@ -1,58 +1,56 @@
-"""The same network in PyTorch on the same device, where PyTorch is installed: the other yardstick."""
+"""The same network in PyTorch on the same device, where PyTorch is installed: a second yardstick."""
 
 import importlib
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 from app.graph.float16 import Precision
 from app.graph.vgg import VggConfig
 from app.records import PixelBatch, Preprocess, ProbabilityBatch
+from tests.gpu.agreement import RunBatch
 
-Run = Callable[[PixelBatch], ProbabilityBatch]
 
-
-def find_torch(place: str) -> ModuleType | str:
-    """Return PyTorch if it can use the device, or say in a few words why not."""
+def find_torch(device: str) -> ModuleType | str:
+    """Return PyTorch if it can use the device, or a few words why not."""
     try:
         torch = importlib.import_module("torch")
     except ImportError:
         return "PyTorch is not installed"
-    if place == "cuda" and not torch.cuda.is_available():
+    if device == "cuda" and not torch.cuda.is_available():
         return f"PyTorch {torch.__version__} sees no GPU"
     return torch
 
 
 def torch_run(
-    torch: Any,  # noqa: ANN401 (an optional module)
+    torch: Any,
     config: VggConfig,
     preprocess: Preprocess,
     *,
-    place: str,
+    device: str,
     precision: Precision,
     compiled: bool = True,
-) -> Run:
-    """Make the network with weights of its own: channels last, compiled, from pixels to numbers.
+) -> RunBatch:
+    """Make the network with random weights: channels last, compiled, from pixels to probabilities.
 
-    What is timed is what our own runs do: uint8 from page-locked memory to the device, the
-    network, probabilities back.
+    A run does what our own runs do: uint8 from page-locked memory to the device, the network,
+    probabilities back.
 
     Args:
         torch: The module.
         config: The network.
-        preprocess: What stands in front of it.
-        place: `cpu` or `cuda`.
-        precision: Of the layers.
+        preprocess: The preprocessing in front of the network.
+        device: `cpu` or `cuda`.
+        precision: Precision of the layers.
         compiled: Whether to use torch.compile.
     """
     kind = getattr(torch, precision)
-    network = _network(torch, config).to(place, kind).to(memory_format=torch.channels_last).eval()
+    network = _network(torch, config).to(device, kind).to(memory_format=torch.channels_last).eval()
     shape = (1, 3, 1, 1)
-    mean = torch.tensor(preprocess.mean, device=place).reshape(shape)
-    std = torch.tensor(preprocess.std, device=place).reshape(shape)
+    mean = torch.tensor(preprocess.mean, device=device).reshape(shape)
+    std = torch.tensor(preprocess.std, device=device).reshape(shape)
 
-    def forward(pixels: Any) -> Any:  # noqa: ANN401 (tensors)
-        # Seen as [N, 3, H, W], what lies in memory as [N, H, W, 3] is channels last already.
+    def forward(pixels: Any) -> Any:
+        # [N, H, W, 3] in memory, viewed as [N, 3, H, W], is channels last already.
         planes = (pixels.permute(0, 3, 1, 2).float() - mean) / std
         return torch.softmax(network(planes.to(kind)).float(), 1)
 
@@ -61,15 +59,15 @@ def torch_run(
     def run(batch: PixelBatch) -> ProbabilityBatch:
         with torch.inference_mode():
             pixels = torch.from_numpy(batch)
-            if place == "cuda":
+            if device == "cuda":
                 pixels = pixels.pin_memory()
-            rows: ProbabilityBatch = work(pixels.to(place, non_blocking=True)).cpu().numpy()
+            rows: ProbabilityBatch = work(pixels.to(device, non_blocking=True)).cpu().numpy()
         return rows
 
     return run
 
 
-def _network(torch: Any, config: VggConfig) -> Any:  # noqa: ANN401 (an optional module)
+def _network(torch: Any, config: VggConfig) -> Any:
     nn, layers, channels = torch.nn, [], 3
     for row in config.layers():
         if row.kind == "max-pooling":

@@ -1,0 +1,50 @@
+"""What a command takes from its environment: the settings VGG_*, and the model that they name."""
+
+import os
+from typing import Any
+
+from pydantic import ValidationError
+from rich.markup import escape
+
+from app.cli.console import err
+from app.errors import SetupError
+from app.service.settings import Settings
+from app.weights.manifests import Manifest, load_catalog
+
+
+def read_settings() -> Settings:
+    """Read the settings from the environment, and warn of variables that are none.
+
+    Raises:
+        SetupError: With each wrong variable, its value, and what was expected.
+    """
+    known = {f"VGG_{name.upper()}" for name in Settings.model_fields} | {"VGG_API_KEY"}
+    for name in sorted(os.environ):
+        if name.startswith("VGG_") and name not in known:
+            err.print(f"[yellow]warning:[/] {escape(name)} is not a setting of vgg-serve")
+    try:
+        return Settings()
+    except ValidationError as exc:
+        sentences = [_explain(error) for error in exc.errors()]
+        raise SetupError("; ".join(sentences)) from exc
+
+
+def _explain(error: Any) -> str:  # noqa: ANN401 (pydantic's own record)
+    if not error["loc"]:
+        return str(error["msg"])
+    name = str(error["loc"][0]).upper()
+    variable = name if name.startswith(("VGG_", "HF_")) else f"VGG_{name}"
+    return f"{variable} is {error['input']!r}: {error['msg']}"
+
+
+def find_manifest(settings: Settings, name: str | None) -> Manifest:
+    """Return the manifest of a model, of the first of VGG_MODELS without a name.
+
+    Raises:
+        SetupError: If there is none, with the names that there are.
+    """
+    catalog = load_catalog(settings.model_dir)
+    name = name or settings.models[0]
+    if name not in catalog:
+        raise SetupError(f"There is no model {name!r}; there are {', '.join(sorted(catalog))}.")
+    return catalog[name]
