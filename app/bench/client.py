@@ -2,33 +2,16 @@
 
 import asyncio
 import errno
-from typing import Final, NamedTuple
+from typing import Final
 
-from app.bench.client_connection import Answer, ClientConnection, NoAnswerError, clock
+from app.bench.client_connection import CLOSED, RESET, ClientConnection, Outcome, clock
 
 _REASONS: Final = {
     errno.ECONNREFUSED: "connection refused",
-    errno.ECONNRESET: "connection reset",
+    errno.ECONNRESET: RESET,
     errno.EMFILE: "too many open files here",
     errno.EADDRNOTAVAIL: "no free port here",
 }
-
-
-class Outcome(NamedTuple):
-    """How a request ended.
-
-    Attributes:
-        ended: When it was answered or failed (seconds, see `clock`).
-        answer: The response; None if there was none.
-        failure: Why there was none, in a few words; else empty.
-        retried: Whether it was sent a second time, because the server had closed the idle
-            connection that it was first sent on (RFC 9112, 9.3.1).
-    """
-
-    ended: float
-    answer: Answer | None
-    failure: str = ""
-    retried: bool = False
 
 
 class Client:
@@ -47,34 +30,30 @@ class Client:
 
     async def post(self, request: bytes) -> Outcome:
         """Send a request, head and body, and wait for its outcome."""
-        deadline = clock() + self._timeout
         retried = False
-        while True:
-            kept = self._connection if self._connection and self._connection.usable else None
-            try:
-                connection = kept or await self._connect(deadline)
-                answer = await connection.send(request, max(0.0, deadline - clock()))
-                return Outcome(answer.ended, answer, retried=retried)
-            except NoAnswerError as exc:
-                if kept and exc.unheard and exc.reason != "timed out":
+        try:
+            async with asyncio.timeout(self._timeout):
+                while True:
+                    kept = (
+                        self._connection if self._connection and self._connection.usable else None
+                    )
+                    connection = kept or await self._connect()
+                    outcome = await connection.send(request)
+                    if kept is None or outcome.failure not in {CLOSED, RESET}:
+                        return outcome._replace(retried=True) if retried else outcome
                     retried = True  # happens once: the next connection is a new one
-                    continue
-                return Outcome(clock(), None, exc.reason, retried)
+        except TimeoutError:
+            self.close()
+            return Outcome(clock(), "timed out", retried=retried)
+        except OSError as exc:
+            return Outcome(clock(), _REASONS.get(exc.errno or 0, "no connection"), retried=retried)
 
     def close(self) -> None:
         """Close the connection."""
         if self._connection is not None and self._connection.usable:
             self._connection.close()
 
-    async def _connect(self, deadline: float) -> ClientConnection:
+    async def _connect(self) -> ClientConnection:
         loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(max(0.0, deadline - clock())):
-                _, self._connection = await loop.create_connection(
-                    ClientConnection, self._host, self._port
-                )
-        except TimeoutError as exc:
-            raise NoAnswerError("timed out") from exc
-        except OSError as exc:
-            raise NoAnswerError(_REASONS.get(exc.errno or 0, "no connection")) from exc
+        _, self._connection = await loop.create_connection(ClientConnection, self._host, self._port)
         return self._connection

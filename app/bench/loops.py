@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from app.bench.client import Client, Outcome
-from app.bench.client_connection import clock
+from app.bench.client import Client
+from app.bench.client_connection import Outcome, clock
 from app.bench.plan import Closed, Load, Plan, poisson_arrivals
 from app.bench.target import Target
 

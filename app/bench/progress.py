@@ -35,12 +35,12 @@ class LiveProgress:
         """Show the load that is running."""
         now, (before, seen) = clock(), self._last_look
         self._last_look = (now, len(run.samples))
-        answers = [sample.outcome.answer for sample in run.samples[seen:]]
-        good = sum(answer is not None and answer.status == OK for answer in answers)
+        codes = [sample.outcome.status for sample in run.samples[seen:]]
+        good = codes.count(OK)
         rate = good / (now - before) if now > before else 0.0
         notes = [f"{rate:,.0f}/s", f"{run.in_flight} in flight"]
-        if len(answers) > good:
-            notes.append(f"[red]{len(answers) - good} not 200[/]")
+        if len(codes) > good:
+            notes.append(f"[red]{len(codes) - good} not 200[/]")
         if now < run.counted_from:
             notes.append("warming up")
         elif now > run.counted_to:

@@ -9,7 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from app.bench.client import Client, Outcome
+from app.bench.client import Client
+from app.bench.client_connection import Outcome
 from app.bench.loops import LoadRun, run_load
 from app.bench.plan import Load, Plan
 from app.bench.raw import Round
@@ -109,15 +110,14 @@ async def find_target(target: Target, timeout: float) -> Target:  # noqa: ASYNC1
         found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as exc:
         raise SetupError(f"Unknown host {target.host}: {exc}. Check the URL.") from exc
-    outcome = Outcome(0, None, "it has no address")
+    outcome = Outcome(0, "it has no address")
     for address in dict.fromkeys(str(info[4][0]) for info in found):
         client = Client(address, target.port, timeout)
         outcome = await client.post(target.requests[0])
         client.close()
-        answer = outcome.answer
-        if answer is not None:
-            if answer.status != OK and answer.status not in REFUSALS:
-                raise SetupError(f"{where} answers {answer.status} to a picture: {answer.detail}")
+        if outcome.status and outcome.status != OK and outcome.status not in REFUSALS:
+            raise SetupError(f"{where} answers {outcome.status} to a picture: {outcome.detail}")
+        if outcome.status:
             return replace(target, host=address)
     raise SetupError(f"No answer from {where}: {outcome.failure}. Is the server running there?")
 

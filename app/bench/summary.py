@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from statistics import fmean, median
 from typing import Final
 
-from app.bench.loops import LoadRun, Sample
+from app.bench.loops import LoadRun
 
 LATE: Final = 0.005
 """Seconds; a request that is sent later than this after it was due counts as late."""
@@ -98,13 +98,13 @@ def summarise(run: LoadRun) -> Summary:
     begin, end = run.counted_from, run.counted_to
     seconds = max(0.0, end - begin)
     due = [sample for sample in run.samples if begin <= sample.due < end]
-    answers = [s.outcome.answer for s in due if s.outcome.answer]
-    answered = [s for s in due if _status(s) == OK]
-    refused = [s for s in due if _status(s) in REFUSALS]
+    answers = [s.outcome for s in due if s.outcome.status]
+    answered = [s for s in due if s.outcome.status == OK]
+    refused = [s for s in due if s.outcome.status in REFUSALS]
     per_second = _per_second(run)
     goodput = _ratio(sum(per_second), seconds) or 0.0
     not_sent = sum(begin <= moment < end for moment in run.not_sent)
-    batches = [answer.batch_size for answer in answers if answer.status == OK and answer.batch_size]
+    batches = [s.outcome.batch_size for s in answered if s.outcome.batch_size]
     waits = [answer.retry_after for answer in answers if answer.retry_after is not None]
     return Summary(
         seconds=seconds,
@@ -197,16 +197,12 @@ def _median_known(values: Iterable[float | None]) -> float | None:
     return median(known) if known else None
 
 
-def _status(sample: Sample) -> int:
-    return sample.outcome.answer.status if sample.outcome.answer else 0
-
-
 def _per_second(run: LoadRun) -> tuple[int, ...]:
     """Count the 200s of each second that counts; the last second may be shorter."""
     ends = Counter(
         int(s.outcome.ended - run.counted_from)
         for s in run.samples
-        if _status(s) == OK and run.counted_from <= s.outcome.ended < run.counted_to
+        if s.outcome.status == OK and run.counted_from <= s.outcome.ended < run.counted_to
     )
     length = run.counted_to - run.counted_from
     return tuple(ends[second] for second in range(-int(-length // 1))) if length > 0 else ()

@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from app.bench.client import Outcome
-from app.bench.client_connection import Answer
+from app.bench.client_connection import Outcome
 from app.bench.loops import LoadRun, Sample, run_load
 from app.bench.pictures import Picture
 from app.bench.plan import Closed, Load, Plan
@@ -113,14 +112,13 @@ async def run(server: Scripted, load: Load, **plan: Any) -> LoadRun:
 
 
 def sample(
-    due: float, took: float, status: int = 200, *, began: float | None = None, **answer: Any
+    due: float, took: float, status: int = 200, *, began: float | None = None, **headers: Any
 ) -> Sample:
     """Make up a request of a run; status 0 is one without an answer."""
     ended = due + took
     began = due if began is None else began
-    if not status:
-        return Sample(due, began, Outcome(ended, None, "timed out"))
-    return Sample(due, began, Outcome(ended, Answer(ended, status, **answer)))
+    failure = "" if status else "timed out"
+    return Sample(due, began, Outcome(ended, failure, status, **headers))
 
 
 def run_of(*samples: Sample, seconds: float = 10.0, **fields: Any) -> LoadRun:
