@@ -1,4 +1,4 @@
-"""`vgg-serve serve` with a model whose runs take no time: what is left is the host's work."""
+"""`vgg-serve serve` with a model whose runs take no time, so that only the host's work is left."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ from app.service.settings import Settings
 
 
 class InstantSession:
-    """A card that is infinitely fast; two batches may be given to it at a time, as to a real one."""
+    """An infinitely fast GPU, which takes two batches at a time like a real one."""
 
     device = "cpu"
 

@@ -1,8 +1,8 @@
 """Measure what a connection costs: `.venv/bin/python -m tests.measure_connection`.
 
-Prints the processor time of a server for one request with uvicorn's two parsers and with ours on
-top of the first, the least of five turns (others on the machine only add), and the memory of idle
-connections of each.
+Prints a server's processor time per request with uvicorn's two parsers and with our protocol on top
+of the first, the least of five rounds (other work on the machine only adds), and the memory that an
+idle connection takes with each.
 """
 
 import multiprocessing
@@ -32,7 +32,7 @@ BODY = b'{"status":"alive"}'
 
 
 async def answer(scope, receive, send):
-    """Read the body and say that all is well, with no framework in between."""
+    """Read the body and answer 200, without a framework."""
     assert scope["type"] == "http"
     while (await receive()).get("more_body"):
         pass
@@ -42,7 +42,7 @@ async def answer(scope, receive, send):
 
 
 def serve(kind, listener):
-    """Serve with one kind of protocol until the process is ended."""
+    """Serve with one kind of protocol until the process is terminated."""
     config = uvicorn.Config(
         answer, http=KINDS[kind], lifespan="off", log_level="error", proxy_headers=False
     )
@@ -51,7 +51,7 @@ def serve(kind, listener):
 
 @contextmanager
 def server(kind):
-    """Start a server of one kind; give its process id and address."""
+    """Start a server of one kind and give its process id and address."""
     with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
         context = multiprocessing.get_context("fork")
         process = context.Process(target=serve, args=(kind, listener))
@@ -64,7 +64,7 @@ def server(kind):
 
 
 def processor_seconds(pid):
-    """Return the processor time that a process has taken."""
+    """Return the processor time that a process has used."""
     with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123 (a line of the kernel)
         user, system = file.read().rsplit(")", 1)[1].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
@@ -77,7 +77,7 @@ def resident(pid):
 
 
 def ask(connection, request, times):
-    """Send a request so many times, each after the answer to the one before."""
+    """Send a request several times, each after the previous answer."""
     for _ in range(times):
         connection.sendall(request)
         received = b""
@@ -88,7 +88,7 @@ def ask(connection, request, times):
 
 
 def cost(kind, size):
-    """Return the microseconds of the server's processor time for one request."""
+    """Return the server's processor time per request (microseconds)."""
     request = (
         "POST /predict HTTP/1.1\r\nHost: localhost:8000\r\nAccept: */*\r\n"
         "Accept-Encoding: gzip, deflate\r\nConnection: keep-alive\r\n"
@@ -103,7 +103,7 @@ def cost(kind, size):
 
 
 def idle_cost(kind):
-    """Return the bytes of memory that one idle connection takes."""
+    """Return the memory of one idle connection (bytes)."""
     with server(kind) as (pid, address), socket.create_connection(address) as first:
         ask(first, HELLO, 100)
         before = resident(pid)
@@ -116,7 +116,7 @@ def idle_cost(kind):
 
 
 def main():
-    """Measure all kinds in turns and print a table."""
+    """Measure all kinds, interleaved, and print a table."""
     began = time.monotonic()
     for size in (0, 60_000):
         rows: dict[str, list[float]] = {kind: [] for kind in KINDS}
@@ -124,9 +124,9 @@ def main():
             for kind, row in rows.items():
                 row.append(cost(kind, size))
         for kind, row in rows.items():
-            print(f"{kind:10} {size:6} bytes of body {min(row):7.1f} us a request")  # noqa: T201
+            print(f"{kind:10} {size:6} bytes of body {min(row):7.1f} us per request")  # noqa: T201
     for kind in KINDS:
-        print(f"{kind:10} {idle_cost(kind) / 1000:7.1f} kB an idle connection")  # noqa: T201
+        print(f"{kind:10} {idle_cost(kind) / 1000:7.1f} kB per idle connection")  # noqa: T201
     print(f"in {time.monotonic() - began:.0f} s")  # noqa: T201
 
 

@@ -1,9 +1,9 @@
-"""What front processes give and cost, with a card that takes no time: `python -m tests.measure_fronts`.
+"""Measure front processes, with runs that take no time: `python -m tests.measure_fronts`.
 
-First the whole, on all cores, its load made by wrk (Debian's package) on the same ones: requests a
-second, and the processor time of a request in the process with the models and in the fronts. Then
-only the way of an image between two processes, with runs of some milliseconds on a card that is
-a clock, so that batches are full: what an image costs the owner bounds the whole service.
+First the whole service on all cores, with load from wrk (Debian's package) on the same cores:
+requests per second, and the processor time per request in the process with the models and in the
+fronts. Then only the way of an image between two processes, with runs that sleep for some
+milliseconds, so that batches are full: the owner's time per image limits the whole service.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ end
 
 
 def write_script(size: str) -> Path:
-    """Write eight photos, and what has wrk post them."""
+    """Write eight photos, and the script by which wrk posts them."""
     folder = Path(tempfile.mkdtemp())
     names: list[str] = []
     for picture in make_pictures(f"{size}:8"):
@@ -61,14 +61,14 @@ def write_script(size: str) -> Path:
 
 
 def children_of(process: int) -> list[int]:
-    """Return the processes that this one has started."""
+    """Return the child processes of a process."""
     return [
         int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()
     ]
 
 
 def load(script: Path, seconds: int, url: str) -> tuple[int, float]:
-    """Return the requests that were answered, and those of a second."""
+    """Return the number of requests that were answered, and their rate per second."""
     command = ["wrk", "-t1", f"-c{_CONNECTIONS}", f"-d{seconds}s", "-s", str(script), url]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in said or "Socket errors" in said:
@@ -80,7 +80,7 @@ def load(script: Path, seconds: int, url: str) -> tuple[int, float]:
 
 
 def measure(folder: Path, script: Path, fronts: int) -> tuple[float, float, float]:
-    """Return requests a second, and ms of a request in the main process and in all fronts."""
+    """Return requests per second, and ms per request in the main process and in all fronts."""
     everywhere = os.sched_getaffinity(0)
     with instant_server(folder, everywhere, front_processes=fronts, log_level="warning") as started:
         url, server = started
@@ -94,7 +94,7 @@ def measure(folder: Path, script: Path, fronts: int) -> tuple[float, float, floa
 
 
 async def submit(way: socket.socket, descriptor: int) -> None:
-    """Be a front that has its pixels already."""
+    """Play a front process whose images are decoded already."""
     exchange = Exchange(Block(descriptor, _SHAPE), _PLACES)
     await exchange.open(way)
     pixels = np.random.default_rng(0).integers(0, 255, (224, 224, 3), np.uint8)
@@ -108,7 +108,7 @@ async def submit(way: socket.socket, descriptor: int) -> None:
 
 
 async def own(way: socket.socket, descriptor: int, run_seconds: float, front: int) -> list[float]:
-    """Be the owner; return images a second, ms of an image, images of a batch."""
+    """Play the owner; return images per second, ms per image, images per batch."""
     rows = np.full((_LARGEST, 1000), 1e-3, np.float32)
     images = runs = 0
 
@@ -135,7 +135,7 @@ async def own(way: socket.socket, descriptor: int, run_seconds: float, front: in
 
 
 def measure_way(run_seconds: float) -> list[float]:
-    """Measure the owner alone, with a front of the simplest kind."""
+    """Measure the owner alone, with the simplest front."""
     factory = uvicorn.Config("").get_loop_factory()
     descriptor = make_block(_SHAPE)
     ours, theirs = socket.socketpair()
@@ -163,7 +163,7 @@ def main() -> None:
             rate, main_ms, fronts_ms = (median(column) for column in zip(*rounds, strict=True))
             say(f"| {size} | {fronts} | {rate:.0f} | {main_ms:.2f} | {fronts_ms:.2f} |")
     say("")
-    say("| a run takes | images/s | ms of an image in the owner | images in a run |")
+    say("| a run takes | images/s | ms per image in the owner | images per run |")
     say("|---|---|---|---|")
     for run_ms in (0, 5, 15):
         rate, cost, batch = measure_way(run_ms / 1000)

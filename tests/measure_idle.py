@@ -1,8 +1,8 @@
-"""Measure what a user of an idle service meets: `.venv/bin/python -m tests.measure_idle [MODEL [CONV]]`.
+"""Measure a request to an idle service: `.venv/bin/python -m tests.measure_idle [MODEL [CONV]]`.
 
-Prints the time from the start to ready from a cached serving graph, the peak of resident
-memory, and how much longer one request takes than its bare parts (decode and session.run),
-which are measured in turns with it, in this process, with the same threads.
+Prints the time from start to ready with a cached serving graph, the peak resident memory, and
+how much longer one request takes than its bare parts (decode and session.run), which are timed in
+this process, interleaved with the requests, with the same number of threads.
 """
 
 import sys
@@ -37,7 +37,7 @@ def seconds(work):
 
 
 def post(client, photo):
-    """Classify a photo through the service, by the lightest client that there is."""
+    """Classify a photo through the service, with the lightest client."""
     client.request("POST", "/predict", photo)
     answer = client.getresponse()
     answer.read()
@@ -45,7 +45,7 @@ def post(client, photo):
 
 
 def peak_memory(pid):
-    """Return the most bytes of a process that were ever resident (VmHWM)."""
+    """Return the peak resident memory of a process in bytes (VmHWM)."""
     status = Path(f"/proc/{pid}/status").read_text()
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
 

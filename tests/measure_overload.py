@@ -4,11 +4,12 @@ WHAT is one of
 
     overload  open loops at 1, 2, 5 and 10 times the capacity
     leaving   half of the clients hang up while they wait
-    drain     SIGTERM under full load, 20 times: half of the clients keep their connections while
-              they can, half open one for each request
+    drain     SIGTERM under full load, 20 times: half of the clients keep their connections alive,
+              half open one for each request
 
 and all of them if it is left out. The model is VGG_MODELS (vgg16), from VGG_MODEL_DIR (models/),
-untrained where its weights are not there; MEASURE_SECONDS (60) is the length of a line. The load comes from this machine and takes its share of it.
+untrained if its weights are missing. MEASURE_SECONDS (60) is the duration of each line. The load
+comes from the same machine and takes its share of it.
 """
 
 import asyncio
@@ -77,7 +78,7 @@ def say(*cells: object) -> None:
 
 
 def target_of(server: RunningServer) -> Target:
-    """Return what is asked: six pictures of 500 x 375."""
+    """Return the requests: six pictures of 500 x 375."""
     return make_target(server.url, make_pictures("500x375:6"))
 
 
@@ -101,13 +102,13 @@ def memory(server: RunningServer) -> float:
 
 
 def status(sample: Sample) -> str:
-    """Return the code of an answer, or why there was none."""
+    """Return the HTTP status of an answer, or why there was none."""
     outcome = sample.outcome
     return str(outcome.status) if outcome.status else outcome.failure
 
 
 def served(run: LoadRun) -> list[Sample]:
-    """Return what was answered well in the time that counts, whenever it was asked."""
+    """Return the requests that were answered 200 in the time that counts, whenever they were due."""
     return [
         sample
         for sample in run.samples
@@ -122,7 +123,7 @@ def quantile(samples: list[Sample], permille: int) -> str:
 
 
 def one_request(target: Target) -> float:
-    """Return the milliseconds of a request that nobody disturbs."""
+    """Return the milliseconds of a single request without other load."""
 
     async def ask() -> float:
         client, began = Client(target.host, target.port, 30), clock()
@@ -137,7 +138,7 @@ def one_request(target: Target) -> float:
 def overload() -> None:
     """Print goodput, latencies, refusals and memory at each multiple of the capacity.
 
-    A line is measured in ROUNDS parts, in turns with the others: the machine's speed drifts.
+    Each line is measured in ROUNDS parts, interleaved with the others, because the machine's speed drifts.
     """
     with server_of() as server:
         target = target_of(server)
@@ -184,7 +185,7 @@ def overload_once(server: RunningServer, target: Target, factor: int, rate: floa
 
 
 def runs(server: RunningServer) -> tuple[float, float]:
-    """Read the seconds that images were run, a batch for each of its images, and their number."""
+    """Read the total run time, counted once per image of a batch, and the number of images."""
     name = "vgg_stage_duration_seconds"
     return metric(server, f"{name}_sum", 'stage="run"'), metric(
         server, f"{name}_count", 'stage="run"'
@@ -192,7 +193,7 @@ def runs(server: RunningServer) -> tuple[float, float]:
 
 
 async def _leave(target: Target, after: float, until: float) -> int:
-    """Ask and hang up, again and again; return how often."""
+    """Send requests and hang up without waiting for answers; return how often."""
     left = 0
     while clock() < until:
         reader, writer = await asyncio.open_connection(target.host, target.port)
@@ -206,7 +207,7 @@ async def _leave(target: Target, after: float, until: float) -> int:
 
 
 def leaving() -> None:
-    """Print what the others get, and what is run, without and with clients that hang up."""
+    """Print what the other clients get, and what is run, without and with clients that hang up."""
     with server_of() as server:
         target = target_of(server)
 
@@ -225,7 +226,7 @@ def leaving() -> None:
         for leavers in (0, CONNECTIONS // 2) * 3:
             before = counters(server)
             run, gone = asyncio.run(both(leavers))
-            time.sleep(2)  # for the last run to end, and be counted
+            time.sleep(2)  # until the last run has ended and is counted
             grown = [int(now - then) for now, then in zip(counters(server), before, strict=True)]
             rate = len(served(run)) / 20
             say(
@@ -239,13 +240,13 @@ def leaving() -> None:
 
 
 def counters(server: RunningServer) -> list[float]:
-    """Read how many clients left in each stage, and how many images were run."""
+    """Read how many clients hung up in each stage, and how many images were run."""
     left = [metric(server, "vgg_cancelled_total", f'stage="{stage}"') for stage in CANCELLED_STAGES]
     return [*left, metric(server, "vgg_batch_size_sum")]
 
 
 def drain() -> None:
-    """Print what became of the requests around each SIGTERM."""
+    """Print the outcomes of the requests around each SIGTERM."""
 
     async def both(url: str) -> list[Sample]:
         load = Closed(CONNECTIONS // 2)

@@ -34,12 +34,11 @@ class Client:
         try:
             async with asyncio.timeout(self._timeout):
                 while True:
-                    kept = (
-                        self._connection if self._connection and self._connection.usable else None
-                    )
-                    connection = kept or await self._connect()
+                    kept = self._connection is not None and self._connection.usable
+                    connection = self._connection if kept else await self._connect()
+                    assert connection is not None  # noqa: S101 (narrows the type)
                     outcome = await connection.send(request)
-                    if kept is None or outcome.failure not in {CLOSED, RESET}:
+                    if not kept or outcome.failure not in {CLOSED, RESET}:
                         return outcome._replace(retried=True) if retried else outcome
                     retried = True  # happens once: the next connection is a new one
         except TimeoutError:

@@ -26,13 +26,7 @@ _MOST_PICTURES: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One file to send.
-
-    Attributes:
-        name: Name in the report.
-        data: The encoded file.
-        mime: Media type.
-    """
+    """One file to send, with its name in the report and its media type."""
 
     name: str
     data: bytes

@@ -61,11 +61,9 @@ class Plan:
     """Loads, durations and repeats.
 
     Attributes:
-        loads: In the order of each round.
-        seconds: Seconds per run that count.
-        warmup: Seconds of load before, which do not count.
+        seconds: Seconds per run that count, after the warm-up.
         timeout: Seconds after which a request fails.
-        repeats: Rounds.
+        repeats: Rounds; each measures all loads in their order.
         max_in_flight: Most requests of an open loop at a time.
         seed: Seed of the arrivals and of the order of the pictures.
     """
@@ -97,12 +95,7 @@ def poisson_arrivals(rate: float, seconds: float, seed: int) -> list[float]:
 
 
 def choose_loads(connections: int, sweep: str | None, rates: list[str] | None) -> tuple[Load, ...]:
-    """Return the loads that the options ask for.
-
-    Args:
-        connections: Clients of the closed loop, if there is neither a sweep nor a rate.
-        sweep: Numbers of clients, comma-separated.
-        rates: Arrivals per second, each entry comma-separated.
+    """Return the loads of --sweep or --rate, or else one closed loop.
 
     Raises:
         SetupError: If options exclude each other, or are not numbers above 0.

@@ -22,18 +22,14 @@ Round: TypeAlias = dict[str | None, Rates]
 
 @dataclass(frozen=True, slots=True)
 class RawSummary:
-    """Images per second of session.run alone, over all rounds.
+    """Images per second of session.run alone.
 
     Attributes:
-        model: Name of the model.
         trained: False for untrained weights of the true size.
-        device: `cpu` or `cuda`.
         threads: Threads per run, on a CPU.
-        rounds: Rates of each round.
         images_per_second: Medians of the rounds.
-        best_size: The batch size with the most images per second.
-        best: Images per second at that size.
-        way: How convolutions are computed, where several ways are compared.
+        best: The highest of them, at best_size.
+        way: How convolutions are computed, if several ways are compared.
         beside: Medians of the other ways.
     """
 

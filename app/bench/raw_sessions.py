@@ -29,12 +29,11 @@ class RawSessions:
     """Sessions of one model that are timed without a server.
 
     Attributes:
-        model: Name of the model.
-        crop: Side of its images (pixels).
+        crop: Side of the model's images (pixels).
         trained: False for untrained weights of the true size.
         threads: Threads per run, on a CPU.
         sizes: Batch sizes to time.
-        sessions: By their way to compute convolutions, or a single one of the service's own (None).
+        sessions: By their way to compute convolutions; the service's own is named None.
     """
 
     model: str

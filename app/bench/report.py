@@ -26,15 +26,11 @@ _PACKAGES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One load of a series.
+    """One load with its runs.
 
     Attributes:
-        kind: `closed` or `open`.
         value: Connections, or requests per second.
-        label: Name of the load in tables.
-        of_raw: Goodput over the best rate of session.run alone; None if that was not measured.
-        median: Median of the runs.
-        runs: All runs, in order.
+        of_raw: Goodput over the best rate of session.run alone; None if that was not timed.
     """
 
     kind: str
@@ -52,13 +48,8 @@ class Report:
     Attributes:
         made: Date and time (ISO 8601, UTC).
         url: The server; None without one.
-        settings: Those of the plan and of the requests.
-        pictures: Name, size in bytes and media type of each file that was sent.
         machine: The machine that made the load and ran session.run.
-        versions: Versions of the packages on it.
-        interrupted: Whether Ctrl-C ended it early.
-        raw: session.run alone; None if it was not measured.
-        points: One for each load.
+        raw: session.run alone; None if it was not timed.
     """
 
     made: str

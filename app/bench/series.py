@@ -36,13 +36,7 @@ class Watch(Protocol):
 
 @dataclass(slots=True)
 class Series:
-    """What was measured.
-
-    Attributes:
-        served: The runs of each load.
-        rounds: For each round, rates of session.run alone by way to compute convolutions.
-        interrupted: Whether Ctrl-C ended it early.
-    """
+    """What was measured: the runs of each load, and the rounds of session.run."""
 
     served: dict[Load, list[Summary]] = field(default_factory=dict)
     rounds: list[Round] = field(default_factory=list)

@@ -17,8 +17,6 @@ class Target:
     """A server and the requests to it.
 
     Attributes:
-        host: Name or IP address.
-        port: TCP port.
         path: Path with its query.
         field: Name of the form field; empty if the picture itself is the body.
         headers: Names of the headers that the user added.

@@ -1,1 +1,1 @@
-"""The command line: what a user types, and what it shows."""
+"""The command line: commands, tables and progress bars."""

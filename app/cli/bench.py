@@ -117,7 +117,7 @@ def bench(  # noqa: PLR0913, PLR0917 (options of a command)
         Path | None,
         typer.Option(
             dir_okay=False,
-            help="Draw a sweep into this file, .svg or .png (needs vgg-serve[report]).",
+            help="Draw a sweep into this file, .svg or .png (needs matplotlib).",
         ),
     ] = None,
 ) -> None:

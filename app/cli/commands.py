@@ -28,10 +28,9 @@ from app.cli.remote import classify_remotely
 from app.errors import SetupError, VggServeError
 from app.graph.vgg import CLASSES
 from app.images.formats import find_images
-from app.machine import usable_cpus
 from app.service.logs import configure_logs
 from app.service.owner import serve_with_fronts
-from app.service.parts import gpus, preparation, provisioning
+from app.service.parts import provisioning
 from app.service.server import serve as run_server
 from app.web.keys import make_key
 from app.weights.manifests import load_catalog
@@ -41,7 +40,7 @@ log = logging.getLogger(__name__)
 
 cli = typer.Typer(
     name="vgg-serve",
-    help="The five most probable ImageNet classes of a photo, from VGG-16 and VGG-19.",
+    help="Classify photos with VGG-16 and VGG-19, here, on a server, or as a server.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -49,7 +48,7 @@ cli = typer.Typer(
 
 
 def main() -> None:
-    """Run the command; say what is wrong in a sentence and exit with 1."""
+    """Run the command; report an error in one sentence and exit with status 1."""
     try:
         cli()
     except VggServeError as exc:
@@ -61,43 +60,54 @@ def main() -> None:
 
 @cli.command()
 def serve() -> None:
-    """Serve over HTTP; every setting is an environment variable VGG_* (see README.md)."""
+    """Serve models over HTTP. Settings are environment variables VGG_* (see README.md)."""
     settings = read_settings()
     configure_logs(settings.log_level, settings.log_format)
     try:
         start = serve_with_fronts if settings.front_processes else run_server
         status = start(settings)
     except SetupError as exc:
-        log.error("%s", exc)  # in the style of all other events
+        log.error("%s", exc)  # as every other event of the service
         status = 1
     raise typer.Exit(status)
 
 
 @cli.command()
 def pull(
-    names: Annotated[list[str] | None, typer.Argument(help="Models; VGG_MODELS if none.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Models (default: VGG_MODELS).")] = None,
 ) -> None:
-    """Fetch the weights of models, verify them and build their serving graphs."""
+    """Download the weights of models, verify them, and build their serving graphs."""
     settings = read_settings()
     for name in names or settings.models:
         manifest = find_manifest(settings, name)
         with pull_bar(name) as progress:
             graph = pull_weights(manifest, provisioning(settings), progress)
         note = "" if graph.trained else ", UNTRAINED"
-        out.print(f"{name}: ready{note}; sha256 of its weights: {graph.weights_sha256}")
+        out.print(f"{name}: ready{note}; SHA-256 of the weights: {graph.weights_sha256}")
 
 
 @cli.command()
 def predict(
-    paths: Annotated[list[Path], typer.Argument(exists=True, help="Photos, or folders of them.")],
-    model: Annotated[str | None, typer.Option("--model", "-m", help="Name of the model.")] = None,
-    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, max=CLASSES)] = 5,
-    url: Annotated[str | None, typer.Option(help="Ask a server instead of this machine.")] = None,
+    paths: Annotated[list[Path], typer.Argument(exists=True, help="Photos, or folders of photos.")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", "-m", help="Model (default: first of VGG_MODELS, or the server's)."
+        ),
+    ] = None,
+    top_k: Annotated[
+        int, typer.Option("--top-k", "-k", min=1, max=CLASSES, help="Classes per photo.")
+    ] = 5,
+    url: Annotated[
+        str | None, typer.Option(help="Server to use in place of this machine: http://HOST:PORT.")
+    ] = None,
     key: Key = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per line.")
+    ] = False,
 ) -> None:
-    """Classify photos, here or on a server."""
+    """Classify photos, on this machine or on a server."""
     files = find_images(paths)
     if not files:
         raise SetupError("There is no JPEG, PNG, WebP, GIF or BMP in there.")
@@ -118,9 +128,9 @@ def predict(
 
 @cli.command()
 def models(
-    name: Annotated[str | None, typer.Argument(help="Show this one, layer by layer.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Model to describe, layer by layer.")] = None,
 ) -> None:
-    """List the models that can be served, or describe one."""
+    """List the models, or describe one."""
     settings = read_settings()
     if name is None:
         out.print(catalog_table([*load_catalog(settings.model_dir).values()]))
@@ -138,12 +148,14 @@ def models(
 
 
 @cli.command()
-def key(name: Annotated[str, typer.Argument(help="Whose key it will be.")]) -> None:
-    """Make an API key: `vgg-serve key alice >> keys` adds its line, and shows the key itself."""
+def key(name: Annotated[str, typer.Argument(help="Name of the client that gets the key.")]) -> None:
+    """Make an API key. `vgg-serve key alice >> keys` adds its line to a file and shows the key."""
     secret, line = make_key(name)
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
-    err.print(f"The key of {name}, shown only now: {secret}", soft_wrap=True, highlight=False)
+    err.print(
+        f"The key of {name}, which is not shown again: {secret}", soft_wrap=True, highlight=False
+    )
 
 
 cli.command(no_args_is_help=True)(bench)
@@ -153,17 +165,9 @@ def _load_here(model: str | None) -> LocalModel:
     settings = read_settings()
     manifest = find_manifest(settings, model)
     with pull_bar(manifest.name) as progress:
-        local = LocalModel(
-            manifest,
-            provisioning(settings),
-            progress,
-            device=settings.device,
-            threads=settings.threads or usable_cpus(),
-            prepare=preparation(settings),
-            gpu=gpus(settings)[0],
-        )
+        local = LocalModel(settings, manifest, progress)
     if not local.trained:
-        err.print("[bold yellow]UNTRAINED weights: these answers mean nothing.[/]")
+        err.print("[bold yellow]UNTRAINED weights: these predictions are meaningless.[/]")
     return local
 
 

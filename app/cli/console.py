@@ -1,4 +1,4 @@
-"""What the command line shows: progress bars and tables."""
+"""Progress bars and tables of the command line."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ _TINY = 0.0005
 
 @contextmanager
 def pull_bar(name: str) -> Iterator[PullProgress]:
-    """Show the steps of a pull, the bytes, the speed and the time that is left."""
+    """Show the step of a pull, its bytes, speed and remaining time."""
     bar = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -58,7 +58,7 @@ def pull_bar(name: str) -> Iterator[PullProgress]:
 
 @contextmanager
 def count_bar(title: str, total: int) -> Iterator[Progress]:
-    """Show how many of something are done; nothing for a single one."""
+    """Show how many of several things are done."""
     bar = Progress(
         TextColumn(title),
         BarColumn(),
@@ -74,7 +74,7 @@ def count_bar(title: str, total: int) -> Iterator[Progress]:
 
 
 def predictions_table(title: str, predictions: Sequence[Prediction]) -> Table:
-    """Lay out one answer."""
+    """Lay out the predictions for one file."""
     table = Table(title=escape(title), title_justify="left", box=None, header_style="bold")
     table.add_column("", justify="right")
     table.add_column("probability", justify="right")
@@ -88,7 +88,7 @@ def predictions_table(title: str, predictions: Sequence[Prediction]) -> Table:
 
 
 def catalog_table(manifests: Sequence[Manifest]) -> Table:
-    """Lay out the models that there are."""
+    """Lay out a list of models."""
     table = Table(box=None, header_style="bold")
     for column in ("name", "title", "top-1", "top-5", "weights"):
         table.add_column(column, justify="right" if column.startswith("top") else "left")

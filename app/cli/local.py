@@ -1,35 +1,35 @@
-"""Classify files without a server: the same weights, the same pixels, the same graph."""
+"""Classify files in this process, with the weights, the pixels and the graph of the service."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from app.errors import RequestError
-from app.images.prepare import Prepare
+from app.machine import usable_cpus
 from app.records import ImageInfo, Prediction
-from app.runtime.cuda_tuning import Gpu
 from app.runtime.session import Session
+from app.service.parts import gpus, preparation, provisioning
+from app.service.settings import Settings
 from app.serving.ranking import top_k
 from app.weights.labels import load_labels
 from app.weights.manifests import Manifest
-from app.weights.provisioning import Progress, Provisioning
+from app.weights.provisioning import Progress
 from app.weights.pull import pull
 
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """What became of one file.
+    """The result of one file: predictions, image and model, or an error.
 
     Attributes:
         path: The file.
-        predictions: The best first; empty if it failed.
-        image: What it is; None if it failed.
-        model: Who says so.
-        trained: False if that was a stand-in that never saw an image; None if it failed.
-        error: Why it failed; None if it did not.
+        predictions: Best first.
+        image: Size and format.
+        model: Name of the model.
+        trained: False for untrained weights of the true size.
+        error: Why the file failed; None if it did not.
     """
 
     path: Path
@@ -41,54 +41,39 @@ class FileResult:
 
 
 class LocalModel:
-    """A model in this process, one image at a time."""
+    """A model in this process, which classifies one image at a time."""
 
-    def __init__(
-        self,
-        manifest: Manifest,
-        provisioning: Provisioning,
-        progress: Progress,
-        *,
-        device: Literal["auto", "cpu", "cuda"],
-        threads: int,
-        prepare: Prepare,
-        gpu: Gpu | None = None,
-    ) -> None:
-        """Fetch and load whatever is needed.
-
-        Args:
-            manifest: Of the model.
-            provisioning: Where its weights come from.
-            progress: Told what is being done.
-            device: `auto`, `cpu` or `cuda`.
-            threads: Of a run, on a CPU.
-            prepare: Makes pixels of a file.
-            gpu: Which, on CUDA; None for the first.
+    def __init__(self, settings: Settings, manifest: Manifest, progress: Progress) -> None:
+        """Fetch the weights if they are missing, and load the model.
 
         Raises:
-            SetupError: If that fails.
+            SetupError: If the weights or the device are missing.
         """
-        self.manifest = manifest
-        graph = pull(manifest, provisioning, progress)
+        graph = pull(manifest, provisioning(settings), progress)
         self.trained = graph.trained
-        self.weights_sha256 = graph.weights_sha256
-        self._labels = load_labels(manifest.labels, provisioning.model_dir)
-        self._session = Session(graph.path, device=device, threads=threads, gpu=gpu)
-        self._prepare = prepare
+        self._manifest = manifest
+        self._labels = load_labels(manifest.labels, settings.model_dir)
+        self._prepare = preparation(settings)
+        self._session = Session(
+            graph.path,
+            device=settings.device,
+            threads=settings.threads or usable_cpus(),
+            gpu=gpus(settings)[0],
+        )
 
     def classify(self, paths: Sequence[Path], k: int) -> Iterator[FileResult]:
-        """Classify files in order; one that fails does not keep the others.
+        """Classify image files in order; after one that fails the next ones follow all the same.
 
         Args:
             paths: Image files.
-            k: How many classes to return, 1 to 1000.
+            k: Number of classes to return, 1 to 1000.
 
         Raises:
             RunFailedError: If the model fails.
         """
         for path in paths:
             try:
-                pixels, image = self._prepare(path.read_bytes(), self.manifest.preprocess)
+                pixels, image = self._prepare(path.read_bytes(), self._manifest.preprocess)
             except (RequestError, OSError) as exc:
                 yield FileResult(path, error=str(exc))
                 continue
@@ -97,6 +82,6 @@ class LocalModel:
                 path,
                 predictions=top_k(probabilities, self._labels, k),
                 image=image,
-                model=self.manifest.name,
+                model=self._manifest.name,
                 trained=self.trained,
             )

@@ -1,4 +1,4 @@
-"""Classify files on a server of this kind."""
+"""Classify files on a running vgg-serve."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,21 +16,21 @@ _TIMEOUT = 60.0  # seconds
 def classify_remotely(
     url: str, paths: Sequence[Path], *, model: str | None, top_k: int, key: str | None = None
 ) -> Iterator[FileResult]:
-    """Post files one after the other; one that is refused does not keep the others.
+    """Post image files one after another; after one that is refused the next ones follow.
 
     Args:
-        url: Of the server: `http://localhost:8000`.
+        url: The server: `http://localhost:8000`, with or without the scheme.
         paths: Image files.
         model: None for the server's default.
-        top_k: How many classes to return, 1 to 1000.
-        key: An API key, if the server wants one.
+        top_k: Number of classes to return, 1 to 1000.
+        key: API key, if the server requires one.
 
     Raises:
-        KeysError: If the key cannot be one.
-        SetupError: If there is no such server at this address.
+        KeysError: If the key is malformed.
+        SetupError: If no vgg-serve answers at this address.
     """
     if "://" not in url:
-        url = f"http://{url}"  # as curl has it
+        url = f"http://{url}"  # as curl does
     params: dict[str, str | int] = {"top_k": top_k, **({"model": model} if model else {})}
     headers = {"Authorization": authorization(key)} if key else {}
     with httpx.Client(base_url=url, timeout=_TIMEOUT, headers=headers) as client:
@@ -45,15 +45,17 @@ def classify_remotely(
             except OSError as exc:
                 yield FileResult(path, error=str(exc))
             except (httpx.HTTPError, httpx.InvalidURL) as exc:
-                raise SetupError(f"{url} cannot be asked: {exc!r}") from exc
+                raise SetupError(
+                    f"No answer from {url}: {exc!r}. Check the URL and that the server runs."
+                ) from exc
             except (ValueError, KeyError, TypeError) as exc:
-                raise SetupError(f"{url} is not a server of vgg-serve") from exc
+                raise SetupError(f"The server at {url} is not a vgg-serve.") from exc
 
 
 def _result(path: Path, body: dict[str, dict[str, object]]) -> FileResult:
     return FileResult(
         path,
-        predictions=tuple(Prediction(**row) for row in body["predictions"]),  # type: ignore[arg-type] # checked by its call
+        predictions=tuple(Prediction(**row) for row in body["predictions"]),  # type: ignore[arg-type] # the call checks its keys
         image=ImageInfo(**body["image"]),  # type: ignore[arg-type] # the same
         model=str(body["model"]["name"]),
         trained=bool(body["model"]["trained"]),
