@@ -31,7 +31,10 @@ from app.graph.winograd import GROWTH
 from app.records import Layer, Preprocess
 
 GRAPH_VERSION: Final = 4
-"""Part of the key of every serving graph on disk; raised whenever this module writes others."""
+"""Part of the key of every serving graph on disk: raise it whenever a graph comes out differently.
+
+Serving graphs depend on this module and on channel_blocks, conv_plan, dense, float16, lowering,
+node_list, ready_graph, untrained, vgg and winograd. tests/graph/test_graph_version.py pins their bytes."""
 
 INPUT: Final = "image"
 MAPS: Final = "maps"

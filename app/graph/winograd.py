@@ -13,6 +13,7 @@ the next layer gathers its windows out of them.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -39,22 +40,37 @@ With the usual 0, 1, -1, 2, -2 rounding costs twice as much, and up to three tim
 (docs/performance.md); of these the numbers in float32 are exact too."""
 
 
-def _matrices() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+@dataclass(frozen=True, slots=True)
+class _Transforms:
+    """The changes of domain of both directions at once, each as one matrix, in float64.
+
+    Attributes:
+        window: [36, 36], from the pixels of a window: B' x B'.
+        kernel: [36, 9], from a 3x3 kernel: G x G.
+        tile: [16, 36], from the products to the pixels of a tile: A' x A'.
+        ones: [36], products that become sixteen ones.
+    """
+
+    window: NDArray[np.float64]
+    kernel: NDArray[np.float64]
+    tile: NDArray[np.float64]
+    ones: NDArray[np.float64]
+
+
+@cache
+def _transforms() -> _Transforms:
     """Build B', G and A' from the points, after Cook and Toom."""
     points = np.array(_POINTS)
     others = [np.delete(points, place) for place in range(len(points))]
-    back = np.append(np.vander(points, TILE, increasing=True), [[0] * (TILE - 1) + [1]], axis=0)
+    rows = [np.append(np.poly(rest)[::-1], 0) for rest in others]
+    window = np.array([*rows, np.poly(points)[::-1]])
     scales = np.array([np.prod(p - rest) for p, rest in zip(points, others, strict=True)])
     kernel = np.vander(points, 3, increasing=True) / scales[:, np.newaxis]
-    rows = [np.append(np.poly(rest)[::-1], 0) for rest in others]
-    forth = np.array([*rows, np.poly(points)[::-1]])
-    return forth, np.append(kernel, [[0, 0, 1]], axis=0), back.T
-
-
-_INPUT, _KERNEL, _OUTPUT = _matrices()
-_BACK: Final = np.kron(_OUTPUT, _OUTPUT)
-_ONES: Final = np.kron(*[np.linalg.lstsq(_OUTPUT, np.ones(TILE))[0]] * 2)
-"""What becomes sixteen ones when it is changed back."""
+    kernel = np.append(kernel, [[0, 0, 1]], axis=0)
+    tile = np.vander(points, TILE, increasing=True)
+    tile = np.append(tile, [[0] * (TILE - 1) + [1]], axis=0).T
+    ones = np.linalg.lstsq(tile, np.ones(TILE))[0]
+    return _Transforms(*(np.kron(one, one) for one in (window, kernel, tile, ones)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +115,12 @@ class Convolution:
             inputs, 1, 1], with blocks of inputs by outputs inside; and what the bias of all
             sixteen outputs of a tile is before they are changed back, [36 * outputs].
         """
-        both = np.kron(_KERNEL, _KERNEL)  # rows: places of a window; columns: places of a kernel
-        places = _single(both @ weight.reshape(-1, _PLACES // GROWTH).T)
+        # rows: places of a window; columns: places of a kernel
+        places = _single(_transforms().kernel @ weight.reshape(-1, _PLACES // GROWTH).T)
         places = places.reshape(-1, self.block, self.inputs // self.block, self.block)
         return [
             (f"{self.name}_winograd", places.transpose(0, 2, 3, 1).reshape(-1, self.inputs, 1, 1)),
-            (f"{self.name}_bias", _single(np.outer(_ONES, bias).reshape(-1))),
+            (f"{self.name}_bias", _single(np.outer(_transforms().ones, bias).reshape(-1))),
         ]
 
     def windows(self) -> tuple[_Numbers, _Numbers]:
@@ -145,7 +161,7 @@ def convolve(nodes: NodeList, convolution: Convolution, maps: ChannelBlocks) -> 
         # The four outputs that one pooled output is the greatest of stand side by side; to reduce
         # an axis in the middle is four times as fast as the first one.
         side = TILE // _POOL
-        back = _BACK.reshape(side, _POOL, side, _POOL, _PLACES).swapaxes(1, 2)
+        back = _transforms().tile.reshape(side, _POOL, side, _POOL, _PLACES).swapaxes(1, 2)
         value = _changed_back(nodes, back.reshape(TILE * TILE, _PLACES), products)
         value = nodes.add("Reshape", value, nodes.integers(side * side, _POOL * _POOL, -1))
         value = nodes.add("ReduceMax", value, axes=[1], keepdims=0)
@@ -153,7 +169,7 @@ def convolve(nodes: NodeList, convolution: Convolution, maps: ChannelBlocks) -> 
         value = nodes.add("Reshape", value, nodes.integers(rows, -1, block))
         return ChannelBlocks.with_zeros(nodes, value, rows, block, row_of)
     # A seventeenth pixel, of zeros, stands for what lies outside: to append them costs a copy.
-    back = np.append(_BACK, np.zeros((1, _PLACES)), axis=0)
+    back = np.append(_transforms().tile, np.zeros((1, _PLACES)), axis=0)
     rows = len(back) * each
     value = _changed_back(nodes, back, products)
     value = nodes.add("Reshape", value, nodes.integers(rows, -1, block))
@@ -167,7 +183,7 @@ def _products(nodes: NodeList, convolution: Convolution, windows: str) -> str:
     repacks the right matrix of each product (docs/performance.md).
     """
     windows = nodes.add("Reshape", windows, nodes.integers(_PLACES, -1))
-    windows = nodes.add("MatMul", nodes.constant(_single(np.kron(_INPUT, _INPUT))), windows)
+    windows = nodes.add("MatMul", nodes.constant(_single(_transforms().window)), windows)
     windows = nodes.add("Reshape", windows, nodes.integers(1, _PLACES * convolution.inputs, 1, -1))
     products = nodes.add(
         "Conv",

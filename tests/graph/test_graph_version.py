@@ -1,0 +1,139 @@
+"""Serving graphs stay the same, byte for byte, as long as GRAPH_VERSION does.
+
+A serving graph on disk is found again by a key with GRAPH_VERSION in it: where the code writes another
+graph under the same version, services go on with the old one. So the files of tiny graphs are pinned here.
+
+The digests are the same on every machine. All weights are powers of two, and each 3x3 kernel has a
+single value: whatever order a BLAS adds in, Winograd's transformation then is one multiplication, and
+float16 rounds nothing. Only the bias in Winograd's domain comes from a least-squares solution, whose
+sixteenth digit may differ; `test_rounding_is_the_same_everywhere` shows that float32 never sees it.
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from app.graph import winograd
+from app.graph.conv_plan import DIRECT, ConvPlan
+from app.graph.ready_graph import write_ready
+from app.graph.serving_graph import GRAPH_VERSION, write_vgg
+from app.graph.vgg import VggConfig
+from app.records import Layer, Preprocess
+
+SIDE = 64
+CONFIG = VggConfig("C", group_channels=(16, 16, 16, 16, 16), hidden_units=8, side=SIDE)
+"""The configuration with 1x1 kernels too; its channels are a multiple of both blocks."""
+RGB = Preprocess(72, SIDE, "RGB", (123.5, 116.25, 103.5), (58.5, 57.25, 57.5))
+BGR = Preprocess(72, SIDE, "BGR", (103.5, 116.75, 123.25), (1.0, 1.0, 1.0))
+
+PINNED = {
+    "direct": "b32471e663d0dc294addf14e206a3e7d584576f75586876ecaa2b0e8423a4f6f",
+    "direct, BGR": "20520d43d3a8c9b4f8f615f4e773e67b01667124d735c073587bcbdaad559a91",
+    "float16": "2a74fb2f73f54c0a5a8807e84b49ef5b2faabb2b47617eda085927963d6f25d5",
+    "small maps in blocks of 8": "c52e9f4a4eee11af22936d68f85b474be825640b0063669d6b4b3306079dea27",
+    "small maps in blocks of 16": "cc5e98c54a329da82839052cf166fd8a2ec02df6afdd54665b86fd15d28589b2",
+    "all maps in blocks of 8": "45819a238bb4d0df962f692b846fece190773973fff02e3ddc05f1d7dc483eb0",
+    "all maps in blocks of 16": "bacfdd7b2bcf34c1252feed98820ddb5ba35b27a69e5b4b5900dd3934d7068ed",
+    "ready, logits": "f7352d19e01fd603c37df13f48d1f6df1ca77349de6849dbb53f888e9db6f68c",
+    "ready, probabilities": "e399a2112035faa63f4d9f29111ffdf3ffd3302620bfe276d5f47cccde261b6e",
+}
+
+
+def layers() -> dict[str, Layer]:
+    """Make weights of powers of two, one value a 3x3 kernel, and no two layers alike."""
+    made = {}
+    for number, (name, shape) in enumerate(CONFIG.weight_shapes().items()):
+        places = shape[2] * shape[3] if len(shape) > 2 else 1
+        one = np.arange(shape[0] * shape[1])
+        weight = np.zeros((one.size, places), np.float32)
+        weight[one, one * 7 % places] = 2.0 ** -((one + number) % 6)
+        bias = np.float32(2.0) ** -((np.arange(shape[0]) + number) % 5)
+        made[name] = Layer(weight.reshape(shape), bias.astype(np.float32))
+    return made
+
+
+def write_classifier(path: Path, *, softmax: bool) -> None:
+    """Write somebody's classifier: the mean colour by a matrix."""
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["x"], ["mean"]),
+        helper.make_node("Conv", ["mean", "weight"], ["sums"]),
+        helper.make_node("Flatten", ["sums"], ["logits"]),
+        *([helper.make_node("Softmax", ["logits"], ["result"])] if softmax else []),
+    ]
+    weight = (2.0 ** -(np.arange(3000) % 6)).astype(np.float32).reshape(1000, 3, 1, 1)
+    graph = helper.make_graph(
+        nodes,
+        "classifier",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info(nodes[-1].output[0], TensorProto.FLOAT, [1, 1000])],
+        [numpy_helper.from_array(weight, "weight")],
+    )
+    opset = [helper.make_opsetid("", 13)]
+    onnx.save_model(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+
+
+def digest(folder: Path) -> str:
+    """Hash the files of a graph, by their names."""
+    found = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        found.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()
+
+
+def assert_pinned(name: str, folder: Path) -> None:
+    """Compare the files of a graph with those that this version wrote so far."""
+    found = digest(folder)
+    assert PINNED[name] == found, (
+        f"The serving graph {name!r} has changed: raise GRAPH_VERSION in app/graph/serving_graph.py"
+        f" (it is {GRAPH_VERSION}), so that no service keeps the old one, and then pin {found!r} here."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "plan", "precision", "preprocess"),
+    [
+        ("direct", DIRECT, "float32", RGB),
+        ("direct, BGR", DIRECT, "float32", BGR),
+        ("float16", DIRECT, "float16", RGB),
+        ("small maps in blocks of 8", ConvPlan("conv4_1", 8), "float32", RGB),
+        ("small maps in blocks of 16", ConvPlan("conv4_1", 16), "float32", RGB),
+        ("all maps in blocks of 8", ConvPlan("conv2_1", 8), "float32", RGB),
+        ("all maps in blocks of 16", ConvPlan("conv2_1", 16), "float32", RGB),
+    ],
+)
+def test_a_vgg_is_written_as_before(tmp_path, name, plan, precision, preprocess):
+    """Each plan and each precision gives the bytes that this GRAPH_VERSION always gave."""
+    write_vgg(tmp_path, CONFIG, layers().items(), preprocess, precision, plan)
+
+    assert_pinned(name, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "softmax"), [("ready, logits", False), ("ready, probabilities", True)]
+)
+def test_a_ready_graph_is_written_as_before(tmp_path, name, softmax):
+    """What is put around somebody's classifier has the bytes that this GRAPH_VERSION always gave."""
+    theirs, place = tmp_path / "theirs.onnx", tmp_path / "serving"
+    place.mkdir()
+    write_classifier(theirs, softmax=softmax)
+    write_ready(place, theirs, BGR)
+
+    assert_pinned(name, place)
+
+
+def test_rounding_is_the_same_everywhere():
+    """No number that is rounded to float32 is so near the middle between two that a BLAS decides."""
+    transforms = winograd._transforms()
+    exact = np.concatenate([transforms.kernel.ravel(), transforms.ones])
+    exact = exact[exact != 0]
+    rounded = exact.astype(np.float32)
+    middles = [
+        (rounded.astype(np.float64) + np.nextafter(rounded, np.float32(end))) / 2
+        for end in (-np.inf, np.inf)
+    ]
+
+    assert np.min(np.abs(exact - middles) / np.abs(exact)) > 1e-12
