@@ -1,7 +1,8 @@
 """Array aliases with their shapes, and the frozen records that pass between modules."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,20 @@ ProbabilityBatch: TypeAlias = NDArray[np.float32]
 
 Tensor: TypeAlias = NDArray[np.float32]
 """float32 of any shape: one weight or bias."""
+
+Run: TypeAlias = Callable[[PixelBatch], ProbabilityBatch]
+"""Runs the graph on one batch."""
+
+Blank: TypeAlias = Callable[[tuple[int, ...]], PixelBatch]
+"""Returns a batch of that shape to be filled; its contents are arbitrary."""
+
+Step: TypeAlias = Literal[
+    "fetching", "verifying", "measuring convolutions", "building", "loading", "warming up"
+]
+"""A step on the way from a manifest to a model that is ready."""
+
+Progress: TypeAlias = Callable[[Step, int, int | None], None]
+"""Called with the current step, the bytes done and the total bytes, None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from PIL import Image
 from app.images.header_limits import ImageLimits
 from app.images.prepare import LEAST_SCALE, prepare
 from app.records import Preprocess
-from app.runtime.session import Session
+from app.runtime.open_session import open_session
 from app.weights.manifests import load_catalog
 from app.weights.provisioning import Provisioning
 from app.weights.pull import pull
@@ -151,7 +151,7 @@ def print_drift(photos):
         )
         manifest = load_catalog(folder)["squeezenet"]
         graph = pull(manifest, Provisioning(folder, offline=True), lambda *_: None)
-        session = Session(graph.path, device="cpu", threads=os.cpu_count() or 1)
+        session = open_session(graph.path, device="cpu", threads=os.cpu_count() or 1)
     print("brought to  pictures  mean |d|  worst  top-1 same  top-5 same, in order  change of p1")  # noqa: T201
     for megapixels in MEGAPIXELS:
         work = partial(both_ways, megapixels=megapixels, preprocess=manifest.preprocess)

@@ -32,8 +32,8 @@ from app.graph.vgg import VggConfig, architecture
 from app.machine import usable_cpus
 from app.runtime.cuda_tuning import SAFE, providers
 from app.runtime.find_device import DeviceName, find_device
+from app.runtime.open_session import open_session
 from app.runtime.ort import CPU, open_graph, run
-from app.runtime.session import Session
 from app.service.parts import gpus, provisioning
 from app.service.settings import Settings
 from app.web.page.files import STATIC
@@ -67,7 +67,7 @@ def agreement(settings: Settings, manifest: Manifest, raw: RawSessions) -> Agree
     other = "float32" if settings.precision == "float16" else "float16"
     sources = provisioning(settings.model_copy(update={"precision": other}))
     graph = pull(manifest, sources, lambda *_: None)
-    session = Session(
+    session = open_session(
         graph.path, device=settings.device, threads=settings.threads, gpu=gpus(settings)[0]
     )
     photos = [path.read_bytes() for path in sorted((STATIC / "samples").glob("*.jpg"))]

@@ -18,7 +18,7 @@ from app.graph.vgg import architecture
 from app.images.header_limits import ImageLimits
 from app.images.prepare import prepare
 from app.machine import usable_cpus
-from app.runtime.session import Session
+from app.runtime.open_session import open_session
 from app.service.parts import provisioning
 from app.service.settings import Settings
 from app.weights.manifests import BUILT_IN, load_catalog
@@ -58,7 +58,7 @@ def main(name, conv):
         graph = pull(manifest, provisioning(settings), progress)
     photo = (PHOTOS / "coffee.jpg").read_bytes()
     decode = partial(prepare, photo, manifest.preprocess, ImageLimits())
-    session = Session(graph.path, device="cpu", threads=usable_cpus())
+    session = open_session(graph.path, device="cpu", threads=usable_cpus())
     began = time.perf_counter()
     with running_server(
         BUILT_IN, models=name, offline="true", on_missing_weights="untrained", conv=conv

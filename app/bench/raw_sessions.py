@@ -14,7 +14,7 @@ from app.graph.vgg import architecture
 from app.machine import usable_cpus
 from app.runtime.conv_choice import ConvChoice
 from app.runtime.find_device import find_device
-from app.runtime.session import Session
+from app.runtime.open_session import Session, open_session
 from app.service.parts import gpus, provisioning
 from app.service.settings import Settings
 from app.weights.manifests import Manifest
@@ -68,7 +68,7 @@ def open_served(settings: Settings, manifest: Manifest, progress: Progress) -> R
     device = find_device(settings.device, gpu)  # fails before half a gigabyte is fetched
     threads = settings.threads or usable_cpus()
     graph = pull(manifest, provisioning(settings, device), progress)
-    session = Session(graph.path, device=device, threads=threads, gpu=gpu)
+    session = open_session(graph.path, device=device, threads=threads, gpu=gpu)
     sizes = _CUDA_SIZES if device == "cuda" else SIZES
     session.tune(sizes[-1])
     crop = manifest.preprocess.crop
@@ -106,7 +106,7 @@ def open_ways(settings: Settings, manifest: Manifest, ways: Sequence[ConvChoice]
         ) as name:
             folder = Path(name)
             write_vgg(folder, config, untrained_layers(config), manifest.preprocess, plan=plan)
-            sessions[way] = Session(folder / GRAPH_FILE, device="cpu", threads=threads)
+            sessions[way] = open_session(folder / GRAPH_FILE, device="cpu", threads=threads)
             sessions[way].tune(SIZES[-1])
     crop = manifest.preprocess.crop
     return RawSessions(

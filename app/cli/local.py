@@ -9,7 +9,7 @@ import numpy as np
 from app.errors import RequestError
 from app.machine import usable_cpus
 from app.records import ImageInfo, Prediction
-from app.runtime.session import Session
+from app.runtime.open_session import open_session
 from app.service.parts import gpus, preparation, provisioning
 from app.service.settings import Settings
 from app.serving.ranking import top_k
@@ -54,7 +54,7 @@ class LocalModel:
         self._manifest = manifest
         self._labels = load_labels(manifest.labels, settings.model_dir)
         self._prepare = preparation(settings)
-        self._session = Session(
+        self._session = open_session(
             graph.path,
             device=settings.device,
             threads=settings.threads or usable_cpus(),

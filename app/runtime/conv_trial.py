@@ -13,7 +13,7 @@ from app.graph.serving_graph import GRAPH_FILE, write_vgg
 from app.graph.untrained import untrained_layers
 from app.graph.vgg import VggConfig
 from app.records import Layer, Preprocess, ProbabilityBatch
-from app.runtime.session import Session
+from app.runtime.cpu_session import CpuSession
 from app.runtime.stopwatch import least_seconds
 
 LEFT_BEHIND: Final = ".measuring-"
@@ -68,7 +68,7 @@ def try_plan(config: VggConfig, plan: ConvPlan, threads: int, images: int, folde
     pixels = random.integers(256, size=(images, config.side, config.side, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory(dir=folder, prefix=LEFT_BEHIND) as name:
         write_vgg(Path(name), narrow, lively_layers(narrow), before, plan=plan)
-        session = Session(Path(name) / GRAPH_FILE, device="cpu", threads=threads)
+        session = CpuSession(Path(name) / GRAPH_FILE, threads)
         session.tune(images)
         alone = least_seconds(lambda: session.run(pixels[:1]), _ROUNDS)
         batch = least_seconds(lambda: session.run(pixels), _ROUNDS) / images

@@ -1,99 +1,106 @@
 """A serving graph on a CPU, its threads used in the way that is fastest for it."""
 
 import logging
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, Literal
 
 import numpy as np
 
 from app.errors import RunFailedError
 from app.graph.serving_graph import MAPS, STEM_FILE
-from app.records import PixelBatch, ProbabilityBatch
-from app.runtime.image_threads import ImageThreads
+from app.records import Blank, PixelBatch, ProbabilityBatch, Run
+from app.runtime.batch_splitter import BatchSplitter
+from app.runtime.device_errors import finite, translated_errors
 from app.runtime.ort import CPU, open_graph, run, shrink, side, takes
 from app.runtime.stopwatch import least_seconds
 
 log = logging.getLogger(__name__)
 
 _SMALL: Final = 0.02
-"""Seconds an image; a network that takes longer has layers that are worth sharing."""
+"""Seconds per image; layers of a network that takes longer are worth sharing among threads."""
 _WORTH_IT: Final = 0.95
-
-Run: TypeAlias = Callable[[PixelBatch], ProbabilityBatch]
 
 
 class CpuSession:
-    """A graph on a CPU: with its stem, if it has one, image by image before the batch."""
+    """A graph on a CPU; a stem, if it has one, is run image by image before the batch."""
 
-    def __init__(self, graph: Path, threads: int) -> None:
+    device: Literal["cpu"] = "cpu"
+
+    def __init__(self, graph: Path, threads: int = 1) -> None:
         """Load a graph.
 
         Args:
-            graph: The .onnx file; its stem, if it has one, lies beside it.
-            threads: Of one run.
+            graph: The .onnx file; its stem, if it has one, is beside it.
+            threads: Threads per run.
 
         Raises:
             SessionError: If it cannot be loaded.
         """
         self._session = open_graph(graph, CPU, threads)
-        behind = takes(self._session) == MAPS
-        self._stem = open_graph(graph.with_name(STEM_FILE), CPU, threads) if behind else None
+        has_stem = takes(self._session) == MAPS
+        self._stem = open_graph(graph.with_name(STEM_FILE), CPU, threads) if has_stem else None
         self._graph = graph
         self._threads = threads
-        self._apart: ImageThreads | None = None
+        self._splitter: BatchSplitter | None = None
+
+    @property
+    def lanes(self) -> list[tuple[Run, Blank | None]]:
+        """Return the single lane: one run uses all threads."""
+        return [(self.run, None)]
 
     def run(self, batch: PixelBatch) -> ProbabilityBatch:
-        """Run a batch; onnxruntime's errors come as they are."""
-        if self._apart and len(batch) >= self._threads:
-            return self._apart.run(batch)
-        if self._stem is None:
-            return run(self._session, batch)
-        images = [run(self._stem, batch[image : image + 1]) for image in range(len(batch))]
-        return run(self._session, np.concatenate(images, axis=1))
+        """Classify a batch; see `Session`."""
+        with translated_errors():
+            if self._splitter and len(batch) >= self._threads:
+                rows = self._splitter.run(batch)
+            elif self._stem is None:
+                rows = run(self._session, batch)
+            else:
+                maps = [run(self._stem, batch[i : i + 1]) for i in range(len(batch))]
+                rows = run(self._session, np.concatenate(maps, axis=1))
+        return finite(rows)
 
-    def tune(self, images: int, checked: Run) -> None:
-        """Find out whether the threads should take whole images.
+    def tune(self, images: int) -> None:
+        """Find out whether each thread should take whole images.
 
-        By itself onnxruntime shares each layer among its threads, which have to wait for each
-        other after each; where layers are small they wait for a good part of the time. A large
-        network loses nothing by that: of it two images are run, and no batch.
+        By itself onnxruntime shares each layer among its threads, which wait for each other after
+        every layer; where layers are small that is a good part of the time. A large network loses
+        nothing by sharing: one image shows that, and no batch is run.
 
-        With a stem the threads share layers: by themselves they are faster with an image each, but
-        beside decoders and refusals one of them waits for the other (docs/performance.md).
+        With a stem the threads share layers: an image per thread is faster on an idle machine, but
+        not beside decoders and refused requests (docs/performance.md).
 
         Args:
-            images: The largest batch that will be run; too few for the threads change nothing.
-            checked: Calls `run`; its RunFailedError ends the try.
+            images: The largest batch that will be run; nothing changes if there are more threads.
         """
         if self._stem or not 1 < self._threads <= images:
             return
         try:
-            one = partial(checked, self.blank(1))
-            if least_seconds(one, rounds=1) > _SMALL:
+            if least_seconds(partial(self.run, self._black(1)), rounds=1) > _SMALL:
                 return
-            shared = least_seconds(partial(checked, self.blank(images)))
+            batch = partial(self.run, self._black(images))
+            shared = least_seconds(batch)
             alone = partial(run, open_graph(self._graph, CPU, 1))
-            self._apart = ImageThreads(alone, self._threads)
-            apart = least_seconds(partial(checked, self.blank(images)))
-        except RunFailedError:  # which sizes a model takes is found out elsewhere
-            self._apart = None
+            self._splitter = BatchSplitter(alone, self._threads)
+            split = least_seconds(batch)
+        except RunFailedError:  # warm-up finds out which sizes the model takes
+            self._splitter = None
             return
-        if apart > _WORTH_IT * shared:
-            self._apart = None
+        if split > _WORTH_IT * shared:
+            self._splitter = None
         log.debug(
             "a batch of %d takes %.1f ms if threads share layers, %.1f ms if each takes images",
             images,
             1000 * shared,
-            1000 * apart,
+            1000 * split,
         )
 
     def trim(self) -> None:
-        """Give back the memory that larger runs needed; the next run takes its own again."""
-        shrink(self._stem or self._session, self.blank(1))  # all graphs take from one arena
+        """Give back the memory that larger runs needed; the next run allocates its own."""
+        shrink(self._stem or self._session, self._black(1))  # all graphs share one arena
 
-    def blank(self, images: int) -> PixelBatch:
+    def _black(self, images: int) -> PixelBatch:
         """Return a batch of black images of the size that the graph takes."""
         pixels = side(self._stem or self._session)
         return np.zeros((images, pixels, pixels, 3), np.uint8)

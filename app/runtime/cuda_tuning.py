@@ -1,38 +1,34 @@
-"""How onnxruntime is set for a GPU, and which of its ways is the fastest here."""
+"""onnxruntime's options for a GPU, and which of them are the fastest here."""
 
-import itertools
 import logging
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from app.errors import OutOfMemoryError, VggServeError
 from app.graph.serving_graph import INPUT
-from app.runtime.bound_buffers import Memory, Runner
-from app.runtime.cuda_errors import why_not
-from app.runtime.ort import CUDA, TENSORRT, OpenGraph, Provider, binder
-
-T = TypeVar("T")
+from app.runtime.device_errors import why_not
+from app.runtime.ort import CUDA, TENSORRT, Provider
+from app.runtime.stopwatch import least_seconds
 
 log = logging.getLogger(__name__)
 
-IN_FLIGHT: Final = 2
-"""Batches that a GPU is given at a time: one runs, one is copied there."""
 _ROUNDS: Final = 3
 _NO_LIMIT: Final = 2**64 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """Which GPU, and how much of it.
+    """Which GPU to use, and how much of it.
 
     Attributes:
-        device_id: Its number.
-        memory_limit: Bytes that onnxruntime may take; 0 for as many as it wants.
-        tensorrt: Whether to run on TensorRT, where its libraries are.
+        device_id: Number of the GPU.
+        memory_limit: Bytes that onnxruntime may allocate; 0 for no limit.
+        tensorrt: Whether to run on TensorRT, whose libraries have to be installed.
     """
 
     device_id: int = 0
@@ -41,11 +37,11 @@ class Gpu:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """One way to run a graph with cuDNN.
+class CudaOptions:
+    """How onnxruntime runs a graph with cuDNN.
 
     Attributes:
-        search: `EXHAUSTIVE` tries every algorithm of a convolution, `HEURISTIC` believes cuDNN.
+        search: `EXHAUSTIVE` tries every algorithm of a convolution, `HEURISTIC` asks cuDNN.
         channels_last: Whether convolutions get their images as [N, H, W, C].
         recorded: Whether the kernels of a batch size are recorded once and replayed (CUDA graphs).
     """
@@ -55,43 +51,45 @@ class Way:
     recorded: bool = True
 
     def __str__(self) -> str:
-        """Name it in a line of the log."""
+        """Return the options as the log shows them."""
         layout = "channels last" if self.channels_last else "channels first"
         return f"{layout}, {self.search.lower()} search, {'' if self.recorded else 'not '}recorded"
 
 
-SAFE: Final = Way("HEURISTIC", channels_last=False, recorded=False)
-"""Without a search and without recordings: for a few runs, and until `Session.tune`."""
-WAYS: Final = (
-    Way("EXHAUSTIVE", channels_last=True),
-    Way("EXHAUSTIVE", channels_last=False),
-    Way("HEURISTIC", channels_last=True),
-    Way("HEURISTIC", channels_last=False),
-    Way("EXHAUSTIVE", channels_last=False, recorded=False),
+SAFE: Final = CudaOptions("HEURISTIC", channels_last=False, recorded=False)
+"""Neither searches nor records: used for a few runs, and until a session is tuned."""
+CANDIDATES: Final = (
+    CudaOptions("EXHAUSTIVE", channels_last=True),
+    CudaOptions("EXHAUSTIVE", channels_last=False),
+    CudaOptions("HEURISTIC", channels_last=True),
+    CudaOptions("HEURISTIC", channels_last=False),
+    CudaOptions("EXHAUSTIVE", channels_last=False, recorded=False),
 )
-"""Those that are tried; the last is there should nothing be recorded."""
+"""Options that tuning tries; the last is for a graph that cannot be recorded."""
 
 
-def providers(gpu: Gpu, way: Way, graph: Path, images: int, side: int) -> list[Provider]:
-    """Say where onnxruntime is to run a graph; the first has to take all of it.
+def providers(
+    gpu: Gpu, options: CudaOptions, graph: Path, images: int, side: int
+) -> list[Provider]:
+    """List onnxruntime's providers for a graph; the first has to run all of it.
 
     Args:
-        gpu: Which, and how much of it.
-        way: How; TensorRT has its own.
-        graph: Beside it TensorRT keeps what it has built.
+        gpu: Which GPU, and how much of it.
+        options: How to run the graph; TensorRT decides by itself.
+        graph: The .onnx file; TensorRT caches its engines beside it.
         images: The largest batch.
-        side: Of an image, in pixels.
+        side: Side of an image, in pixels.
     """
     cuda = {
         "device_id": str(gpu.device_id),
         "gpu_mem_limit": str(gpu.memory_limit or _NO_LIMIT),
-        # Takes what is asked for, and not up to twice as much.
+        # Allocates what is needed, not up to twice as much.
         "arena_extend_strategy": "kSameAsRequested",
-        "cudnn_conv_algo_search": way.search,
+        "cudnn_conv_algo_search": options.search,
         "cudnn_conv_use_max_workspace": "1",
-        "use_tf32": "0",  # float32 is float32; what should be fast is float16
-        "prefer_nhwc": str(int(way.channels_last)),
-        "enable_cuda_graph": str(int(way.recorded and not gpu.tensorrt)),
+        "use_tf32": "0",  # float32 stays exact; float16 is for speed
+        "prefer_nhwc": str(int(options.channels_last)),
+        "enable_cuda_graph": str(int(options.recorded and not gpu.tensorrt)),
     }
     if not gpu.tensorrt:
         return [(CUDA, cuda)]
@@ -108,58 +106,63 @@ def providers(gpu: Gpu, way: Way, graph: Path, images: int, side: int) -> list[P
     return [(TENSORRT, tensorrt), (CUDA, cuda)]
 
 
-def make_runners(session: OpenGraph, memories: Iterable[Memory]) -> list[Runner]:
-    """Make a runner for each memory; one thread runs the session for all of them."""
-    gate = ThreadPoolExecutor(1, thread_name_prefix="device")
-    numbers = itertools.count(1)  # 0 is onnxruntime's own
-    bind = binder(session)
-    return [Runner(memory, bind, gate, numbers) for memory in memories]
+class Closeable(Protocol):
+    """A candidate that holds memory of the GPU."""
+
+    def close(self) -> None:
+        """Free it."""
+
+
+T = TypeVar("T")
+Loaded = TypeVar("Loaded", bound=Closeable)
 
 
 def fastest(
-    ways: Iterable[Way],
-    open_one: Callable[[Way], T],
-    work: Callable[[T], object],
+    candidates: Iterable[CudaOptions],
+    load: Callable[[CudaOptions], Loaded],
+    run: Callable[[Loaded], object],
     clock: Callable[[], float] = time.perf_counter,
-) -> tuple[Way, T]:
-    """Open a graph in each way, let it work, and keep the fastest.
+) -> tuple[CudaOptions, Loaded]:
+    """Load a graph with each candidate's options, run it, and keep the fastest; close the others.
 
     Args:
-        ways: A way that fails is told in the log and left out.
-        open_one: Loads the graph.
-        work: Runs it; the first time may take longer.
-        clock: In seconds.
-
-    Returns:
-        The way and what was opened.
+        candidates: Options to try; those that fail are logged and left out.
+        load: Loads the graph.
+        run: Runs it; the first time may take longer.
+        clock: Returns seconds.
 
     Raises:
-        VggServeError: What the last one failed with, if all of them do.
+        VggServeError: The last failure, if all of them fail.
     """
-    best: tuple[float, Way, T] | None = None
-    failure: VggServeError | None = None
-    for way in ways:
-        try:
-            opened = open_one(way)
-            seconds = _least_seconds(opened, work, clock)
-        except VggServeError as exc:
-            failure = exc
-            log.warning("%s: fails: %s", way, why_not(str(exc.__cause__ or exc)))
-            continue
-        log.info("%s: %.2f ms", way, 1000 * seconds)
-        if best is None or seconds < best[0]:
-            best = (seconds, way, opened)
-        del opened  # its memory, before the next takes its own
+    best: tuple[float, CudaOptions, Loaded] | None = None
+    failure = VggServeError("There are no CUDA options to try.")
+    for options in candidates:
+        with ExitStack() as losers:
+            try:
+                loaded = load(options)
+                losers.callback(loaded.close)
+                # The second run of a candidate that records is the first that it replays.
+                seconds = least_seconds(partial(run, loaded), _ROUNDS, warm_up=2, clock=clock)
+            except VggServeError as exc:
+                log.warning("%s: fails: %s", options, why_not(str(exc.__cause__ or exc)))
+                failure = _without_frames(exc)
+                continue
+            log.info("%s: %.2f ms", options, 1000 * seconds)
+            if best is None or seconds < best[0]:
+                losers.pop_all()
+                if best is not None:
+                    losers.callback(best[2].close)
+                best = (seconds, options, loaded)
     if best is None:
-        raise failure or VggServeError("There is no way to run it.")
+        raise failure
     return best[1:]
 
 
 def halving(images: int, attempt: Callable[[int], T]) -> T:
-    """Attempt it with so many images, and with half of them as long as they do not fit.
+    """Attempt it with this many images, and with half as many while they do not fit.
 
     Raises:
-        OutOfMemoryError: If not even one does.
+        OutOfMemoryError: If not even one fits.
     """
     while True:
         try:
@@ -170,12 +173,9 @@ def halving(images: int, attempt: Callable[[int], T]) -> T:
             images //= 2
 
 
-def _least_seconds(opened: T, work: Callable[[T], object], clock: Callable[[], float]) -> float:
-    work(opened)
-    work(opened)  # the second run of a way that records is the first that it replays
-    times = []
-    for _ in range(_ROUNDS):
-        began = clock()
-        work(opened)
-        times.append(clock() - began)
-    return min(times)
+def _without_frames(exc: VggServeError) -> VggServeError:
+    """Drop the tracebacks of an error: their frames hold a session and its memory on the GPU."""
+    for error in (exc, exc.__cause__):
+        if error is not None:
+            error.__traceback__ = None
+    return exc

@@ -14,8 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from app.errors import SessionError
 from app.graph.serving_graph import INPUT, OUTPUT
-from app.runtime.cuda_errors import why_not
 from app.runtime.cuda_tuning import SAFE, Gpu, providers
+from app.runtime.device_errors import why_not
 from app.runtime.ort import has_cuda, open_graph, run
 
 log = logging.getLogger(__name__)
@@ -94,6 +94,6 @@ def _lacking_for_cuda() -> str | None:
 def no_cuda(reason: str) -> str:
     """Say why CUDA cannot be used, and what to do."""
     return (
-        f"CUDA was asked for and cannot be used: {reason}. Install requirements/cuda.txt and a"
+        f"CUDA cannot be used: {reason}. Install requirements/cuda.txt and a"
         " driver for CUDA 13, or set VGG_DEVICE=auto or VGG_DEVICE=cpu."
     )

@@ -15,7 +15,7 @@ from app.graph.channel_blocks import BLOCKED
 from app.graph.serving_graph import INPUT, IR_VERSION, OUTPUT
 from app.machine import return_freed_memory
 from app.records import PixelBatch
-from app.runtime.bound_buffers import Bind, Place
+from app.runtime.bound_buffers import Bind, Buffer
 
 Provider: TypeAlias = tuple[str, dict[str, str]]
 """Name and options of one of onnxruntime's execution providers."""
@@ -64,7 +64,8 @@ def open_graph(graph: Path | bytes, where: list[Provider], threads: int) -> Open
     try:
         session = ort.InferenceSession(graph, options, providers=where, enable_fallback=0)
     except Exception as exc:  # onnxruntime's errors share no base class of their own
-        raise SessionError(f"{graph!s} cannot be loaded: {exc}") from exc
+        what = graph if isinstance(graph, Path) else f"A graph of {len(graph)} bytes"
+        raise SessionError(f"{what} cannot be loaded: {exc}") from exc
     if session.get_providers()[0] != name:
         raise SessionError(f"the libraries of {name} or the driver could not be loaded")
     return_freed_memory()  # 61 MB of a VGG-16
@@ -135,7 +136,7 @@ def has_cuda() -> bool:
 def binder(session: OpenGraph) -> Bind:
     """Return what binds buffers to a session."""
 
-    def bind(source: Place, result: Place, number: int) -> Callable[[], None]:
+    def bind(source: Buffer, result: Buffer, number: int) -> Callable[[], None]:
         binding = session.io_binding()
         binding.bind_input(INPUT, *_described(source))
         binding.bind_output(OUTPUT, *_described(result))
@@ -162,5 +163,5 @@ def _share_exact_arena() -> None:
     )
 
 
-def _described(place: Place) -> tuple[Any, ...]:
-    return place.kind, place.device_id, place.dtype.type, list(place.shape), place.pointer
+def _described(buffer: Buffer) -> tuple[Any, ...]:
+    return buffer.kind, buffer.device_id, buffer.dtype.type, list(buffer.shape), buffer.pointer

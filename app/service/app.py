@@ -12,7 +12,7 @@ from app import __version__
 from app.images.decode_pool import DecodePool
 from app.images.process_pool import Isolated
 from app.machine import usable_cpus
-from app.runtime.session import Session
+from app.runtime.open_session import Session, open_session
 from app.service.fronts.front_side import Link, Mirror
 from app.service.parts import chosen, hosting_of, preparation
 from app.service.settings import Settings
@@ -35,7 +35,7 @@ from app.web.rate_limit import Quotas
 
 def create_app(
     settings: Settings,
-    open_session: Callable[..., Session] = Session,
+    open_session: Callable[..., Session] = open_session,
     link: Link | None = None,
 ) -> FastAPI:
     """Build the service; its models begin to load when it is started.

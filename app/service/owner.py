@@ -14,7 +14,7 @@ import uvicorn
 
 from app.errors import SetupError
 from app.images.decode_pool import DecodePool
-from app.runtime.session import Session
+from app.runtime.open_session import Session, open_session
 from app.service.fronts.owner_side import Hub
 from app.service.fronts.processes import Keeper, listen
 from app.service.fronts.shared_memory import Shape
@@ -35,7 +35,9 @@ _GRACE: Final = 5.0
 """Seconds beyond those of a drain after which fronts are killed."""
 
 
-def serve_with_fronts(settings: Settings, open_session: Callable[..., Session] = Session) -> int:
+def serve_with_fronts(
+    settings: Settings, open_session: Callable[..., Session] = open_session
+) -> int:
     """Serve until a signal comes; return the exit status.
 
     Args:

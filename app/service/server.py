@@ -16,7 +16,7 @@ from fastapi import FastAPI
 
 from app.errors import KeysError
 from app.machine import most_connections
-from app.runtime.session import Session
+from app.runtime.open_session import Session, open_session
 from app.service.app import create_app
 from app.service.drain import take_in
 from app.service.settings import Settings
@@ -132,7 +132,7 @@ def read_again(keys: Keys) -> bool:
     return True
 
 
-def serve(settings: Settings, open_session: Callable[..., Session] = Session) -> int:
+def serve(settings: Settings, open_session: Callable[..., Session] = open_session) -> int:
     """Serve until a signal comes; return the exit status.
 
     Args:

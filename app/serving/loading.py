@@ -12,7 +12,7 @@ from app.images.header_limits import ImageLimits
 from app.images.prepare import Prepare, prepare
 from app.runtime.cuda_tuning import Gpu
 from app.runtime.find_device import DeviceName, find_device
-from app.runtime.session import Session
+from app.runtime.open_session import Session, open_session
 from app.serving.background import in_background
 from app.serving.batching.batcher import Batcher
 from app.serving.batching.costs import BatchPolicy, RunCost
@@ -54,7 +54,7 @@ class Hosting:
     max_queue_delay: float
     queue_budget: float
     prepare: Prepare
-    open_session: Callable[..., Session] = Session
+    open_session: Callable[..., Session] = open_session
     find_device: Callable[[DeviceName, Gpu], Literal["cpu", "cuda"]] = find_device
     precision: Literal["auto", "float32", "float16"] = "auto"
     gpus: tuple[Gpu, ...] = (Gpu(),)

@@ -18,7 +18,7 @@ from app.graph.vgg import VggConfig
 from app.images.header_limits import ImageLimits
 from app.images.prepare import prepare
 from app.records import Layer, Preprocess
-from app.runtime.session import Session
+from app.runtime.cpu_session import CpuSession
 from tests.conftest import PHOTOS, REPOSITORY, SHARED_DATA
 from tests.runtime.rounding import RoundingSession
 
@@ -96,12 +96,12 @@ def test_vgg_agrees_with_float32(tmp_path, gain, preprocess):
     layers["fc8"] = Layer(weight=last.weight * np.float32(3 * gain / size), bias=last.bias)
     batch = pictures(60)
 
-    full = Session(write(tmp_path, "float32", layers, preprocess), device="cpu").run(batch)
+    full = CpuSession(write(tmp_path, "float32", layers, preprocess)).run(batch)
     rounded = RoundingSession(write(tmp_path, "float16", layers, preprocess))
 
     assert_agree(full, rounded.run(batch))
     assert rounded.largest < 65_504 / 4
-    plain = Session(tmp_path / "float16" / GRAPH_FILE, device="cpu").run(batch)
+    plain = CpuSession(tmp_path / "float16" / GRAPH_FILE).run(batch)
     assert_agree(full, plain)
 
 
@@ -175,14 +175,14 @@ def pixels(photo: Image.Image) -> np.ndarray:
     return prepare(data.getvalue(), SQUEEZENET, ImageLimits(), exact=True)[0]
 
 
-def both(folder: Path, path: Path, preprocess: Preprocess) -> tuple[Session, RoundingSession]:
+def both(folder: Path, path: Path, preprocess: Preprocess) -> tuple[CpuSession, RoundingSession]:
     """Write a ready graph in both precisions."""
     for precision in ("float32", "float16"):
         (folder / precision).mkdir()
         write_ready(folder / precision, path, preprocess, precision)
         onnx.checker.check_model(str(folder / precision / GRAPH_FILE), full_check=True)
     return (
-        Session(folder / "float32" / GRAPH_FILE, device="cpu"),
+        CpuSession(folder / "float32" / GRAPH_FILE),
         RoundingSession(folder / "float16" / GRAPH_FILE),
     )
 

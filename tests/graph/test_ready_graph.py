@@ -14,7 +14,7 @@ from app.graph.serving_graph import GRAPH_FILE, WEIGHTS_FILE
 from app.images.header_limits import ImageLimits
 from app.images.prepare import prepare
 from app.records import Preprocess
-from app.runtime.session import Session
+from app.runtime.cpu_session import CpuSession
 from app.serving.ranking import top_k
 from app.weights.labels import load_labels
 from tests.conftest import PHOTOS
@@ -78,14 +78,14 @@ def save(folder: Path, model: ModelProto) -> Path:
     return path
 
 
-def serve(folder: Path, path: Path, preprocess: Preprocess = RGB) -> Session:
+def serve(folder: Path, path: Path, preprocess: Preprocess = RGB) -> CpuSession:
     """Build the serving graph, have it checked by ONNX, and load it."""
     place = folder / "serving"
     place.mkdir()
     write_ready(place, path, preprocess)
     assert {GRAPH_FILE, WEIGHTS_FILE} == {file.name for file in place.iterdir()}
     onnx.checker.check_model(str(place / GRAPH_FILE), full_check=True)
-    return Session(place / GRAPH_FILE, device="cpu")
+    return CpuSession(place / GRAPH_FILE)
 
 
 # --- what can be served ----------------------------------------------------------------

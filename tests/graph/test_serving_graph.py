@@ -26,8 +26,8 @@ from app.graph.serving_graph import (
 from app.graph.untrained import untrained_layers
 from app.graph.vgg import VggConfig
 from app.records import Layer, Preprocess
+from app.runtime.cpu_session import CpuSession
 from app.runtime.ort import channel_block
-from app.runtime.session import Session
 from tests.graph.blocked import operators
 
 Array: TypeAlias = NDArray[Any]
@@ -154,10 +154,10 @@ def serve(
     preprocess: Preprocess,
     threads: int = 1,
     plan: ConvPlan = DIRECT,
-) -> Session:
+) -> CpuSession:
     """Write the serving graph and load it, as the service does."""
     write_vgg(folder, config, layers.items(), preprocess, plan=plan)
-    return Session(folder / GRAPH_FILE, device="cpu", threads=threads)
+    return CpuSession(folder / GRAPH_FILE, threads=threads)
 
 
 def interpret(model: onnx.ModelProto, given: Array, name: str = "image") -> Array:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.errors import OutOfMemoryError
 from app.graph.serving_graph import GRAPH_FILE, write_vgg
-from app.runtime.bound_buffers import HostMemory, Place, Runner
+from app.runtime.bound_buffers import Buffer, Runner
 from app.runtime.ort import CPU, binder, open_graph, run
 from tests.graph.test_serving_graph import RGB, SIDE, lively, photos, small
 
@@ -34,18 +35,18 @@ class FakeCard:
     def device(self, host):
         address = next(self.addresses)
         self.calls.append(("device", host.shape))
-        self.memory[address] = np.empty_like(host)
-        return Place("cuda", 0, host.shape, host.dtype, address)
+        self.memory[address] = np.zeros_like(host)
+        return Buffer("cuda", 0, host.shape, host.dtype, address)
 
-    def upload(self, host, place):
+    def upload(self, host, buffer):
         assert any(host is array for array in self.pinned), "only page-locked memory is copied"
-        self.calls.append(("upload", place.pointer))
-        self.memory[place.pointer][...] = host
+        self.calls.append(("upload", buffer.pointer))
+        self.memory[buffer.pointer][...] = host
 
-    def download(self, place, host):
+    def download(self, buffer, host):
         assert any(host is array for array in self.pinned)
-        self.calls.append(("download", place.pointer))
-        host[...] = self.memory[place.pointer]
+        self.calls.append(("download", buffer.pointer))
+        host[...] = self.memory[buffer.pointer]
 
     def bind(self, source, result, number):
         self.calls.append(("bind", source.pointer, result.pointer, number))
@@ -61,6 +62,22 @@ class FakeCard:
 
     def kinds(self):
         return [call[0] for call in self.calls]
+
+
+class HostMemory:
+    """A CPU's: the session works in the caller's arrays, and nothing is copied."""
+
+    def host(self, shape, dtype):
+        return np.zeros(shape, dtype)
+
+    def device(self, host):
+        return Buffer("cpu", 0, host.shape, host.dtype, host.ctypes.data)
+
+    def upload(self, host, buffer):
+        assert host.ctypes.data == buffer.pointer
+
+    def download(self, buffer, host):
+        assert host.ctypes.data == buffer.pointer
 
 
 @pytest.fixture
@@ -158,11 +175,11 @@ def test_two_at_a_time_get_their_own_rows(gate):
 
 
 def test_a_run_that_failed_does_not_spoil_the_buffers(gate):
-    """An error comes out as it is, and the next run of the size uses the same memory."""
+    """An error of CUDA's becomes ours, and the next run of the size uses the same memory."""
     card = FakeCard()
     runner = Runner(card, card.bind, gate, itertools.count(1))
     card.failure = RuntimeError("CUDA failure 2: out of memory")
-    with pytest.raises(RuntimeError, match="out of memory"):
+    with pytest.raises(OutOfMemoryError, match="out of memory"):
         runner.run(batch_of(1))
     card.failure = None
 

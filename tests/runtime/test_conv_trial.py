@@ -10,8 +10,8 @@ from app.graph.serving_graph import GRAPH_FILE, write_vgg
 from app.graph.vgg import CONFIGURATIONS, VggConfig
 from app.records import Layer, Preprocess
 from app.runtime.conv_trial import Trial, lively_layers, try_plan
+from app.runtime.cpu_session import CpuSession
 from app.runtime.ort import channel_block
-from app.runtime.session import Session
 
 lowering = pytest.mark.skipif(not channel_block(), reason="no layout in blocks on this processor")
 PLAN = plans(channel_block() or 16)[-1]
@@ -48,7 +48,7 @@ def test_every_bias_shows(tmp_path):
             for name, layer in lively_layers(config)
         )
         write_vgg(tmp_path, config, layers, before)
-        answers[lost] = Trial(1, 1, Session(tmp_path / GRAPH_FILE, device="cpu").run(pixels))
+        answers[lost] = Trial(1, 1, CpuSession(tmp_path / GRAPH_FILE).run(pixels))
 
     assert [None] == [name for name, trial in answers.items() if trial.agrees(answers[None])]
 

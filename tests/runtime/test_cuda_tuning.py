@@ -1,21 +1,21 @@
-"""How a GPU is asked to run, and how the fastest of its ways is found."""
+"""onnxruntime's options for a GPU, and how the fastest of them are found."""
 
 from pathlib import Path
 
 import pytest
 
 from app.errors import OutOfMemoryError, RunFailedError
-from app.runtime.cuda_tuning import SAFE, WAYS, Gpu, Way, fastest, halving, providers
+from app.runtime.cuda_tuning import CANDIDATES, SAFE, CudaOptions, Gpu, fastest, halving, providers
 
 GRAPH = Path("/models/serving/vgg16.float16/key/graph.onnx")
 
 
-def options(gpu=None, way=SAFE):
-    return dict(providers(gpu or Gpu(), way, GRAPH, 64, 224))
+def provider_options(gpu=None, options=SAFE):
+    return dict(providers(gpu or Gpu(), options, GRAPH, 64, 224))
 
 
 def test_cuda_is_the_only_provider():
-    """What CUDA cannot run is not run elsewhere; memory grows by what is asked for."""
+    """What CUDA cannot run is not run elsewhere; memory grows by what is needed."""
     ((name, found),) = providers(Gpu(), SAFE, GRAPH, 64, 224)
 
     assert "CUDAExecutionProvider" == name
@@ -26,15 +26,15 @@ def test_cuda_is_the_only_provider():
 
 
 def test_settings_reach_the_provider():
-    """The number of the GPU and the limit of its memory are onnxruntime's."""
-    found = options(Gpu(device_id=3, memory_limit=2_000_000_000))["CUDAExecutionProvider"]
+    """The number of the GPU and the limit of its memory are passed to onnxruntime."""
+    found = provider_options(Gpu(device_id=3, memory_limit=2_000_000_000))["CUDAExecutionProvider"]
 
     assert ("3", "2000000000") == (found["device_id"], found["gpu_mem_limit"])
 
 
-def test_ways_reach_the_provider():
-    """Search, layout and recording are what a way says."""
-    found = options(way=Way("HEURISTIC", channels_last=True, recorded=False))
+def test_options_reach_the_provider():
+    """Search, layout and recording are passed on."""
+    found = provider_options(options=CudaOptions("HEURISTIC", channels_last=True, recorded=False))
     cuda = found["CUDAExecutionProvider"]
 
     assert ("HEURISTIC", "1", "0") == (
@@ -46,7 +46,7 @@ def test_ways_reach_the_provider():
 
 def test_tensorrt_comes_first_and_cuda_behind_it():
     """TensorRT gets the range of batch sizes, keeps its engines, and records nothing of CUDA's."""
-    found = options(Gpu(device_id=1, tensorrt=True))
+    found = provider_options(Gpu(device_id=1, tensorrt=True))
 
     assert ["TensorrtExecutionProvider", "CUDAExecutionProvider"] == list(found)
     tensorrt = found["TensorrtExecutionProvider"]
@@ -56,31 +56,44 @@ def test_tensorrt_comes_first_and_cuda_behind_it():
     assert "0" == found["CUDAExecutionProvider"]["enable_cuda_graph"]
 
 
-class Stopwatch:
-    """Opens ways that each take their time on a clock that nobody waits for."""
+class Loaded:
+    """A graph that was loaded with some options, until it is closed."""
+
+    def __init__(self, options):
+        self.options = options
+        self.closed = 0
+
+    def close(self):
+        self.closed += 1
+
+
+class Machine:
+    """Loads graphs whose runs take their time on a clock that nobody waits for."""
 
     def __init__(self, **seconds):
         self.seconds = seconds
         self.now = 0.0
-        self.opened = []
+        self.loaded = []
         self.failing = {}
 
-    def open(self, way):
-        self.opened.append(way)
-        if way in self.failing:
-            raise self.failing[way]
-        return str(way)
+    def load(self, options):
+        self.loaded.append(Loaded(options))
+        if options in self.failing:
+            raise self.failing[options]
+        return self.loaded[-1]
 
-    def work(self, opened):
-        self.now += self.seconds[opened.split(",")[0] + opened.split(",")[1]]
+    def run(self, loaded):
+        assert not loaded.closed
+        layout, search, _ = str(loaded.options).split(",")
+        self.now += self.seconds[layout + search]
 
     def clock(self):
         return self.now
 
 
 @pytest.fixture
-def watch():
-    return Stopwatch(
+def machine():
+    return Machine(
         **{
             "channels first exhaustive search": 0.005,
             "channels last exhaustive search": 0.003,
@@ -90,38 +103,39 @@ def watch():
     )
 
 
-def test_the_fastest_way_is_kept(watch):
-    """Every way is tried, and the one with the least time is what comes out."""
-    way, opened = fastest(WAYS, watch.open, watch.work, watch.clock)
+@pytest.mark.parametrize("candidates", [CANDIDATES, CANDIDATES[::-1]])
+def test_the_fastest_options_are_kept_and_the_others_closed(machine, candidates):
+    """Every candidate is tried once, and the one with the least time is returned, still open."""
+    options, loaded = fastest(candidates, machine.load, machine.run, machine.clock)
 
-    assert Way("EXHAUSTIVE", channels_last=True) == way
-    assert str(way) == opened
-    assert list(WAYS) == watch.opened
+    assert CudaOptions("EXHAUSTIVE", channels_last=True) == options == loaded.options
+    assert list(candidates) == [one.options for one in machine.loaded]
+    assert {loaded: 0} == {one: one.closed for one in machine.loaded if one.closed != 1}
 
 
-def test_a_way_that_fails_is_left_out(watch, caplog):
-    """A way that a card or a release cannot go is told in the log, and costs nothing else."""
+def test_options_that_fail_are_left_out(machine, caplog):
+    """Options that a GPU or a release does not support are logged, and cost nothing else."""
     caplog.set_level("INFO", "app.runtime.cuda_tuning")
     error = RunFailedError("The model failed on this batch.")
     error.__cause__ = RuntimeError("CUDA failure 900: operation not permitted when capturing")
-    watch.failing = {way: error for way in WAYS if way.recorded}
+    machine.failing = {options: error for options in CANDIDATES if options.recorded}
 
-    way, _ = fastest(WAYS, watch.open, watch.work, watch.clock)
+    options, _ = fastest(CANDIDATES, machine.load, machine.run, machine.clock)
 
-    assert not way.recorded
+    assert not options.recorded
     assert "operation not permitted" in caplog.text
 
 
-def test_no_way_at_all(watch):
-    """If none works, the last error is told."""
-    watch.failing = dict.fromkeys(WAYS, OutOfMemoryError("The device is out of memory."))
+def test_no_options_at_all(machine):
+    """If all fail, the last error is raised."""
+    machine.failing = dict.fromkeys(CANDIDATES, OutOfMemoryError("The device is out of memory."))
 
     with pytest.raises(OutOfMemoryError):
-        fastest(WAYS, watch.open, watch.work, watch.clock)
+        fastest(CANDIDATES, machine.load, machine.run, machine.clock)
 
 
 def test_a_batch_that_does_not_fit_is_halved():
-    """A small card is tuned with as many images as it holds; one that holds none fails."""
+    """A small GPU is tuned with as many images as it holds; one that holds none fails."""
     tried = []
 
     def attempt(images):

@@ -1,4 +1,4 @@
-"""Memory and copies of CUDA's runtime, on a fake one and as far as the real one goes without a GPU."""
+"""Memory and copies of CUDA's runtime, on a fake one, and on the real one as far as it goes without a GPU."""
 
 import ctypes
 from pathlib import Path
@@ -8,58 +8,7 @@ import pytest
 
 from app.errors import SessionError
 from app.runtime.cudart import CudaMemory, load_cudart
-
-
-class Function:
-    """One function of a library; ctypes lets its result type be set."""
-
-    def __init__(self, library, name):
-        self.library, self.name = library, name
-        self.restype = None
-
-    def __call__(self, *arguments):
-        self.library.calls.append((self.name, *arguments))
-        return getattr(self.library, f"do_{self.name}", lambda *_: 0)(*arguments)
-
-
-class FakeRuntime:
-    """CUDA's runtime whose GPU is this machine's memory."""
-
-    def __init__(self):
-        self.calls = []
-        self.kept = []
-        self.failing = {}
-
-    def __getattr__(self, name):
-        if not name.startswith("cuda"):
-            raise AttributeError(name)
-        function = Function(self, name)
-        setattr(self, name, function)
-        return function
-
-    def _allocate(self, pointer, size):
-        self.kept.append(ctypes.create_string_buffer(size.value))
-        pointer._obj.value = ctypes.addressof(self.kept[-1])
-        return 0
-
-    def do_cudaHostAlloc(self, pointer, size, _flags):  # noqa: N802 (CUDA's name)
-        return self.failing.get("cudaHostAlloc") or self._allocate(pointer, size)
-
-    def do_cudaMalloc(self, pointer, size):  # noqa: N802 (CUDA's name)
-        return self.failing.get("cudaMalloc") or self._allocate(pointer, size)
-
-    def do_cudaMemcpyAsync(self, to, origin, size, _kind, _stream):  # noqa: N802 (CUDA's name)
-        ctypes.memmove(to, origin, size.value)
-        return 0
-
-    def do_cudaStreamSynchronize(self, _stream):  # noqa: N802 (CUDA's name)
-        return self.failing.get("cudaStreamSynchronize", 0)
-
-    def do_cudaGetErrorString(self, status):  # noqa: N802 (CUDA's name)
-        return {2: b"out of memory", 700: b"an illegal memory access was encountered"}[status]
-
-    def names(self):
-        return [call[0] for call in self.calls]
+from tests.runtime.fake_cudart import FakeRuntime
 
 
 @pytest.fixture
@@ -88,7 +37,7 @@ def test_a_round_trip(runtime):
 
 
 def test_copies_are_waited_for_on_a_stream_of_their_own(runtime):
-    """A copy is one call and one wait, on the stream that does not wait for others."""
+    """A copy is one call and one wait, on a stream that does not wait for others."""
     memory = CudaMemory(0, runtime)
     pixels = memory.host((1, 2, 2, 3), np.dtype(np.uint8))
     place = memory.device(pixels)
@@ -113,6 +62,32 @@ def test_every_call_is_for_its_gpu(runtime):
     assert runtime.names().count("cudaSetDevice") == len(runtime.calls) / 2
 
 
+def test_closing_frees_everything_once(runtime):
+    """Every allocation has its free, of its own kind, and so has the stream; a second close does nothing."""
+    memory = CudaMemory(1, runtime)
+    pixels = memory.host((2, 4, 4, 3), np.dtype(np.uint8))
+    memory.device(pixels)
+    memory.device(memory.host((2, 1000), np.dtype(np.float32)))
+    assert (2, 2, 1) == runtime.live()
+
+    memory.close()
+    memory.close()
+
+    assert (0, 0, 0) == runtime.live()
+    assert {1} == {call[1] for call in runtime.calls if call[0] == "cudaSetDevice"}
+
+
+def test_closing_on_a_failed_gpu(runtime):
+    """A GPU that frees nothing any more does not keep the process from closing the rest."""
+    memory = CudaMemory(0, runtime)
+    memory.device(memory.host((1, 2, 2, 3), np.dtype(np.uint8)))
+    runtime.failing["cudaFree"] = 700
+
+    memory.close()
+
+    assert (0, 1, 0) == runtime.live()
+
+
 @pytest.mark.parametrize(
     ("function", "status", "words"),
     [
@@ -121,8 +96,8 @@ def test_every_call_is_for_its_gpu(runtime):
         ("cudaStreamSynchronize", 700, "CUDA failure 700: an illegal memory access"),
     ],
 )
-def test_errors_are_told_as_onnxruntime_tells_them(runtime, function, status, words):
-    """One place understands all of them, so they are written in one way."""
+def test_errors_read_like_those_of_onnxruntime(runtime, function, status, words):
+    """One module understands all of them, so they are written in one way."""
     runtime.failing[function] = status
     memory = CudaMemory(0, runtime)
 
@@ -135,13 +110,13 @@ def test_errors_are_told_as_onnxruntime_tells_them(runtime, function, status, wo
 
 
 def test_no_runtime():
-    """Where CUDA's runtime is not to be found the sentence names it."""
+    """The error names the library that is missing."""
     with pytest.raises(SessionError, match=r"libnone\.so\.99"):
         load_cudart(["libnone.so.99"])
 
 
 def test_the_real_runtime_without_a_driver():
-    """The real library takes these very calls, and says what is missing here."""
+    """The real library accepts the same calls, and says what is missing here."""
     found = [*Path("/usr/local").glob("cuda*/lib*/libcudart.so.13")]
     if not found:
         pytest.skip("CUDA's runtime is not installed")

@@ -1,11 +1,12 @@
-"""What onnxruntime says of itself and of this processor."""
+"""What is known of onnxruntime and of this processor, and graphs that cannot be loaded."""
 
 import platform
 from pathlib import Path
 
 import pytest
 
-from app.runtime.ort import channel_block
+from app.errors import SessionError
+from app.runtime.ort import CPU, channel_block, open_graph
 
 CPU_INFO = Path("/proc/cpuinfo")
 
@@ -24,5 +25,15 @@ def test_a_block_of_channels_fills_a_register():
 
 
 def test_it_is_always_the_same():
-    """Plans that are remembered name it."""
+    """Plans that are remembered depend on it."""
     assert channel_block() == channel_block()
+
+
+def test_the_bytes_of_a_broken_graph_are_not_in_the_error():
+    """A graph of 20 MB that cannot be loaded is named by its size, in a short message."""
+    with pytest.raises(
+        SessionError, match=r"^A graph of 20000000 bytes cannot be loaded: "
+    ) as caught:
+        open_graph(b"\xff" * 20_000_000, CPU, threads=1)
+
+    assert len(str(caught.value)) < 1000

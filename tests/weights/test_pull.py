@@ -26,8 +26,8 @@ from app.graph.serving_graph import STEM_FILE, WEIGHTS_FILE
 from app.graph.untrained import untrained_layers
 from app.graph.vgg import VggConfig
 from app.records import Layer, Preprocess
+from app.runtime.open_session import open_session
 from app.runtime.ort import channel_block
-from app.runtime.session import Session
 from app.weights.checkpoints.read import read_checkpoint
 from app.weights.manifests import Checkpoint, Manifest
 from app.weights.provisioning import PlanFor, Provisioning, for_device
@@ -313,7 +313,7 @@ def assert_holds(graph: Path, network: Layers, preprocess: Preprocess = RGB) -> 
         assert np.array_equal(layer.weight, tensors[f"{name}_weight"])
         assert np.array_equal(layer.bias, tensors[f"{name}_bias"])
     batch = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), np.uint8)
-    assert (2, 1000) == Session(graph, device="cpu").run(batch).shape
+    assert (2, 1000) == open_session(graph, device="cpu").run(batch).shape
 
 
 def files(folder: Path) -> list[str]:
@@ -673,7 +673,7 @@ def test_ready_graph(tmp_path):
 
     batch = np.full((2, SIDE, SIDE, 3), 200, np.uint8)
     assert (sha256(content), True) == (f"sha256:{graph.weights_sha256}", graph.trained)
-    assert pytest.approx([1, 1]) == Session(graph.path, device="cpu").run(batch).sum(axis=1)
+    assert pytest.approx([1, 1]) == open_session(graph.path, device="cpu").run(batch).sum(axis=1)
 
 
 def test_ready_graph_pinned_by_sha384(tmp_path):
@@ -850,7 +850,7 @@ def test_the_plan_is_built_and_told(tmp_path, server):
     wanted, steps = manifest(server.content, url=server.url), Steps()
     batch = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), np.uint8)
     direct = get(wanted, tmp_path)
-    expected = Session(direct.path, device="cpu").run(batch)
+    expected = open_session(direct.path, device="cpu").run(batch)
 
     graph = get(wanted, tmp_path, steps, plan_for=planned(PLAN))
 
@@ -859,7 +859,9 @@ def test_the_plan_is_built_and_told(tmp_path, server):
     assert "conv4_1_winograd" in stored(graph.path)
     assert graph.path.with_name(STEM_FILE).exists()
     assert not direct.path.exists()
-    np.testing.assert_allclose(expected, Session(graph.path, device="cpu").run(batch), atol=1e-5)
+    np.testing.assert_allclose(
+        expected, open_session(graph.path, device="cpu").run(batch), atol=1e-5
+    )
 
 
 def test_untrained_weights_follow_the_plan_too(tmp_path):

@@ -1,11 +1,11 @@
-"""Threads that take whole images: each once, rows in order, errors to the caller."""
+"""Each image of a batch is run once, rows come back in order, and errors reach the caller."""
 
 import threading
 
 import numpy as np
 import pytest
 
-from app.runtime.image_threads import ImageThreads
+from app.runtime.batch_splitter import BatchSplitter
 
 BATCH = np.arange(7, dtype=np.uint8).reshape(7, 1, 1, 1)
 
@@ -34,28 +34,28 @@ class Recorder:
 
 @pytest.mark.parametrize("threads", [2, 3, 9])
 def test_each_image_is_run_once_and_rows_are_in_order(threads):
-    """Whoever takes an image, its row stands where the image stood."""
+    """Whichever thread runs an image, its row has the place of the image."""
     run_one = Recorder()
 
-    rows = ImageThreads(run_one, threads).run(BATCH)
+    rows = BatchSplitter(run_one, threads).run(BATCH)
     np.testing.assert_array_equal(np.repeat(np.arange(7.0), 2).reshape(7, 2), rows)
     assert sorted(run_one.images) == list(range(7))
 
 
 def test_threads_work_at_the_same_time():
-    """Three threads meet within their first images: none waits for another to end."""
+    """Three threads meet during their first images: none waits for another to finish."""
     run_one = Recorder(together=3)
 
-    ImageThreads(run_one, 3).run(BATCH)
+    BatchSplitter(run_one, 3).run(BATCH)
 
     assert len(run_one.threads) == 3
 
 
 @pytest.mark.parametrize("bad", [0, 3, 6])
 def test_an_error_reaches_the_caller(bad):
-    """Whichever thread met it; and the next batch runs as if nothing had been."""
-    images = ImageThreads(Recorder(bad=bad), 2)
+    """Whichever thread it happened in; the next batch runs as usual."""
+    splitter = BatchSplitter(Recorder(bad=bad), 2)
 
     with pytest.raises(ValueError, match=str(bad)):
-        images.run(BATCH)
-    assert len(images.run(BATCH[:1] + 7)) == 1
+        splitter.run(BATCH)
+    assert len(splitter.run(BATCH[:1] + 7)) == 1

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.runtime.cuda_errors import _STICKY, is_out_of_memory, is_sticky, why_not
+from app.runtime.device_errors import _STICKY, is_out_of_memory, is_sticky, why_not
 
 
 def failure(number, text, expression="cudaStreamSynchronize(stream)"):

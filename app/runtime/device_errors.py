@@ -1,19 +1,26 @@
-"""What CUDA's and onnxruntime's sentences mean; in Python there is nothing but these sentences.
+"""What the error messages of onnxruntime and CUDA mean; Python sees nothing but their text.
 
 Sources: onnxruntime writes `CUDA failure 700: TEXT ; GPU=0 ; hostname=...` (cuda_call.cc) and
-`CUDA error NAME:TEXT`, its arena the sentences about memory (bfc_arena.cc); numbers, names and
+`CUDA error NAME:TEXT`, its arena the messages about memory (bfc_arena.cc); numbers, names and
 texts are those of CUDA 13.0's runtime (cudaGetErrorName, cudaGetErrorString).
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
+
+import numpy as np
+
+from app.errors import DeviceLostError, OutOfMemoryError, RunFailedError
+from app.records import ProbabilityBatch
 
 _OUT_OF_MEMORY: Final = (
     "out of memory",
     "bad_alloc",
     "cudaErrorMemoryAllocation",
     "Failed to allocate memory",
-    "is smaller than requested bytes",  # the arena at its limit, gpu_mem_limit
+    "is smaller than requested bytes",  # the arena has reached gpu_mem_limit
     "Failed to find a free memory block",
     "ALLOC_FAILED",  # of cuBLAS and cuDNN
     "ALLOCATION_FAILED",
@@ -38,7 +45,7 @@ _STICKY: Final = {
     721: "cudaErrorTensorMemoryLeak",
     999: "cudaErrorUnknown",
 }
-"""After these every further call of the process fails as well."""
+"""After one of these every further call of this process fails as well."""
 _STICKY_TEXTS: Final = (
     "an illegal memory access was encountered",
     "unspecified launch failure",
@@ -54,12 +61,12 @@ _FAILURE: Final = re.compile(r"CUDA failure (\d+)")
 _DRIVER_TOO_OLD: Final = "its NVIDIA driver is too old for CUDA 13: install release 580 or newer"
 _NO_DEVICE: Final = "the driver sees no GPU, or this container was not given one"
 _ARCHITECTURE: Final = (
-    "onnxruntime-gpu has no code for a GPU of this architecture: take another GPU, or another"
-    " release of it"
+    "onnxruntime-gpu has no code for a GPU of this architecture: use another GPU or another"
+    " release of onnxruntime-gpu"
 )
 _LIBRARIES: Final = "the libraries of onnxruntime's CUDA part (CUDA 13, cuDNN 9) cannot be loaded"
 _AT_START: Final = (
-    (re.compile(r"assigned to the default CPU EP"), _LIBRARIES),  # it has fallen back by itself
+    (re.compile(r"assigned to the default CPU EP"), _LIBRARIES),  # it fell back by itself
     (re.compile(r"CUDA failure 35\b|driver version is insufficient"), _DRIVER_TOO_OLD),
     (re.compile(r"CUDA failure 803\b|unsupported display driver"), _DRIVER_TOO_OLD),
     (re.compile(r"CUDA failure 804\b|forward compatibility was attempted"), _DRIVER_TOO_OLD),
@@ -68,11 +75,11 @@ _AT_START: Final = (
     (re.compile(r"ARCH_MISMATCH"), _ARCHITECTURE),
     (
         re.compile(r"CUDA failure 101\b|Invalid device ID|invalid device ordinal"),
-        "there is no GPU of that number: see VGG_DEVICE_IDS and `nvidia-smi -L`",
+        "there is no GPU with that number: see VGG_DEVICE_IDS and `nvidia-smi -L`",
     ),
     (
         re.compile(r"CUDA failure 46\b|busy or unavailable"),
-        "the GPU is taken by another process, or is in exclusive mode",
+        "the GPU is used by another process, or is in exclusive mode",
     ),
     (
         re.compile(r"CUDA failure 802\b|system not yet initialized"),
@@ -81,26 +88,50 @@ _AT_START: Final = (
 )
 
 
-def is_out_of_memory(sentence: str) -> bool:
-    """Tell whether a run failed for lack of memory, so that a smaller one may succeed."""
-    return any(sign in sentence for sign in _OUT_OF_MEMORY)
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Raise an error of ours in place of what onnxruntime or CUDA raises in a run."""
+    try:
+        yield
+    except Exception as exc:  # onnxruntime's errors share no base class of their own
+        if is_sticky(str(exc)):
+            raise DeviceLostError("The GPU has failed for good.") from exc
+        if is_out_of_memory(str(exc)):
+            raise OutOfMemoryError("The device is out of memory.") from exc
+        raise RunFailedError("The model failed on this batch.") from exc
 
 
-def is_sticky(sentence: str) -> bool:
-    """Tell whether the process can use the GPU no more and has to be started anew."""
-    found = _FAILURE.search(sentence)
+def finite(probabilities: ProbabilityBatch) -> ProbabilityBatch:
+    """Return the probabilities.
+
+    Raises:
+        RunFailedError: If one of them is not a number: that must never become an answer.
+    """
+    if not np.isfinite(probabilities).all():
+        raise RunFailedError("The model returned values that are not numbers.")
+    return probabilities
+
+
+def is_out_of_memory(message: str) -> bool:
+    """Return whether a run failed for lack of memory, so that a smaller one may succeed."""
+    return any(sign in message for sign in _OUT_OF_MEMORY)
+
+
+def is_sticky(message: str) -> bool:
+    """Return whether this process cannot use the GPU any more and has to be restarted."""
+    found = _FAILURE.search(message)
     return (
         (found is not None and int(found[1]) in _STICKY)
-        or any(f"{name}:" in sentence for name in _STICKY.values())
-        or any(text in sentence for text in _STICKY_TEXTS)
+        or any(f"{name}:" in message for name in _STICKY.values())
+        or any(text in message for text in _STICKY_TEXTS)
     )
 
 
-def why_not(sentence: str) -> str:
-    """Say in a few words what keeps CUDA from being used; the sentence itself if that is new."""
+def why_not(message: str) -> str:
+    """Return in a few words why CUDA cannot be used; an unknown message itself, shortened."""
     for pattern, words in _AT_START:
-        if pattern.search(sentence):
+        if pattern.search(message):
             return words
-    if is_out_of_memory(sentence):
+    if is_out_of_memory(message):
         return "the GPU has too little free memory: see VGG_GPU_MEMORY_LIMIT_MB and `nvidia-smi`"
-    return " ".join(sentence.split())[:300]
+    return " ".join(message.split())[:300]

@@ -1,4 +1,4 @@
-"""Threads that take whole images of a batch, in place of sharing every layer of it."""
+"""Run the images of a batch on several threads, in place of sharing every layer among them."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -9,23 +9,23 @@ from numpy.typing import NDArray
 from app.records import PixelBatch
 
 
-class ImageThreads:
+class BatchSplitter:
     """Runs the images of a batch one by one, several at a time."""
 
     def __init__(self, run_one: Callable[[PixelBatch], NDArray[np.float32]], threads: int) -> None:
         """Start no thread yet.
 
         Args:
-            run_one: Turns a batch of one into a result whose first side is 1; called by several
+            run_one: Turns a batch of one image into a batch of one result; called by several
                 threads at a time.
-            threads: How many, with the one that calls `run`.
+            threads: Number of threads, the one that calls `run` included.
         """
         self._run_one = run_one
         self._helpers = threads - 1
         self._pool = ThreadPoolExecutor(self._helpers, thread_name_prefix="image")
 
     def run(self, batch: PixelBatch) -> NDArray[np.float32]:
-        """Run every image; this thread takes its share of them."""
+        """Run every image; the calling thread takes its share."""
         rows: dict[int, NDArray[np.float32]] = {}
         left = iter(range(len(batch)))
 
@@ -39,5 +39,5 @@ class ImageThreads:
         finally:
             wait(helpers)
         for helper in helpers:
-            helper.result()  # raises what it raised
+            helper.result()  # raises the error of its thread
         return np.concatenate([rows[image] for image in range(len(batch))])

@@ -1,4 +1,4 @@
-"""A device that is not there, a graph that is broken and a run that fails are told apart."""
+"""A graph on a CPU: broken graphs and failed runs are told apart, and threads change no result."""
 
 from functools import partial
 from pathlib import Path
@@ -6,19 +6,15 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from app.errors import OutOfMemoryError, RunFailedError, SessionError
-from app.runtime.image_threads import ImageThreads
-from app.runtime.ort import CPU, CUDA, open_graph, run
-from app.runtime.session import Session
+from app.runtime.batch_splitter import BatchSplitter
+from app.runtime.cpu_session import CpuSession
+from app.runtime.ort import CPU, open_graph, run
 
 BATCH = np.zeros((2, 4, 4, 3), np.uint8)
-needs_no_cuda = pytest.mark.skipif(
-    CUDA in ort.get_available_providers(), reason="onnxruntime-gpu is installed"
-)
 
 
 def node(op: str, inputs: str, output: str, **attributes: Any) -> NodeProto:
@@ -70,36 +66,12 @@ def reciprocal(folder: Path) -> Path:
     )
 
 
-# --- devices ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("device", ["cpu", "auto"])
-@needs_no_cuda
-def test_cpu(tmp_path, device):
-    """Without CUDA, `auto` is the CPU, and says so."""
-    session = Session(brightness(tmp_path), device=device)
-
-    assert "cpu" == session.device
-
-
-@needs_no_cuda
-def test_cuda_where_there_is_none(tmp_path):
-    """Whoever asked for CUDA is told how to get it, and how to do without."""
-    with pytest.raises(SessionError) as caught:
-        Session(brightness(tmp_path), device="cuda")
-
-    sentence = str(caught.value)
-    assert sentence.startswith("CUDA was asked for and cannot be used: onnxruntime-gpu is not ins")
-    assert "Install requirements/cuda.txt" in sentence
-    assert "VGG_DEVICE=auto or VGG_DEVICE=cpu" in sentence
-
-
 # --- graphs ----------------------------------------------------------------------------
 
 
 def test_rows_of_a_batch(tmp_path):
     """Each image gets its row, float32, whatever the size of the batch."""
-    session = Session(brightness(tmp_path), device="cpu", threads=2)
+    session = CpuSession(brightness(tmp_path), threads=2)
     batch = np.zeros((5, 4, 4, 3), np.uint8)
     batch[:, 0, 0, 0] = [1, 2, 3, 4, 5]
 
@@ -120,7 +92,7 @@ def test_corrupt_graph(tmp_path, content):
     path.write_bytes(content)
 
     with pytest.raises(SessionError, match=r"graph\.onnx cannot be loaded: "):
-        Session(path, device="cpu")
+        CpuSession(path)
 
 
 def test_graph_that_was_cut(tmp_path):
@@ -129,13 +101,13 @@ def test_graph_that_was_cut(tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
 
     with pytest.raises(SessionError, match="cannot be loaded"):
-        Session(path, device="cpu")
+        CpuSession(path)
 
 
 def test_missing_graph(tmp_path):
     """A file that is not there is told in the same way."""
     with pytest.raises(SessionError, match=r"none\.onnx cannot be loaded: .*[Nn]o such file|exist"):
-        Session(tmp_path / "none.onnx", device="cpu")
+        CpuSession(tmp_path / "none.onnx")
 
 
 def test_weights_that_were_cut(tmp_path):
@@ -147,7 +119,7 @@ def test_weights_that_were_cut(tmp_path):
     (tmp_path / "w.bin").write_bytes((tmp_path / "w.bin").read_bytes()[:1000])
 
     with pytest.raises(SessionError, match="cannot be loaded"):
-        Session(path, device="cpu")
+        CpuSession(path)
 
 
 def test_operator_that_onnxruntime_does_not_know(tmp_path):
@@ -155,15 +127,7 @@ def test_operator_that_onnxruntime_does_not_know(tmp_path):
     path = write(tmp_path, node("Nonsense", "image", "probabilities"))
 
     with pytest.raises(SessionError, match=r"cannot be loaded: .*Nonsense"):
-        Session(path, device="cpu")
-
-
-def test_auto_does_not_hide_a_broken_graph(tmp_path):
-    """`auto` falls back to another device, never to silence."""
-    (tmp_path / "graph.onnx").write_bytes(b"no graph")
-
-    with pytest.raises(SessionError):
-        Session(tmp_path / "graph.onnx", device="auto")
+        CpuSession(path)
 
 
 # --- runs ------------------------------------------------------------------------------
@@ -171,7 +135,7 @@ def test_auto_does_not_hide_a_broken_graph(tmp_path):
 
 def test_values_that_are_not_numbers(tmp_path):
     """NaN in any row is an error and never an answer."""
-    session = Session(reciprocal(tmp_path), device="cpu")
+    session = CpuSession(reciprocal(tmp_path))
     half_black = BATCH.copy()
     half_black[0] = 1
 
@@ -192,12 +156,12 @@ def test_infinite_values(tmp_path):
     )
 
     with pytest.raises(RunFailedError, match="not numbers"):
-        Session(path, device="cpu").run(BATCH)
+        CpuSession(path).run(BATCH)
 
 
 def test_run_after_a_failed_one(tmp_path):
     """A failed run does not spoil the session for the next."""
-    session = Session(reciprocal(tmp_path), device="cpu")
+    session = CpuSession(reciprocal(tmp_path))
     with pytest.raises(RunFailedError):
         session.run(BATCH)
 
@@ -211,7 +175,7 @@ def test_run_after_a_failed_one(tmp_path):
 )
 def test_batch_of_another_shape(tmp_path, batch):
     """Onnxruntime's own errors come out as ours."""
-    session = Session(brightness(tmp_path), device="cpu")
+    session = CpuSession(brightness(tmp_path))
 
     with pytest.raises(RunFailedError) as caught:
         session.run(np.ascontiguousarray(batch))
@@ -230,33 +194,32 @@ def test_out_of_memory(tmp_path):
         node("Flatten", "zeros", "probabilities", axis=1),
         factors=np.array([2**15, 2**15, 2**15, 1], np.int64),
     )
-    session = Session(path, device="cpu")
+    session = CpuSession(path)
 
     with pytest.raises(OutOfMemoryError, match="out of memory"):
         session.run(BATCH)
 
 
-def taken_apart(graph: Path, threads: int) -> Session:
-    """Open a session whose threads take whole images, whatever that is worth here."""
-    session = Session(graph, device="cpu", threads=threads)
-    assert session._cpu is not None
-    session._cpu._apart = ImageThreads(partial(run, open_graph(graph, CPU, 1)), threads)
+def splitting(graph: Path, threads: int) -> CpuSession:
+    """Open a session whose threads take whole images, however fast that is here."""
+    session = CpuSession(graph, threads=threads)
+    session._splitter = BatchSplitter(partial(run, open_graph(graph, CPU, 1)), threads)
     return session
 
 
 def test_threads_may_take_whole_images(tmp_path):
     """Each row is its image's, in order, whichever way the threads work; a lone image as well."""
     graph = brightness(tmp_path)
-    together, apart = Session(graph, device="cpu", threads=3), taken_apart(graph, 3)
+    together, split = CpuSession(graph, threads=3), splitting(graph, 3)
     images = np.random.default_rng(1).integers(0, 256, (9, 4, 4, 3), np.uint8)
     for size in (1, 2, 3, 9):
-        np.testing.assert_array_equal(together.run(images[:size]), apart.run(images[:size]))
+        np.testing.assert_array_equal(together.run(images[:size]), split.run(images[:size]))
 
 
 @pytest.mark.parametrize("bad", [0, 3, 5])
 def test_the_error_of_one_image_fails_the_run(tmp_path, bad):
     """A run with a bad image fails as a whole, whichever thread took that; the next one does not."""
-    session = taken_apart(reciprocal(tmp_path), 2)
+    session = splitting(reciprocal(tmp_path), 2)
     batch = np.ones((6, 4, 4, 3), np.uint8)
     good = session.run(batch)
     batch[bad] = 0
@@ -268,7 +231,7 @@ def test_the_error_of_one_image_fails_the_run(tmp_path, bad):
 
 def test_tuning_changes_no_result(tmp_path):
     """Whatever the measurement says, a tuned session gives what it gave before."""
-    session = Session(brightness(tmp_path), device="cpu", threads=2)
+    session = CpuSession(brightness(tmp_path), threads=2)
     images = np.random.default_rng(1).integers(0, 256, (5, 4, 4, 3), np.uint8)
     before = session.run(images)
     session.tune(5)
@@ -287,7 +250,7 @@ def test_tuning_leaves_a_model_alone_that_takes_no_batch(tmp_path):
         axis=np.array([1], np.int64),
         classes=np.arange(1000, dtype=np.float32),
     )
-    session = Session(graph, device="cpu", threads=2)
+    session = CpuSession(graph, threads=2)
     session.tune(4)
 
     assert (1, 1000) == session.run(BATCH[:1]).shape
@@ -332,7 +295,7 @@ def with_stem(folder: Path) -> Path:
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_a_stem_takes_image_by_image(tmp_path, threads):
     """Whether the threads share an image or take one each: rows in order, for every size."""
-    session = Session(with_stem(tmp_path), device="cpu", threads=threads)
+    session = CpuSession(with_stem(tmp_path), threads=threads)
     images = np.random.default_rng(1).integers(0, 256, (9, 4, 4, 3), np.uint8)
     means = images.mean(axis=(1, 2, 3))
     expected = means[:, np.newaxis] * np.linspace(0, 1, 1000)
@@ -350,7 +313,7 @@ def test_a_stem_that_is_gone_is_a_broken_graph(tmp_path):
     (tmp_path / "stem.onnx").unlink()
 
     with pytest.raises(SessionError, match=r"stem\.onnx"):
-        Session(graph, device="cpu")
+        CpuSession(graph)
 
 
 def test_a_stem_that_is_broken_is_a_broken_graph(tmp_path):
@@ -359,4 +322,4 @@ def test_a_stem_that_is_broken_is_a_broken_graph(tmp_path):
     (tmp_path / "stem.onnx").write_bytes(b"none")
 
     with pytest.raises(SessionError, match=r"stem\.onnx"):
-        Session(graph, device="cpu")
+        CpuSession(graph)
