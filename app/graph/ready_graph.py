@@ -1,6 +1,6 @@
-"""Somebody's ready ONNX classifier to a serving graph: what stands around it is ours."""
+"""From somebody's ONNX classifier to a serving graph: preprocessing before it, softmax after it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import prod
 from pathlib import Path
 from typing import Final
@@ -10,7 +10,6 @@ from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, compose, helper
 
 from app.errors import CheckpointError
-from app.graph.float16 import Precision, halve_classifier, scaled
 from app.graph.serving_graph import (
     GRAPH_FILE,
     OUTPUT,
@@ -22,16 +21,14 @@ from app.graph.serving_graph import (
 from app.graph.vgg import CLASSES
 from app.records import Preprocess
 
-_OLDEST_OPSET: Final = 7  # where Sub and Div began to broadcast as numpy does
-_OLDEST_IR: Final = 4  # where a weight needed no longer be an input as well
-_THEIRS: Final = "model_"  # in front of their names, so that none of them meets one of ours
+_OLDEST_OPSET: Final = 7  # the first where Sub and Div broadcast as in numpy
+_OLDEST_IR: Final = 4  # the first where weights need not be inputs too
+_PREFIX: Final = "model_"  # of their names, so that none equals one of ours
 _STANDARD: Final = {"", "ai.onnx"}  # two names of one set of operators
 _SHAPE_KEEPERS: Final = {"Flatten", "Reshape", "Squeeze", "Identity"}
 
 
-def write_ready(
-    folder: Path, path: Path, preprocess: Preprocess, precision: Precision = "float32"
-) -> None:
+def write_ready(folder: Path, path: Path, preprocess: Preprocess) -> None:
     """Put preprocessing in front of a classifier, and softmax behind it if it has none.
 
     The classifier takes float32 [N, 3, crop, crop] and gives 1000 logits or probabilities;
@@ -40,41 +37,28 @@ def write_ready(
     Args:
         folder: An existing folder; GRAPH_FILE and WEIGHTS_FILE are written there.
         path: The classifier, in one file.
-        preprocess: What its publisher says it expects.
-        precision: Of what lies between preprocessing and softmax.
+        preprocess: The input that its publisher says it expects.
 
     Raises:
-        CheckpointError: If it is not such a classifier, or not one that float16 can hold.
+        CheckpointError: If it is not such a classifier.
         OSError: If the files cannot be read or written.
     """
     model = _load(path)
-    compose.add_prefix(model, _THEIRS, inplace=True)
+    compose.add_prefix(model, _PREFIX, inplace=True)
     model.ir_version = max(model.ir_version, _OLDEST_IR)
     graph = model.graph
     source, result = _ends(path, model, preprocess.crop)
-    tail = _softmax_and_after(list(graph.node), result)
-    body = [node for node in graph.node if node not in tail]
-    weights = list(graph.initializer)
-    if precision == "float16":
-        before, constants = preprocess_nodes(scaled(preprocess), "scaled_pixels")
-        body, weights = halve_classifier(
-            body, weights, source, tail[0].input[0] if tail else result
-        )
-        if tail:
-            tail[0].input[0] = "served_logits"
-        else:
-            result = "served_logits"
-    else:
-        before, constants = preprocess_nodes(preprocess, source)
+    before, constants = preprocess_nodes(preprocess, source)
     after = [
         helper.make_node("Flatten", [result], ["served_flat"], axis=1),
         helper.make_node("Identity", ["served_flat"], [OUTPUT])
-        if tail
+        if _has_softmax(graph.node, result)
         else helper.make_node("Softmax", ["served_flat"], [OUTPUT], axis=1),
     ]
+    nodes, weights = list(graph.node), list(graph.initializer)
     for field in ("node", "value_info", "input", "output", "initializer"):
         graph.ClearField(field)
-    graph.node.extend([*before, *body, *tail, *after])
+    graph.node.extend([*before, *nodes, *after])
     graph.initializer.extend([*weights, *constants])
     graph.input.append(input_info(preprocess.crop))
     graph.output.append(output_info())
@@ -101,7 +85,7 @@ def _load(path: Path) -> ModelProto:
 
 
 def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
-    """List every tensor of a graph, those in attributes and inner graphs too."""
+    """List every tensor of a graph, also those in attributes and inner graphs."""
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)
@@ -114,7 +98,7 @@ def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
 
 
 def _ends(path: Path, model: ModelProto, crop: int) -> tuple[str, str]:
-    """Name the input and the output, after a check that they can be used."""
+    """Return the names of the input and the output, after a check that they fit."""
     graph = model.graph
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in constants]
@@ -124,7 +108,7 @@ def _ends(path: Path, model: ModelProto, crop: int) -> tuple[str, str]:
         )
         raise CheckpointError(message)
     tensor = inputs[0].type.tensor_type
-    shape = [dim.dim_value for dim in tensor.shape.dim]  # 0 where any size will do
+    shape = [dim.dim_value for dim in tensor.shape.dim]  # 0 where any size is allowed
     wanted = (0, 3, crop, crop)  # the batch size may be anything
     fits = len(shape) == len(wanted) and all(
         have in {0, want} for have, want in zip(shape[1:], wanted[1:], strict=True)
@@ -142,16 +126,9 @@ def _ends(path: Path, model: ModelProto, crop: int) -> tuple[str, str]:
     return inputs[0].name, graph.output[0].name
 
 
-def _softmax_and_after(nodes: list[NodeProto], result: str) -> list[NodeProto]:
-    """List the nodes from the softmax that the result comes from to its end; none without one."""
+def _has_softmax(nodes: Iterable[NodeProto], result: str) -> bool:
+    """Return whether a result comes from a softmax, its shape possibly changed afterwards."""
     producers = {output: node for node in nodes for output in node.output}
-    found: list[NodeProto] = []
-    while result in producers:
-        node = producers[result]
-        found.insert(0, node)
-        if node.op_type == "Softmax":
-            return found
-        if node.op_type not in _SHAPE_KEEPERS:
-            break
-        result = node.input[0]
-    return []
+    while result in producers and producers[result].op_type in _SHAPE_KEEPERS:
+        result = producers[result].input[0]
+    return result in producers and producers[result].op_type == "Softmax"

@@ -23,6 +23,8 @@ CONFIGURATIONS: dict[str, tuple[tuple[int, ...], ...]] = {
 }
 GROUP_CHANNELS = (64, 128, 256, 512, 512)
 HIDDEN_UNITS = 4096
+LAST_LAYER = "fc8"
+"""The layer that gives the logits."""
 
 ARCHITECTURES = {"vgg11": "A", "vgg13": "B", "vgg16c": "C", "vgg16": "D", "vgg19": "E"}
 """The common name of each configuration: its number of layers with weights (C has 16 too)."""
@@ -127,7 +129,7 @@ class VggConfig:
         for name, units in (
             ("fc6", self.hidden_units),
             ("fc7", self.hidden_units),
-            ("fc8", CLASSES),
+            (LAST_LAYER, CLASSES),
         ):
             yield LayerRow(
                 name=name,

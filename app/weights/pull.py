@@ -50,6 +50,8 @@ def pull(
         PrecisionError: If float16 may not hold them, and float32 will not do.
         SetupError: If the disk is full or may not be written.
     """
+    if manifest.checkpoint is None:  # a ready graph keeps the precision that it has
+        provisioning = replace(provisioning, precision="float32")
     try:
         graph = _pull(manifest, provisioning, progress, configure)
     except PrecisionError as exc:
@@ -185,18 +187,13 @@ def _from_ready_graph(
         found = digest_of(path, pinned.partition(":")[0])
         if found != pinned:
             raise CheckpointError(f"{path}: is {found}, but {manifest.path} pins {pinned}")
-    folder = _serving_folder(provisioning, manifest.name)
-    precision = provisioning.precision
-    key = graph_key(manifest, sha256, precision)
     return build(
-        folder,
-        key,
+        _serving_folder(provisioning, manifest.name),
+        graph_key(manifest, sha256),
         size=path.stat().st_size,
         weights_sha256=sha256.removeprefix("sha256:"),
         trained=manifest.trained,
-        write=_telling(
-            progress, lambda place: write_ready(place, path, manifest.preprocess, precision)
-        ),
+        write=_telling(progress, lambda place: write_ready(place, path, manifest.preprocess)),
         progress=_step(progress, "verifying"),
     )
 

@@ -1,25 +1,19 @@
 """float16 answers as float32 does, and nothing in it overflows."""
 
-import io
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-from PIL import Image
+from onnx import TensorProto
 
 from app.errors import CheckpointError
-from app.graph.float16 import SCALE, Precision
-from app.graph.ready_graph import write_ready
+from app.graph.float16 import SCALE, Precision, chosen
 from app.graph.serving_graph import GRAPH_FILE, WEIGHTS_FILE, write_vgg
 from app.graph.untrained import untrained_layers
 from app.graph.vgg import VggConfig
-from app.images.header_limits import ImageLimits
-from app.images.prepare import prepare
 from app.records import Layer, Preprocess
 from app.runtime.cpu_session import CpuSession
-from tests.conftest import PHOTOS, REPOSITORY, SHARED_DATA
 from tests.runtime.rounding import RoundingSession
 
 SIDE = 64
@@ -77,9 +71,6 @@ def assert_agree(full: np.ndarray, half: np.ndarray) -> None:
         for a, b in zip(full, half, strict=True)
     ]
     assert np.mean(five) >= 0.98
-
-
-# --- VGG -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -149,109 +140,15 @@ def test_weight_that_float16_cannot_hold(tmp_path):
         write(tmp_path, "float16", layers, TORCH)
 
 
-# --- ready graphs ----------------------------------------------------------------------
-
-
-def parts_of_photos() -> np.ndarray:
-    """Cut real photos into overlapping parts."""
-    found = []
-    for path in sorted(
-        [*PHOTOS.glob("*.jpg"), *(REPOSITORY / "app/web/page/static/samples").glob("*.jpg")]
-    ):
-        photo = Image.open(path).convert("RGB")
-        width, height = photo.size
-        found.append(pixels(photo))
-        for part in (0.75, 0.6):
-            w, h = int(part * width), int(part * height)
-            corners = [(0, 0), (width - w, 0), (0, height - h), (width - w, height - h)]
-            found += [pixels(photo.crop((x, y, x + w, y + h))) for x, y in corners]
-    return np.stack(found)
-
-
-def pixels(photo: Image.Image) -> np.ndarray:
-    """Prepare it as an upload would be."""
-    data = io.BytesIO()
-    photo.save(data, "PNG")
-    return prepare(data.getvalue(), SQUEEZENET, ImageLimits(), exact=True)[0]
-
-
-def both(folder: Path, path: Path, preprocess: Preprocess) -> tuple[CpuSession, RoundingSession]:
-    """Write a ready graph in both precisions."""
-    for precision in ("float32", "float16"):
-        (folder / precision).mkdir()
-        write_ready(folder / precision, path, preprocess, precision)
-        onnx.checker.check_model(str(folder / precision / GRAPH_FILE), full_check=True)
-    return (
-        CpuSession(folder / "float32" / GRAPH_FILE),
-        RoundingSession(folder / "float16" / GRAPH_FILE),
-    )
-
-
-@pytest.mark.real
-def test_real_classifier_agrees_on_real_photos(tmp_path):
-    """The real SqueezeNet answers alike on photos, whole and in parts."""
-    path = SHARED_DATA / "squeezenet1_0.onnx"
-    if not path.exists():
-        pytest.skip(f"no real classifier: {path} is not there")
-    full, rounded = both(tmp_path, path, SQUEEZENET)
-    batch = parts_of_photos()
-
-    assert_agree(full.run(batch), rounded.run(batch))
-    assert rounded.largest < 65_504 / 4
-
-
-def classifier(*nodes: str, opset: int = 13) -> onnx.ModelProto:
-    """Make a classifier of three channels; a node is `Op inputs -> output`."""
-    generator = np.random.default_rng(0)
-    constants = {
-        "weight": generator.normal(0, 1, (1000, 3, 1, 1)),
-        "bias": generator.normal(0, 1, 1000),
-        "shift": np.full((1, 1000, 1, 1), 2.0),
-        "matrix": generator.normal(0, 1, (1000, 1000)) / 30,
-    }
-    made = []
-    for text in nodes:
-        op, *inputs, _, output = text.split()
-        made.append(helper.make_node(op, inputs, [output]))
-    graph = helper.make_graph(
-        made,
-        "classifier",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, SIDE, SIDE])],
-        [helper.make_tensor_value_info(made[-1].output[0], TensorProto.FLOAT, ["N", 1000])],
-        [numpy_helper.from_array(v.astype(np.float32), k) for k, v in constants.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
-
-
 @pytest.mark.parametrize(
-    "nodes",
+    ("wanted", "device", "precision"),
     [
-        ["GlobalAveragePool x -> m", "Conv m weight bias -> c", "Flatten c -> y"],
-        ["GlobalAveragePool x -> m", "Conv m weight bias -> c", "Flatten c -> f", "Softmax f -> y"],
-        ["GlobalAveragePool x -> m", "Conv m weight -> c", "Add c shift -> r", "Relu r -> s",
-         "Flatten s -> f", "Gemm f matrix bias -> y"],
-        ["GlobalAveragePool x -> m", "Conv m weight bias -> c", "Relu c -> r", "Add r c -> s",
-         "Flatten s -> f", "Gemm f matrix bias -> g", "Softmax g -> y"],
+        ("auto", "cpu", "float32"),
+        ("auto", "cuda", "float16"),
+        ("float32", "cuda", "float32"),
+        ("float16", "cpu", "float16"),
     ],
-    ids=["logits", "probabilities", "constant added", "residual"],
-)  # fmt: skip
-def test_ready_graphs_agree(tmp_path, nodes):
-    """Whatever stands at the end, biases and sums are scaled with what they are added to."""
-    path = tmp_path / "theirs.onnx"
-    onnx.save_model(classifier(*nodes), path)
-    full, rounded = both(tmp_path, path, TORCH)
-
-    expected, actual = full.run(pictures(20)), rounded.run(pictures(20))
-
-    assert np.abs(expected - actual).max() <= LARGEST
-    assert expected.max() > 10 * LARGEST
-
-
-def test_operator_that_does_not_scale(tmp_path):
-    """A network that might overflow is refused, with the operator and the way out."""
-    path = tmp_path / "theirs.onnx"
-    nodes = ["GlobalAveragePool x -> m", "Sigmoid m -> s", "Conv s weight -> c", "Flatten c -> y"]
-    onnx.save_model(classifier(*nodes), path)
-
-    with pytest.raises(CheckpointError, match=r"Sigmoid .* VGG_PRECISION=float32"):
-        write_ready(tmp_path, path, TORCH, "float16")
+)
+def test_auto_is_float16_on_cuda_only(wanted, device, precision):
+    """Whatever else was set is used as it is."""
+    assert precision == chosen(wanted, device)

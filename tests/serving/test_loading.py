@@ -3,10 +3,9 @@
 import asyncio
 
 import numpy as np
-import onnx
 import pytest
 
-from app.errors import PrecisionError, SessionError
+from app.errors import SessionError
 from app.images.decode_pool import DecodePool
 from app.images.prepare import prepare
 from app.runtime.cuda_tuning import Gpu
@@ -100,7 +99,7 @@ class Machine:
 
 @pytest.mark.anyio
 async def test_each_gpu_has_a_session_and_two_lanes(model_dir):
-    """Two GPUs give two sessions of one float16 graph, each tuned, and every lane saw every size."""
+    """Two GPUs give two sessions of one graph, each tuned, and every lane saw every size."""
     machine = Machine(model_dir)
     loaded = await machine.load()
 
@@ -110,9 +109,9 @@ async def test_each_gpu_has_a_session_and_two_lanes(model_dir):
     for session in machine.sessions:
         for sizes in session.sizes:
             assert {1, 2, 4} == set(sizes)
-    assert ("cuda", "float16", 2) == (loaded.device, loaded.precision, loaded.devices)
+    assert ("cuda", "float32", 2) == (loaded.device, loaded.precision, loaded.devices)
     assert [1, 1] == [device.ahead for device in machine.devices]
-    assert b'precision="float16"' in machine.metrics.render()
+    assert b'precision="float32"' in machine.metrics.render()
     await loaded.classifier.batcher.stop()
 
 
@@ -138,39 +137,14 @@ async def test_images_go_through_the_lanes_buffers(model_dir):
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(
-    ("wanted", "built"), [("auto", "float16"), ("float32", "float32"), ("float16", "float16")]
-)
-async def test_precision(model_dir, wanted, built):
-    """What was set is built; auto is float16 on a GPU."""
+@pytest.mark.parametrize("wanted", ["auto", "float32", "float16"])
+async def test_a_ready_graph_keeps_its_precision(model_dir, wanted):
+    """VGG_PRECISION is for networks of the VGG family; the answer says what is really served."""
     machine = Machine(model_dir, precision=wanted, gpus=(Gpu(),))
     loaded = await machine.load()
 
-    assert built == loaded.precision
-    await loaded.classifier.batcher.stop()
-
-
-def with_an_operator_that_does_not_scale(model_dir):
-    """Put a sigmoid into the model of the folder."""
-    path = model_dir / "colours.onnx"
-    model = onnx.load_model(path)
-    model.graph.node.insert(0, onnx.helper.make_node("Sigmoid", ["x"], ["s"]))
-    model.graph.node[1].input[0] = "s"
-    onnx.save_model(model, path)
-
-
-@pytest.mark.anyio
-async def test_a_network_that_float16_may_not_hold(model_dir, caplog):
-    """`auto` serves it in float32 and says why; `float16` is refused."""
-    with_an_operator_that_does_not_scale(model_dir)
-    loaded = await Machine(model_dir).load()
-
     assert "float32" == loaded.precision
-    assert "stays float32: Sigmoid may overflow" in caplog.text
     await loaded.classifier.batcher.stop()
-    strict = Machine(model_dir, precision="float16", provisioning=Provisioning(model_dir))
-    with pytest.raises(PrecisionError, match="Sigmoid"):
-        await strict.load()
 
 
 @pytest.mark.anyio

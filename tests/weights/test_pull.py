@@ -20,7 +20,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from app.errors import CheckpointError, DownloadError, SetupError
+from app.errors import CheckpointError, DownloadError, PrecisionError, SetupError
 from app.graph.conv_plan import DIRECT, ConvPlan, plans
 from app.graph.serving_graph import STEM_FILE, WEIGHTS_FILE
 from app.graph.untrained import untrained_layers
@@ -876,6 +876,20 @@ def test_untrained_weights_follow_the_plan_too(tmp_path):
 
     assert PLAN == graph.plan
     assert graph.path.with_name(STEM_FILE).exists()
+
+
+def test_weights_that_float16_cannot_hold(tmp_path, caplog):
+    """`auto` serves them in float32 and says why; `float16` is refused."""
+    network = layers()
+    network["conv2_1"].weight[0, 0, 0, 0] = 70_000
+    write_safetensors(tmp_path / "tiny.bin", network)
+
+    graph = get(manifest(), tmp_path, precision="float16", or_float32=True)
+
+    assert "float32" == graph.precision
+    assert "stays float32: conv2_1_weight has values above 65,504" in caplog.text
+    with pytest.raises(PrecisionError, match="VGG_PRECISION=float32"):
+        get(manifest(), tmp_path, precision="float16")
 
 
 def test_float16_has_no_plan(tmp_path, server):
