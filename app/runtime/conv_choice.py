@@ -1,6 +1,6 @@
-"""Which plan for the convolutions is the fastest on this machine: tried once, remembered.
+"""Which plan for the convolutions is the fastest on this machine: measured once, then remembered.
 
-FOLDER/conv.json holds, for each kind of processor, number of threads, release of onnxruntime and
+FOLDER/conv.json has, for each kind of processor, number of threads, release of onnxruntime and
 network, the seconds that each plan took, or null if it cannot be used.
 """
 
@@ -20,22 +20,22 @@ from app.graph.conv_plan import DIRECT, ConvPlan
 from app.graph.serving_graph import GRAPH_VERSION
 from app.graph.vgg import VggConfig
 from app.machine import processor
-from app.runtime.conv_trial import LEFT_BEHIND, Trial
+from app.runtime.conv_trial import FOLDER_PREFIX, Trial
 from app.runtime.ort import VERSION
 
 log = logging.getLogger(__name__)
 
 ConvChoice: TypeAlias = Literal["auto", "direct", "winograd"]
 Seconds: TypeAlias = tuple[float, float] | None
-"""An image takes these: alone, and in a batch; None if the plan cannot be used here."""
+"""Seconds per image, alone and in a batch; None if the plan cannot be used here."""
 Try: TypeAlias = Callable[[VggConfig, ConvPlan, int, int, Path], Trial]
 
 CHOICE_FILE: Final = "conv.json"
 _WORTHWHILE: Final = 10**9
-"""Multiply-adds of an image below which the convolutions are not what a request waits for."""
+"""Multiply-adds per image below which a request does not wait for its convolutions."""
 _LEAST_GAIN: Final = 0.05
 _MOST_IMAGES: Final = 8
-"""In a batch that is tried: larger ones tell no more, and take their time and memory."""
+"""Largest batch in a trial: a larger one gives the same order of plans, and takes time and memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,12 @@ class PlanChooser:
     """Chooses how the convolutions of a network are computed on a CPU.
 
     Attributes:
-        choice: `direct` lowers nothing, and `winograd` all that may gain, whatever it takes.
-        folder: Where trials are remembered; candidates are written there and deleted again.
-        threads: Of one run.
-        images: In the largest batch that will be run.
-        plans: Those to choose from, DIRECT first.
-        try_plan: Another one is given by tests.
+        choice: `direct` lowers nothing, `winograd` as much as any plan does, however slow.
+        folder: Where results are remembered; candidates are written there and deleted again.
+        threads: Threads per run.
+        images: The largest batch that will be run.
+        plans: The plans to choose from, DIRECT first.
+        try_plan: Measures one plan.
     """
 
     choice: ConvChoice
@@ -58,12 +58,12 @@ class PlanChooser:
     plans: tuple[ConvPlan, ...]
     try_plan: Try
 
-    def __call__(self, config: VggConfig, told: Callable[[], None]) -> ConvPlan:
-        """Return the plan; `told` is called if plans have to be tried, which takes seconds.
+    def __call__(self, config: VggConfig, measuring: Callable[[], None]) -> ConvPlan:
+        """Return the plan; `measuring` is called before plans are measured, which takes seconds.
 
-        A plan has to answer what `direct` answers and, for `auto`, to gain 5 % over it; what it gains in
-        a batch counts twice, since a service that is busy runs batches. In a folder that cannot be
-        written nothing is tried.
+        A plan has to give the answers of DIRECT and, for `auto`, to be 5 % faster; its gain in a
+        batch counts twice, since a busy service runs batches. Nothing is measured if the folder
+        cannot be written.
         """
         if self.choice == "direct":
             return DIRECT
@@ -74,16 +74,16 @@ class PlanChooser:
         if self.choice == "auto" and config.multiply_adds() < _WORTHWHILE:
             return DIRECT
         try:
-            seconds = self._seconds(config, told)
+            seconds = self._seconds(config, measuring)
         except OSError as exc:
-            log.warning("%s cannot be written, no convolutions are tried: %s", self.folder, exc)
+            log.warning("%s cannot be written, convolutions stay direct: %s", self.folder, exc)
             return DIRECT
         except (SessionError, RunFailedError, MemoryError) as exc:  # of DIRECT itself
-            log.warning("convolutions cannot be tried: %s", exc)
+            log.warning("convolutions cannot be measured and stay direct: %s", exc)
             return DIRECT
-        plan = self.plans[self._chosen(seconds)]
+        plan = self.plans[self._fastest(seconds)]
         log.info(
-            "VGG_CONV=%s lowers %d convolutions; ms an image alone and in a batch: %s",
+            "VGG_CONV=%s lowers %d convolutions; ms per image alone and in a batch: %s",
             self.choice,
             sum(plan.lowers(row) for row in config.layers()),
             "; ".join(
@@ -93,26 +93,26 @@ class PlanChooser:
         )
         return plan
 
-    def _seconds(self, config: VggConfig, told: Callable[[], None]) -> list[Seconds]:
-        """Return what each plan takes, remembered or measured now."""
+    def _seconds(self, config: VggConfig, measuring: Callable[[], None]) -> list[Seconds]:
+        """Return the times of the plans, remembered or measured now."""
         file = self.folder / CHOICE_FILE
         key = self._key(config)
         seconds = self._remembered(file, key)
         if seconds is not None:
             return seconds
-        told()
+        measuring()
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder / f".{CHOICE_FILE}.lock"):
             seconds = self._remembered(file, key)  # by another process meanwhile
             if seconds is None:
-                for left in self.folder.glob(f"{LEFT_BEHIND}*"):  # by a killed process
+                for left in self.folder.glob(f"{FOLDER_PREFIX}*"):  # by a killed process
                     shutil.rmtree(left, ignore_errors=True)
-                seconds = self._tried(config)
+                seconds = self._measured(config)
                 _remember(file, key, dict(zip(self._names(), seconds, strict=True)))
         return seconds
 
-    def _chosen(self, seconds: list[Seconds]) -> int:
-        """Return the number of the plan."""
+    def _fastest(self, seconds: list[Seconds]) -> int:
+        """Return the position of the plan to use."""
         usable = {number: one for number, one in enumerate(seconds) if one}
         if self.choice == "winograd":
             return max(usable)
@@ -121,7 +121,7 @@ class PlanChooser:
         best = min(scores, key=scores.__getitem__)
         return best if scores[best] <= 1 - _LEAST_GAIN else 0
 
-    def _tried(self, config: VggConfig) -> list[Seconds]:
+    def _measured(self, config: VggConfig) -> list[Seconds]:
         direct = self.try_plan(config, DIRECT, self.threads, self._images, self.folder)
         seconds: list[Seconds] = [(direct.alone, direct.batch)]
         for plan in self.plans[1:]:
@@ -131,16 +131,16 @@ class PlanChooser:
                 log.warning("convolutions lowered from %s on cannot be run: %s", plan.first, exc)
                 seconds.append(None)
                 continue
-            # Another release or processor may understand a graph in its own way, without an error.
-            right = trial.agrees(direct)
-            if not right:
+            # Another release or processor may compute something else, without an error.
+            agrees = trial.agrees(direct)
+            if not agrees:
                 log.warning("convolutions lowered from %s on give other answers", plan.first)
-            seconds.append((trial.alone, trial.batch) if right else None)
+            seconds.append((trial.alone, trial.batch) if agrees else None)
         return seconds
 
     @property
     def _images(self) -> int:
-        """In a batch that is tried."""
+        """Images in the batch of a trial."""
         return min(self.images, _MOST_IMAGES)
 
     def _names(self) -> list[str]:
@@ -153,7 +153,7 @@ class PlanChooser:
         return hashlib.sha256(json.dumps(made).encode()).hexdigest()[:16]
 
     def _remembered(self, file: Path, key: str) -> list[Seconds] | None:
-        """Read what was measured; None if it was not, or what stands there is not ours."""
+        """Read the times; None if there are none, or the entry is not one of ours."""
         found = _read(file).get(key)
         try:
             times = [found[name] for name in self._names()] if isinstance(found, dict) else []
@@ -164,7 +164,7 @@ class PlanChooser:
 
 
 def _read(file: Path) -> dict[str, object]:
-    """Read a file; nothing from one that is not there or not ours."""
+    """Read a file; it counts as empty if it is missing or not ours."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -173,6 +173,6 @@ def _read(file: Path) -> dict[str, object]:
 
 
 def _remember(file: Path, key: str, seconds: dict[str, Seconds]) -> None:
-    new = file.with_name(f".{file.name}.new")  # not a temporary file: those are for one user only
+    new = file.with_name(f".{file.name}.new")  # not a temporary file: only one user could read it
     new.write_text(json.dumps(_read(file) | {key: seconds}, indent=2), encoding="utf-8")
     new.replace(file)

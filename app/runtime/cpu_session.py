@@ -28,11 +28,7 @@ class CpuSession:
     device: Literal["cpu"] = "cpu"
 
     def __init__(self, graph: Path, threads: int = 1) -> None:
-        """Load a graph.
-
-        Args:
-            graph: The .onnx file; its stem, if it has one, is beside it.
-            threads: Threads per run.
+        """Load a graph, and its stem if there is one beside it.
 
         Raises:
             SessionError: If it cannot be loaded.
@@ -54,11 +50,11 @@ class CpuSession:
         with translated_errors():
             if self._splitter and len(batch) >= self._threads:
                 rows = self._splitter.run(batch)
-            elif self._stem is None:
-                rows = run(self._session, batch)
-            else:
+            elif self._stem:
                 maps = [run(self._stem, batch[i : i + 1]) for i in range(len(batch))]
                 rows = run(self._session, np.concatenate(maps, axis=1))
+            else:
+                rows = run(self._session, batch)
         return finite(rows)
 
     def tune(self, images: int) -> None:

@@ -59,7 +59,7 @@ _STICKY_TEXTS: Final = (
 _FAILURE: Final = re.compile(r"CUDA failure (\d+)")
 
 _DRIVER_TOO_OLD: Final = "its NVIDIA driver is too old for CUDA 13: install release 580 or newer"
-_NO_DEVICE: Final = "the driver sees no GPU, or this container was not given one"
+_NO_DEVICE: Final = "the driver sees no GPU, or this container has no access to one"
 _ARCHITECTURE: Final = (
     "onnxruntime-gpu has no code for a GPU of this architecture: use another GPU or another"
     " release of onnxruntime-gpu"

@@ -1,4 +1,4 @@
-"""Is there a GPU that can be used, and if not, why not: one sentence, before anything is built."""
+"""Find out whether a GPU can be used, and if not, why not, before anything is built."""
 
 import ctypes
 import logging
@@ -24,29 +24,25 @@ DeviceName: TypeAlias = Literal["auto", "cpu", "cuda"]
 
 
 def find_device(wanted: DeviceName, gpu: Gpu) -> Literal["cpu", "cuda"]:
-    """Say where to run: `auto` is CUDA where a small graph really runs on it.
-
-    Args:
-        wanted: `cuda` fails where that does not.
-        gpu: Which.
+    """Return the device to run on: for `auto`, CUDA if a small graph really runs on the GPU.
 
     Raises:
-        SessionError: Why CUDA cannot be used, in a sentence.
+        SessionError: If `cuda` is wanted and cannot be used, with the reason.
     """
     if wanted == "cpu":
         return "cpu"
-    lacking = _lacking_for_cuda() or _tried(gpu)
-    if lacking is None:
+    reason = _missing_for_cuda() or _failure_of(gpu)
+    if reason is None:
         return "cuda"
     if wanted == "cuda":
-        raise SessionError(no_cuda(lacking))
-    log.info("no CUDA here: %s", lacking)
+        raise SessionError(no_cuda(reason))
+    log.info("using the CPU, because CUDA cannot be used: %s", reason)
     return "cpu"
 
 
 @cache
-def _tried(gpu: Gpu) -> str | None:
-    """Say why the GPU does not run a convolution in float16; None if it does."""
+def _failure_of(gpu: Gpu) -> str | None:
+    """Return why the GPU does not run a convolution in float16; None if it does."""
     graph, pixels = _small_graph()
     where = providers(replace(gpu, tensorrt=False), SAFE, Path(), 1, 1)
     try:
@@ -79,20 +75,20 @@ def _small_graph() -> tuple[bytes, NDArray[np.uint8]]:
     return model.SerializeToString(), np.ones(shape, np.uint8)
 
 
-def _lacking_for_cuda() -> str | None:
-    """Say what CUDA lacks here, if that can be told without trying it."""
+def _missing_for_cuda() -> str | None:
+    """Return what CUDA needs and is not installed here, as far as that is known without trying."""
     if not has_cuda():
         return "onnxruntime-gpu is not installed"
     if sys.platform == "linux":
         try:
             ctypes.CDLL("libcuda.so.1")
         except OSError:
-            return "there is no NVIDIA driver here, or this container was not given the GPU"
+            return "there is no NVIDIA driver here, or this container has no access to the GPU"
     return None
 
 
 def no_cuda(reason: str) -> str:
-    """Say why CUDA cannot be used, and what to do."""
+    """Return the message that CUDA cannot be used, why, and what to do."""
     return (
         f"CUDA cannot be used: {reason}. Install requirements/cuda.txt and a"
         " driver for CUDA 13, or set VGG_DEVICE=auto or VGG_DEVICE=cpu."

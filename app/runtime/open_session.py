@@ -19,12 +19,7 @@ class Session(Protocol):
 
     @property
     def lanes(self) -> list[tuple[Run, Blank | None]]:
-        """List what can run at the same time.
-
-        Returns:
-            For each lane what runs a batch and what gives it the batch to fill; where that is None,
-            any array will do.
-        """
+        """List what can run at the same time, each with the source of its batches; None for any."""
 
     def run(self, batch: PixelBatch) -> ProbabilityBatch:
         """Classify a batch.

@@ -1,4 +1,4 @@
-"""The only file that knows onnxruntime: a graph is opened, run, and bound to buffers."""
+"""The only module that imports onnxruntime: it loads graphs, runs them, and binds them to buffers."""
 
 from collections.abc import Callable
 from functools import cache
@@ -35,8 +35,8 @@ def open_graph(graph: Path | bytes, where: list[Provider], threads: int) -> Open
 
     Args:
         graph: The .onnx file, or its bytes.
-        where: Providers; the first has to take every node.
-        threads: Of one run, on a CPU.
+        where: Providers; the first has to run every node.
+        threads: Threads per run, on a CPU.
 
     Raises:
         SessionError: If it cannot be loaded there; its cause is onnxruntime's own error.
@@ -45,16 +45,16 @@ def open_graph(graph: Path | bytes, where: list[Provider], threads: int) -> Open
     options.log_severity_level = _FATAL_ONLY
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Spinning threads would take the processors from the decoders, and gain less than 2 %.
+    # Spinning threads would keep the decoders off the processors, and gain less than 2 %.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Smaller and smaller shares of a layer: a thread that lost its processor to a decoder for a
-    # while keeps the others waiting less (a batch of 8 beside 8 decodes: 1.4 % lost, not 4.5 %).
+    # Shares of a layer get smaller and smaller: the others wait less for a thread that lost its
+    # processor to a decoder (a batch of 8 beside 8 decodes loses 1.4 %, not 4.5 %).
     options.add_session_config_entry("session.dynamic_block_base", "4")
-    # A pattern is kept for each batch size, which holds the memory of all of them at once.
+    # onnxruntime keeps a memory pattern for each batch size, and with it the memory of all sizes.
     options.enable_mem_pattern = False
     name = where[0][0]
     if where is CPU:
-        # Repacked weights are 3 % faster and need the memory of the weights a second time.
+        # Repacked weights are 3 % faster and double the memory of the weights.
         options.add_session_config_entry("session.disable_prepacking", "1")
         _share_exact_arena()
         options.add_session_config_entry("session.use_env_allocators", "1")
@@ -73,25 +73,25 @@ def open_graph(graph: Path | bytes, where: list[Provider], threads: int) -> Open
 
 
 def run(session: OpenGraph, values: NDArray[Any]) -> NDArray[np.float32]:
-    """Run a batch: of images, or of what a stem gave."""
+    """Run a batch of images, or of maps that a stem gave."""
     result: NDArray[np.float32] = session.run(None, {takes(session): values})[0]
     return result
 
 
 def takes(session: OpenGraph) -> str:
-    """Return the name of what a graph takes."""
+    """Return the name of a graph's input."""
     name: str = session.get_inputs()[0].name
     return name
 
 
 def side(session: OpenGraph) -> int:
-    """Return the side of the images that a graph takes, in pixels."""
+    """Return the side of a graph's input images, in pixels."""
     pixels: int = session.get_inputs()[0].shape[1]
     return pixels
 
 
 def shrink(session: OpenGraph, batch: PixelBatch) -> None:
-    """Run a batch and give back the memory that it did not need."""
+    """Run a batch and free the memory that it did not need."""
     options = ort.RunOptions()
     options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     session.run(None, {takes(session): batch}, options)
@@ -99,7 +99,7 @@ def shrink(session: OpenGraph, batch: PixelBatch) -> None:
 
 @cache
 def channel_block() -> int:
-    """Count the channels that lie side by side where onnxruntime convolves on this processor.
+    """Return how many channels are side by side in onnxruntime's layout on this processor.
 
     Returns:
         8 or 16, as many as fit into a register; 0 where it has no layout in blocks.
@@ -125,7 +125,7 @@ def channel_block() -> int:
 
 
 def has_cuda() -> bool:
-    """Tell whether this is the onnxruntime for CUDA, and load the libraries that it needs."""
+    """Return whether this is the onnxruntime for CUDA, and load the libraries that it needs."""
     if CUDA not in ort.get_available_providers():
         return False
     if hasattr(ort, "preload_dlls"):
@@ -134,14 +134,14 @@ def has_cuda() -> bool:
 
 
 def binder(session: OpenGraph) -> Bind:
-    """Return what binds buffers to a session."""
+    """Return the function that binds buffers to a session."""
 
     def bind(source: Buffer, result: Buffer, number: int) -> Callable[[], None]:
         binding = session.io_binding()
         binding.bind_input(INPUT, *_described(source))
         binding.bind_output(OUTPUT, *_described(result))
         options = ort.RunOptions()
-        # A recording holds addresses, so each set of buffers has one of its own.
+        # A recorded CUDA graph holds addresses, so each set of buffers needs its own.
         options.add_run_config_entry("gpu_graph_id", str(number))
         return lambda: session.run_with_iobinding(binding, options)
 
@@ -150,10 +150,10 @@ def binder(session: OpenGraph) -> Bind:
 
 @cache
 def _share_exact_arena() -> None:
-    """Let onnxruntime's CPU memory grow by what is asked for, not by powers of two.
+    """Let onnxruntime's CPU memory grow by what is needed, not by powers of two.
 
-    Its own default keeps up to twice the memory of the largest run. The arena belongs to
-    onnxruntime's process-wide environment, so this is done once a process.
+    Its default keeps up to twice the memory of the largest run. The arena belongs to onnxruntime's
+    process-wide environment, so this is done once per process.
     """
     ort.create_and_register_allocator(
         ort.OrtMemoryInfo(

@@ -227,7 +227,9 @@ def test_cuda_without_a_gpu(cuda_image, model_dir):
     )
 
     assert 1 == ended.returncode
-    assert "there is no NVIDIA driver here, or this container was not given the GPU" in ended.stderr
+    assert (
+        "there is no NVIDIA driver here, or this container has no access to the GPU" in ended.stderr
+    )
     assert "VGG_DEVICE=cpu" in ended.stderr
 
 

@@ -22,7 +22,9 @@ def test_auto_says_what_is_missing(caplog):
     caplog.set_level("INFO", "app.runtime.find_device")
 
     assert "cpu" == find_device("auto", Gpu())
-    assert ["no CUDA here: onnxruntime-gpu is not installed"] == caplog.messages
+    assert ["using the CPU, because CUDA cannot be used: onnxruntime-gpu is not installed"] == (
+        caplog.messages
+    )
 
 
 @needs_no_cuda
