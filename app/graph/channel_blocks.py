@@ -1,7 +1,7 @@
-"""Maps in blocks of channels: the layout in which onnxruntime's own convolutions compute on a CPU.
+"""Maps in blocks of channels: the layout of onnxruntime's convolutions on a CPU.
 
-Of a pixel as many channels lie side by side as fit into a register of the processor. Pieces of
-that size can be copied into any order, and products of them need no repacking.
+As many channels of a pixel are side by side as fit into a register of the processor. Blocks of that
+size can be copied into any order, and their products need no repacking.
 """
 
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 from app.graph.node_list import NodeList
 
 BLOCKED: Final = "com.microsoft.nchwc"
-"""The domain of onnxruntime's operators for this layout. Its optimizer puts them into graphs and
-saves graphs with them; their layout is another one on another kind of processor."""
+"""The domain of onnxruntime's operators for this layout, which its optimizer puts into graphs. The
+size of a block depends on the processor."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelBlocks:
-    """Square maps of a batch in a tensor, each of whose rows is one block of channels of one pixel.
+    """Square maps of a batch in one tensor: each row is one block of channels of one pixel.
 
     Attributes:
         value: Name of the tensor, float32 [rows, N, block].
-        rows: How many, with that of zeros.
-        block: How many channels.
+        rows: Number of rows, with the one of zeros.
+        block: Channels per block.
         row_of: The row of each block of each pixel, [blocks, side, side].
-        zeros: A row of zeros, which stands for all pixels outside.
+        zeros: The row of zeros, which stands for all pixels outside.
     """
 
     value: str
@@ -37,7 +37,7 @@ class ChannelBlocks:
 
     @property
     def _side(self) -> int:
-        """Of the maps, in pixels."""
+        """Side of the maps, in pixels."""
         side: int = self.row_of.shape[-1]
         return side
 
@@ -45,7 +45,7 @@ class ChannelBlocks:
     def of_maps(
         cls, nodes: NodeList, maps: str, channels: int, side: int, block: int
     ) -> "ChannelBlocks":
-        """Add what turns maps, float32 [N, channels, side, side], into blocks."""
+        """Turn maps, float32 [N, channels, side, side], into blocks."""
         nodes.scope = "blocks"
         shape = channels // block, side, side
         rows = channels // block * side * side
@@ -58,7 +58,7 @@ class ChannelBlocks:
     def with_zeros(
         cls, nodes: NodeList, value: str, rows: int, block: int, row_of: NDArray[np.int64]
     ) -> "ChannelBlocks":
-        """Append a row of zeros to `rows` of them that have none."""
+        """Append a row of zeros to rows that have none."""
         value = nodes.add("Pad", value, nodes.integers(0, 0, 0, 1, 0, 0))
         return cls(value, rows + 1, block, row_of, zeros=rows)
 
@@ -66,9 +66,9 @@ class ChannelBlocks:
         """Copy pixels.
 
         Args:
-            nodes: Takes the nodes.
-            y: Which ones, [.., pixels]; those outside of the maps are zeros.
-            x: The same shape.
+            nodes: The graph to extend.
+            y: Rows of the pixels, [.., pixels]; pixels outside the maps are zeros.
+            x: Columns of the pixels, the same shape.
 
         Returns:
             float32 [.., blocks, pixels, N, block].
@@ -80,7 +80,7 @@ class ChannelBlocks:
         return nodes.add("Gather", self.value, nodes.constant(rows.astype(np.int32)), axis=0)
 
     def to_maps(self, nodes: NodeList) -> str:
-        """Turn them into maps, float32 [N, channels, side, side]."""
+        """Turn the blocks into maps, float32 [N, channels, side, side]."""
         nodes.scope = "maps"
         maps = self.gather(nodes, *np.indices((self._side, self._side)).reshape(2, -1))
         maps = nodes.add("Transpose", maps, perm=[2, 0, 3, 1])

@@ -1,7 +1,7 @@
 """How the convolutions of a VGG are computed: by onnxruntime itself, or lowered (app/graph/lowering.py).
 
-Which plans are worth a try was found out layer by layer (docs/performance.md); which of them is
-the fastest here, app/runtime/conv_choice.py measures.
+Measurements of each layer show which plans are worth a try (docs/performance.md); which of them is
+the fastest on this machine, app/runtime/conv_choice.py measures.
 """
 
 from dataclasses import dataclass
@@ -20,15 +20,15 @@ class ConvPlan:
     """How the convolutions of a VGG are computed.
 
     Attributes:
-        first: Name of the layer from which on all with 3x3 kernels are lowered; None lowers nothing.
-        block: How many channels lie side by side in those; they have a multiple of it.
+        first: The first layer to lower; all layers with 3x3 kernels from there on are. None for none.
+        block: Channels per block; the lowered layers have a multiple of it.
     """
 
     first: str | None = None
     block: int = 1
 
     def lowers(self, row: LayerRow) -> bool:
-        """Say whether a layer is lowered; by their names layers are in order."""
+        """Return whether a layer is lowered; the order of names is the order of layers."""
         after = self.first is not None and row.name >= self.first
         return (
             after
@@ -39,23 +39,22 @@ class ConvPlan:
 
 
 DIRECT: Final = ConvPlan()
-"""Every convolution as onnxruntime computes it itself."""
+"""onnxruntime computes every convolution itself."""
 
 
 def plans(block: int) -> tuple[ConvPlan, ...]:
-    """List the plans that are worth a try, from none lowered to most.
+    """List the plans that are worth a try, from the fewest lowered layers to the most.
 
-    The small maps alone, or from the first layer on that gains.
+    Besides DIRECT, one lowers the small maps, one every layer that gains.
 
     Args:
-        block: How many channels lie side by side where onnxruntime convolves; 0 where it has no
-            such layout, and nothing is lowered.
+        block: Channels per block on this processor; 0 where onnxruntime has no such layout.
     """
     lowered = ConvPlan("conv4_1", block), ConvPlan("conv2_1", block)
     return (DIRECT, *lowered) if block else (DIRECT,)
 
 
 def is_large(row: LayerRow) -> bool:
-    """Say whether a layer reads large maps."""
+    """Return whether a layer reads large maps."""
     pooled = 2 if row.kind == "max-pooling" else 1
     return row.kind != "fully connected" and row.output_shape[-1] * pooled > _LARGE

@@ -1,4 +1,4 @@
-"""The fully connected layers of a VGG: nine tenths of its weights, all read for every batch."""
+"""The fully connected layers of a VGG: most of its weights, all of them read for every batch."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,11 @@ from app.graph.vgg import LayerRow
 
 
 def add_dense(nodes: NodeList, layers: Sequence[LayerRow], value: str) -> str:
-    """Add the layers, all but the last with its ReLU, by the names of the paper.
+    """Add the layers, with a ReLU after all but the last, by the names of the paper.
 
     Args:
-        nodes: Takes the nodes.
-        layers: Fully connected ones, in order.
+        nodes: The graph to extend.
+        layers: Fully connected layers, in order.
         value: float32 [N, inputs of the first].
 
     Returns:
@@ -28,10 +28,10 @@ def add_dense(nodes: NodeList, layers: Sequence[LayerRow], value: str) -> str:
 
 
 def add_dense_for_cpu(nodes: NodeList, layers: Sequence[LayerRow], value: str) -> str:
-    """Add the same layers in two ways, one for a single image and one for several.
+    """Add the same layers twice, for a single image and for several.
 
-    onnxruntime packs the right matrix of a product anew each time, unless the left one is a single
-    row. With several images the weights have to stand on the left (docs/performance.md).
+    onnxruntime repacks the right matrix of every product, unless the left one is a single row. With
+    several images the weights have to be on the left (docs/performance.md).
     """
     nodes.scope = "dense"
     images = nodes.add("Shape", value, end=1)
@@ -58,6 +58,6 @@ def _add_weights_first(nodes: NodeList, layers: Sequence[LayerRow], value: str) 
 
 
 def _branch(nodes: NodeList, result: str) -> GraphProto:
-    """Close a graph that takes what it needs from the one around it."""
+    """Make a graph of the nodes, which read their inputs from the graph around it."""
     info = helper.make_tensor_value_info(result, TensorProto.FLOAT, None)
     return helper.make_graph(nodes.nodes, result, [], [info])

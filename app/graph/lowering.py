@@ -1,9 +1,9 @@
-"""The convolutions of a VGG, those that a plan lowers through Winograd's domain.
+"""The convolutions of a VGG; those that the plan lowers are computed in Winograd's domain.
 
-What a convolution has in that domain is more than twice as large as its maps, and onnxruntime
-writes and reads it several times: it is fast where that stays in the processor's cache. So *large
-maps* are computed image by image, in the *stem*, a graph of its own that takes one image. *Small
-maps* are computed for a whole batch, so that the large matrices of these layers are read once.
+The data of a convolution in that domain is more than twice as large as its maps, and onnxruntime
+writes and reads it several times, which is fast only in the processor's cache. So *large maps* are
+computed image by image, in the *stem*, a separate graph that takes one image. *Small maps* are
+computed for a whole batch, so that the large matrices of their layers are read once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,11 @@ from app.graph.vgg import LayerRow, VggConfig
 from app.graph.winograd import Convolution, convolve
 
 Maps: TypeAlias = str | ChannelBlocks
-"""float32 [N, channels, side, side] by name, or the same in blocks."""
+"""The name of a float32 [N, channels, side, side], or the same in blocks."""
 
 
 def lowered_layers(config: VggConfig, plan: ConvPlan) -> dict[str, Convolution]:
-    """Describe the layers that a plan lowers, by their names."""
+    """Describe the layers that a plan lowers, by name."""
     return {
         layer.name: Convolution(
             layer.name,
@@ -42,13 +42,13 @@ def add_convolutions(
     """Add convolutions, each with its ReLU, and pooling.
 
     Args:
-        nodes: Takes the nodes.
+        nodes: The graph to extend.
         layers: Convolutions and pooling, in order.
-        lowered: What `lowered_layers` gave.
-        maps: What the first takes.
+        lowered: The result of `lowered_layers`.
+        maps: Input of the first layer.
 
     Returns:
-        What the last gives.
+        Output of the last layer.
     """
     for layer in layers:
         if layer.name in lowered:
@@ -57,7 +57,7 @@ def add_convolutions(
             maps = convolve(nodes, one, blocks)
         elif layer.kind == "convolution":
             maps = _convolve(nodes, layer, in_planes(nodes, maps))
-        elif isinstance(maps, str):  # a convolution that is lowered has the pooling after it inside
+        elif isinstance(maps, str):  # a lowered convolution includes the pooling after it
             maps = nodes.add(
                 "MaxPool", maps, result=layer.name, kernel_shape=[2, 2], strides=[2, 2]
             )
@@ -65,19 +65,19 @@ def add_convolutions(
 
 
 def in_blocks(nodes: NodeList, maps: Maps, shape: tuple[int, int], block: int) -> ChannelBlocks:
-    """Give maps in blocks; `shape` has their channels and their side."""
+    """Return maps in blocks; `shape` is their channels and their side."""
     if isinstance(maps, ChannelBlocks):
         return maps
     return ChannelBlocks.of_maps(nodes, maps, *shape, block)
 
 
 def in_planes(nodes: NodeList, maps: Maps) -> str:
-    """Give maps as float32 [N, channels, side, side]."""
+    """Return maps as float32 [N, channels, side, side]."""
     return maps.to_maps(nodes) if isinstance(maps, ChannelBlocks) else maps
 
 
 def _convolve(nodes: NodeList, layer: LayerRow, maps: str) -> str:
-    """Add a convolution as onnxruntime computes it itself, by its name in the paper."""
+    """Add a convolution that onnxruntime computes itself, by its name in the paper."""
     sums = nodes.add(
         "Conv",
         maps,

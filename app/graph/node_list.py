@@ -1,4 +1,4 @@
-"""The nodes of a graph in the making, and the small constants that they need."""
+"""The nodes of a graph under construction, and their small constants."""
 
 from typing import Any
 
@@ -8,33 +8,33 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 
 class NodeList:
-    """Grows a graph node by node.
+    """Builds a graph node by node.
 
     Attributes:
-        nodes: In the order in which they were added.
-        constants: Their small constants, each once however often it is used.
-        scope: Stands in front of the names of nodes that follow: of the layer, for who profiles.
+        nodes: The nodes, in the order in which they were added.
+        constants: Small constants, each of them once, however often it is used.
+        scope: Prefix for the names of the next nodes, usually their layer: profiles show it.
     """
 
     def __init__(self) -> None:
-        """Begin without any."""
+        """Start without nodes."""
         self.nodes: list[NodeProto] = []
         self.constants: list[TensorProto] = []
         self.scope = ""
         self._names: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
-    def add(self, op_type: str, *inputs: str, result: str | None = None, **attributes: Any) -> str:  # noqa: ANN401 - what attributes there are, the operator knows
+    def add(self, op_type: str, *inputs: str, result: str | None = None, **attributes: Any) -> str:  # noqa: ANN401 - each operator has its own attributes
         """Append a node with one output.
 
         Returns:
-            The name of its output: `result`, or one of its own.
+            The name of its output: `result`, or a new one.
         """
         name = result or f"{self.scope}/{op_type}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(op_type, inputs, [name], name=name, **attributes))
         return name
 
     def constant(self, values: NDArray[np.float32 | np.int32 | np.int64]) -> str:
-        """Return the name of a constant of these values; meant for small ones."""
+        """Return the name of a small constant with these values."""
         key = (values.dtype.str, values.shape, values.tobytes())
         if key not in self._names:
             name = f"constant_{len(self.constants)}"
@@ -43,5 +43,5 @@ class NodeList:
         return self._names[key]
 
     def integers(self, *values: int) -> str:
-        """Return the name of a constant list of whole numbers: a shape, axes, ends of a slice."""
+        """Return the name of a constant list of integers: a shape, axes, the ends of a slice."""
         return self.constant(np.array(values, np.int64))

@@ -121,7 +121,7 @@ def _ends(path: Path, model: ModelProto, crop: int) -> tuple[str, str]:
         raise CheckpointError(message)
     classes = [dim.dim_value for dim in graph.output[0].type.tensor_type.shape.dim][1:]
     if 0 not in classes and (not classes or prod(classes) != CLASSES):
-        message = f"{path}: gives {classes} values an image, expected {CLASSES}"
+        message = f"{path}: gives {classes} values per image, expected {CLASSES}"
         raise CheckpointError(message)
     return inputs[0].name, graph.output[0].name
 

@@ -1,13 +1,13 @@
-"""Named tensors to a serving graph: pixels in, probabilities out.
+"""From named tensors to a serving graph: pixels in, probabilities out.
 
 A serving graph takes `image`, uint8 [N, crop, crop, 3], RGB, and gives `probabilities`,
-float32 [N, 1000]. Normalisation stands inside it, so that a quarter of the bytes cross the
-bus and no caller can normalise twice. Its large tensors lie in a file of their own beside
-it, which the session maps into memory instead of reading.
+float32 [N, 1000]. It normalises the pixels itself, so that a quarter of the bytes cross the bus and
+no caller can normalise twice. Its large tensors are in a separate file beside it, which the session
+maps into memory instead of reading.
 
-Where large maps are lowered (app/graph/lowering.py) there is a second graph, the stem: it takes `image`
-of one image and gives `maps`, float32 [rows, 1, block] (app/graph/channel_blocks.py); the serving graph
-then takes `maps` of a batch, [rows, N, block], in place of `image`.
+Where large maps are lowered (app/graph/lowering.py) there is a second graph, the stem: it takes a
+single `image` and gives `maps`, float32 [rows, 1, block] (app/graph/channel_blocks.py); the serving
+graph then takes the `maps` of a batch, [rows, N, block], in place of `image`.
 """
 
 from collections.abc import Iterable
@@ -44,10 +44,10 @@ STEM_FILE: Final = "stem.onnx"
 WEIGHTS_FILE: Final = "weights.bin"
 
 _BYTES: Final = {"float32": 4, "float16": 2}
-"""Of one weight."""
+"""Bytes per weight."""
 _OPSET: Final = 17
 IR_VERSION: Final = 9
-_PAGE: Final = 4096  # bytes; tensors begin on a page, so that each can be mapped on its own
+_PAGE: Final = 4096  # bytes; each tensor begins on a page, so that it can be mapped by itself
 
 
 def write_vgg(
@@ -64,11 +64,11 @@ def write_vgg(
         folder: An existing folder; files of the same names are overwritten.
         config: The network; its side is the crop of `preprocess`.
         layers: Every layer with weights, in the order of `config.weight_shapes()`; each is
-            written before the next is asked for, so one at a time needs to be in memory.
-        preprocess: What stands in front of conv1_1.
-        precision: Of the layers; input and output are the same with each.
-        plan: How convolutions are computed, in float32; one that lowers some is for a CPU, and
-            writes STEM_FILE too if large maps are among them.
+            written before the next is taken, so that only one has to be in memory.
+        preprocess: Computed before conv1_1.
+        precision: Precision of the layers; input and output do not depend on it.
+        plan: How convolutions are computed, in float32. A plan that lowers some is for a CPU; if it
+            lowers large maps, STEM_FILE is written too.
 
     Raises:
         PrecisionError: If a weight does not fit into the precision.
@@ -110,7 +110,7 @@ def write_vgg(
 
 
 def graph_size(config: VggConfig, precision: Precision, plan: ConvPlan) -> int:
-    """Return about how many bytes a serving graph has."""
+    """Estimate the size of a serving graph, in bytes."""
     lowered = sum(prod(row.weight_shape) for row in config.layers() if plan.lowers(row))
     return _BYTES[precision] * (config.parameters() + (GROWTH - 1) * lowered)
 
@@ -120,7 +120,7 @@ def preprocess_nodes(
 ) -> tuple[list[NodeProto], list[TensorProto]]:
     """Build (pixel - mean) / std, from uint8 [N, H, W, 3] RGB to float32 [N, 3, H, W].
 
-    Transposing comes first, while a pixel is still one byte.
+    The transposition comes first, while a pixel is still one byte.
     """
     shape = (1, 3, 1, 1)
     mean = np.asarray(preprocess.mean, np.float32).reshape(shape)
@@ -146,7 +146,7 @@ def preprocess_nodes(
 def _parts(
     config: VggConfig,
 ) -> tuple[list[LayerRow], list[LayerRow], list[LayerRow]]:
-    """Part the layers into those with large maps, with small maps, and fully connected ones."""
+    """Divide the layers into those with large maps, with small maps, and fully connected ones."""
     rows = config.layers()
     dense = [row for row in rows if row.kind == "fully connected"]
     large = [row for row in rows if is_large(row)]
@@ -160,7 +160,7 @@ def _save(
     source: ValueInfoProto,
     result: ValueInfoProto,
 ) -> None:
-    """Write a graph with those of the tensors that it needs."""
+    """Write a graph with the tensors that it uses."""
     used = _inputs(nodes.nodes)
     initializers = [*nodes.constants, *(t for name, t in tensors.items() if name in used)]
     graph = helper.make_graph(nodes.nodes, "vgg", [source], [result], initializer=initializers)
@@ -178,7 +178,7 @@ def _save(
 
 
 def _inputs(nodes: Iterable[NodeProto]) -> set[str]:
-    """Name all that nodes take, those of their branches too."""
+    """Return the names of all inputs of nodes, also of those in their branches."""
     found: set[str] = set()
     for node in nodes:
         found.update(node.input)
@@ -193,7 +193,7 @@ def input_info(crop: int) -> ValueInfoProto:
 
 
 def _maps_info(blocks: ChannelBlocks, images: int | str) -> ValueInfoProto:
-    """Describe what a stem gives, and what the serving graph behind it takes."""
+    """Describe the output of a stem, which is the input of its serving graph."""
     return helper.make_tensor_value_info(
         MAPS, TensorProto.FLOAT, [blocks.rows, images, blocks.block]
     )
@@ -205,7 +205,7 @@ def output_info() -> ValueInfoProto:
 
 
 def _append(weights: BinaryIO, name: str, tensor: Stored) -> TensorProto:
-    """Append a tensor to the weights file and return the reference to it."""
+    """Append a tensor to the weights file, and return a reference to it."""
     weights.write(b"\0" * (-weights.tell() % _PAGE))
     reference = TensorProto(
         name=name,

@@ -1,4 +1,4 @@
-"""Weights that never saw an image: a stand-in of the true size for trying the service out."""
+"""Untrained weights: a stand-in of the true size for trying the service out."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -12,10 +12,10 @@ SEED: Final = 2014
 
 
 def untrained_layers(config: VggConfig) -> Iterator[tuple[str, Layer]]:
-    """Draw every layer of a network, always the same ones.
+    """Draw every layer of a network; the result is always the same.
 
-    Weights are normal with variance 2 / inputs, which keeps the size of the activations from
-    layer to layer (He et al., arXiv 1502.01852); biases are zero.
+    Weights are normal with variance 2 / inputs, which keeps activations of the same size in all
+    layers (He et al., arXiv 1502.01852); biases are zero.
 
     Returns:
         Name and layer, one at a time, in the order of `config.weight_shapes()`.

@@ -1,4 +1,4 @@
-"""The VGG family as data: the configurations of the paper, and what follows from them.
+"""The VGG family as data: the configurations of the paper, and everything derived from them.
 
 Source: Simonyan and Zisserman, Very Deep Convolutional Networks for Large-Scale Image
 Recognition, arXiv 1409.1556, table 1. All convolutions have stride 1 and keep the side of
@@ -14,7 +14,7 @@ INPUT_SIDE = 224
 CLASSES = 1000
 
 CONFIGURATIONS: dict[str, tuple[tuple[int, ...], ...]] = {
-    # One tuple a group, one number a convolution: the side of its kernel.
+    # One tuple per group, one number per convolution: the side of its kernel.
     "A": ((3,), (3,), (3, 3), (3, 3), (3, 3)),
     "B": ((3, 3), (3, 3), (3, 3), (3, 3), (3, 3)),
     "C": ((3, 3), (3, 3), (3, 3, 1), (3, 3, 1), (3, 3, 1)),
@@ -38,12 +38,12 @@ class LayerRow:
         name: The paper's name: `conv1_1`, `pool1`, `fc6`.
         kind: `convolution`, `max-pooling` or `fully connected`.
         kernel: Side of the kernel in pixels; 0 for a fully connected layer.
-        stride: In pixels of the layer's input; 0 for a fully connected layer.
+        stride: Stride in pixels of the layer's input; 0 for a fully connected layer.
         weight_shape: [out, in, height, width] or [out, in]; empty without weights.
         output_shape: [channels, height, width] or [units].
-        parameters: Weights and biases.
-        multiply_adds: For one image.
-        receptive_field: Side, in pixels of the input image, of what one output value sees.
+        parameters: Number of weights and biases.
+        multiply_adds: Number of multiply-adds per image.
+        receptive_field: Side, in pixels of the input image, of the area one output depends on.
     """
 
     name: str
@@ -65,7 +65,7 @@ class VggConfig:
         configuration: `A` to `E`, the column of the paper's table 1.
         group_channels: Channels of the five groups; narrower than the paper's in tests.
         hidden_units: Width of fc6 and fc7; smaller than the paper's in tests.
-        side: Of the input image, in pixels, a multiple of 32.
+        side: Side of the input image, in pixels, a multiple of 32.
     """
 
     configuration: str
@@ -91,7 +91,7 @@ class VggConfig:
 
     def _rows(self) -> Iterator[LayerRow]:
         side, channels = self.side, 3
-        field, jump = 1, 1  # receptive field; distance of neighbours in input pixels
+        field, jump = 1, 1  # receptive field; distance between neighbours in input pixels
         for group, kernels in enumerate(CONFIGURATIONS[self.configuration], start=1):
             width = self.group_channels[group - 1]
             for number, kernel in enumerate(kernels, start=1):
@@ -146,7 +146,7 @@ class VggConfig:
 
 
 def architecture(name: str) -> VggConfig:
-    """Return the network that is commonly called `name`: `vgg16` is configuration D.
+    """Return the network with this common name: `vgg16` is configuration D.
 
     Raises:
         KeyError: If `name` is not in ARCHITECTURES.

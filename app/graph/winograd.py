@@ -1,15 +1,15 @@
 """Winograd's minimal filtering F(4x4, 3x3): a 3x3 convolution as a quarter of the multiplications.
 
-Sixteen outputs of a channel, a tile, come of the 36 values of a 6x6 window, which overlaps the
-next by two. Window, kernel and products change into another domain and back by fixed matrices;
+A tile, 4x4 outputs of a channel, is computed from a window of 6x6 inputs, which overlaps the next
+window by two. Fixed matrices transform windows and kernels into another domain, and products back;
 there a convolution is 36 products of matrices, one for each place in the window:
 
     outputs = A' [ (G kernel G') * (B' window B) ] A,  summed over the input channels
 
 Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, arXiv 1509.09308.
-It is written in the operators that onnxruntime is fastest with on a CPU (docs/performance.md), with
-maps in its own layout for convolutions (app/graph/channel_blocks.py). Tiles never have to be put together:
-the next layer gathers its windows out of them.
+It uses the operators that are fastest in onnxruntime on a CPU (docs/performance.md), and maps in
+onnxruntime's layout for convolutions (app/graph/channel_blocks.py). Tiles are never put together: the
+next layer gathers its windows from them.
 """
 
 from dataclasses import dataclass
@@ -31,24 +31,24 @@ _WINDOW: Final = TILE + 2
 _PLACES: Final = _WINDOW**2
 _POOL: Final = 2
 GROWTH: Final = _PLACES // 9
-"""How many times as many numbers a transformed kernel has."""
+"""How many times larger a transformed kernel is."""
 
 _POINTS: Final = (0.0, 3 / 4, -3 / 4, 3 / 2, -3 / 2)
-"""Where the polynomials behind the algorithm are taken, besides infinity.
+"""Points, besides infinity, at which the polynomials behind the algorithm are evaluated.
 
-With the usual 0, 1, -1, 2, -2 rounding costs twice as much, and up to three times at its worst
-(docs/performance.md); of these the numbers in float32 are exact too."""
+With the usual 0, 1, -1, 2, -2 rounding errors are twice as large, and at worst three times
+(docs/performance.md). These points give exact float32 matrices too."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Transforms:
-    """The changes of domain of both directions at once, each as one matrix, in float64.
+    """The transforms of both dimensions at once, each as one matrix, in float64.
 
     Attributes:
-        window: [36, 36], from the pixels of a window: B' x B'.
-        kernel: [36, 9], from a 3x3 kernel: G x G.
-        tile: [16, 36], from the products to the pixels of a tile: A' x A'.
-        ones: [36], products that become sixteen ones.
+        window: [36, 36], for the pixels of a window: B' x B'.
+        kernel: [36, 9], for a 3x3 kernel: G x G.
+        tile: [16, 36], from products to the pixels of a tile: A' x A'.
+        ones: [36], products from which `tile` makes sixteen ones.
     """
 
     window: NDArray[np.float64]
@@ -78,12 +78,12 @@ class Convolution:
     """A 3x3 convolution with stride 1 that keeps the size of its maps, its ReLU, and pooling after it.
 
     Attributes:
-        name: What its nodes and tensors are called.
-        inputs: Channels, a multiple of `block`.
-        outputs: Channels, a multiple of `block`.
-        side: Of its maps, in pixels; even if it is pooled.
+        name: Prefix of its nodes and tensors.
+        inputs: Input channels, a multiple of `block`.
+        outputs: Output channels, a multiple of `block`.
+        side: Side of its maps, in pixels; even if it is pooled.
         pooled: Whether 2x2 max-pooling with stride 2 follows.
-        block: Channels that lie side by side.
+        block: Channels side by side in memory.
     """
 
     name: str
@@ -95,25 +95,25 @@ class Convolution:
 
     @property
     def _across(self) -> int:
-        """How many tiles there are along a side of its maps."""
+        """Tiles along a side of its maps."""
         return -(-self.side // TILE)
 
     @property
     def tiles(self) -> int:
-        """How many tiles there are."""
+        """Number of tiles."""
         return self._across**2
 
     def tensors(self, weight: Tensor, bias: Tensor) -> list[tuple[str, Tensor]]:
-        """Change kernels and bias into the domain of the products, in float64: G kernel G'.
+        """Transform kernels and bias into the domain of the products, in float64: G kernel G'.
 
         Args:
             weight: float32 [outputs, inputs, 3, 3].
             bias: float32 [outputs].
 
         Returns:
-            Names and float32: the kernels, four times as many numbers as `weight`, [36 * outputs,
-            inputs, 1, 1], with blocks of inputs by outputs inside; and what the bias of all
-            sixteen outputs of a tile is before they are changed back, [36 * outputs].
+            Names and float32 tensors: the kernels, four times as large as `weight`, [36 * outputs,
+            inputs, 1, 1], in blocks of inputs by outputs; and the bias of all sixteen outputs of a
+            tile before they are transformed back, [36 * outputs].
         """
         # rows: places of a window; columns: places of a kernel
         places = _single(_transforms().kernel @ weight.reshape(-1, _PLACES // GROWTH).T)
@@ -124,13 +124,13 @@ class Convolution:
         ]
 
     def windows(self) -> tuple[_Numbers, _Numbers]:
-        """Find y and x of the pixels in all windows, [36, tiles] each."""
+        """Return y and x of the pixels of all windows, [36, tiles] each."""
         row, column = np.divmod(np.arange(self.tiles), self._across)
         down, across = np.divmod(np.arange(_PLACES)[:, np.newaxis], _WINDOW)
         return row * TILE + down - 1, column * TILE + across - 1
 
     def row_of(self) -> _Numbers:
-        """Number each block of each pixel of the result: rows are [pixels of a tile, blocks, tiles]."""
+        """Return the row of each block of each pixel; rows are [pixels of a tile, blocks, tiles]."""
         side, tile = self.side, TILE
         if self.pooled:
             side, tile = side // _POOL, tile // _POOL
@@ -146,9 +146,9 @@ def convolve(nodes: NodeList, convolution: Convolution, maps: ChannelBlocks) -> 
     """Add a convolution with its ReLU and pooling.
 
     Args:
-        nodes: Takes the nodes.
-        convolution: What to compute; its tensors are to be among those of the graph.
-        maps: What to compute it of.
+        nodes: The graph to extend.
+        convolution: Its tensors have to be among those of the graph.
+        maps: Its input.
 
     Returns:
         The new maps.
@@ -158,29 +158,29 @@ def convolve(nodes: NodeList, convolution: Convolution, maps: ChannelBlocks) -> 
     block, row_of = convolution.block, convolution.row_of()
     each = convolution.outputs // block * convolution.tiles  # rows: a pixel of every tile
     if convolution.pooled:
-        # The four outputs that one pooled output is the greatest of stand side by side; to reduce
-        # an axis in the middle is four times as fast as the first one.
+        # The four outputs that are pooled into one are side by side; to reduce an axis in the middle
+        # is four times as fast as to reduce the first one.
         side = TILE // _POOL
         back = _transforms().tile.reshape(side, _POOL, side, _POOL, _PLACES).swapaxes(1, 2)
-        value = _changed_back(nodes, back.reshape(TILE * TILE, _PLACES), products)
+        value = _transformed_back(nodes, back.reshape(TILE * TILE, _PLACES), products)
         value = nodes.add("Reshape", value, nodes.integers(side * side, _POOL * _POOL, -1))
         value = nodes.add("ReduceMax", value, axes=[1], keepdims=0)
         rows = side * side * each
         value = nodes.add("Reshape", value, nodes.integers(rows, -1, block))
         return ChannelBlocks.with_zeros(nodes, value, rows, block, row_of)
-    # A seventeenth pixel, of zeros, stands for what lies outside: to append them costs a copy.
+    # A seventeenth pixel, all zeros, stands for everything outside; appending it would cost a copy.
     back = np.append(_transforms().tile, np.zeros((1, _PLACES)), axis=0)
     rows = len(back) * each
-    value = _changed_back(nodes, back, products)
+    value = _transformed_back(nodes, back, products)
     value = nodes.add("Reshape", value, nodes.integers(rows, -1, block))
     return ChannelBlocks(value, rows, block, row_of, zeros=rows - each)
 
 
 def _products(nodes: NodeList, convolution: Convolution, windows: str) -> str:
-    """Bring windows, [36, blocks, tiles, N, block], into the domain, and multiply by the kernels.
+    """Transform windows, [36, blocks, tiles, N, block], and multiply them by the kernels.
 
-    As a convolution of 1x1 in 36 groups they take a fifth to a third less than as MatMul, which
-    repacks the right matrix of each product (docs/performance.md).
+    A 1x1 convolution in 36 groups takes a fifth to a third less time than MatMul, which repacks the
+    right matrix of each product (docs/performance.md).
     """
     windows = nodes.add("Reshape", windows, nodes.integers(_PLACES, -1))
     windows = nodes.add("MatMul", nodes.constant(_single(_transforms().window)), windows)
@@ -197,11 +197,11 @@ def _products(nodes: NodeList, convolution: Convolution, windows: str) -> str:
     return nodes.add("Reshape", products, nodes.integers(_PLACES, -1))
 
 
-def _changed_back(nodes: NodeList, back: NDArray[np.floating[Any]], products: str) -> str:
-    """Change products into outputs with their ReLU, which onnxruntime makes one step with Gemm."""
+def _transformed_back(nodes: NodeList, back: NDArray[np.floating[Any]], products: str) -> str:
+    """Transform products into outputs, with their ReLU, which onnxruntime fuses with Gemm."""
     return nodes.add("Relu", nodes.add("Gemm", nodes.constant(_single(back)), products))
 
 
 def _single(values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """Round to float32; of B' and A' nothing is lost by it."""
+    """Round to float32, in which B' and A' are exact."""
     return values.astype(np.float32)

@@ -283,7 +283,7 @@ def test_wrong_number_of_classes(tmp_path, gives, shown):
     """999 classes, a background class or a map of classes do not fit 1000 labels."""
     path = save(tmp_path, classifier(gives=gives))
 
-    assert f"gives {shown} values an image, expected 1000" == refusal(tmp_path, path)
+    assert f"gives {shown} values per image, expected 1000" == refusal(tmp_path, path)
 
 
 @pytest.mark.parametrize("opset", [1, 6])
