@@ -1,4 +1,4 @@
-"""Maps go into blocks and come back, and what lies outside of them is zero."""
+"""Maps go into blocks and come back, and everything outside them is zero."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def test_onnxruntime_understands_the_same():
 
 @pytest.mark.parametrize("block", SHAPES)
 def test_channels_of_a_block_lie_side_by_side(block):
-    """Pixels in the shape that is asked for; then blocks, images, channels of a block."""
+    """Pixels come in the shape of y and x; then blocks, images, channels of a block."""
     nodes = NodeList()
     blocks = blocks_of(nodes, block)
 

@@ -1,4 +1,4 @@
-"""Which plans are tried, and what they lower."""
+"""The plans that are tried, and the layers that they lower."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def test_plans_lower_only_what_can_be(configuration, plan):
 
 @pytest.mark.parametrize("configuration", CONFIGURATIONS)
 def test_each_lowers_more_than_the_one_before(configuration):
-    """Direct is the first; the last is what VGG_CONV=winograd takes."""
+    """Direct is the first; VGG_CONV=winograd uses the last."""
     counts = [len(lowered(plan, configuration)) for plan in PLANS]
 
     assert DIRECT == PLANS[0]

@@ -76,7 +76,7 @@ def test_weights_stand_on_the_left_for_several_images():
 
 @pytest.mark.parametrize(("images", "way"), [(1, "Gemm"), (2, "MatMul"), (3, "MatMul")])
 def test_the_number_of_images_decides(tmp_path, images, way):
-    """By onnxruntime's own record of what it ran."""
+    """Onnxruntime's own profile shows which nodes it ran."""
     options = ort.SessionOptions()
     options.enable_profiling = True
     options.profile_file_prefix = str(tmp_path / "run")
@@ -93,7 +93,7 @@ def test_the_number_of_images_decides(tmp_path, images, way):
 
 
 def test_no_weight_is_there_twice():
-    """Both ways take the same tensors; what one of them needs besides is no constant."""
+    """Both branches use the same tensors, and neither needs a large constant."""
     assert {f"{row.name}_{part}" for row in LAYERS for part in ("weight", "bias")} | {
         "constant_0"  # the number of images that is told apart
     } == {one.name for one in model(add_dense_for_cpu).graph.initializer}

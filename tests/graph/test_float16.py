@@ -26,7 +26,7 @@ LARGEST = 5e-3
 
 
 def lively(gain: float) -> dict[str, Layer]:
-    """Draw a VGG whose activations are `gain` times its input's, and its logits of the size of 5."""
+    """Draw a VGG whose activations are `gain` times its input, and whose logits are about 5."""
     generator = np.random.default_rng(3)
     layers = {}
     for name, layer in untrained_layers(CONFIG):
@@ -79,7 +79,7 @@ def assert_agree(full: np.ndarray, half: np.ndarray) -> None:
     ids=["torchvision", "caffe", "thousands", "hundred thousands"],
 )
 def test_vgg_agrees_with_float32(tmp_path, gain, preprocess):
-    """A VGG answers alike, from activations around 1 to those far above what float16 holds."""
+    """A VGG gives the same answers, with activations around 1 and far above the range of float16."""
     layers = lively(gain)
     # As trained networks have them, the logits are not larger for it.
     size = 58 * gain if preprocess is CAFFE else 1
@@ -150,5 +150,5 @@ def test_weight_that_float16_cannot_hold(tmp_path):
     ],
 )
 def test_auto_is_float16_on_cuda_only(wanted, device, precision):
-    """Whatever else was set is used as it is."""
+    """A precision that was set is used on every device."""
     assert precision == chosen(wanted, device)

@@ -116,7 +116,7 @@ def test_a_vgg_is_written_as_before(tmp_path, name, plan, precision, preprocess)
     ("name", "softmax"), [("ready, logits", False), ("ready, probabilities", True)]
 )
 def test_a_ready_graph_is_written_as_before(tmp_path, name, softmax):
-    """What is put around somebody's classifier has the bytes that this GRAPH_VERSION always gave."""
+    """Preprocessing and softmax around a classifier have the bytes that this GRAPH_VERSION always gave."""
     theirs, place = tmp_path / "theirs.onnx", tmp_path / "serving"
     place.mkdir()
     write_classifier(theirs, softmax=softmax)

@@ -1,4 +1,4 @@
-"""Anybody's classifier can be served as it is, or is refused with what it is and should be."""
+"""Anybody's classifier can be served as it is; otherwise the error says what it is and should be."""
 
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ def classifier(
 
 
 def expected(batch: np.ndarray, preprocess: Preprocess = RGB) -> np.ndarray:
-    """What `classifier` has to give, in float64."""
+    """Compute the answer of `classifier` in float64."""
     pixels = batch.astype(np.float64)[..., :: -1 if preprocess.channels == "BGR" else 1]
     mean = ((pixels - preprocess.mean) / preprocess.std).mean(axis=(1, 2))
     powers = np.exp(mean @ WEIGHT.T.astype(np.float64))
@@ -117,7 +117,7 @@ def test_logits_get_preprocessing_and_softmax(tmp_path, preprocess):
     ids=["4d", "flattened after", "flattened before", "identity"],
 )
 def test_softmax_is_not_doubled(tmp_path, after):
-    """A classifier that gives probabilities already keeps them, whatever shapes them after."""
+    """A classifier that already gives probabilities keeps them, also if it reshapes them afterwards."""
     gives: list[int | str] = ["N", 1000, 1, 1] if len(after) == 1 else ["N", 1000]
 
     rows = serve(tmp_path, save(tmp_path, classifier(*after, gives=gives))).run(BATCH)
@@ -126,7 +126,7 @@ def test_softmax_is_not_doubled(tmp_path, after):
 
 
 def test_softmax_elsewhere_does_not_count(tmp_path):
-    """What was multiplied after a softmax is no probability and gets one."""
+    """The product of a softmax and a number is no probability, and gets another softmax."""
     after = [node("Softmax", "logits_4d", "p", axis=1), node("Mul", "p p", "x")]
     after.append(node("Flatten", "x", "squared"))
     powers = np.exp(expected(BATCH) ** 2)
@@ -150,7 +150,7 @@ def test_fixed_batch_size_is_freed(tmp_path):
 
 
 def test_unnamed_sizes_are_taken_for_right(tmp_path):
-    """Exporters that say nothing about height and classes are believed."""
+    """A file that does not name its height and classes is accepted."""
     vague = classifier(takes=(TensorProto.FLOAT, ["N", 3, "H", "W"]), gives=["N", "C", 1, 1])
 
     rows = serve(tmp_path, save(tmp_path, vague)).run(BATCH)
@@ -182,7 +182,7 @@ def test_weights_listed_as_inputs(tmp_path):
 
 @pytest.mark.parametrize("opset", [7, 11, 13, 17, 21])
 def test_opsets(tmp_path, opset):
-    """What stands around a classifier means the same in each of its opsets."""
+    """The nodes around a classifier mean the same in each of its opsets."""
     rows = serve(tmp_path, save(tmp_path, classifier(opset=opset))).run(BATCH)
 
     assert pytest.approx(expected(BATCH), abs=1e-6) == rows
@@ -200,7 +200,7 @@ def test_weights_in_constant_nodes(tmp_path):
 
 
 def test_omitted_optional_inputs_stay_omitted(tmp_path):
-    """Renaming leaves alone what has no name."""
+    """Inputs without a name are not renamed."""
     low = helper.make_node("Clip", ["logits_4d", "", "high"], ["clipped"])
     model = classifier(low, node("Flatten", "clipped", "logits"))
     model.graph.initializer.append(numpy_helper.from_array(np.array(1e9, np.float32), "high"))
@@ -211,7 +211,7 @@ def test_omitted_optional_inputs_stay_omitted(tmp_path):
 
 
 def test_file_name_does_not_matter(tmp_path):
-    """An ONNX file that is called .json is read as what it is."""
+    """An ONNX file with the suffix .json is read as ONNX."""
     path = save(tmp_path, classifier()).rename(tmp_path / "theirs.json")
 
     rows = serve(tmp_path, path).run(BATCH)
@@ -242,7 +242,7 @@ def refusal(folder: Path, path: Path, preprocess: Preprocess = RGB) -> str:
     ],
 )
 def test_wrong_input(tmp_path, takes, shown):
-    """Type, layout, channels and crop are shown beside what the manifest says."""
+    """The error shows type, layout, channels and crop beside those of the manifest."""
     path = save(tmp_path, classifier(takes=takes))
 
     assert f"{shown}, expected FLOAT [N, 3, 8, 8] with the crop of the manifest" == (
@@ -295,7 +295,7 @@ def test_old_opset(tmp_path, opset):
 
 
 def test_opset_of_others_does_not_count(tmp_path):
-    """The version of somebody's own operators says nothing about the standard ones."""
+    """The version of other operators has nothing to do with the standard ones."""
     path = save(tmp_path, classifier(opset=99, domain="com.example"))
 
     assert "uses ONNX opset 1, expected 7 or newer" == refusal(tmp_path, path)
@@ -333,7 +333,7 @@ def test_weights_in_another_file(tmp_path):
     ],
 )
 def test_not_onnx(tmp_path, content, name):
-    """Whatever else lies there is refused in one sentence, whatever it is called."""
+    """Any other file is refused in one sentence, whatever its name."""
     path = tmp_path / name
     path.write_bytes(content)
 

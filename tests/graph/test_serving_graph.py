@@ -208,7 +208,7 @@ LOWERED: Final = ConvPlan("conv1_1", BLOCK or 16)
 """Everything that can be, which no plan does that is tried: all but conv1_1, which has 3 inputs."""
 
 lowering = pytest.mark.skipif(not BLOCK, reason="no layout in blocks on this processor")
-"""What loads a lowered graph needs one."""
+"""A lowered graph cannot be loaded without such a layout."""
 both = pytest.mark.parametrize(
     "plan",
     [pytest.param(DIRECT, id="direct"), pytest.param(LOWERED, id="lowered", marks=lowering)],
@@ -222,7 +222,7 @@ both = pytest.mark.parametrize(
 @pytest.mark.parametrize("preprocess", [RGB, BGR], ids=["RGB", "BGR"])
 @pytest.mark.parametrize("configuration", GROUPS)
 def test_same_as_plain_arithmetic(tmp_path, configuration, preprocess, plan):
-    """Each configuration gives what the paper's arithmetic gives, written down in numpy."""
+    """Each configuration gives the result of the paper's arithmetic, written down in numpy."""
     layers, batch = lively(small(configuration)), photos(6)
 
     actual = serve(tmp_path, small(configuration), layers, preprocess, plan=plan).run(batch)
@@ -235,7 +235,7 @@ def test_same_as_plain_arithmetic(tmp_path, configuration, preprocess, plan):
 @pytest.mark.parametrize("preprocess", [RGB, BGR], ids=["RGB", "BGR"])
 @pytest.mark.parametrize("configuration", GROUPS)
 def test_same_as_pytorch(tmp_path, torch, configuration, preprocess, plan):
-    """Each configuration gives what PyTorch gives with the same numbers."""
+    """Each configuration gives the result of PyTorch with the same numbers."""
     layers, batch = lively(small(configuration)), photos(6)
 
     actual = serve(tmp_path, small(configuration), layers, preprocess, plan=plan).run(batch)
@@ -290,7 +290,7 @@ def test_comparison_sees_every_tensor(name, part):
 
 @both
 def test_rows_do_not_depend_on_the_batch(tmp_path, plan):
-    """For 1 to 5 images, each row is what its image gives alone."""
+    """For 1 to 5 images, each row is the one that its image gets alone."""
     layers, batch = lively(small("D")), photos(5)
     session = serve(tmp_path, small("D"), layers, RGB, plan=plan)
     alone = np.concatenate([session.run(batch[i : i + 1]) for i in range(5)])
@@ -303,8 +303,8 @@ def test_rows_do_not_depend_on_the_batch(tmp_path, plan):
 
 
 @both
-def test_company_does_not_matter(tmp_path, plan):
-    """An image among black, white and noisy ones gives what it gives in the first place."""
+def test_batch_mates_do_not_matter(tmp_path, plan):
+    """The row of an image does not depend on black, white and noisy images beside it, nor on its place."""
     layers, batch = lively(small("D")), photos(4)
     session = serve(tmp_path, small("D"), layers, RGB, plan=plan)
     batch[1], batch[2] = 0, 255
@@ -361,7 +361,7 @@ def test_rows_stay_rows(tmp_path):
 
 
 def test_confused_channels_are_far_off(tmp_path):
-    """What RGB weights make of BGR pixels is far outside the tolerance of these tests."""
+    """RGB weights on BGR pixels give answers far outside the tolerance of these tests."""
     layers, batch = lively(small("A")), photos(6)
     swapped = np.ascontiguousarray(batch[..., ::-1])
 
@@ -389,7 +389,7 @@ def test_file_is_valid_onnx(tmp_path, configuration):
 
 
 def test_reference_evaluator_agrees(tmp_path):
-    """ONNX's own interpreter gives the same: nothing relies on a habit of onnxruntime."""
+    """ONNX's own interpreter gives the same: the graph does not depend on quirks of onnxruntime."""
     layers, batch = lively(small("C")), photos(2)
     session = serve(tmp_path, small("C"), layers, BGR)
 
@@ -401,7 +401,7 @@ def test_reference_evaluator_agrees(tmp_path):
 @lowering
 @pytest.mark.parametrize("images", [1, 2])
 def test_reference_evaluator_agrees_on_a_lowered_graph(tmp_path, images):
-    """ONNX's own interpreter gives the same for a stem and what follows it."""
+    """ONNX's own interpreter gives the same for a stem and the graph after it."""
     config, layers, batch = small("B"), lively(small("B")), photos(images)
     session = serve(tmp_path, config, layers, RGB, plan=LOWERED)
     stem, rest = (onnx.load(tmp_path / name) for name in (STEM_FILE, GRAPH_FILE))
@@ -430,7 +430,7 @@ def test_a_lowered_graph_holds_no_weight_twice(tmp_path):
 
 @pytest.mark.parametrize("plan", [DIRECT, LOWERED], ids=["direct", "lowered"])
 def test_its_size_is_known_before(tmp_path, plan):
-    """For the room that it needs on the disk: within a page for each tensor of what is written."""
+    """The estimate of the disk space is right within a page per tensor."""
     config = small("D")
     write_vgg(tmp_path, config, lively(config).items(), RGB, plan=plan)
 
@@ -459,7 +459,7 @@ def described(value: onnx.ValueInfoProto) -> tuple[str, int, list[str | int]]:
 
 
 def test_a_stem_takes_one_image(tmp_path):
-    """What follows takes its maps of a batch, and is made for a CPU."""
+    """The graph after it takes the maps of a batch, and is made for a CPU."""
     write_vgg(tmp_path, small("D"), lively(small("D")).items(), RGB, plan=LOWERED)
     stem, rest = (
         onnx.load(tmp_path / name, load_external_data=False).graph
@@ -476,7 +476,7 @@ def test_a_stem_takes_one_image(tmp_path):
 
 
 def test_layers_have_the_names_of_the_paper(tmp_path):
-    """Whoever opens the file finds conv1_1 to fc8, in the order of the paper."""
+    """The file has the layers conv1_1 to fc8, in the order of the paper."""
     write_vgg(tmp_path, small("E"), lively(small("E")).items(), RGB)
     nodes = onnx.load(tmp_path / GRAPH_FILE, load_external_data=False).graph.node
     names = [row.name for row in small("E").layers()]
@@ -504,7 +504,7 @@ def test_weights_lie_beside_the_graph_each_on_a_page(tmp_path):
 
 
 def test_layers_are_taken_one_at_a_time(tmp_path):
-    """What was asked for is on the disk before the next layer is: one fits into memory."""
+    """Each layer is on the disk before the next is read: only one has to fit into memory."""
     sizes = []
 
     def slowly():

@@ -46,7 +46,7 @@ def test_variance_is_2_over_inputs(name):
 
 
 def test_one_layer_at_a_time():
-    """Nothing is drawn before it is asked for, so that the true size needs no 553 MB at once."""
+    """Layers are drawn one at a time, so that the true size does not need 553 MB at once."""
     layers = untrained_layers(VggConfig("E"))
 
     name, layer = next(layers)

@@ -102,7 +102,7 @@ def test_every_configuration_has_a_name():
 
 
 def test_unknown_name():
-    """A name outside the family is a KeyError, as is said."""
+    """A name outside the family is a KeyError, as documented."""
     with pytest.raises(KeyError):
         architecture("resnet50")
 
@@ -182,7 +182,7 @@ def test_receptive_fields_of_d():
 
 
 def test_narrow_network_has_the_same_layers():
-    """What tests build differs from the true network in nothing but its widths."""
+    """The networks of the tests differ from the true ones only in their widths."""
     narrow = VggConfig("E", group_channels=(4, 6, 8, 10, 12), hidden_units=20, side=64)
 
     assert [(r.name, r.kernel, r.stride) for r in VggConfig("E").layers()] == [

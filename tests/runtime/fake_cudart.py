@@ -16,7 +16,7 @@ class Function:
 
 
 class FakeRuntime:
-    """CUDA's runtime whose GPU is this machine's memory."""
+    """CUDA's runtime; the memory of its GPU is this process's memory."""
 
     def __init__(self):
         self.calls = []
@@ -40,7 +40,7 @@ class FakeRuntime:
         return 0
 
     def live(self):
-        """Count what is allocated: on this side, on the device, and streams."""
+        """Count page-locked arrays, buffers on the device, and streams."""
         return len(self.host), len(self.device), self.streams
 
     def do_cudaStreamCreateWithFlags(self, _stream, _flags):  # noqa: N802 (CUDA's name)

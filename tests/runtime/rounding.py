@@ -1,4 +1,4 @@
-"""What a GPU does in float16, on a CPU: sums in float32, and every result rounded to float16.
+"""float16 as on a GPU, computed on a CPU: sums in float32, and every result rounded to float16.
 
 onnxruntime's CPU provider computes whole float16 graphs in float32 and rounds nothing in between,
 so that nothing could overflow there. Here each node is a session of its own.

@@ -118,7 +118,7 @@ def test_each_size_has_buffers_and_a_number_of_its_own(gate):
 
 
 def test_pixels_are_written_once(gate):
-    """What was written into the blank batch is uploaded from there, without another copy."""
+    """Pixels in the blank batch are uploaded from there, without another copy."""
     card = FakeCard()
     runner = Runner(card, card.bind, gate, itertools.count(1))
     blank = runner.blank((2, 2, 2, 3))
@@ -133,7 +133,7 @@ def test_pixels_are_written_once(gate):
 
 
 def test_rows_outlive_the_next_run(gate):
-    """Whoever got probabilities keeps them, whatever the buffer is used for next."""
+    """Returned probabilities stay the same when the buffer is used again."""
     card = FakeCard()
     runner = Runner(card, card.bind, gate, itertools.count(1))
     first = runner.run(batch_of(1))
@@ -160,7 +160,7 @@ def test_two_in_flight_share_no_buffer(gate):
 
 
 def test_two_at_a_time_get_their_own_rows(gate):
-    """Under two threads that run as fast as they can nobody gets another's row."""
+    """With two threads that run as fast as they can, every caller gets its own rows."""
     card, numbers = FakeCard(), itertools.count(1)
 
     def work(start):
@@ -188,7 +188,7 @@ def test_a_run_that_failed_does_not_spoil_the_buffers(gate):
 
 
 def test_onnxruntime_gives_through_bound_buffers_what_it_gives_without(tmp_path, gate):
-    """On a CPU the same code, with onnxruntime's own binding, gives bit for bit what run gives."""
+    """On a CPU the same code, with onnxruntime's own binding, gives the same bits as a plain run."""
     write_vgg(tmp_path, small("D"), lively(small("D")).items(), RGB)
     session = open_graph(tmp_path / GRAPH_FILE, CPU, 1)
     numbers = itertools.count(1)

@@ -20,7 +20,7 @@ ANSWERS = np.full((4, 1000), 0.001, np.float32)
 
 
 class Stopwatch:
-    """Gives times as they are told, by the number of the plan; notes what it was asked for."""
+    """Returns the given times, by the number of the plan; records every call."""
 
     def __init__(self, *seconds):
         """Take (alone, in a batch) for each plan."""
@@ -44,10 +44,10 @@ def choose(
     images=4,
     config=VGG16,
     tried=PLANS,
-    told=lambda: None,
+    measuring=lambda: None,
 ):
     """Choose as a fresh process would."""
-    return PlanChooser(choice, folder, threads, images, tried, stopwatch)(config, told)
+    return PlanChooser(choice, folder, threads, images, tried, stopwatch)(config, measuring)
 
 
 @pytest.mark.parametrize(
@@ -66,16 +66,20 @@ def test_times_decide(tmp_path, times, winner):
 
 
 def test_it_is_measured_once(tmp_path):
-    """The next start remembers; it tells only when it measures."""
-    told = []
+    """The next start remembers the result; `measuring` is called only for a measurement."""
+    calls = []
     stopwatch = Stopwatch((1, 1), (0.9, 0.9), (0.8, 0.8))
 
-    first = choose(tmp_path / "new" / "folder", stopwatch, told=lambda: told.append("measuring"))
-    again = choose(tmp_path / "new" / "folder", stopwatch, told=lambda: told.append("measuring"))
+    first = choose(
+        tmp_path / "new" / "folder", stopwatch, measuring=lambda: calls.append("measuring")
+    )
+    again = choose(
+        tmp_path / "new" / "folder", stopwatch, measuring=lambda: calls.append("measuring")
+    )
 
     assert PLANS[2] == first == again
     assert [(0, 2, 4), (1, 2, 4), (2, 2, 4)] == stopwatch.asked
-    assert ["measuring"] == told
+    assert ["measuring"] == calls
 
 
 @pytest.mark.parametrize(
@@ -84,7 +88,7 @@ def test_it_is_measured_once(tmp_path):
     ids=["threads", "images", "network", "block"],
 )
 def test_another_machine_or_network_measures_for_itself(tmp_path, other):
-    """And what was measured before stays."""
+    """Earlier measurements stay."""
     stopwatch = Stopwatch((1, 1), (0.9, 0.9), (0.8, 0.8))
     choose(tmp_path, stopwatch)
 
@@ -99,7 +103,7 @@ def test_another_machine_or_network_measures_for_itself(tmp_path, other):
     "content", ["", "[]", "{", '{"a": 1}', '{"a": {"direct": null}}', "[" * 100_000]
 )
 def test_a_file_of_somebody_else_is_measured_over(tmp_path, content):
-    """Whatever stands there, nothing fails."""
+    """A file with any other content is replaced."""
     (tmp_path / CHOICE_FILE).write_text(content)
 
     chosen = choose(tmp_path, Stopwatch((1, 1), (0.9, 0.9), (0.8, 0.8)))
@@ -156,7 +160,7 @@ def test_winograd_is_taken_however_slow(tmp_path):
 
 
 def test_large_batches_are_not_tried(tmp_path):
-    """They take minutes and gigabytes, and tell no more than one of 8."""
+    """They take minutes and gigabytes, and give the same order as batches of 8."""
     stopwatch = Stopwatch((1, 1), (0.9, 0.9), (0.8, 0.8))
 
     choose(tmp_path, stopwatch, images=1024)
@@ -166,7 +170,7 @@ def test_large_batches_are_not_tried(tmp_path):
 
 
 def test_a_small_network_is_not_measured(tmp_path):
-    """Its convolutions are not what a request waits for; who sets winograd gets it all the same."""
+    """A request does not wait for its convolutions; VGG_CONV=winograd is obeyed all the same."""
     small = VggConfig("D", group_channels=(4, 8, 16, 32, 32))
 
     assert DIRECT == choose(tmp_path, Stopwatch(), config=small)
@@ -186,7 +190,7 @@ def test_a_full_disk_ends_in_direct(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="files have no mode there")
 def test_another_user_may_read_the_choice(tmp_path):
-    """A folder that root has filled is served by somebody who may only read it."""
+    """The folder may belong to root and be served by a user who may only read it."""
     before = os.umask(0o022)
     try:
         choose(tmp_path, Stopwatch((1, 1), (0.9, 0.9), (0.8, 0.8)))
@@ -197,7 +201,7 @@ def test_another_user_may_read_the_choice(tmp_path):
 
 
 def test_what_a_killed_process_left_goes(tmp_path):
-    """A candidate has up to 300 MB, and the process may be told to end while it is timed."""
+    """A candidate has up to 300 MB, and the process may be killed while it is measured."""
     left = tmp_path / ".measuring-abc"
     left.mkdir()
     (left / "weights.bin").write_bytes(b"half")
@@ -209,7 +213,7 @@ def test_what_a_killed_process_left_goes(tmp_path):
 
 @pytest.mark.parametrize("error", [RunFailedError, SessionError, MemoryError])
 def test_a_plan_that_cannot_run_here_does_not_win(tmp_path, error):
-    """It is told, remembered, and the others are measured."""
+    """It is logged and remembered, and the others are measured."""
 
     def measure(_config, plan, *_):
         number = PLANS.index(plan)
@@ -236,7 +240,7 @@ def test_a_plan_that_changes_answers_does_not_win(tmp_path, caplog):
 
 @pytest.mark.parametrize("error", [RunFailedError, SessionError, MemoryError])
 def test_a_reference_that_fails_chooses_nothing(tmp_path, error):
-    """Its own way is taken, untried; the service says later what is wrong, if anything."""
+    """Convolutions stay direct; if something is wrong, loading the model says so."""
 
     def measure(*_):
         raise error("No.")
@@ -259,7 +263,7 @@ def test_a_real_trial_finds_that_all_plans_agree(tmp_path):
 
 @pytest.mark.parametrize("choice", ["auto", "winograd"])
 def test_where_nothing_can_be_lowered_nothing_is_measured(tmp_path, caplog, choice):
-    """On a processor for which onnxruntime has no such layout; who asked for it is told."""
+    """On a processor without such a layout; for VGG_CONV=winograd the log says why."""
     assert DIRECT == choose(tmp_path, Stopwatch(), choice=choice, tried=plans(0))
 
     assert ("VGG_CONV=winograd" in caplog.text) is (choice == "winograd")

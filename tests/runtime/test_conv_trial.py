@@ -1,4 +1,4 @@
-"""A trial tells how long a plan takes, and shows whether it computes the same network."""
+"""A trial measures how long a plan takes, and whether it computes the same network."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ def small(configuration):
 @lowering
 @pytest.mark.parametrize("configuration", CONFIGURATIONS)
 def test_a_right_plan_agrees_and_a_wrong_layout_does_not(tmp_path, configuration):
-    """Whatever the network: answers are neither all alike nor one class alone, which would hide it."""
+    """In every network answers are neither all alike nor a single class, which would hide mistakes."""
     direct, right, wrong = (
         try_plan(small(configuration), plan, 1, 2, tmp_path)
         for plan in (DIRECT, PLAN, replace(PLAN, block=24 - PLAN.block))
@@ -38,7 +38,7 @@ def test_a_right_plan_agrees_and_a_wrong_layout_does_not(tmp_path, configuration
 
 
 def test_every_bias_shows(tmp_path):
-    """A lost one changes answers far beyond what is allowed."""
+    """A missing one changes the answers far beyond the tolerance."""
     config, before = small("A"), Preprocess(64, 64, "RGB", (127.5,) * 3, (73.9,) * 3)
     pixels = np.random.default_rng(0).integers(256, size=(2, 64, 64, 3), dtype=np.uint8)
     answers = {}
@@ -54,7 +54,7 @@ def test_every_bias_shows(tmp_path):
 
 
 def test_times_are_of_one_image(tmp_path):
-    """Alone and in a batch, in seconds; answers are those of the whole batch; nothing is left behind."""
+    """Times are per image, answers those of the whole batch, and no file is left behind."""
     trial = try_plan(small("A"), DIRECT, 1, 3, tmp_path)
 
     assert 0 < trial.alone < 1

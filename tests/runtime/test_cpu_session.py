@@ -105,7 +105,7 @@ def test_graph_that_was_cut(tmp_path):
 
 
 def test_missing_graph(tmp_path):
-    """A file that is not there is told in the same way."""
+    """A missing file gives the same error."""
     with pytest.raises(SessionError, match=r"none\.onnx cannot be loaded: .*[Nn]o such file|exist"):
         CpuSession(tmp_path / "none.onnx")
 
@@ -185,7 +185,7 @@ def test_batch_of_another_shape(tmp_path, batch):
 
 
 def test_out_of_memory(tmp_path):
-    """A run that needs 13 petabytes is told from one that fails for another reason."""
+    """A run that needs 13 petabytes is distinguished from one that fails for another reason."""
     path = write(
         tmp_path,
         node("Shape", "image", "shape"),
@@ -218,7 +218,7 @@ def test_threads_may_take_whole_images(tmp_path):
 
 @pytest.mark.parametrize("bad", [0, 3, 5])
 def test_the_error_of_one_image_fails_the_run(tmp_path, bad):
-    """A run with a bad image fails as a whole, whichever thread took that; the next one does not."""
+    """A run with a bad image fails as a whole, in whichever thread; the next one does not."""
     session = splitting(reciprocal(tmp_path), 2)
     batch = np.ones((6, 4, 4, 3), np.uint8)
     good = session.run(batch)
@@ -230,7 +230,7 @@ def test_the_error_of_one_image_fails_the_run(tmp_path, bad):
 
 
 def test_tuning_changes_no_result(tmp_path):
-    """Whatever the measurement says, a tuned session gives what it gave before."""
+    """A tuned session gives the same results as before, whatever was measured."""
     session = CpuSession(brightness(tmp_path), threads=2)
     images = np.random.default_rng(1).integers(0, 256, (5, 4, 4, 3), np.uint8)
     before = session.run(images)
@@ -308,7 +308,7 @@ def test_a_stem_takes_image_by_image(tmp_path, threads):
 
 
 def test_a_stem_that_is_gone_is_a_broken_graph(tmp_path):
-    """Another process may have deleted it: the graph alone cannot be run, and says so at once."""
+    """Another process may have deleted it: the graph alone cannot be run, and loading it fails."""
     graph = with_stem(tmp_path)
     (tmp_path / "stem.onnx").unlink()
 
@@ -317,7 +317,7 @@ def test_a_stem_that_is_gone_is_a_broken_graph(tmp_path):
 
 
 def test_a_stem_that_is_broken_is_a_broken_graph(tmp_path):
-    """It is told at the start, by name."""
+    """The error when it is loaded names it."""
     graph = with_stem(tmp_path)
     (tmp_path / "stem.onnx").write_bytes(b"none")
 

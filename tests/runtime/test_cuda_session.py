@@ -60,7 +60,7 @@ def at(pointer, shape, dtype):
 
 
 class Machine:
-    """A GPU that holds `most` images; notes what is still allocated whenever a graph is loaded."""
+    """A GPU that holds `most` images; records what is still allocated whenever a graph is loaded."""
 
     def __init__(self, most=64):
         self.most = most
@@ -163,7 +163,7 @@ def test_tuning_that_fails_leaves_nothing_behind():
 
 @pytest.mark.parametrize("function", ["cudaHostAlloc", "cudaMalloc"])
 def test_buffers_that_do_not_fit_are_freed(machine, function):
-    """What was allocated before an allocation failed is freed with the candidate."""
+    """Memory allocated before the allocation that failed is freed with the candidate."""
     session = machine.session()
     machine.runtime.failing[function] = 2
 
@@ -191,7 +191,7 @@ def test_tensorrt_is_not_tuned_with_the_options_of_cudnn(machine):
 
 
 def test_a_gpu_that_is_lost(machine):
-    """An error after which every call fails is told from those that a smaller batch avoids."""
+    """An error after which every call fails is distinguished from those that a smaller batch avoids."""
     session = machine.session()
     machine.failures = iter(["CUDA failure 700: an illegal memory access was encountered"])
 
@@ -200,7 +200,7 @@ def test_a_gpu_that_is_lost(machine):
 
 
 def test_trimming_keeps_the_memory(machine):
-    """Another process would take what a GPU gives back."""
+    """Another process could take memory that is freed."""
     session = machine.session()
     session.run(BATCH)
     session.trim()

@@ -15,7 +15,7 @@ def provider_options(gpu=None, options=SAFE):
 
 
 def test_cuda_is_the_only_provider():
-    """What CUDA cannot run is not run elsewhere; memory grows by what is needed."""
+    """Nothing falls back to the CPU, and memory grows by what is needed."""
     ((name, found),) = providers(Gpu(), SAFE, GRAPH, 64, 224)
 
     assert "CUDAExecutionProvider" == name

@@ -17,7 +17,7 @@ def runtime():
 
 
 def test_a_round_trip(runtime):
-    """What is uploaded comes back, through arrays of the right shape and type."""
+    """Uploaded pixels come back, through arrays of the right shape and type."""
     memory = CudaMemory(0, runtime)
     pixels = memory.host((2, 4, 4, 3), np.dtype(np.uint8))
     back = memory.host((2, 4, 4, 3), np.dtype(np.uint8))

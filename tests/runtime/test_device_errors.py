@@ -1,4 +1,4 @@
-"""The sentences of CUDA and onnxruntime are understood, as they really are."""
+"""The error messages of CUDA and onnxruntime are understood as they really are."""
 
 import ctypes
 from pathlib import Path
@@ -9,7 +9,7 @@ from app.runtime.device_errors import _STICKY, is_out_of_memory, is_sticky, why_
 
 
 def failure(number, text, expression="cudaStreamSynchronize(stream)"):
-    """What onnxruntime 1.31 makes of an error of CUDA's (cuda_call.cc), in a run."""
+    """Format an error of CUDA in a run as onnxruntime 1.31 does (cuda_call.cc)."""
     return (
         "[ONNXRuntimeError] : 1 : FAIL : Non-zero status code returned while running Conv node. "
         "Name:'conv1_1' Status Message: /onnxruntime_src/onnxruntime/core/providers/cuda/"
@@ -48,21 +48,21 @@ OTHERS = [
 
 @pytest.mark.parametrize("sentence", STICKY)
 def test_sticky(sentence):
-    """After these the process has to be started anew; a smaller batch would not help."""
+    """After these the process has to be restarted; a smaller batch would not help."""
     assert is_sticky(sentence)
     assert not is_out_of_memory(sentence)
 
 
 @pytest.mark.parametrize("sentence", OUT_OF_MEMORY)
 def test_out_of_memory(sentence):
-    """After these a smaller batch may do, and the process goes on."""
+    """After these a smaller batch may succeed, in the same process."""
     assert is_out_of_memory(sentence)
     assert not is_sticky(sentence)
 
 
 @pytest.mark.parametrize("sentence", OTHERS)
 def test_neither(sentence):
-    """Other failures fail their batch and nothing else."""
+    """Any other failure fails its batch only."""
     assert not is_out_of_memory(sentence)
     assert not is_sticky(sentence)
 
@@ -87,13 +87,13 @@ def test_neither(sentence):
     ],
 )
 def test_start(sentence, words):
-    """What keeps a start from using CUDA is told in words that say what to do."""
+    """The reason why CUDA cannot be used comes with the remedy."""
     assert words in why_not(sentence)
     assert "expr=" not in why_not(sentence)
 
 
 def test_unknown_start():
-    """A sentence that nobody knows is handed on, in one line and not endless."""
+    """An unknown message is passed on, in one line, shortened."""
     assert "first second" == why_not("first\n  second")
     assert 300 == len(why_not("x" * 9999))
 

@@ -1,4 +1,4 @@
-"""Whether there is a GPU is found out by a graph that runs on it, and told in one sentence."""
+"""A small graph that runs on the GPU shows that there is one; otherwise one sentence says why."""
 
 import numpy as np
 import pytest
@@ -12,13 +12,13 @@ needs_no_cuda = pytest.mark.skipif(has_cuda(), reason="onnxruntime-gpu is instal
 
 
 def test_a_cpu_is_never_tried_for_cuda():
-    """Who asks for a CPU gets one, and no question is put to any driver."""
+    """With `cpu` no driver is loaded."""
     assert "cpu" == find_device("cpu", Gpu(device_id=99))
 
 
 @needs_no_cuda
 def test_auto_says_what_is_missing(caplog):
-    """`auto` takes the CPU and leaves the reason in the log."""
+    """`auto` uses the CPU, and the log has the reason."""
     caplog.set_level("INFO", "app.runtime.find_device")
 
     assert "cpu" == find_device("auto", Gpu())
@@ -39,7 +39,7 @@ def test_cuda_that_is_missing_is_an_error():
 
 
 def test_the_graph_that_is_tried_is_in_order():
-    """It has a convolution in float16, and gives on a CPU what it must: sums of eight ones."""
+    """It has a convolution in float16, and gives the right result on a CPU: sums of eight ones."""
     graph, pixels = _small_graph()
 
     result = run(open_graph(graph, CPU, 1), pixels)

@@ -1,4 +1,4 @@
-"""The device that was asked for is used, or the error says why it cannot be."""
+"""The session runs on the wanted device, or the error says why it cannot."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is known of onnxruntime and of this processor, and graphs that cannot be loaded."""
+"""The layout of this processor, and graphs that cannot be loaded."""
 
 import platform
 from pathlib import Path
@@ -15,7 +15,7 @@ CPU_INFO = Path("/proc/cpuinfo")
     not CPU_INFO.exists() or platform.machine() != "x86_64", reason="not Linux on x86"
 )
 def test_a_block_of_channels_fills_a_register():
-    """16 numbers with AVX-512, 8 with AVX; from what the processor says, not from a graph."""
+    """16 numbers with AVX-512, 8 with AVX, according to the flags of the processor."""
     flags = set(CPU_INFO.read_text().partition("flags")[2].partition("\n")[0].split())
 
     if {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= flags:
