@@ -1,4 +1,4 @@
-"""Untrained weights: a stand-in of the true size for trying the service out."""
+"""Untrained weights of the true size, for trying the service out."""
 
 from collections.abc import Iterator
 from typing import Final

@@ -48,14 +48,9 @@ class Trial:
 
 
 def try_plan(config: VggConfig, plan: ConvPlan, threads: int, images: int, folder: Path) -> Trial:
-    """Run the convolutions of a network, with untrained weights.
+    """Run the convolutions of a network, with untrained weights and small fully connected layers.
 
-    Args:
-        config: The network; its fully connected layers are made small.
-        plan: How its convolutions are computed.
-        threads: Threads per run.
-        images: Images in a batch.
-        folder: Holds the graph meanwhile, up to 300 MB.
+    The folder holds the graph meanwhile, up to 300 MB.
 
     Raises:
         OSError: If the folder cannot be written.

@@ -39,16 +39,10 @@ class CudaSession:
         open_graph: Callable[..., OpenGraph] = open_graph,
         new_memory: Callable[[int], CudaMemory] = CudaMemory,
     ) -> None:
-        """Load a graph.
-
-        Args:
-            graph: The .onnx file.
-            gpu: Where to run it.
-            open_graph: Loads it into onnxruntime.
-            new_memory: Makes the memory of a runner, given the number of the GPU.
+        """Load a graph; tests replace the parts that need a GPU.
 
         Raises:
-            SessionError: If the graph cannot be loaded there.
+            SessionError: If the graph cannot be loaded on that GPU.
         """
         self._graph = graph
         self._gpu = gpu
@@ -58,7 +52,7 @@ class CudaSession:
 
     @property
     def lanes(self) -> list[tuple[Run, Blank | None]]:
-        """List what can run at the same time, each with the source of the batches it runs fastest."""
+        """List what can run at the same time, each with the source of its batches."""
         return [(runner.run, runner.blank) for runner in self._loaded.runners]
 
     def run(self, batch: PixelBatch) -> ProbabilityBatch:

@@ -125,11 +125,7 @@ def fastest(
 ) -> tuple[CudaOptions, Loaded]:
     """Load a graph with each candidate's options, run it, and keep the fastest; close the others.
 
-    Args:
-        candidates: Options to try; those that fail are logged and left out.
-        load: Loads the graph.
-        run: Runs it; the first time may take longer.
-        clock: Returns seconds.
+    Candidates that fail are logged and left out.
 
     Raises:
         VggServeError: The last failure, if all of them fail.
@@ -175,7 +171,8 @@ def halving(images: int, attempt: Callable[[int], T]) -> T:
 
 def _without_frames(exc: VggServeError) -> VggServeError:
     """Drop the tracebacks of an error: their frames hold a session and its memory on the GPU."""
-    for error in (exc, exc.__cause__):
-        if error is not None:
-            error.__traceback__ = None
+    error: BaseException | None = exc
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__
     return exc

@@ -13,11 +13,7 @@ def least_seconds(
 ) -> float:
     """Return the least seconds of some rounds: other processes only ever add time.
 
-    Args:
-        work: The work of a round.
-        rounds: Rounds that are measured.
-        warm_up: Rounds before those, which pay for caches and threads.
-        clock: Returns seconds.
+    The rounds of `warm_up` come first and pay for caches and threads.
     """
     for _ in range(warm_up):
         work()
