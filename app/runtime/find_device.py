@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper, parser
 
 from app.errors import SessionError
 from app.graph.serving_graph import INPUT, OUTPUT
@@ -56,23 +56,16 @@ def _failure_of(gpu: Gpu) -> str | None:
 
 def _small_graph() -> tuple[bytes, NDArray[np.uint8]]:
     """Make a graph with one convolution in float16, and its input."""
+    model = parser.parse_model(f"""<ir_version: 9, opset_import: ["": 17]>
+        try (uint8[1,8,8,8] {INPUT}) => (float[1,8,8,8] {OUTPUT})
+        {{
+            half = Cast<to = {TensorProto.FLOAT16}>({INPUT})
+            convolved = Conv(half, weight)
+            {OUTPUT} = Cast<to = {TensorProto.FLOAT}>(convolved)
+        }}""")
     weight = numpy_helper.from_array(np.ones((8, 8, 1, 1), np.float16), "weight")
-    nodes = [
-        helper.make_node("Cast", [INPUT], ["half"], to=TensorProto.FLOAT16),
-        helper.make_node("Conv", ["half", "weight"], ["convolved"]),
-        helper.make_node("Cast", ["convolved"], [OUTPUT], to=TensorProto.FLOAT),
-    ]
-    shape = [1, 8, 8, 8]
-    graph = helper.make_graph(
-        nodes,
-        "try",
-        [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shape)],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, shape)],
-        [weight],
-    )
-    opset = [helper.make_opsetid("", 17)]
-    model = helper.make_model(graph, opset_imports=opset, ir_version=9)
-    return model.SerializeToString(), np.ones(shape, np.uint8)
+    model.graph.initializer.append(weight)
+    return model.SerializeToString(), np.ones((1, 8, 8, 8), np.uint8)
 
 
 def _missing_for_cuda() -> str | None:

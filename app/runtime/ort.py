@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import parser
 
 from app.errors import SessionError
 from app.graph.channel_blocks import BLOCKED
@@ -105,16 +105,9 @@ def channel_block() -> int:
         8 or 16, as many as fit into a register; 0 where it has no layout in blocks.
     """
     maps = np.arange(32, dtype=np.float32).reshape(1, 16, 1, 2)
-    node = helper.make_node("ReorderInput", ["maps"], ["blocks"], domain=BLOCKED)
-    source, result = (
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, maps.shape)
-        for name in ("maps", "blocks")
-    )
-    model = helper.make_model(
-        helper.make_graph([node], "probe", [source], [result]),
-        opset_imports=[helper.make_opsetid(BLOCKED, 1)],
-        ir_version=IR_VERSION,
-    )
+    model = parser.parse_model(f"""<ir_version: {IR_VERSION}, opset_import: ["{BLOCKED}": 1]>
+        probe (float[1,16,1,2] maps) => (float[1,16,1,2] blocks)
+        {{ blocks = {BLOCKED}.ReorderInput(maps) }}""")
     try:
         blocks = run(open_graph(model.SerializeToString(), CPU, threads=1), maps)
         # The first pixel of the first channel is 0, its second is 1: after a block of first pixels.

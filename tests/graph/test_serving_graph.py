@@ -1,6 +1,6 @@
 """The product's main test: the serving graph computes the paper's network, on the right pixels.
 
-The same numbers go through `app.graph.serving_graph` and `app.runtime.session`, and through two networks that know
+The same numbers go through `app.graph.serving_graph` and `app.runtime.cpu_session`, and through two networks that know
 nothing of them: one in plain numpy, here, and one in PyTorch.
 """
 
