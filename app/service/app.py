@@ -21,7 +21,7 @@ from app.serving.metrics import Metrics
 from app.web.health import router as health
 from app.web.keys import Keys
 from app.web.middleware.access import Access
-from app.web.middleware.admission import Limits
+from app.web.middleware.admission import Admission
 from app.web.middleware.envelope import Envelope
 from app.web.middleware.origins import Origins
 from app.web.models import router as models_router
@@ -89,7 +89,6 @@ def create_app(
     app.state.metrics = metrics
     app.state.scrape = scrape
     app.state.max_body_bytes = settings.max_body_bytes
-    app.state.deadline = settings.deadline_ms / 1000
     app.state.draining = asyncio.Event()
     for router in (routes, models_router, health, page):
         app.include_router(router)
@@ -97,14 +96,16 @@ def create_app(
     install_problem_handlers(app)
     install_openapi(app, with_keys=keys is not None)
     app.add_middleware(
-        Limits,
+        Admission,
         models=models,
         metrics=metrics,
+        quotas=quotas,
         max_body_bytes=settings.max_body_bytes,
         max_upload_bytes=settings.max_upload_bytes,
+        longest=settings.deadline_ms / 1000,
     )
-    if keys is not None or quotas is not None:
-        app.add_middleware(Access, keys=keys, quotas=quotas)
+    if keys is not None:
+        app.add_middleware(Access, keys=keys)
     if settings.allowed_origins:
         app.add_middleware(Origins, origins=settings.allowed_origins)
     app.add_middleware(Envelope, metrics=metrics)  # added last, so it is the outermost

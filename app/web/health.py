@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 from app.errors import DrainingError, ModelFailedError, NotReadyError
 from app.serving.hosted_models import Models
 from app.serving.metrics import CONTENT_TYPE
+from app.web.paths import Endpoint
 from app.web.problems import answer_error
 
 router = APIRouter()
@@ -19,8 +20,8 @@ _TEXT: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-@router.head("/healthz", include_in_schema=False)
-@router.get("/healthz", summary="Is the process alive?", responses=_OR_503)
+@router.head(Endpoint.HEALTHZ.path, include_in_schema=False)
+@router.get(Endpoint.HEALTHZ.path, summary="Is the process alive?", responses=_OR_503)
 async def healthz(request: Request) -> Response:
     """Return 200 while the event loop answers and no run loop is dead or hangs."""
     models: Models = request.app.state.models
@@ -29,8 +30,8 @@ async def healthz(request: Request) -> Response:
     return JSONResponse({"status": "alive"})
 
 
-@router.head("/readyz", include_in_schema=False)
-@router.get("/readyz", summary="Can it answer?", responses=_OR_503)
+@router.head(Endpoint.READYZ.path, include_in_schema=False)
+@router.get(Endpoint.READYZ.path, summary="Can it answer?", responses=_OR_503)
 async def readyz(request: Request) -> Response:
     """Return 200 once every model is loaded, warmed and tested, until the server drains.
 
@@ -52,8 +53,10 @@ async def readyz(request: Request) -> Response:
     return JSONResponse({"status": "ready", "models": list(models.all())})
 
 
-@router.head("/metrics", include_in_schema=False)
-@router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=_TEXT)
+@router.head(Endpoint.METRICS.path, include_in_schema=False)
+@router.get(
+    Endpoint.METRICS.path, summary="Prometheus metrics", response_class=Response, responses=_TEXT
+)
 async def metrics(request: Request) -> Response:
     """Return all metrics in Prometheus's text format."""
     text: bytes = await request.app.state.scrape()

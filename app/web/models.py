@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Request
 from app.graph.vgg import VggConfig, architecture
 from app.serving.hosted_models import HostedModel, Models
 from app.serving.loading import Loaded
+from app.web.paths import Endpoint
 from app.web.schemas import (
     AccuracyOut,
     BatchingOut,
@@ -28,14 +29,14 @@ async def _models(request: Request) -> Models:
 ModelsDep = Annotated[Models, Depends(_models)]
 
 
-@router.get("/models", summary="List the models")
+@router.get(Endpoint.MODELS.path, summary="List the models")
 async def list_models(models: ModelsDep) -> ModelsOut:
     """Return every model that this server has, the default first."""
     return ModelsOut(models=[_summary(model, models) for model in models.all().values()])
 
 
 @router.get(
-    "/models/{name}",
+    Endpoint.MODEL.path,
     summary="Describe a model, layer by layer",
     responses={404: {"description": "There is no such model here"}},
 )

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from app.web.middleware.access import needs_key
+from app.web.paths import needs_key
 from app.web.problems import MEDIA_TYPE
 from app.web.schemas import ProblemOut
 

@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from app.web.middleware.admission import TIMEOUT_HEADER
 from app.web.problems import MEDIA_TYPE
 from app.web.uploads import FIELD
 
@@ -56,10 +57,16 @@ _PROBLEMS: Final = (
 
 PREDICT_PARAMETERS: Final[list[dict[str, Any]]] = [
     {
-        "name": "X-Request-Timeout-Ms",
+        "name": "model",
+        "in": "query",
+        "schema": {"type": "string"},
+        "description": "Name of a model; see GET /models.",
+    },
+    {
+        "name": TIMEOUT_HEADER,
         "in": "header",
         "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
-        "description": "Milliseconds after which the answer is of no use any more.",
+        "description": "Milliseconds that the request may take; after them the client gives up.",
     },
     {
         "name": "X-Request-ID",

@@ -1,34 +1,29 @@
-"""POST /predict, GET /models and GET /models/{name}."""
+"""POST /predict."""
 
 import asyncio
-import re
 import time
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
-from app.errors import BadRequestError, SlowUploadError
+from app.errors import SlowUploadError
 from app.graph.vgg import CLASSES
 from app.serving.classifier import Classification
-from app.serving.hosted_models import Models
 from app.serving.loading import Loaded
 from app.serving.metrics import Metrics
 from app.web.middleware.envelope import CLIENT_LEFT
 from app.web.openapi_examples import PREDICT_BODY, PREDICT_PARAMETERS, PREDICT_RESPONSES
 from app.web.page.plain_answer import answer_page, wants_html
+from app.web.paths import Endpoint
 from app.web.schemas import ModelRef, PredictOut
 from app.web.uploads import ClientLeftError, read_upload, unless_client_leaves
-from app.weights.manifests import Manifest
 
 router = APIRouter()
 
-TIMEOUT_HEADER: Final = "X-Request-Timeout-Ms"
-_MILLISECONDS: Final = re.compile("0{0,8}[1-9][0-9]{0,8}")
-
 
 @router.post(
-    "/predict",
+    Endpoint.PREDICT.path,
     summary="Classify one photo",
     response_model=PredictOut,
     responses=PREDICT_RESPONSES,
@@ -36,18 +31,15 @@ _MILLISECONDS: Final = re.compile("0{0,8}[1-9][0-9]{0,8}")
 )
 async def predict(
     request: Request,
-    model: Annotated[str | None, Query(description="Name of a model; see GET /models.")] = None,
     top_k: Annotated[int, Query(ge=1, le=CLASSES, description="How many classes to return.")] = 5,
 ) -> Response:
     """Return the most probable of ImageNet's 1000 classes, the best first.
 
     Post the image file itself, or a form with one file part named `file`. The header
-    `X-Request-Timeout-Ms` shortens the time after which the answer is of no use any more.
+    `X-Request-Timeout-Ms` shortens the time that the request may take.
     """
-    models: Models = request.app.state.models  # a dependency would cost more than all of this
-    hosted = models.get(model or models.default)
-    loaded = hosted.ready()
-    deadline = request.state.began + _timeout(request, request.app.state.deadline)
+    loaded: Loaded = request.state.loaded  # chosen and admitted by app.web.middleware.admission
+    deadline: float = request.state.deadline
     metrics: Metrics = request.app.state.metrics
     try:
         async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
@@ -62,52 +54,38 @@ async def predict(
         result = await unless_client_leaves(request, work)
     except ClientLeftError:
         return Response(status_code=CLIENT_LEFT)
+    model = ModelRef(
+        name=request.state.model, weights_sha256=loaded.weights_sha256, trained=loaded.trained
+    )
+    body = PredictOut(
+        model=model,
+        predictions=list(result.predictions),  # type: ignore[arg-type] # read by attribute
+        image=result.image,  # type: ignore[arg-type] # read by attribute
+    )
     request.state.fields = {
-        "model": hosted.manifest.name,
+        "model": model.name,
         "bytes": len(data),
         "format": result.image.format,
         "width": result.image.width,
         "height": result.image.height,
         "batch_size": result.batch_size,
     }
-    body = PredictOut(
-        model=_ref(hosted.manifest, loaded),
-        predictions=list(result.predictions),  # type: ignore[arg-type] # read by attribute
-        image=result.image,  # type: ignore[arg-type] # read by attribute
-    )
+    headers = _headers(result, time.monotonic() - request.state.began)
     if wants_html(request.scope):
-        return answer_page(body, _headers(request, result))
-    return Response(
-        body.model_dump_json(), media_type="application/json", headers=_headers(request, result)
-    )
+        return answer_page(body, headers)
+    return Response(body.model_dump_json(), media_type="application/json", headers=headers)
 
 
-def _timeout(request: Request, longest: float) -> float:
-    """Return the seconds that the request may take: the client may only shorten them."""
-    asked = request.headers.get(TIMEOUT_HEADER)
-    if asked is None:
-        return longest
-    if not _MILLISECONDS.fullmatch(asked.strip()):
-        raise BadRequestError(f"{TIMEOUT_HEADER} is no whole number of milliseconds above 0.")
-    return min(longest, int(asked) / 1000)
-
-
-def _headers(request: Request, result: Classification) -> dict[str, str]:
+def _headers(result: Classification, total: float) -> dict[str, str]:
     timings = result.timings
     stages = {
         "decode": timings.decode,
         "queue": timings.queue,
         "run": timings.run,
         "rank": timings.rank,
-        "total": time.monotonic() - request.state.began,
+        "total": total,
     }
     return {
         "Server-Timing": ", ".join(f"{name};dur={1000 * s:.2f}" for name, s in stages.items()),
         "X-Batch-Size": str(result.batch_size),
     }
-
-
-def _ref(manifest: Manifest, loaded: Loaded) -> ModelRef:
-    return ModelRef(
-        name=manifest.name, weights_sha256=loaded.weights_sha256, trained=loaded.trained
-    )

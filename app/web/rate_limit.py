@@ -44,10 +44,15 @@ class Quotas:
         self._remember(client, full_at - self._interval if refused else full_at)
         return wait if refused else 0.0
 
-    def charge(self, client: str) -> None:
-        """Count a token that the client was given elsewhere, whether there was one here or not."""
+    def give_back(self, client: str) -> None:
+        """Put back a token of a request that the server could not answer."""
+        self.charge(client, -1)
+
+    def charge(self, client: str, tokens: int = 1) -> None:
+        """Count tokens taken in another process (negative: given back), even beyond an empty bucket."""
         now = self._clock()
-        self._remember(client, max(now, self._full_at.pop(client, now)) + self._interval)
+        full_at = max(now, self._full_at.pop(client, now))
+        self._remember(client, full_at + tokens * self._interval)
 
     def _remember(self, client: str, full_at: float) -> None:
         self._full_at[client] = full_at

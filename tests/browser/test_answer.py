@@ -12,7 +12,7 @@ from tests.browser.conftest import needs_real
 from tests.browser.stage import REAL, as_vgg, expect, pick
 from tests.conftest import REPOSITORY
 
-SAMPLES = REPOSITORY / "app" / "web" / "page" / "static" / "samples"
+SAMPLES = REPOSITORY / "app" / "static" / "samples"
 
 
 def rows_of(page):

@@ -8,7 +8,7 @@ import pytest
 from tests.browser.stage import HOSTILE_LABEL, expect, pick
 from tests.conftest import REPOSITORY, png
 
-STATIC = REPOSITORY / "app" / "web" / "page" / "static"
+STATIC = REPOSITORY / "app" / "static"
 HOSTILE_NAME = """<img src=x onerror="document.title='owned'">'"&amp;.png"""
 CODE = {"css", "js", "svg"}
 

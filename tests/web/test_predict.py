@@ -2,11 +2,11 @@
 
 import asyncio
 import re
-import time
 
 import pytest
 
 from tests.conftest import PHOTOS, client_of, png, started_app
+from tests.web.answers import problem
 
 pytestmark = pytest.mark.anyio
 
@@ -79,15 +79,6 @@ async def test_top_k_rows_in_order(client, k):
     assert sorted(probabilities, reverse=True) == probabilities
 
 
-def problem(answer):
-    body = answer.json()
-    assert "application/problem+json" == answer.headers["content-type"]
-    assert body["status"] == answer.status_code
-    assert body["request_id"] == answer.headers["x-request-id"]
-    assert {"type", "title", "status", "detail", "request_id", "retryable"} <= set(body)
-    return answer.status_code, body["type"]
-
-
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
@@ -149,49 +140,6 @@ async def test_large_form_stays_in_memory(client, tmp_path, monkeypatch):
     assert 200 == answer.status_code
 
 
-async def test_body_limit_counts_declared_and_undeclared_bytes(model_dir, session):
-    """The limit holds for Content-Length and for what really comes; at the limit it passes."""
-
-    async def chunks(size):
-        for _ in range(size // 1000):
-            yield b"\0" * 1000
-
-    padded = png() + b"\0" * (5000 - len(png()))
-    async with (
-        started_app(model_dir, session, max_body_bytes=5000) as app,
-        client_of(app) as client,
-    ):
-        at_limit = await client.post("/predict", content=padded)
-        declared = await client.post("/predict", content=padded + b"\0")
-        counted = await client.post("/predict", content=chunks(6000))
-
-    assert 200 == at_limit.status_code
-    assert [(413, "/problems/body-too-large")] * 2 == [problem(declared), problem(counted)]
-    assert {"bytes": 5000} == declared.json()["limit"]
-    assert "close" == declared.headers["connection"]
-
-
-async def test_uploads_in_memory_are_bounded_and_released(model_dir, session):
-    """All uploads together keep below the limit, and what was held is given back."""
-    async with (
-        started_app(model_dir, session, max_upload_bytes=4000, max_body_bytes=4000) as app,
-        client_of(app) as client,
-    ):
-        too_many = await asyncio.gather(
-            *[client.post("/predict", content=b"\0" * 3000) for _ in range(2)]
-        )
-        for _ in range(5):
-            fine = await client.post("/predict", content=png())
-            broken = await client.post("/predict", content=b"\0" * 3000)
-        metrics = (await client.get("/metrics")).text
-
-    [refused] = [answer for answer in too_many if answer.status_code == 503]
-    assert (503, "/problems/uploads-full") == problem(refused)
-    assert "1" == refused.headers["retry-after"]
-    assert [200, 415] == [fine.status_code, broken.status_code]
-    assert "vgg_upload_bytes 0.0" in metrics
-
-
 async def test_failed_run_is_a_500_and_the_next_one_succeeds(client, session):
     """An exception in the session reaches its callers as a problem without its text."""
 
@@ -218,14 +166,6 @@ async def test_client_may_shorten_the_deadline(model_dir, session, client_gate):
 
     assert (504, "/problems/deadline-exceeded") == problem(late)
     assert (400, "/problems/bad-request") == problem(wrong)
-
-
-async def test_empty_model_is_the_default_everywhere(client):
-    """An empty name means the default to what admits a request and to what answers it."""
-    answer = await client.post("/predict?model=nobody&model=", content=png())
-
-    assert 200 == answer.status_code
-    assert "colours" == answer.json()["model"]["name"]
 
 
 async def test_concurrent_requests_share_runs_and_get_their_own_answers(client):
@@ -257,16 +197,6 @@ async def test_answer_is_a_pure_function_of_its_input(client):
     assert {alone.content} == {answer.content for answer in crowd}
 
 
-@pytest.mark.parametrize("value", ["²", "9" * 5000, "0" * 5000 + "5", "0", "1.5", "", "1e3"])
-async def test_nonsense_in_the_timeout_header_is_refused(client, value):
-    """Whatever stands in X-Request-Timeout-Ms, the answer is a problem and no fault of the server."""
-    answer = await client.post(
-        "/predict", content=png(), headers={"x-request-timeout-ms": value.encode("latin-1")}
-    )
-
-    assert (400, "/problems/bad-request") == problem(answer)
-
-
 async def test_body_that_does_not_come_is_given_up(model_dir, session):
     """A body that has not arrived by the deadline is answered with 408."""
 
@@ -286,15 +216,3 @@ async def test_parameters_in_the_form_are_not_silently_ignored(client):
 
     assert (400, "/problems/bad-request") == problem(answer)
     assert "?top_k=1" in answer.json()["detail"]
-
-
-async def test_deadline_that_cannot_be_met_is_refused_at_once(model_dir, session, client_gate):
-    """A request whose own deadline is shorter than the predicted wait is not queued."""
-    async with started_app(model_dir, session) as app, client_of(app) as client:
-        session.before_run = client_gate.wait
-        app.state.models.all()["colours"].loaded.classifier.batcher._devices[0].begin(
-            1e12, time.monotonic()
-        )
-        answer = await client.post("/predict", content=png(), headers={"x-request-timeout-ms": "9"})
-
-    assert 503 == answer.status_code

@@ -77,6 +77,19 @@ def test_tokens_given_elsewhere_count(clock):
     assert 100 == len(quotas)
 
 
+def test_token_given_back_can_be_taken_again(clock):
+    """Once, and never beyond a full bucket."""
+    quotas = Quotas(rate=1, burst=2, clock=clock)
+    for _ in range(5):
+        quotas.give_back("a")
+    taken = [quotas.take("a") == 0 for _ in range(3)]
+    quotas.give_back("a")
+    again = [quotas.take("a") == 0 for _ in range(2)]
+
+    assert [True, True, False] == taken
+    assert [True, False] == again
+
+
 def test_table_of_clients_is_bounded(clock):
     """A million addresses take no more memory than the bound; the busy one is not forgotten."""
     quotas = Quotas(rate=1, burst=1, clock=clock, most=100)

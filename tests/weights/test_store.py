@@ -373,7 +373,7 @@ def test_threads_build_once(tmp_path):
 CHILD = """
 import sys
 from pathlib import Path
-from app.weights.store import build
+from app.graph_store import build
 folder = Path(sys.argv[1])
 
 def write(place):

@@ -106,9 +106,9 @@ class Mirror:
         self._quotas = SharedQuotas(rate, burst, clock, self._tell_charge)
         return self._quotas
 
-    def _tell_charge(self, client: str) -> None:
+    def _tell_charge(self, client: str, tokens: int) -> None:
         if self._words is not None:
-            self._words.say("charge", client=client)
+            self._words.say("charge", client=client, tokens=tokens)
 
     async def _heed(self, words: Words, topic: str, **said: Any) -> None:  # noqa: ANN401 (JSON)
         match topic:
@@ -128,7 +128,7 @@ class Mirror:
                     text.set_result(said["text"])
             case "charge":
                 if self._quotas is not None:
-                    self._quotas.charge(said["client"])
+                    self._quotas.charge(**said)
 
     def _adopt(self, model: HostedModel, number: int, facts: dict[str, Any]) -> None:
         model.state, model.progress = facts["state"], tuple(facts["progress"])

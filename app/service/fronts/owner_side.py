@@ -161,7 +161,7 @@ class Hub:
             case "charge":
                 for other in self._fronts:
                     if other is not front:
-                        other.words.say("charge", client=said["client"])
+                        other.words.say("charge", **said)
 
     async def _answer(self, front: Front, number: int) -> None:
         front.words.say("scraped", number=number, text=(await self.scrape()).decode())

@@ -9,7 +9,7 @@ class SharedQuotas(Quotas):
     """Quotas of which every front process learns what the others gave out, a moment later."""
 
     def __init__(
-        self, rate: float, burst: int, clock: Callable[[], float], tell: Callable[[str], None]
+        self, rate: float, burst: int, clock: Callable[[], float], tell: Callable[[str, int], None]
     ) -> None:
         """Begin with full buckets.
 
@@ -17,7 +17,7 @@ class SharedQuotas(Quotas):
             rate: Tokens a second, all processes together.
             burst: Tokens of a full bucket.
             clock: Seconds, never backwards.
-            tell: Told the client that was given a token.
+            tell: Called with a client and the tokens it took; negative if it gave them back.
         """
         super().__init__(rate, burst, clock)
         self._tell = tell
@@ -26,5 +26,10 @@ class SharedQuotas(Quotas):
         """Take a token, tell, and return 0; or take none and return the seconds until there is one."""
         wait = super().take(client)
         if not wait:
-            self._tell(client)
+            self._tell(client, 1)
         return wait
+
+    def give_back(self, client: str) -> None:
+        """Put back a token, in every process."""
+        super().give_back(client)
+        self._tell(client, -1)

@@ -1,61 +1,89 @@
-"""What is refused before a byte of a body is read."""
+"""Everything that can refuse an upload before its body is read."""
 
-from urllib.parse import parse_qs
+import re
+import time
+from typing import Final
 
+from starlette.datastructures import QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import (
     BadRequestError,
     BodyTooLargeError,
+    RateLimitedError,
     RequestError,
     ServiceError,
     UploadsFullError,
 )
 from app.serving.hosted_models import Models
 from app.serving.metrics import Metrics
-from app.web.middleware.envelope import PREDICT
-from app.web.problems import answer_error
+from app.web.paths import uploads_photo
+from app.web.problems import UNAVAILABLE, answer_error
+from app.web.rate_limit import Quotas, network_of
+
+TIMEOUT_HEADER: Final = "X-Request-Timeout-Ms"
+_MILLISECONDS: Final = re.compile(rb"0{0,8}[1-9][0-9]{0,8}")
 
 
-class Limits:
-    """ASGI middleware in front of POST /predict: model, size, admission; all else passes."""
+class Admission:
+    """ASGI middleware that admits or refuses uploads; other requests pass.
+
+    The checks run in this order: the model (404, 503), the headers (400), the size (413, 503), the
+    estimated wait (503), the rate limit (429). The API key has been checked before (401).
+
+    The rate limit comes last, so that a refusal costs the client no token. A client without tokens
+    reaches the other checks too, but they only compare a few numbers, so that a flood of requests
+    costs the server no more than if each got 429. The token is taken before the body is read and
+    returned if the answer is 503 all the same: a client never has more uploads in progress than
+    its burst and its rate allow, whatever they are answered with.
+
+    It adds to `scope["state"]`: `model`, the name of the model; `loaded`, the model itself;
+    `deadline`, on the clock of `time.monotonic`, in seconds.
+    """
 
     def __init__(
         self,
         app: ASGIApp,
         models: Models,
         metrics: Metrics,
+        quotas: Quotas | None,
         *,
         max_body_bytes: int,
         max_upload_bytes: int,
+        longest: float,
     ) -> None:
         """Wrap an app.
 
         Args:
-            app: What answers.
-            models: Asked whether the model is ready and has time.
-            metrics: Told of the bytes in memory.
-            max_body_bytes: Of one request.
-            max_upload_bytes: Of all requests that are in memory.
+            app: The app.
+            models: The models that can be asked for.
+            metrics: Counts the bytes of uploads in memory.
+            quotas: One token bucket per API key or, without keys, per address; None for no limit.
+            max_body_bytes: Size limit of one body.
+            max_upload_bytes: Size limit of all bodies in memory.
+            longest: Seconds until the deadline of a request that does not ask for less.
         """
         self._app = app
         self._models = models
         self._metrics = metrics
+        self._quotas = quotas
         self._max_body_bytes = max_body_bytes
         self._max_upload_bytes = max_upload_bytes
+        self._longest = longest
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a request, or pass it on and count its body."""
-        if scope["type"] != "http" or scope["path"] != PREDICT or scope["method"] != "POST":
+        if scope["type"] != "http" or not uploads_photo(scope):
             await self._app(scope, receive, send)
             return
-        held = 0
         try:
             self._check(scope)
+            self._take_token(scope)
         except (RequestError, ServiceError) as exc:
             await answer_error(scope, exc)(scope, receive, send)
             return
+        held = 0
 
         async def receive_counted() -> Message:
             nonlocal held
@@ -63,28 +91,50 @@ class Limits:
             size = len(message.get("body", b""))
             if held + size > self._max_body_bytes:
                 raise self._too_large(held + size)
-            self._hold(size)  # what came, not what was declared: promises take no memory
+            self._ensure_room(size)  # for bytes received, not declared: promises take no memory
+            self._hold(size)
             held += size
             return message
 
         try:
             await self._app(scope, receive_counted, send)
         finally:
-            self._release(held)
+            self._hold(-held)
+            if self._quotas is not None and scope["state"].get("status") == UNAVAILABLE:
+                self._quotas.give_back(_client(scope))
 
     def _check(self, scope: Scope) -> None:
-        name = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True).get(
-            "model", [""]
-        )[-1]
+        name = QueryParams(scope["query_string"]).get("model")
         model = self._models.get(name or self._models.default)
-        scope["state"]["model"] = model.manifest.name
-        length = next((value for key, value in scope["headers"] if key == b"content-length"), b"0")
+        state = scope["state"]
+        state["model"] = model.manifest.name
+        state["loaded"] = loaded = model.ready()
+        state["deadline"] = deadline = state["began"] + self._timeout(scope)
+        length = _header(scope, b"content-length") or b"0"
         if not (length.isascii() and length.isdigit()):
             raise BadRequestError("The header Content-Length is not a number.")
         if int(length) > self._max_body_bytes:
             raise self._too_large(int(length))
         self._ensure_room(int(length))
-        model.ready().classifier.admit()
+        loaded.classifier.admit(deadline - time.monotonic())
+
+    def _timeout(self, scope: Scope) -> float:
+        """Return the seconds that a request may take: its client can only shorten them."""
+        asked = _header(scope, TIMEOUT_HEADER.lower().encode())
+        if asked is None:
+            return self._longest
+        if not _MILLISECONDS.fullmatch(asked.strip()):
+            raise BadRequestError(
+                f"{TIMEOUT_HEADER} is not a whole number of milliseconds above 0."
+            )
+        return min(self._longest, int(asked) / 1000)
+
+    def _take_token(self, scope: Scope) -> None:
+        wait = self._quotas.take(_client(scope)) if self._quotas is not None else 0.0
+        if wait:
+            raise RateLimitedError(
+                f"Too many requests from this client. Retry in {wait:.1f} s.", retry_after=wait
+            )
 
     def _too_large(self, size: int) -> BodyTooLargeError:
         return BodyTooLargeError(
@@ -95,13 +145,19 @@ class Limits:
 
     def _ensure_room(self, size: int) -> None:
         if self._held + size > self._max_upload_bytes:
-            raise UploadsFullError("Too many uploads are under way; try again in a moment.")
+            raise UploadsFullError("Too many uploads are in progress. Retry in a moment.")
 
     def _hold(self, size: int) -> None:
-        self._ensure_room(size)
         self._held += size
         self._metrics.uploading(size)
 
-    def _release(self, size: int) -> None:
-        self._held -= size
-        self._metrics.uploading(-size)
+
+def _header(scope: Scope, name: bytes) -> bytes | None:
+    return next((value for key, value in scope["headers"] if key == name), None)
+
+
+def _client(scope: Scope) -> str:
+    """Return the client whose rate is limited: an API key or, without keys, an address."""
+    if "key" in scope["state"]:
+        return f"key {scope['state']['key']}"
+    return network_of(scope["client"][0]) if scope.get("client") else ""

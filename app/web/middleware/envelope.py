@@ -1,4 +1,4 @@
-"""Around every request: an id, a clock, safe headers, one line in the log, one count."""
+"""What every request gets: an id, a start time, safe headers, a log line, a count."""
 
 import asyncio
 import logging
@@ -11,13 +11,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import DrainingError
 from app.serving.metrics import NO_MODEL, Metrics
+from app.web.paths import is_probe, uploads_photo
 from app.web.problems import answer_bug, answer_error
 
 log = logging.getLogger(__name__)
 
 CLIENT_LEFT: Final = 499
-"""nginx's status for a client that closed the connection; never sent, only counted."""
-PREDICT: Final = "/predict"
+"""nginx's status for a client that closed the connection; counted, never sent."""
 _SANE_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 SAFE_HEADERS: Final = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
@@ -27,24 +27,19 @@ SAFE_HEADERS: Final = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 )
-"""Of every answer that does not say them itself."""
+"""Added to every answer that does not set them itself."""
 
 
 class Envelope:
     """ASGI middleware, the outermost.
 
-    It leaves in `scope["state"]`: `request_id`; `began` (`time.monotonic`, seconds). It finds
-    there, from those inside: `model`, the name of the model that was asked for and is served;
-    `problem`, the slug of an error; `key`, the name of an API key; `fields`, what else belongs into the line of the log.
+    It adds to `scope["state"]`: `request_id`; `began`, on the clock of `time.monotonic`, in
+    seconds; `status`, as soon as the answer starts. It reads there what inner layers added: `model`,
+    the name of the model; `problem`, the slug of an error; `key`, the name of an API key; `fields`,
+    more fields of the log line.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        """Wrap an app.
-
-        Args:
-            app: What answers.
-            metrics: Told of every answer to POST /predict.
-        """
         self._app = app
         self._metrics = metrics
 
@@ -58,19 +53,17 @@ class Envelope:
         state["began"] = began
         request_id = _request_id(scope)
         state["request_id"] = request_id.decode()
-        status = CLIENT_LEFT
 
         async def send_enveloped(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                state["status"] = message["status"]
                 headers = list(message.get("headers", ()))
                 there = {name for name, _ in headers}
                 headers.append((b"x-request-id", request_id))
-                if scope["app"].state.draining.is_set():  # what comes next needs a new server
+                if scope["app"].state.draining.is_set():  # the next request needs another server
                     headers.append((b"connection", b"close"))
                 headers += [item for item in SAFE_HEADERS if item[0] not in there]
-                if scope["path"] == PREDICT and b"server-timing" not in there:
+                if b"server-timing" not in there and uploads_photo(scope):
                     total = 1000 * (time.monotonic() - began)
                     headers.append((b"server-timing", f"total;dur={total:.2f}".encode()))
                 message = {**message, "headers": headers}
@@ -79,29 +72,32 @@ class Envelope:
         try:
             await self._app(scope, receive, send_enveloped)
         except asyncio.CancelledError:  # the time to drain is over
-            if status != CLIENT_LEFT:
+            if "status" in state:
                 raise
             error = DrainingError("The server stopped before it could answer.")
             await answer_error(scope, error)(scope, receive, send_enveloped)
         except Exception:
-            if status != CLIENT_LEFT:  # half an answer is out: only the connection can say so
+            if "status" in state:  # half of an answer was sent: only a reset can report the error
                 raise
-            log.exception("a bug", extra={"request_id": state["request_id"]})
+            log.exception(
+                "unhandled exception: %s",
+                _describe(scope),
+                extra={"request_id": state["request_id"]},
+            )
             await answer_bug(scope, receive, send_enveloped)
         finally:
-            self._note(scope, status, time.monotonic() - began)
+            self._record(scope, time.monotonic() - began)
 
-    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+    def _record(self, scope: Scope, seconds: float) -> None:
         state = scope["state"]
-        probe = scope["path"] in {"/healthz", "/readyz", "/metrics"}
-        if scope["path"] == PREDICT and scope["method"] == "POST":
+        status = state.get("status", CLIENT_LEFT)
+        if uploads_photo(scope):
             self._metrics.answered(state.get("model", NO_MODEL), status, seconds)
             self._metrics.rejected(state.get("problem", ""))
         log.log(
-            logging.DEBUG if probe else logging.INFO,
-            "%s %s %d",
-            _printable(scope["method"][:20]),
-            _printable(scope["path"][:200]),
+            logging.DEBUG if is_probe(scope["path"]) else logging.INFO,
+            "%s %d",
+            _describe(scope),
             status,
             extra={
                 "request_id": state["request_id"],
@@ -113,8 +109,9 @@ class Envelope:
         )
 
 
-def _printable(text: str) -> str:
-    """Escape what could pass for a line of the log or move a terminal's cursor."""
+def _describe(scope: Scope) -> str:
+    """Return method and path, without characters that start a log line or move a cursor."""
+    text = f"{scope['method'][:20]} {scope['path'][:200]}"
     return text.encode("unicode_escape").decode()
 
 

@@ -8,6 +8,7 @@ from starlette.responses import HTMLResponse
 from starlette.types import Scope
 
 from app.web.page.files import HEADERS, versioned
+from app.web.paths import uploads_photo
 from app.web.schemas import PredictOut
 
 _PAGE = """<!doctype html>
@@ -39,10 +40,8 @@ def wants_html(scope: Scope) -> bool:
     Browsers then name text/html first of all; the script of the page, curl and HTTP libraries
     name JSON or nothing.
     """
-    if scope.get("path") != "/predict" or scope.get("method") != "POST":
-        return False
     accept = next((value for key, value in scope["headers"] if key == b"accept"), b"")
-    return bool(accept.lower().startswith(b"text/html"))
+    return accept.lower().startswith(b"text/html") and uploads_photo(scope)
 
 
 def answer_page(answer: PredictOut, headers: Mapping[str, str]) -> HTMLResponse:

@@ -8,10 +8,10 @@ def test_what_one_gives_out_the_others_miss():
     fronts: list[SharedQuotas] = []
 
     def tell(asked):
-        def everyone_else(client):
+        def everyone_else(client, tokens):
             for front in fronts:
                 if front is not fronts[asked]:
-                    front.charge(client)
+                    front.charge(client, tokens)
 
         return everyone_else
 
@@ -22,11 +22,12 @@ def test_what_one_gives_out_the_others_miss():
     assert 0 == fronts[0].take("b")
 
 
-def test_what_is_refused_is_not_told():
-    """Only tokens that were given are charged elsewhere."""
-    told: list[str] = []
-    quotas = SharedQuotas(1, 2, lambda: 1000.0, told.append)
+def test_refused_request_is_not_charged_elsewhere():
+    """The other processes are notified of tokens that were taken or given back, and of no others."""
+    notified: list[tuple[str, int]] = []
+    quotas = SharedQuotas(1, 2, lambda: 1000.0, lambda *charge: notified.append(charge))
     for _ in range(5):
         quotas.take("a")
+    quotas.give_back("a")
 
-    assert ["a", "a"] == told
+    assert [("a", 1), ("a", 1), ("a", -1)] == notified

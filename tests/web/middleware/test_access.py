@@ -1,4 +1,4 @@
-"""Keys, rates and origins, in this process."""
+"""API keys and other origins, in this process."""
 
 import pytest
 
@@ -111,41 +111,6 @@ async def test_holder_is_in_the_log_and_the_key_is_not(model_dir, session, key, 
     assert ["alice", None] == [getattr(record, "key", None) for record in lines]
     assert key[0] not in str([record.__dict__ for record in caplog.records])
     assert "vgg_wrong" not in str([record.__dict__ for record in caplog.records])
-
-
-async def test_rate_is_for_each_key(model_dir, session, tmp_path):
-    """One key's burst does not use up another's, though both come from one address."""
-    made = [make_key(name) for name in ("alice", "bob")]
-    path = tmp_path / "keys"
-    path.write_text("\n".join(line for _, line in made))
-    async with (
-        started_app(model_dir, session, api_keys_file=path, rate_limit=0.001, rate_burst=2) as app,
-        client_of(app) as client,
-    ):
-        answers = [
-            await client.post("/predict", content=png(), headers=bearer(key))
-            for key, _ in [made[0]] * 3 + [made[1]]
-        ]
-        elsewhere = await client.get("/metrics", headers=bearer(made[0][0]))
-
-    assert [200, 200, 429, 200] == [answer.status_code for answer in answers]
-    assert 200 == elsewhere.status_code
-    problem = answers[2].json()
-    assert ("/problems/rate-limited", True) == (problem["type"], problem["retryable"])
-    assert 990 < int(answers[2].headers["retry-after"]) <= 1000
-
-
-async def test_rate_counts_photos_alone(model_dir, session):
-    """The page, its files and the probes are not counted; what is refused is not counted either."""
-    async with (
-        started_app(model_dir, session, rate_limit=0.001, rate_burst=1) as app,
-        client_of(app) as client,
-    ):
-        free = [await client.get(path) for path in ("/", "/models", "/healthz") * 5]
-        photos = [await client.post("/predict", content=png()) for _ in range(3)]
-
-    assert {200} == {answer.status_code for answer in free}
-    assert [200, 429, 429] == [answer.status_code for answer in photos]
 
 
 async def test_by_default_nobody_is_limited_and_no_origin_let_in(client):

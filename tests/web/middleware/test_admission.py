@@ -1,0 +1,272 @@
+"""What is refused before its body is read, and what that costs."""
+
+import asyncio
+import time
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from app.service.app import create_app
+from app.service.settings import Settings
+from app.web.keys import make_key
+from tests.conftest import client_of, png, started_app
+from tests.web.answers import problem
+
+pytestmark = pytest.mark.anyio
+
+
+class Body:
+    """A photo that notes that it was read."""
+
+    def __init__(self, data=None):
+        self.was_read = False
+        self._data = png() if data is None else data
+
+    async def __aiter__(self):
+        self.was_read = True
+        yield self._data
+
+
+@contextmanager
+def busy(app, seconds=1e12):
+    """Let the model have a run in progress that takes so long."""
+    device = app.state.models.get("colours").loaded.classifier.batcher._devices[0]
+    flight = device.begin(seconds, time.monotonic())
+    yield
+    device.end(flight, time.monotonic())
+
+
+async def test_deadline_counts_before_the_body_is_read(model_dir, session):
+    """A request whose deadline passes before its run would begin is refused without its body."""
+    body = Body()
+    async with (
+        started_app(model_dir, session, queue_budget_ms=600_000) as app,
+        client_of(app) as client,
+    ):
+        with busy(app, seconds=10):
+            answer = await client.post(
+                "/predict", content=body, headers={"x-request-timeout-ms": "500"}
+            )
+
+    assert (503, "/problems/overloaded") == problem(answer)
+    assert "retry-after" in answer.headers
+    assert not body.was_read
+
+
+@pytest.mark.parametrize(
+    "value", ["-1", "²", "9" * 5000, "0" * 5000 + "5", "0", "1.5", "", "1e3", "NaN"]
+)
+async def test_nonsense_in_the_timeout_header_is_refused(client, value):
+    """A client with a mistake in X-Request-Timeout-Ms is told so before it sends its photo."""
+    body = Body()
+    answer = await client.post(
+        "/predict", content=body, headers={"x-request-timeout-ms": value.encode("latin-1")}
+    )
+
+    assert (400, "/problems/bad-request") == problem(answer)
+    assert not body.was_read
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("", 200), ("?model=", 200), ("?model", 200), ("?model=colours", 200),
+        ("?model=nobody&model=", 200), ("?model=nobody&model=colours", 200),
+        ("?model=colours&model=nobody", 404), ("?model=%20", 404), ("?Model=nobody", 200),
+        ("?model=%63olours", 200), ("?top_k=1;model=nobody", 400),
+    ],
+)  # fmt: skip
+async def test_last_model_counts_and_a_blank_one_is_the_default(client, query, status):
+    """The model that admits a request is the one that answers it."""
+    answer = await client.post(f"/predict{query}", content=png())
+
+    assert status == answer.status_code
+    assert 200 != status or "colours" == answer.json()["model"]["name"]
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "body", "expected"),
+    [
+        ("?model=nobody", {}, b"", (404, "/problems/unknown-model")),
+        ("", {"x-request-timeout-ms": "soon"}, b"", (400, "/problems/bad-request")),
+        ("", {}, b"\0" * 6000, (413, "/problems/body-too-large")),
+        ("", {"content-length": "1e3"}, b"", (400, "/problems/bad-request")),
+    ],
+)
+async def test_request_refused_by_its_head_costs_no_token(
+    model_dir, session, query, headers, body, expected
+):
+    """A client may be wrong as often as it likes and still has its burst for the right request."""
+    async with (
+        started_app(model_dir, session, rate_limit=0.001, rate_burst=1, max_body_bytes=5000) as app,
+        client_of(app) as client,
+    ):
+        refused = [
+            await client.post(f"/predict{query}", content=body, headers=headers) for _ in range(3)
+        ]
+        photos = [await client.post("/predict", content=png()) for _ in range(2)]
+
+    assert [expected] * 3 == [problem(answer) for answer in refused]
+    assert [200, 429] == [answer.status_code for answer in photos]
+
+
+async def test_overloaded_server_takes_no_token(model_dir, session):
+    """503 costs no token, whether admission refuses before the body is read or after it."""
+    async with (
+        started_app(model_dir, session, rate_limit=0.001, rate_burst=1) as app,
+        client_of(app) as client,
+    ):
+        with busy(app):
+            before = [await client.post("/predict", content=png()) for _ in range(3)]
+
+        with ExitStack() as stack:
+
+            async def meanwhile_busy():
+                yield png()
+                stack.enter_context(busy(app))
+
+            during = await client.post("/predict", content=meanwhile_busy())
+        photos = [await client.post("/predict", content=png()) for _ in range(2)]
+
+    assert [(503, "/problems/overloaded")] * 4 == [problem(x) for x in (*before, during)]
+    assert [200, 429] == [answer.status_code for answer in photos]
+
+
+async def test_loading_model_takes_no_token(model_dir, session, client_gate):
+    """A client that asks until the model is ready has its burst then."""
+    session.before_run = client_gate.wait  # warming up cannot end
+    settings = Settings(models=("colours",), model_dir=model_dir, rate_limit=0.001, rate_burst=1)
+    app = create_app(settings, session.open)
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        early = [await client.post("/predict", content=png()) for _ in range(3)]
+        client_gate.set()
+        await app.state.loading
+        photos = [await client.post("/predict", content=png()) for _ in range(2)]
+
+    assert [(503, "/problems/not-ready")] * 3 == [problem(answer) for answer in early]
+    assert [200, 429] == [answer.status_code for answer in photos]
+
+
+async def test_full_memory_takes_no_token(model_dir, session):
+    """An upload that does not fit beside the others costs no token, though it was being read."""
+    async with (
+        started_app(
+            model_dir, session, rate_limit=0.001, rate_burst=2, max_body_bytes=5000,
+            max_upload_bytes=5000,
+        ) as app,
+        client_of(app) as client,
+    ):  # fmt: skip
+        held, gate = asyncio.Event(), asyncio.Event()
+
+        async def slow():
+            yield b"\0" * 3000
+            held.set()
+            await gate.wait()
+
+        async def undeclared():
+            yield b"\0" * 3000
+
+        other = asyncio.create_task(client.post("/predict", content=slow()))
+        await held.wait()
+        full = [await client.post("/predict", content=undeclared()) for _ in range(3)]
+        gate.set()
+        await other
+        photos = [await client.post("/predict", content=png()) for _ in range(2)]
+
+    assert [(503, "/problems/uploads-full")] * 3 == [problem(answer) for answer in full]
+    assert [200, 429] == [answer.status_code for answer in photos]
+
+
+async def test_client_without_tokens_uploads_nothing(model_dir, session):
+    """429 comes before the body is read; an answered request costs its token, whatever it is."""
+    body = Body()
+    async with (
+        started_app(model_dir, session, rate_limit=0.001, rate_burst=1) as app,
+        client_of(app) as client,
+    ):
+        wrong = await client.post("/predict", content=b"no image")
+        limited = await client.post("/predict", content=body)
+
+    assert [(415, "/problems/unsupported-format"), (429, "/problems/rate-limited")] == [
+        problem(wrong),
+        problem(limited),
+    ]
+    assert not body.was_read
+
+
+async def test_rate_is_for_each_key(model_dir, session, tmp_path):
+    """One key's burst does not use up another's, though both come from one address."""
+    made = [make_key(name) for name in ("alice", "bob")]
+    path = tmp_path / "keys"
+    path.write_text("\n".join(line for _, line in made))
+    async with (
+        started_app(model_dir, session, api_keys_file=path, rate_limit=0.001, rate_burst=2) as app,
+        client_of(app) as client,
+    ):
+        answers = [
+            await client.post("/predict", content=png(), headers={"authorization": f"Bearer {key}"})
+            for key, _ in [made[0]] * 3 + [made[1]]
+        ]
+        elsewhere = await client.get("/metrics", headers={"authorization": f"Bearer {made[0][0]}"})
+
+    assert [200, 200, 429, 200] == [answer.status_code for answer in answers]
+    assert 200 == elsewhere.status_code
+    problem = answers[2].json()
+    assert ("/problems/rate-limited", True) == (problem["type"], problem["retryable"])
+    assert 990 < int(answers[2].headers["retry-after"]) <= 1000
+
+
+async def test_rate_counts_photos_alone(model_dir, session):
+    """The page, its files, the probes and refused requests take no tokens."""
+    async with (
+        started_app(model_dir, session, rate_limit=0.001, rate_burst=1) as app,
+        client_of(app) as client,
+    ):
+        free = [await client.get(path) for path in ("/", "/models", "/healthz") * 5]
+        photos = [await client.post("/predict", content=png()) for _ in range(3)]
+
+    assert {200} == {answer.status_code for answer in free}
+    assert [200, 429, 429] == [answer.status_code for answer in photos]
+
+
+async def test_body_limit_counts_declared_and_undeclared_bytes(model_dir, session):
+    """The limit holds for Content-Length and for what really comes; at the limit it passes."""
+
+    async def chunks(size):
+        for _ in range(size // 1000):
+            yield b"\0" * 1000
+
+    padded = png() + b"\0" * (5000 - len(png()))
+    async with (
+        started_app(model_dir, session, max_body_bytes=5000) as app,
+        client_of(app) as client,
+    ):
+        at_limit = await client.post("/predict", content=padded)
+        declared = await client.post("/predict", content=padded + b"\0")
+        counted = await client.post("/predict", content=chunks(6000))
+
+    assert 200 == at_limit.status_code
+    assert [(413, "/problems/body-too-large")] * 2 == [problem(declared), problem(counted)]
+    assert {"bytes": 5000} == declared.json()["limit"]
+    assert "close" == declared.headers["connection"]
+
+
+async def test_uploads_in_memory_are_bounded_and_released(model_dir, session):
+    """All uploads together keep below the limit, and what was held is given back."""
+    async with (
+        started_app(model_dir, session, max_upload_bytes=4000, max_body_bytes=4000) as app,
+        client_of(app) as client,
+    ):
+        too_many = await asyncio.gather(
+            *[client.post("/predict", content=b"\0" * 3000) for _ in range(2)]
+        )
+        for _ in range(5):
+            fine = await client.post("/predict", content=png())
+            broken = await client.post("/predict", content=b"\0" * 3000)
+        metrics = (await client.get("/metrics")).text
+
+    [refused] = [answer for answer in too_many if answer.status_code == 503]
+    assert (503, "/problems/uploads-full") == problem(refused)
+    assert "1" == refused.headers["retry-after"]
+    assert [200, 415] == [fine.status_code, broken.status_code]
+    assert "vgg_upload_bytes 0.0" in metrics

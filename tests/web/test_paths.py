@@ -1,0 +1,62 @@
+"""The table of paths."""
+
+import pytest
+from fastapi import FastAPI
+from starlette.routing import Mount
+
+from app.service.app import create_app
+from app.service.settings import Settings
+from app.web.paths import Endpoint, is_probe, needs_key, uploads_photo
+
+
+def paths(app: FastAPI) -> set[str]:
+    """Return the paths that an app has routes for, of those of its routers too."""
+
+    def walk(routes):
+        for route in routes:
+            if isinstance(route, Mount):
+                yield f"{route.path}/{{path:path}}"
+            elif hasattr(route, "path"):
+                yield route.path
+            else:
+                yield from walk(route.original_router.routes)
+
+    return set(walk(app.routes))
+
+
+@pytest.fixture
+def app():
+    return create_app(Settings())
+
+
+def test_every_route_has_a_row_and_every_row_a_route(app):
+    """An endpoint is a router function and a row of the table; neither is enough."""
+    assert {endpoint.path for endpoint in Endpoint} == paths(app)
+
+
+def test_route_without_a_row_is_seen(app):
+    """The comparison above fails for an endpoint that was added to a router alone."""
+    app.add_api_route("/new", lambda: None)
+
+    assert {"/new"} == paths(app) - {endpoint.path for endpoint in Endpoint}
+
+
+def test_path_without_a_row_needs_a_key():
+    """A forgotten endpoint is locked, unlimited and logged; nothing is opened by mistake."""
+    for path in ("/new", "/modelsx", "/models/a/b", "/predict/", "//", ""):
+        assert needs_key(path)
+        assert not is_probe(path)
+        assert not uploads_photo({"method": "POST", "path": path})
+
+
+@pytest.mark.parametrize("path", ["/models/vgg16", "/static/a/b.css", "/docs/assets/x.js", "/"])
+def test_parameters_of_a_path_match(path):
+    """A row with a parameter holds for every value of it."""
+    assert not needs_key(path)
+
+
+def test_only_a_post_uploads_a_photo():
+    """Other methods to the same path are no uploads."""
+    sent = [uploads_photo({"method": method, "path": "/predict"}) for method in ("POST", "GET")]
+
+    assert [True, False] == sent
