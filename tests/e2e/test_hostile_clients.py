@@ -227,7 +227,7 @@ def test_wrong_boundary_is_400(wire):
 
     answer = wire.answer()
     assert (400, "bad-request") == answer.problem
-    assert b"not in order" in answer.body
+    assert b"malformed" in answer.body
 
 
 def test_second_file_is_400(wire):

@@ -1,4 +1,4 @@
-"""The short way to the file of a form: it finds what the general parser finds, or nothing."""
+"""Plain forms are read without a parser: the same file is found, or none."""
 
 import asyncio
 
@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import BadRequestError
-from app.web.plain_form import only_file
-from app.web.uploads import _parse
+from app.web.uploads import only_file, parse_form
 
 TYPE = "multipart/form-data; boundary=x"
 PIECES = [
@@ -19,42 +18,43 @@ PIECES = [
     b'content-disposition: form-data; name="file"; filename=""',
     b'Content-Disposition: form-data; name="file"',
     b'Content-Disposition: form-data; name="text"; filename="b"',
+    b'Content-Disposition: form-data; name="FILE"; filename="a.jpg"',
     b"Content-Type: image/jpeg",
 ]
 
 
-def general(body):
-    """Return what the general parser finds, or None where it finds a mistake."""
+def parsed(body):
+    """Return what the parser finds; None for a malformed form."""
 
     async def receive():
         return {"type": "http.request", "body": body, "more_body": False}
 
     scope = {"type": "http", "headers": [(b"content-type", TYPE.encode())]}
     try:
-        return asyncio.run(_parse(Request(scope, receive)))
+        return asyncio.run(parse_form(Request(scope, receive)))
     except BadRequestError:
         return None
 
 
 @pytest.mark.parametrize("data", [b"", b"PIXELS", b"\r\n\r\n--", b"\r\n--y--\r\n", bytes(256)])
-def test_usual_clients_take_the_short_way(data):
-    """What httpx and curl send is found at once."""
+def test_forms_of_usual_clients_are_plain(data):
+    """Forms of httpx and curl are read without the parser."""
     sent = httpx.Request("POST", "http://x", files={"file": ("a b.jpg", data, "image/jpeg")})
     curl = (
         b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n%b\r\n--x--\r\n'
     )
 
-    assert data == only_file(sent.headers["content-type"], sent.read(), "file")
-    assert data == only_file(TYPE, curl % data, "file")
+    assert data == only_file(sent.headers["content-type"], sent.read())
+    assert data == only_file(TYPE, curl % data)
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join))
-def test_never_another_file_than_the_general_parser_finds(middle):
-    """Of any form the short way finds the same file, or leaves it to the general parser."""
+def test_plain_form_has_the_file_that_the_parser_finds(middle):
+    """For every form the same file is found as by the parser, or none."""
     head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
-    for body in (middle, head + middle, head + middle + b"\r\n--x--", middle + b"--x--\r\n"):
-        found = only_file(TYPE, body, "file")
-        assert found is None or found == general(body)
+    for body in (middle, b"--x\r\n" + middle, head + middle, head + middle + b"\r\n--x--", middle + b"--x--\r\n"):
+        found = only_file(TYPE, body)
+        assert found is None or found == parsed(body)
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ def test_never_another_file_than_the_general_parser_finds(middle):
         "multipart/form-data; boundary=\u00e9",
     ],
 )
-def test_other_boundaries_are_left_alone(content_type):
-    """A form with another boundary than was said is no plain form."""
+def test_form_with_another_boundary_is_not_plain(content_type):
+    """A form whose boundary differs from the one in Content-Type is not plain."""
     body = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n1\r\n--x--\r\n'
 
-    assert only_file(content_type, body, "file") is None
+    assert only_file(content_type, body) is None

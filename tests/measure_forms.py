@@ -1,0 +1,115 @@
+"""What reading a plain form without a parser saves: `python -m tests.measure_forms`.
+
+Posts the same photo to one server in two forms by turns: as clients send it, and with one more
+header in its part, which only python-multipart reads. Prints requests per second for each, with the
+server on one core, and the processor time per request of the process that speaks HTTP.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import repeat
+from pathlib import Path
+from statistics import median
+
+from app.bench.pictures import make_pictures
+from tests.conftest import REPOSITORY
+from tests.e2e.wire import request
+from tests.measure_host import model_folder, say, seconds_of, wait_ready
+
+CLIENTS = 16
+SECONDS = 2.0
+ROUNDS = 9
+HEADERS = {"plain": "", "one more header": "Content-Transfer-Encoding: binary\r\n"}
+"""What each form has in its part beside the headers that every client sends."""
+
+
+def form(photo: bytes, more: str) -> bytes:
+    """Return the request that posts a photo in a form."""
+    head = (
+        '--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n'
+        f"Content-Type: image/jpeg\r\n{more}\r\n"
+    )
+    body = head.encode() + photo + b"\r\n--x--\r\n"
+    return request("POST", "/predict", body, content_type="multipart/form-data; boundary=x")
+
+
+@contextmanager
+def server(folder: Path, isolation: str, core: int) -> Iterator[tuple[int, int]]:
+    """Start a server on one core, decoding in threads or in a process; give its id and port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    settings = {
+        "VGG_PORT": str(port),
+        "VGG_MODELS": "colours",
+        "VGG_MODEL_DIR": str(folder),
+        "VGG_DECODE_ISOLATION": isolation,
+        "VGG_DECODE_THREADS": "1",
+        "VGG_QUEUE_BUDGET_MS": "600000",
+        "VGG_DEADLINE_MS": "600000",
+        "VGG_DRAIN_DELAY_MS": "0",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.instant"],
+        cwd=REPOSITORY,
+        env=os.environ | settings,
+        preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # noqa: PLW1509 (no threads yet)
+    )
+    try:
+        wait_ready(f"http://127.0.0.1:{port}/readyz")
+        yield process.pid, port
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def post(port: int, data: bytes, end: float) -> int:
+    """Post again and again until the end; return how often it was answered with 200."""
+    answered = 0
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        lines = connection.makefile("rb")
+        while time.monotonic() < end:
+            connection.sendall(data)
+            head = b"".join(iter(lines.readline, b"\r\n")).lower()
+            if not head.startswith(b"http/1.1 200"):
+                raise RuntimeError(head)
+            lines.read(int(head.partition(b"content-length: ")[2].partition(b"\r")[0]))
+            answered += 1
+    return answered
+
+
+def load(pid: int, port: int, data: bytes) -> tuple[float, float]:
+    """Return requests per second, and microseconds of processor time per request."""
+    used, began = seconds_of(pid), time.monotonic()
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        end = began + SECONDS
+        total = sum(pool.map(post, repeat(port, CLIENTS), repeat(data), repeat(end)))
+    return total / (time.monotonic() - began), 1e6 * (seconds_of(pid) - used) / total
+
+
+def main() -> None:
+    """Measure all in turns and print a table."""
+    folder, cores = model_folder(), sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[-1]})
+    say("| photo | decoded in | form | requests per second | us per request |")
+    say("|---|---|---|---|---|")
+    for size in ("224x224", "500x375"):
+        [photo] = make_pictures(f"{size}:1")
+        for isolation in ("thread", "process"):
+            rows: dict[str, list[tuple[float, float]]] = {name: [] for name in HEADERS}
+            with server(folder, isolation, cores[0]) as (pid, port):
+                for _ in range(ROUNDS):
+                    for name, more in HEADERS.items():
+                        rows[name].append(load(pid, port, form(photo.data, more)))
+            for name, row in rows.items():
+                rate, own = (median(column) for column in zip(*row, strict=True))
+                say(f"| {size} | {isolation} | {name} | {rate:.0f} | {own:.0f} |")
+
+
+if __name__ == "__main__":
+    main()
