@@ -1,31 +1,34 @@
-"""The description of the API, as it really is: FastAPI's own errors are not sent here."""
+"""The description of the API at /openapi.json."""
 
+from inspect import getdoc
 from typing import Any, Final
 
 from fastapi import FastAPI
 
-from app.web.paths import needs_key
-from app.web.problems import MEDIA_TYPE
+from app.errors import RequestError, UnauthorizedError, answered
+from app.web.paths import needs_key, uploads_photo
+from app.web.problems import MEDIA_TYPE, UNAVAILABLE, problem_body
 from app.web.schemas import ProblemOut
 
 _SCHEME: Final = {
     "type": "http",
     "scheme": "bearer",
-    "description": "An API key, given out by the operator of this server.",
+    "description": "An API key, issued by the operator of this server.",
 }
-_NO_KEY: Final = {
-    "description": "No key, or one that is not known here",
+_UNAUTHORIZED: Final = {
+    "description": getdoc(UnauthorizedError),
     "headers": {"WWW-Authenticate": {"schema": {"type": "string"}}},
 }
+_RETRY_AFTER: Final = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
 _REFERENCE: Final = {"$ref": "#/components/schemas/ProblemOut"}
 
 
 def install_openapi(app: FastAPI, *, with_keys: bool) -> None:
-    """Let an app describe its errors as problems, and nothing that it never answers.
+    """Have an app describe its own errors in place of FastAPI's, which it never sends.
 
     Args:
-        app: Whose description it is.
-        with_keys: Say which requests need an API key.
+        app: The app.
+        with_keys: Whether requests need an API key.
     """
     generate = app.openapi
 
@@ -40,18 +43,44 @@ def install_openapi(app: FastAPI, *, with_keys: bool) -> None:
         if with_keys:
             schema["components"]["securitySchemes"] = {"key": _SCHEME}
         for path, operations in schema["paths"].items():
-            for operation in operations.values():
+            for method, operation in operations.items():
+                responses = operation["responses"]
+                if uploads_photo({"path": path, "method": method.upper()}):
+                    responses |= _problems()
                 if with_keys and needs_key(path):
                     operation["security"] = [{"key": []}]
-                    operation["responses"]["401"] = _NO_KEY
+                    responses["401"] = _UNAUTHORIZED
                 operation["responses"] = {
                     status: _as_problem(response) if int(status) >= 400 else response  # noqa: PLR2004
-                    for status, response in operation["responses"].items()
+                    for status, response in responses.items()
                     if "HTTPValidationError" not in str(response)
                 }
         return schema
 
-    app.openapi = openapi  # type: ignore[method-assign] # FastAPI's own way to do it
+    app.openapi = openapi  # type: ignore[method-assign] # FastAPI documents this way
+
+
+def _problems() -> dict[str, dict[str, Any]]:
+    """Return a response per status that an upload can get, with an example of each problem."""
+    responses: dict[str, dict[str, Any]] = {}
+    for error in answered():
+        if error in {RequestError, UnauthorizedError}:  # never raised; only where keys are needed
+            continue
+        meaning = (getdoc(error) or "").partition("\n")[0]
+        response = responses.setdefault(
+            str(error.status),
+            {
+                "description": "",
+                "headers": _RETRY_AFTER if error.status in {429, UNAVAILABLE} else {},
+                "content": {MEDIA_TYPE: {"examples": {}}},
+            },
+        )
+        examples = response["content"][MEDIA_TYPE]["examples"]
+        if error.slug not in examples:
+            body = problem_body(error.status, error.slug, error.title, meaning, "4f9b2c")
+            examples[error.slug] = {"value": body}
+            response["description"] = f"{response['description']} {meaning}".strip()
+    return responses
 
 
 def _as_problem(response: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The one place where errors become answers: RFC 9457, one shape for all of them."""
+"""Errors as answers: RFC 9457, one shape for all of them."""
 
 import math
 from http import HTTPStatus
@@ -8,9 +8,10 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope
 
 from app.errors import (
+    BadRequestError,
     BodyTooLargeError,
     RateLimitedError,
     RequestError,
@@ -22,63 +23,50 @@ from app.web.page.plain_answer import problem_page, wants_html
 
 MEDIA_TYPE: Final = "application/problem+json"
 UNAVAILABLE: Final = 503
-_SERVER_ERRORS: Final = 500
-
-
-def problem_response(
-    scope: Scope,
-    status: int,
-    slug: str,
-    title: str,
-    detail: str,
-    *,
-    headers: dict[str, str] | None = None,
-    limit: dict[str, float] | None = None,
-) -> Response:
-    """Write one problem.
-
-    Args:
-        scope: Of the request; carries its id.
-        status: HTTP status.
-        slug: Stable name, the last part of `type`.
-        title: The same for each problem of this type.
-        detail: What happened this time and what to do.
-        headers: More headers.
-        limit: The numbers that were passed, by name.
-    """
-    scope.setdefault("state", {})["problem"] = slug
-    if wants_html(scope):
-        return problem_page(status, title, detail, headers)
-    body: dict[str, object] = {
-        "type": f"/problems/{slug}",
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "request_id": scope["state"].get("request_id"),
-        "retryable": status in {408, 429, UNAVAILABLE, 504},
-    }
-    if limit is not None:
-        body["limit"] = limit
-    return JSONResponse(body, status, headers=headers, media_type=MEDIA_TYPE)
+_RETRYABLE: Final = frozenset({408, 429, UNAVAILABLE, 504})
 
 
 def answer_error(scope: Scope, error: RequestError | ServiceError) -> Response:
-    """Write one of our own errors."""
+    """Return the answer for one of our own errors.
+
+    Its Retry-After is the error's `retry_after`, rounded up to whole seconds, at least 1. Whatever
+    raises the error computes that; app.errors has the defaults.
+    """
     headers: dict[str, str] = {}
-    limit = error.limit if isinstance(error, RequestError) else None
     if isinstance(error, BodyTooLargeError | SlowUploadError):
         headers["Connection"] = "close"  # the rest of the body is not read
     if isinstance(error, UnauthorizedError):
         headers["WWW-Authenticate"] = 'Bearer realm="vgg-serve"'
     if isinstance(error, ServiceError | RateLimitedError) and error.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
-    return problem_response(
-        scope, error.status, error.slug, error.title, str(error), headers=headers, limit=limit
-    )
+    limit = error.limit if isinstance(error, RequestError) else None
+    return _answer(scope, error.status, error.slug, error.title, str(error), headers, limit)
+
+
+def problem_body(
+    status: int, slug: str, title: str, detail: str, request_id: str | None
+) -> dict[str, object]:
+    """Return a problem as JSON.
+
+    Args:
+        status: HTTP status.
+        slug: Stable name, the last part of `type`.
+        title: The same for every problem of this type.
+        detail: What happened this time and what to do.
+        request_id: Id of the request.
+    """
+    return {
+        "type": f"/problems/{slug}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "request_id": request_id,
+        "retryable": status in _RETRYABLE,
+    }
 
 
 def install_problem_handlers(app: FastAPI) -> None:
-    """Let every error of an app, FastAPI's and Starlette's own too, become a problem."""
+    """Make problems of all errors of an app, FastAPI's and Starlette's own too."""
 
     async def ours(request: Request, exc: Exception) -> Response:
         assert isinstance(exc, RequestError | ServiceError)  # noqa: S101 (narrows the type)
@@ -90,31 +78,19 @@ def install_problem_handlers(app: FastAPI) -> None:
             f"{'.'.join(str(part) for part in error['loc'][1:]) or 'request'}: {error['msg']}"
             for error in exc.errors()
         ]
-        return problem_response(
-            request.scope,
-            RequestError.status,
-            RequestError.slug,
-            RequestError.title,
-            "; ".join(sentences),
-        )
+        return answer_error(request.scope, BadRequestError("; ".join(sentences)))
 
     async def http(request: Request, exc: Exception) -> Response:
         assert isinstance(exc, HTTPException)  # noqa: S101 (narrows the type)
-        status = HTTPStatus(exc.status_code)
+        headers = dict(exc.headers or {})
+        title = HTTPStatus(exc.status_code).phrase
+        slug = title.lower().replace(" ", "-")
         detail = {
-            404: f"There is nothing at {request.scope['path'][:200]!r}; see /docs.",
-            405: f"{request.method[:20]} is not possible here; allowed: "
-            + (exc.headers or {}).get("Allow", "see /docs")
-            + ".",
+            404: f"There is nothing at {request.scope['path'][:200]!r}. See /docs.",
+            405: f"{request.method[:20]} is not allowed here. Allowed:"
+            f" {headers.get('Allow', 'see /docs')}.",
         }.get(exc.status_code, str(exc.detail))
-        return problem_response(
-            request.scope,
-            exc.status_code,
-            status.phrase.lower().replace(" ", "-"),
-            status.phrase,
-            detail,
-            headers=dict(exc.headers or {}),
-        )
+        return _answer(request.scope, exc.status_code, slug, title, detail, headers)
 
     app.add_exception_handler(RequestError, ours)
     app.add_exception_handler(ServiceError, ours)
@@ -122,13 +98,20 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, http)
 
 
-async def answer_bug(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer after an exception that nobody expected and whose details are in the log."""
-    response = problem_response(
-        scope,
-        _SERVER_ERRORS,
-        "internal",
-        "The server failed",
-        "This is a fault of the server; its log has the details under this request's id.",
-    )
-    await response(scope, receive, send)
+def _answer(
+    scope: Scope,
+    status: int,
+    slug: str,
+    title: str,
+    detail: str,
+    headers: dict[str, str],
+    limit: dict[str, float] | None = None,
+) -> Response:
+    state = scope.setdefault("state", {})
+    state["problem"] = slug
+    if wants_html(scope):
+        return problem_page(status, title, detail, headers)
+    body = problem_body(status, slug, title, detail, state.get("request_id"))
+    if limit is not None:
+        body["limit"] = limit
+    return JSONResponse(body, status, headers, MEDIA_TYPE)

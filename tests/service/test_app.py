@@ -6,6 +6,7 @@ import logging
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.errors import RequestError, answered
 from app.service.app import create_app
 from app.service.settings import Settings
 from tests.conftest import client_of, png, started_app
@@ -170,21 +171,38 @@ async def test_docs_ask_no_other_host(client):
         assert 200 == (await client.get(f"/docs/assets/{asset}")).status_code
 
 
-async def test_openapi_has_an_example_of_every_status(client):
-    """The description of POST /predict shows each status with an example."""
+async def test_openapi_has_an_example_of_every_problem(client):
+    """The description of POST /predict shows each status, with an example of each problem."""
     operation = (await client.get("/openapi.json")).json()["paths"]["/predict"]["post"]
+    shown = {
+        (int(status), slug): example["value"]
+        for status, response in operation["responses"].items()
+        if status != "200"
+        for slug, example in response["content"]["application/problem+json"]["examples"].items()
+    }
 
-    assert {"200", "400", "404", "408", "413", "415", "422", "429", "500", "503", "504"} == set(
-        operation["responses"]
-    )
-    for status, response in operation["responses"].items():
-        if status == "200":
-            assert response["content"]["application/json"]["example"]["predictions"]
-        else:
-            assert ["application/problem+json"] == list(response["content"])
-            example = response["content"]["application/problem+json"]["example"]
-            assert int(status) == example["status"]
+    expected = {(error.status, error.slug): error.title for error in answered()}
+    del expected[401, "unauthorized"]  # this server has no keys
+    assert expected == {problem: example["title"] for problem, example in shown.items()}
+    for (status, slug), example in shown.items():
+        assert (status, f"/problems/{slug}") == (example["status"], example["type"])
+    success = operation["responses"]["200"]["content"]["application/json"]
+    assert success["example"]["predictions"]
     assert "multipart/form-data" in operation["requestBody"]["content"]
+
+
+def test_new_error_is_in_the_description():
+    """A class of error that is added to the tree needs no entry in the description."""
+
+    class TooBlueError(RequestError):
+        """An image that is too blue."""
+
+        status = 418
+        slug = "too-blue"
+
+    responses = create_app(Settings()).openapi()["paths"]["/predict"]["post"]["responses"]
+
+    assert "An image that is too blue." == responses[str(TooBlueError.status)]["description"]
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,13 @@ def test_forms_of_usual_clients_are_plain(data):
 def test_plain_form_has_the_file_that_the_parser_finds(middle):
     """For every form the same file is found as by the parser, or none."""
     head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
-    for body in (middle, b"--x\r\n" + middle, head + middle, head + middle + b"\r\n--x--", middle + b"--x--\r\n"):
+    for body in (
+        middle,
+        b"--x\r\n" + middle,
+        head + middle,
+        head + middle + b"\r\n--x--",
+        middle + b"--x--\r\n",
+    ):
         found = only_file(TYPE, body)
         assert found is None or found == parsed(body)
 

@@ -9,10 +9,10 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import DrainingError
+from app.errors import DrainingError, ServiceError
 from app.serving.metrics import NO_MODEL, Metrics
 from app.web.paths import is_probe, uploads_photo
-from app.web.problems import answer_bug, answer_error
+from app.web.problems import answer_error
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,8 @@ class Envelope:
                 _describe(scope),
                 extra={"request_id": state["request_id"]},
             )
-            await answer_bug(scope, receive, send_enveloped)
+            failed = ServiceError("The server's log has the details under this request's id.")
+            await answer_error(scope, failed)(scope, receive, send_enveloped)
         finally:
             self._record(scope, time.monotonic() - began)
 
