@@ -1,1 +1,1 @@
-"""HTTP and nothing else: what comes in is checked here, what goes out is shaped here."""
+"""HTTP: requests are checked here, and answers get their shape."""

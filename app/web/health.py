@@ -1,4 +1,4 @@
-"""For those who watch: is it alive, is it ready, what does it count."""
+"""Probes and metrics."""
 
 from typing import Any, Final
 
@@ -13,8 +13,8 @@ from app.web.problems import answer_error
 
 router = APIRouter()
 
-_OR_503: Final[dict[int | str, dict[str, Any]]] = {503: {"description": "No, and why not"}}
-_STOPPED: Final = "A model has stopped; restart me."
+_OR_503: Final[dict[int | str, dict[str, Any]]] = {503: {"description": "No, and the reason"}}
+_STOPPED: Final = "A model has stopped answering. Restart the server."
 _TEXT: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {"text/plain": {"schema": {"type": "string"}}}}
 }
@@ -23,7 +23,7 @@ _TEXT: Final[dict[int | str, dict[str, Any]]] = {
 @router.head(Endpoint.HEALTHZ.path, include_in_schema=False)
 @router.get(Endpoint.HEALTHZ.path, summary="Is the process alive?", responses=_OR_503)
 async def healthz(request: Request) -> Response:
-    """Return 200 while the event loop answers and no run loop is dead or hangs."""
+    """Return 200 while the event loop answers and no model has stopped."""
     models: Models = request.app.state.models
     if not models.alive:
         return answer_error(request.scope, ModelFailedError(_STOPPED))
@@ -33,23 +33,22 @@ async def healthz(request: Request) -> Response:
 @router.head(Endpoint.READYZ.path, include_in_schema=False)
 @router.get(Endpoint.READYZ.path, summary="Can it answer?", responses=_OR_503)
 async def readyz(request: Request) -> Response:
-    """Return 200 once every model is loaded, warmed and tested, until the server drains.
+    """Return 200 once every model is loaded, warmed up and tested, until the server drains.
 
-    A model whose run loop is dead or hangs gets no more requests: 503 until a restart.
-
-    The length of the queue has no part in it: one burst would empty a load balancer.
+    After a model has stopped: 503 until a restart. The length of the queue does not matter, or one
+    burst would remove every server from a load balancer.
     """
     models: Models = request.app.state.models
     if request.app.state.draining.is_set():
-        return answer_error(request.scope, DrainingError("The server is about to stop."))
+        return answer_error(request.scope, DrainingError("The server is shutting down."))
     if not models.alive:
         return answer_error(request.scope, ModelFailedError(_STOPPED))
     if not models.ready:
-        standing = "; ".join(
+        states = "; ".join(
             f"{name}: {model.state if model.loaded else model.describe_progress()}"
             for name, model in models.all().items()
         )
-        return answer_error(request.scope, NotReadyError(f"Not ready yet. {standing}."))
+        return answer_error(request.scope, NotReadyError(f"Not ready yet. {states}."))
     return JSONResponse({"status": "ready", "models": list(models.all())})
 
 

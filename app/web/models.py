@@ -1,4 +1,4 @@
-"""The models as HTTP shows them: the list, and each with its layers."""
+"""GET /models and GET /models/{name}."""
 
 from typing import Annotated, Any
 
@@ -31,17 +31,17 @@ ModelsDep = Annotated[Models, Depends(_models)]
 
 @router.get(Endpoint.MODELS.path, summary="List the models")
 async def list_models(models: ModelsDep) -> ModelsOut:
-    """Return every model that this server has, the default first."""
+    """Return every model of this server, the default first."""
     return ModelsOut(models=[_summary(model, models) for model in models.all().values()])
 
 
 @router.get(
     Endpoint.MODEL.path,
     summary="Describe a model, layer by layer",
-    responses={404: {"description": "There is no such model here"}},
+    responses={404: {"description": "Unknown model"}},
 )
 async def show_model(name: str, models: ModelsDep) -> ModelOut:
-    """Return what a model is, where it runs and what each of its layers costs."""
+    """Return a model's origin, device and batching, and the cost of each layer."""
     model = models.get(name)
     manifest, loaded = model.manifest, model.loaded
     config = architecture(manifest.architecture) if manifest.architecture else None

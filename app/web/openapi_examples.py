@@ -1,4 +1,4 @@
-"""What FastAPI cannot know of POST /predict: its bodies, its parameters, an example answer."""
+"""What FastAPI cannot know of POST /predict: its bodies, its parameters and the headers of its answer."""
 
 from typing import Any, Final
 
@@ -46,23 +46,6 @@ PREDICT_PARAMETERS: Final[list[dict[str, Any]]] = [
 
 PREDICT_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
-        "content": {
-            "application/json": {
-                "example": {
-                    "model": {"name": "vgg16", "weights_sha256": "57b02691...", "trained": True},
-                    "predictions": [
-                        {
-                            "rank": 1,
-                            "label": "tabby, tabby cat",
-                            "probability": 0.4251449,
-                            "wnid": "n02123045",
-                            "class_index": 281,
-                        }
-                    ],
-                    "image": {"width": 1024, "height": 768, "format": "jpeg"},
-                }
-            }
-        },
         "headers": {
             "X-Request-ID": {
                 "schema": {"type": "string"},

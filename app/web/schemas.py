@@ -1,4 +1,4 @@
-"""The public JSON."""
+"""The public JSON, as pydantic models; the docstrings are the descriptions at /docs."""
 
 from typing import Literal
 
@@ -10,16 +10,16 @@ class _Out(BaseModel):
 
 
 class ModelRef(_Out):
-    """Which weights answered."""
+    """The model that answered."""
 
     name: str = Field(examples=["vgg16"])
     """Name of the model, as in the query parameter."""
     weights_sha256: str = Field(
         examples=["57b026918159a6bf9faf8405c3a551903768e7138989d9c6224a14227203fad8"]
     )
-    """SHA-256 of the published weights."""
-    trained: bool
-    """False for stand-in weights that never saw an image: their answers mean nothing."""
+    """SHA-256 of the weights file."""
+    trained: bool = Field(examples=[True])
+    """False for untrained stand-in weights: their answers mean nothing."""
 
 
 class PredictionOut(_Out):
@@ -28,7 +28,7 @@ class PredictionOut(_Out):
     rank: int = Field(examples=[1])
     """1 is the most probable."""
     label: str = Field(examples=["tabby, tabby cat"])
-    """English names; two pairs of classes share theirs, so do not use it as a key."""
+    """English names; some classes share theirs, so do not use it as a key."""
     probability: float = Field(examples=[0.4251449])
     """Softmax over all 1000 classes, 0 to 1."""
     wnid: str = Field(examples=["n02123045"])
@@ -38,7 +38,7 @@ class PredictionOut(_Out):
 
 
 class ImageOut(_Out):
-    """What was posted."""
+    """The uploaded image."""
 
     width: int = Field(examples=[1024])
     """Pixels, upright."""
@@ -60,21 +60,21 @@ class LayerOut(_Out):
     """One layer, as in the paper."""
 
     name: str = Field(examples=["conv1_1"])
-    """conv, pool or fc, with the group and the number in it."""
+    """conv, pool or fc, with its group and its number in the group."""
     kind: str = Field(examples=["convolution"])
     """convolution, max-pooling or fully connected."""
     kernel: int = Field(examples=[3])
-    """Side of the kernel in pixels; 0 for a fully connected layer."""
+    """Side of the kernel in pixels; 0 for fully connected layers."""
     stride: int = Field(examples=[1])
-    """Of the kernel, in pixels; 0 for a fully connected layer."""
+    """Stride of the kernel in pixels; 0 for fully connected layers."""
     output_shape: list[int] = Field(examples=[[64, 224, 224]])
-    """Channels, height and width, or units."""
+    """Channels, height and width; for fully connected layers the number of units."""
     parameters: int = Field(examples=[1792])
     """Weights and biases."""
     multiply_adds: int = Field(examples=[86_704_128])
-    """For one image."""
+    """Multiplications with an addition, per image."""
     receptive_field: int = Field(examples=[3])
-    """Side, in pixels of the input, of what one output value sees."""
+    """Side of the area of the input that one output value depends on, in pixels."""
 
 
 class ModelSummary(_Out):
@@ -83,10 +83,10 @@ class ModelSummary(_Out):
     name: str
     title: str
     default: bool
-    """Whether it answers when no model is named."""
+    """Whether it answers requests that name no model."""
     state: Literal["waiting", "loading", "ready", "failed"]
     trained: bool | None
-    """False for stand-in weights; None until it is known."""
+    """False for stand-in weights; null until it is known."""
 
 
 class ModelsOut(_Out):
@@ -109,7 +109,7 @@ class PreprocessOut(_Out):
 
 
 class AccuracyOut(_Out):
-    """What the publisher of the weights measured on ImageNet's validation set."""
+    """Accuracy on ImageNet's validation set, as measured by the publisher of the weights."""
 
     top1: float
     """Per cent."""
@@ -119,12 +119,12 @@ class AccuracyOut(_Out):
 
 
 class BatchingOut(_Out):
-    """How runs are formed on this machine, and what they cost."""
+    """Batch sizes on this machine, and what a run costs."""
 
     sizes: list[int]
     """The only batch sizes that run."""
     seconds: dict[int, float]
-    """Least seconds of a run by its size, measured at warm-up."""
+    """Shortest measured seconds per run at warm-up, by batch size."""
     seconds_per_image: float
     """a of the fitted cost(n) = a*n + b."""
     seconds_per_run: float
@@ -136,24 +136,24 @@ class ModelOut(ModelSummary):
 
     license: str
     weights_sha256: str | None
-    """None until it is ready."""
+    """null until it is ready."""
     device: str | None
-    """cpu or cuda; None until it is ready."""
+    """cpu or cuda; null until it is ready."""
     precision: str | None
-    """float32 or float16; None until it is ready."""
+    """float32 or float16; null until it is ready."""
     convolutions: str | None
-    """winograd if some of them are computed in Winograd's domain, else direct; None until it is ready."""
+    """winograd if Winograd's algorithm computes some of them, else direct; null until it is ready."""
     devices: int | None
-    """How many of them share the work; None until it is ready."""
+    """Number of devices that share the work; null until it is ready."""
     progress: str | None
-    """While loading: what is being done."""
+    """Step of loading; null once it is ready."""
     preprocess: PreprocessOut
     accuracy: AccuracyOut | None
-    """None if nobody has measured it, and for stand-in weights."""
+    """null if it is unknown, and for stand-in weights."""
     batching: BatchingOut | None
-    """None until it is ready."""
+    """null until it is ready."""
     configuration: str | None
-    """Column of the paper's table 1, A to E; None for other networks."""
+    """Column of table 1 in the paper, A to E; null for other networks."""
     parameters: int | None
     multiply_adds: int | None
     layers: list[LayerOut]
@@ -161,7 +161,7 @@ class ModelOut(ModelSummary):
 
 
 class ProblemOut(_Out):
-    """Every error (RFC 9457, application/problem+json)."""
+    """An error (RFC 9457, application/problem+json)."""
 
     type: str = Field(examples=["/problems/overloaded"])
     """Stable name of the problem."""
@@ -173,4 +173,4 @@ class ProblemOut(_Out):
     retryable: bool
     """Whether the same request may succeed later."""
     limit: dict[str, float] | None = None
-    """The numbers that were passed, by name."""
+    """The limits that the request exceeded, by name."""

@@ -9,8 +9,7 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
-from app.web.connection.bounds import MOST_HEADERS
-from app.web.connection.protocol import MOST_PIPELINED
+from app.web.connection.protocol import MAX_HEADERS, MAX_PIPELINED
 from tests.conftest import png, running_server, write_colours
 from tests.e2e.wire import request, wire_to
 
@@ -168,9 +167,9 @@ def test_headers_at_the_limit_pass(wire):
 def test_hundred_headers_pass_and_one_more_is_431(wire):
     """Many tiny headers hold far more memory than their bytes; a browser sends about twenty."""
     head = b"GET /healthz HTTP/1.1\r\n"
-    wire.send(head + b"x: y\r\n" * MOST_HEADERS + b"\r\n")
+    wire.send(head + b"x: y\r\n" * MAX_HEADERS + b"\r\n")
     assert 200 == wire.answer().status
-    wire.send(head + b"x: y\r\n" * (MOST_HEADERS + 1) + b"\r\n")
+    wire.send(head + b"x: y\r\n" * (MAX_HEADERS + 1) + b"\r\n")
 
     answer = wire.answer()
     assert (431, "headers-too-large") == answer.problem
@@ -342,7 +341,7 @@ def test_pipeline_is_bounded(server, wire):
         if not wire.send(b"GET /healthz HTTP/1.1\r\n\r\n" * 10_000):
             break
 
-    for _ in range(MOST_PIPELINED + 1):
+    for _ in range(MAX_PIPELINED + 1):
         assert 200 == wire.answer().status
     assert (400, "bad-request") == wire.answer().problem
     assert rss(server) < before + 20e6
@@ -383,7 +382,7 @@ def test_client_that_does_not_read_is_dropped(server, wire):
     """An answer that nobody takes is held for VGG_IDLE_TIMEOUT_MS, and not longer."""
     wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     files = b"GET /docs/assets/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n"
-    wire.send(files * MOST_PIPELINED)
+    wire.send(files * MAX_PIPELINED)
     server.wait_for("swagger-ui-bundle.js")
 
     while wire.send(b"\r\n"):

@@ -1,1 +1,1 @@
-"""What happens on a connection before a request is one."""
+"""Connections: their limits, and the errors of clients that do not get as far as a request."""

@@ -1,7 +1,7 @@
-"""One connection: how much it may send, how long it may take, and what it is told otherwise.
+"""uvicorn's HTTP protocol with limits.
 
-uvicorn bounds neither the size of a request's head nor the time it takes to come, neither the
-requests that wait in one connection nor the connections themselves.
+uvicorn limits neither the size of a request's head nor the time it takes to arrive, neither the
+requests that wait in one connection nor the number of connections.
 """
 
 import asyncio
@@ -21,40 +21,40 @@ from app.errors import (
 from app.web.connection.bounds import Bounds
 from app.web.connection.refusal import write_refusal
 
-MOST_PIPELINED: Final = 4
-"""Requests of one connection that may wait for the one before them."""
+MAX_HEADERS: Final = 100
+"""Headers per request. Each takes about 150 bytes beside its text, however short."""
+MAX_PIPELINED: Final = 4
+"""Requests that may wait in one connection for the answer to the one before."""
 _LINGER: Final = 2.0
-"""Seconds in which what a client still sends is read away before its connection is closed."""
-_FIELD_COST: Final = 32
+"""Seconds for which the rest of a request is discarded before its connection is closed."""
+_HEADER_OVERHEAD: Final = 32
 """Bytes that a header counts beside its name and value, as in RFC 9113, section 6.5.2."""
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's protocol within bounds.
+    """One connection.
 
-    A client whose turn lasts too long gets 408 if it began a request, and else no word. A clock
-    runs only where bytes came that are no whole head yet: a request in one piece starts none.
-    Where there are too many connections, the one that is awaited longest is closed.
+    A client that is too slow gets 408 if it has started a request; otherwise the connection is
+    just closed. A timer runs only after a part of a head: a request in one piece starts none.
+    Beyond the maximum of connections, the one that has been idle longest is closed.
     """
 
     def __init__(self, *args: Any, bounds: Bounds, **kwargs: Any) -> None:  # noqa: ANN401 (uvicorn's)
-        """Take uvicorn's arguments, and the bounds."""
         super().__init__(*args, **kwargs)
         self._bounds = bounds
-        self._clock: asyncio.TimerHandle | None = None
-        self._unread: asyncio.TimerHandle | None = None
-        self._in_head = self._in_body = self._owing = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+        self._in_head = self._in_body = self._answer_due = self._discarding = False
         self._head_bytes = self._head_fields = self._unparsed = 0
-        self._fault: RequestError | None = None
+        self._parse_error: RequestError | None = None
         self._refusal: RequestError | ServiceError | None = None
-        self._deaf = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's
-        """Begin to wait for a request, in the place of another connection if need be."""
+        """Wait for a request; close another connection if there are too many."""
         super().connection_made(transport)
-        self._outlet = _Outlet(self)
+        self._soft_transport = _SoftTransport(self)
         self._await_client()
-        self._start_clock()
+        self._start_timer()
         if len(self.connections) > self._bounds.connections:
             oldest = next(iter(self._bounds.awaited))
             del self._bounds.awaited[oldest]
@@ -65,15 +65,15 @@ class Connection(HttpToolsProtocol):
                 oldest.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
-        self._stop_clock()
+        """Release what the connection holds."""
+        self._stop_timer()
         self.resume_writing()
         self._bounds.awaited.pop(self.transport, None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; refuse what cannot be parsed, or has no end."""
-        if self._refusal is not None or self._deaf:
+        """Parse bytes; refuse the connection if they are malformed or too many."""
+        if self._refusal is not None or self._discarding:
             return
         self._unset_keepalive_if_required()
         self._unparsed += len(data)
@@ -83,15 +83,15 @@ class Connection(HttpToolsProtocol):
             self._decline(data[offer.args[0] :])
             return
         except httptools.HttpParserError:
-            self._refuse(self._fault or BadRequestError("These bytes are not an HTTP request."))
+            self._refuse(self._parse_error or BadRequestError("This is not an HTTP/1.1 request."))
             return
         if self._unparsed > self._bounds.header_bytes:
             self._refuse(HeadersTooLargeError(self._bounds.header_bytes))
-        elif self._clock is None and not self._owing:
-            self._start_clock()
+        elif self._timer is None and not self._answer_due:
+            self._start_timer()
 
     def on_message_begin(self) -> None:
-        """Begin to count."""
+        """Start counting the head of a request."""
         self._in_head = True
         self._head_bytes = self._head_fields = 0
         super().on_message_begin()
@@ -102,124 +102,130 @@ class Connection(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count a header; one after the body is counted and dropped."""
+        """Count a header. A trailer, after the body, is counted and dropped."""
         self._unparsed = 0
-        self._count(len(name) + len(value) + _FIELD_COST, fields=1)
+        self._count(len(name) + len(value) + _HEADER_OVERHEAD, fields=1)
         if self._in_head:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Begin with a request."""
+        """Start a request."""
         if self.parser.should_upgrade():
             return
         self._unparsed = 0
         self._in_head = False
-        self._stop_clock()
-        if len(self.pipeline) >= MOST_PIPELINED:
-            self._fault = BadRequestError(
-                f"More than {MOST_PIPELINED} requests wait in this connection; wait for answers."
+        self._stop_timer()
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._parse_error = BadRequestError(
+                f"More than {MAX_PIPELINED} requests are waiting in this connection. Read the"
+                " answers before you send more."
             )
-            raise self._fault
+            raise self._parse_error
         super().on_headers_complete()
-        self._in_body = self._owing = True
-        self.cycle.transport = self._outlet  # type: ignore[assignment] # all that a cycle asks for
+        self._in_body = self._answer_due = True
+        self.cycle.transport = self._soft_transport  # type: ignore[assignment] # all that a cycle uses
         if not self.pipeline:
             self._await_client()
 
     def on_body(self, body: bytes) -> None:
-        """Hand over a part of the body."""
+        """Pass on a part of the body."""
         self._unparsed = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Note that it is the server's turn."""
+        """Record that the server has to send next."""
         if self.parser.should_upgrade():
             return
         self._unparsed = 0
         self._in_body = False
-        if self._owing:
+        if self._answer_due:
             self._bounds.awaited.pop(self.transport, None)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Note that it is the client's turn, or tell it why it has none any more."""
+        """Record that the client has to send next, or answer a refusal that had to wait."""
         last = not self.pipeline
         super().on_response_complete()
         if not last or self.transport.is_closing():
             return
-        self._owing = False
+        self._answer_due = False
         self._await_client()
         if self._refusal is not None:
             self._answer_refusal()
-        elif self._in_head and self._clock is None:
-            self._start_clock()
+        elif self._in_head and self._timer is None:
+            self._start_timer()
 
     def pause_writing(self) -> None:
-        """Give a client that does not read its answer some time."""
+        """Limit the time in which a client reads its answer."""
         super().pause_writing()
         self._await_reader()
 
     def resume_writing(self) -> None:
-        """Note that it reads."""
+        """Cancel that limit."""
         super().resume_writing()
-        if self._unread is not None:
-            self._unread.cancel()
-            self._unread = None
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection, whether its last answer was read or not."""
+        """Close an idle connection, even if its last answer was not read."""
         self.transport.abort()
 
     def close_softly(self) -> None:
-        """Close, but not upon a client that still sends: a reset would destroy the answer."""
+        """Close without a reset, which would destroy the answer while the client still sends."""
         if not self._in_body and self._refusal is None:
             self.transport.close()
             self._await_reader()
-        elif not self._deaf and not self.transport.is_closing():
-            self._deaf = True
+        elif not self._discarding and not self.transport.is_closing():
+            self._discarding = True
             self.transport.write_eof()
             self.flow.resume_reading()
-            self._stop_clock()
-            self._clock = self.loop.call_later(_LINGER, self.transport.abort)
+            self._stop_timer()
+            self._timer = self.loop.call_later(_LINGER, self.transport.abort)
 
     def _await_client(self) -> None:
         self._bounds.awaited.pop(self.transport, None)
         self._bounds.awaited[self.transport] = None
 
     def _await_reader(self) -> None:
-        if self._unread is None and self.transport.get_write_buffer_size():
-            self._unread = self.loop.call_later(self._bounds.idle_seconds, self.transport.abort)
+        if self._write_timer is None and self.transport.get_write_buffer_size():
+            self._write_timer = self.loop.call_later(
+                self._bounds.idle_seconds, self.transport.abort
+            )
 
-    def _start_clock(self) -> None:
-        self._clock = self.loop.call_later(self._bounds.header_seconds, self._too_slow)
+    def _start_timer(self) -> None:
+        self._timer = self.loop.call_later(self._bounds.header_seconds, self._too_slow)
 
-    def _stop_clock(self) -> None:
-        if self._clock is not None:
-            self._clock.cancel()
-            self._clock = None
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _too_slow(self) -> None:
         if self._in_head:
             self._refuse(SlowHeadersError("The headers of the request did not arrive in time."))
-        else:  # a connection opened in advance: there is no request that could be answered
+        else:  # a connection opened in advance: there is no request to answer
             self.transport.abort()
 
     def _count(self, size: int, fields: int = 0) -> None:
         self._head_bytes += size
         self._head_fields += fields
-        if excess := self._bounds.find_excess(self._head_bytes, self._head_fields):
-            self._fault = excess
-            raise excess
+        if self._head_bytes > self._bounds.header_bytes:
+            self._parse_error = HeadersTooLargeError(self._bounds.header_bytes)
+        elif self._head_fields > MAX_HEADERS:
+            self._parse_error = HeadersTooLargeError(MAX_HEADERS, "headers")
+        if self._parse_error is not None:
+            raise self._parse_error
 
     def _decline(self, rest: bytes) -> None:
-        """Go on as if no other protocol had been offered, as HTTP allows.
+        """Ignore the offer of another protocol, as HTTP allows.
 
-        The parser takes all that follows the offer for the other protocol, the body too: clients
-        such as Java's, which offer HTTP/2 with every first request, would lose theirs.
+        The parser treats all bytes after the offer as that protocol, the body too. Java's client
+        offers HTTP/2 with every first request and would lose its body.
         """
         method = self.parser.get_method()
         if method == b"CONNECT":
-            self._refuse(BadRequestError("CONNECT is not possible here."))
+            self._refuse(BadRequestError("CONNECT is not supported: this is not a proxy."))
             return
         lines = [method + b" " + self.url + b" HTTP/1.1"]
         lines += [name + b": " + value for name, value in self.headers if name != b"upgrade"]
@@ -227,35 +233,35 @@ class Connection(HttpToolsProtocol):
         self.data_received(b"\r\n".join([*lines, b"", rest]))
 
     def _refuse(self, error: RequestError | ServiceError) -> None:
-        """Read no more; answer once all that was asked before is answered."""
+        """Stop reading, and answer with an error after the answers to earlier requests."""
         self._bounds.count_refusal(error.slug)
         self._refusal = error
-        self._stop_clock()
-        if not self._owing:
+        self._stop_timer()
+        if not self._answer_due:
             self._answer_refusal()
         elif self._in_body and self.pipeline:
-            self.pipeline.popleft()  # the request that broke; it never began
+            self.pipeline.popleft()  # the malformed request; it was not started
             self._in_body = False
         elif self._in_body and not self.cycle.response_started:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
             self._answer_refusal()
-        elif self._in_body:  # half an answer is out: only the end of the connection can say so
+        elif self._in_body:  # half of an answer was sent: only a reset can report the error
             self.transport.abort()
 
     def _answer_refusal(self) -> None:
         error = self._refusal
         if error is None or self.transport.is_closing():
             return
-        if self._in_body and not self._owing:
-            self.close_softly()  # the answer is out; another would be taken for a next one
+        if self._in_body and not self._answer_due:
+            self.close_softly()  # the answer was sent; another would be taken for the next one
             return
         self.transport.write(write_refusal(error, self.server_state.default_headers))
         self.close_softly()
 
 
-class _Outlet:
-    """What uvicorn writes an answer to: a transport that is closed softly."""
+class _SoftTransport:
+    """A transport that closes without a reset; uvicorn writes answers to it."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -1,4 +1,4 @@
-"""The answer to a connection that never got as far as a request: a problem, as bytes."""
+"""The answer to a connection that is closed before a request was read."""
 
 import logging
 import uuid
@@ -15,16 +15,16 @@ log = logging.getLogger(__name__)
 def write_refusal(
     error: RequestError | ServiceError, default_headers: Iterable[tuple[bytes, bytes]]
 ) -> bytes:
-    """Write an HTTP/1.1 response that is the last of its connection, and log it.
+    """Return the bytes of a problem, the last answer of its connection, and log it.
 
     Args:
-        error: Why.
-        default_headers: Of every answer of the server.
+        error: The reason.
+        default_headers: uvicorn's headers for every answer.
     """
     request_id = uuid.uuid4().hex
     response = answer_error({"headers": [], "state": {"request_id": request_id}}, error)
     log.info(
-        "a connection refused: %d",
+        "connection closed before a request: %d",
         error.status,
         extra={"request_id": request_id, "problem": error.slug},
     )

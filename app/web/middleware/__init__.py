@@ -1,1 +1,1 @@
-"""What every request passes through."""
+"""Middleware, which every request passes through."""

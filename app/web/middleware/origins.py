@@ -1,4 +1,4 @@
-"""Pages of other origins that may call the API from a browser: none, unless they are named."""
+"""Cross-origin requests from browsers (CORS): only from the origins that an operator allows."""
 
 from collections.abc import Sequence
 
@@ -9,15 +9,10 @@ from starlette.types import ASGIApp
 
 
 class Origins(CORSMiddleware):
-    """Starlette's, with what this API has; cookies and the like are never let through."""
+    """Starlette's middleware with the headers of this API; it never allows credentials."""
 
     def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
-        """Wrap an app.
-
-        Args:
-            app: What answers.
-            origins: Those that are let in, such as `https://example.org`; `*` for all.
-        """
+        """Allow origins such as `https://example.org`; `*` for all."""
         super().__init__(
             app,
             allow_origins=origins,
@@ -27,14 +22,7 @@ class Origins(CORSMiddleware):
         )
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """Return what a browser asks for before it sends a request of another origin.
-
-        It reads the headers alone: those that are missing say no.
-        """
-        response = super().preflight_response(request_headers)
-        return Response(status_code=204, headers=_without_body(response))
-
-
-def _without_body(response: Response) -> dict[str, str]:
-    dropped = {"content-length", "content-type"}
-    return {name: value for name, value in response.headers.items() if name not in dropped}
+        """Answer a preflight with 204 and no body: browsers read its headers alone."""
+        headers = super().preflight_response(request_headers).headers
+        del headers["content-length"], headers["content-type"]
+        return Response(status_code=204, headers=headers)
