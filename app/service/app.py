@@ -102,7 +102,7 @@ def create_app(
         quotas=quotas,
         max_body_bytes=settings.max_body_bytes,
         max_upload_bytes=settings.max_upload_bytes,
-        longest=settings.deadline_ms / 1000,
+        max_seconds=settings.deadline_ms / 1000,
     )
     if keys is not None:
         app.add_middleware(Access, keys=keys)

@@ -24,12 +24,7 @@ _REFERENCE: Final = {"$ref": "#/components/schemas/ProblemOut"}
 
 
 def install_openapi(app: FastAPI, *, with_keys: bool) -> None:
-    """Have an app describe its own errors in place of FastAPI's, which it never sends.
-
-    Args:
-        app: The app.
-        with_keys: Whether requests need an API key.
-    """
+    """Have an app describe its own errors in place of FastAPI's, which it never sends."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:

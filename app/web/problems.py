@@ -46,15 +46,7 @@ def answer_error(scope: Scope, error: RequestError | ServiceError) -> Response:
 def problem_body(
     status: int, slug: str, title: str, detail: str, request_id: str | None
 ) -> dict[str, object]:
-    """Return a problem as JSON.
-
-    Args:
-        status: HTTP status.
-        slug: Stable name, the last part of `type`.
-        title: The same for every problem of this type.
-        detail: What happened this time and what to do.
-        request_id: Id of the request.
-    """
+    """Return the fields of a problem; the arguments are those of an error in app.errors."""
     return {
         "type": f"/problems/{slug}",
         "title": title,

@@ -50,18 +50,18 @@ class Admission:
         *,
         max_body_bytes: int,
         max_upload_bytes: int,
-        longest: float,
+        max_seconds: float,
     ) -> None:
         """Wrap an app.
 
         Args:
             app: The app.
-            models: The models that can be asked for.
+            models: The models that a request can ask for.
             metrics: Counts the bytes of uploads in memory.
             quotas: One token bucket per API key or, without keys, per address; None for no limit.
             max_body_bytes: Size limit of one body.
             max_upload_bytes: Size limit of all bodies in memory.
-            longest: Seconds until the deadline of a request that does not ask for less.
+            max_seconds: Time limit of a request that does not ask for a shorter one.
         """
         self._app = app
         self._models = models
@@ -69,7 +69,7 @@ class Admission:
         self._quotas = quotas
         self._max_body_bytes = max_body_bytes
         self._max_upload_bytes = max_upload_bytes
-        self._longest = longest
+        self._max_seconds = max_seconds
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -110,7 +110,8 @@ class Admission:
         state["model"] = model.manifest.name
         state["loaded"] = loaded = model.ready()
         state["deadline"] = deadline = state["began"] + self._timeout(scope)
-        length = _header(scope, b"content-length") or b"0"
+        length = _header(scope, b"content-length")
+        length = b"0" if length is None else length
         if not (length.isascii() and length.isdigit()):
             raise BadRequestError("The header Content-Length is not a number.")
         if int(length) > self._max_body_bytes:
@@ -122,12 +123,12 @@ class Admission:
         """Return the seconds that a request may take: its client can only shorten them."""
         asked = _header(scope, TIMEOUT_HEADER.lower().encode())
         if asked is None:
-            return self._longest
+            return self._max_seconds
         if not _MILLISECONDS.fullmatch(asked.strip()):
             raise BadRequestError(
                 f"{TIMEOUT_HEADER} is not a whole number of milliseconds above 0."
             )
-        return min(self._longest, int(asked) / 1000)
+        return min(self._max_seconds, int(asked) / 1000)
 
     def _take_token(self, scope: Scope) -> None:
         wait = self._quotas.take(_client(scope)) if self._quotas is not None else 0.0
