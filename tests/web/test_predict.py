@@ -29,7 +29,7 @@ async def test_curl_data_binary_is_understood(client):
 
 
 async def test_answer_has_the_documented_shape(client):
-    """Model, predictions and image, as README.md shows them; nothing that changes by itself."""
+    """Model, predictions and image, as README.md shows them; nothing that varies by request."""
     answer = (await client.post("/predict?top_k=1", content=png("red", (48, 40)))).json()
 
     sha256 = answer["model"].pop("weights_sha256")
@@ -50,7 +50,7 @@ async def test_answer_has_the_documented_shape(client):
 
 
 async def test_headers_tell_where_the_time_went(client):
-    """Server-Timing has each stage in milliseconds, X-Batch-Size the company."""
+    """Server-Timing has the milliseconds of each stage, X-Batch-Size the images of the run."""
     answer = await client.post("/predict", content=png())
 
     stages = dict(part.split(";dur=") for part in answer.headers["server-timing"].split(", "))
@@ -90,7 +90,7 @@ async def test_top_k_rows_in_order(client, k):
     ],
 )
 async def test_impossible_parameters(client, session, query, expected):
-    """Parameters are checked before the model is bothered."""
+    """Invalid parameters are refused without a run."""
     runs = len(session.sizes)
     answer = await client.post(f"/predict?{query}", content=png())
 
@@ -157,7 +157,7 @@ async def test_failed_run_is_a_500_and_the_next_one_succeeds(client, session):
 
 
 async def test_client_may_shorten_the_deadline(model_dir, session, client_gate):
-    """X-Request-Timeout-Ms ends the wait early, 504; nonsense in it is refused."""
+    """X-Request-Timeout-Ms ends the wait early, with 504; a negative one is refused."""
     async with started_app(model_dir, session) as app, client_of(app) as client:
         session.before_run = client_gate.wait
         late = await client.post("/predict", content=png(), headers={"x-request-timeout-ms": "50"})
@@ -169,7 +169,7 @@ async def test_client_may_shorten_the_deadline(model_dir, session, client_gate):
 
 
 async def test_concurrent_requests_share_runs_and_get_their_own_answers(client):
-    """Requests at a time ride together, and none gets the row of another."""
+    """Concurrent requests are batched, and each gets its own row."""
     colours = ["red", "green", "blue"] * 20
     answers = await asyncio.gather(
         *[client.post("/predict", content=png(colour)) for colour in colours]
@@ -189,7 +189,7 @@ async def test_file_name_has_no_effect(client, caplog):
 
 
 async def test_answer_is_a_pure_function_of_its_input(client):
-    """The same bytes get the same bytes back, alone or in company."""
+    """The same photo gets the same answer, alone or in a batch."""
     photo = (PHOTOS / "chelsea.jpg").read_bytes()
     alone = await client.post("/predict", content=photo)
     crowd = await asyncio.gather(*[client.post("/predict", content=photo) for _ in range(8)])
@@ -211,7 +211,7 @@ async def test_body_that_does_not_come_is_given_up(model_dir, session):
 
 
 async def test_parameters_in_the_form_are_not_silently_ignored(client):
-    """A form field beside the file is refused with the way to say it."""
+    """A form field beside the file is refused; the error shows the URL to use instead."""
     answer = await client.post("/predict", files={"file": png()}, data={"top_k": "1"})
 
     assert (400, "/problems/bad-request") == problem(answer)

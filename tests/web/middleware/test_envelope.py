@@ -1,10 +1,11 @@
-"""What every request gets around it."""
+"""Ids, safe headers and log lines."""
 
+import json
 import logging
 
 import pytest
 
-from tests.conftest import client_of, started_app
+from tests.conftest import client_of, png, started_app
 from tests.web.answers import problem
 
 pytestmark = pytest.mark.anyio
@@ -27,3 +28,48 @@ async def test_unhandled_exception_is_logged_with_the_request(model_dir, session
     assert "unhandled exception: GET /broken" == record.getMessage()
     assert "one" == record.__dict__["request_id"]
     assert record.exc_info is not None
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/"), ("GET", "/docs"), ("GET", "/static/style.css"), ("GET", "/models"),
+     ("GET", "/openapi.json"), ("GET", "/nothing"), ("DELETE", "/predict"), ("POST", "/predict"),
+     ("GET", "/metrics"), ("GET", "/static/nothing"), ("HEAD", "/healthz")],
+)  # fmt: skip
+async def test_every_answer_carries_safe_headers(client, method, path):
+    """Pages, files, errors and answers all have the security headers."""
+    headers = (await client.request(method, path)).headers
+
+    assert "nosniff" == headers["x-content-type-options"]
+    assert "no-referrer" == headers["referrer-policy"]
+    assert "same-origin" == headers["cross-origin-opener-policy"]
+    assert "same-origin" == headers["cross-origin-resource-policy"]
+    assert "geolocation=()" in headers["permissions-policy"]
+    assert headers["content-security-policy"].startswith("default-src 'none'")
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert "server" not in headers
+
+
+async def test_one_line_in_the_log_a_request(client, caplog):
+    """A request is one log event with its id, status and sizes, and without content."""
+    with caplog.at_level(logging.INFO, logger="app.web.middleware.envelope"):
+        await client.post("/predict", content=png(), headers={"x-request-id": "one"})
+
+    [record] = [r for r in caplog.records if getattr(r, "request_id", "") == "one"]
+    assert ("POST /predict 200", 200) == (record.getMessage(), record.status)
+    assert (48, 40, "png", len(png())) == (
+        record.width,
+        record.height,
+        record.format,
+        record.bytes,
+    )
+    assert "tench" not in json.dumps(record.__dict__, default=str)
+
+
+async def test_control_characters_stay_out_of_the_log(client, caplog):
+    """A path can neither start a log line nor move a terminal's cursor."""
+    with caplog.at_level(logging.INFO, logger="app.web.middleware.envelope"):
+        await client.get("/%0A12:00:00%20forged%1b[31m")
+
+    assert "\n" not in caplog.records[-1].getMessage()
+    assert "\x1b" not in caplog.records[-1].getMessage()

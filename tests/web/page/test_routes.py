@@ -1,0 +1,27 @@
+"""The page and /docs, with their files."""
+
+import pytest
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_docs_ask_no_other_host(client):
+    """/docs and its assets come from this server alone."""
+    docs = await client.get("/docs")
+    assets = [part.split('"')[0] for part in docs.text.split('"/docs/assets/')[1:]]
+
+    assert 200 == docs.status_code
+    assert "http://" not in docs.text.replace("http://test", "")
+    assert "https://" not in docs.text
+    assert 3 == len(assets)
+    for asset in assets:
+        assert 200 == (await client.get(f"/docs/assets/{asset}")).status_code
+
+
+@pytest.mark.parametrize("wanted", ["bytes=0-9", "bytes=9-1", "bytes=99999999-", "nonsense"])
+async def test_files_of_the_page_are_whole(client, wanted):
+    """A Range, however wrong, is not answered in parts, nor in plain text."""
+    whole = await client.get("/static/style.css")
+    answer = await client.get("/static/style.css", headers={"range": wanted})
+
+    assert (200, whole.content) == (answer.status_code, answer.content)

@@ -1,0 +1,30 @@
+"""Errors that FastAPI and Starlette raise."""
+
+import pytest
+
+from tests.conftest import png
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nothing", 404), ("GET", "/predict", 405), ("DELETE", "/models", 405),
+     ("GET", "/models/none", 404), ("GET", "/static/../main.py", 404)],
+)  # fmt: skip
+async def test_wrong_paths_and_methods_are_problems_too(client, method, path, status):
+    """404 and 405 are problems like all other errors."""
+    answer = await client.request(method, path)
+
+    assert (status, "application/problem+json") == (
+        answer.status_code,
+        answer.headers["content-type"],
+    )
+    assert status == answer.json()["status"]
+
+
+async def test_trailing_slash_is_no_redirect(client):
+    """A path with a slash too many is 404, not a redirect to the Host that the client sent."""
+    answer = await client.post("/predict/", content=png())
+
+    assert (404, "/problems/not-found") == (answer.status_code, answer.json()["type"])
