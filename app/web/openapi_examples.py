@@ -47,18 +47,12 @@ PREDICT_PARAMETERS: Final[list[dict[str, Any]]] = [
 PREDICT_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "headers": {
-            "X-Request-ID": {
-                "schema": {"type": "string"},
-                "description": "Id of the request, in the log too.",
-            },
-            "Server-Timing": {
-                "schema": {"type": "string"},
-                "description": "Milliseconds of decode, queue, run, rank and total.",
-            },
-            "X-Batch-Size": {
-                "schema": {"type": "integer"},
-                "description": "Images that shared the run.",
-            },
-        },
-    },
+            name: {"schema": {"type": kind}, "description": text}
+            for name, kind, text in (
+                ("X-Request-ID", "string", "Id of the request, in the log too."),
+                ("Server-Timing", "string", "Milliseconds of decode, queue, run, rank and total."),
+                ("X-Batch-Size", "integer", "Images that shared the run."),
+            )
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -9,7 +10,6 @@ from starlette.requests import ClientDisconnect
 
 from app.errors import SlowUploadError
 from app.graph.vgg import CLASSES
-from app.serving.classifier import Classification
 from app.serving.loading import Loaded
 from app.serving.metrics import Metrics
 from app.web.middleware.envelope import CLIENT_LEFT
@@ -70,22 +70,11 @@ async def predict(
         "height": result.image.height,
         "batch_size": result.batch_size,
     }
-    headers = _headers(result, time.monotonic() - request.state.began)
-    if wants_html(request.scope):
-        return answer_page(body, headers)
-    return Response(body.model_dump_json(), media_type="application/json", headers=headers)
-
-
-def _headers(result: Classification, total: float) -> dict[str, str]:
-    timings = result.timings
-    stages = {
-        "decode": timings.decode,
-        "queue": timings.queue,
-        "run": timings.run,
-        "rank": timings.rank,
-        "total": total,
-    }
-    return {
+    stages = asdict(result.timings) | {"total": time.monotonic() - request.state.began}
+    headers = {
         "Server-Timing": ", ".join(f"{name};dur={1000 * s:.2f}" for name, s in stages.items()),
         "X-Batch-Size": str(result.batch_size),
     }
+    if wants_html(request.scope):
+        return answer_page(body, headers)
+    return Response(body.model_dump_json(), media_type="application/json", headers=headers)
