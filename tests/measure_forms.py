@@ -7,20 +7,15 @@ server on one core, and the processor time per request of the process that speak
 
 import os
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from itertools import repeat
-from pathlib import Path
 from statistics import median
+from urllib.parse import urlsplit
 
 from app.bench.pictures import make_pictures
-from tests.conftest import REPOSITORY
 from tests.e2e.wire import request
-from tests.measure_host import model_folder, say, seconds_of, wait_ready
+from tests.measure_host import instant_server, model_folder, say, seconds_of
 
 CLIENTS = 16
 SECONDS = 2.0
@@ -39,36 +34,7 @@ def form(photo: bytes, more: str) -> bytes:
     return request("POST", "/predict", body, content_type="multipart/form-data; boundary=x")
 
 
-@contextmanager
-def server(folder: Path, isolation: str, core: int) -> Iterator[tuple[int, int]]:
-    """Start a server on one core, decoding in threads or in a process; give its id and port."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    settings = {
-        "VGG_PORT": str(port),
-        "VGG_MODELS": "colours",
-        "VGG_MODEL_DIR": str(folder),
-        "VGG_DECODE_ISOLATION": isolation,
-        "VGG_DECODE_THREADS": "1",
-        "VGG_QUEUE_BUDGET_MS": "600000",
-        "VGG_DEADLINE_MS": "600000",
-        "VGG_DRAIN_DELAY_MS": "0",
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.instant"],
-        cwd=REPOSITORY,
-        env=os.environ | settings,
-        preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # noqa: PLW1509 (no threads yet)
-    )
-    try:
-        wait_ready(f"http://127.0.0.1:{port}/readyz")
-        yield process.pid, port
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def post(port: int, data: bytes, end: float) -> int:
+def post(port: int | None, data: bytes, end: float) -> int:
     """Post again and again until the end; return how often it was answered with 200."""
     answered = 0
     with socket.create_connection(("127.0.0.1", port)) as connection:
@@ -83,7 +49,7 @@ def post(port: int, data: bytes, end: float) -> int:
     return answered
 
 
-def load(pid: int, port: int, data: bytes) -> tuple[float, float]:
+def load(pid: int, port: int | None, data: bytes) -> tuple[float, float]:
     """Return requests per second, and microseconds of processor time per request."""
     used, began = seconds_of(pid), time.monotonic()
     with ThreadPoolExecutor(CLIENTS) as pool:
@@ -102,10 +68,18 @@ def main() -> None:
         [photo] = make_pictures(f"{size}:1")
         for isolation in ("thread", "process"):
             rows: dict[str, list[tuple[float, float]]] = {name: [] for name in HEADERS}
-            with server(folder, isolation, cores[0]) as (pid, port):
+            settings = {
+                "decode_isolation": isolation,
+                "decode_threads": 1,
+                "queue_budget_ms": 600_000,
+                "deadline_ms": 600_000,
+            }
+            with instant_server(folder, {cores[0]}, **settings) as (url, server):
                 for _ in range(ROUNDS):
                     for name, more in HEADERS.items():
-                        rows[name].append(load(pid, port, form(photo.data, more)))
+                        rows[name].append(
+                            load(server.pid, urlsplit(url).port, form(photo.data, more))
+                        )
             for name, row in rows.items():
                 rate, own = (median(column) for column in zip(*row, strict=True))
                 say(f"| {size} | {isolation} | {name} | {rate:.0f} | {own:.0f} |")
