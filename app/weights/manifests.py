@@ -1,196 +1,263 @@
-"""Which models there are, and what each expects: the manifests, `NAME.toml`."""
+"""Which models there are, and what each of them expects: the manifests, `NAME.toml`."""
 
-import re
-from dataclasses import dataclass
+import tomllib
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic.dataclasses import dataclass
+
+from app.errors import ManifestError
 from app.graph.vgg import ARCHITECTURES, INPUT_SIDE
 from app.records import Preprocess
-from app.weights.toml_table import Table, read_table
 
 BUILT_IN: Final = Path(__file__).resolve().parents[2] / "models"
 """The manifests and labels that come with the service."""
 
 FORMATS: Final = ("safetensors", "onnx", "keras", "caffe")
-CHANNEL_ORDERS: Final = ("RGB", "BGR")
 MAX_SIDE: Final = 1024
-"""Pixels; a wider crop is taken for a slip of the pen."""
+"""Pixels; a wider crop is probably a typo."""
 
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_FILE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
+_FILE: Final = "^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$"
+_NO_OTHERS: Final = ConfigDict(extra="forbid")  # an unknown key is probably a typo
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+def _expect(description: str, **bounds: Any) -> Any:  # noqa: ANN401 (as pydantic's Field)
+    """Say what a value has to be; error sentences end with the description."""
+    return Field(strict=True, description=description, **bounds)
+
+
+def _one_of(names: Iterable[str]) -> Any:  # noqa: ANN401 (as pydantic's Field)
+    return _expect(f"one of {', '.join(names)}", pattern=f"^(?:{'|'.join(names)})$")
+
+
+def _check_address(url: str | None) -> str | None:
+    parts = urlsplit(url or "http://none")  # a ValueError for "[" without an IPv6 address
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError
+    return url
+
+
+_Text: TypeAlias = Annotated[str, _expect("a text", pattern=r"\S")]
+_Percent: TypeAlias = Annotated[float, _expect("a number from 0 to 100", ge=0, le=100)]
+_Mean: TypeAlias = Annotated[float, Field(strict=True, ge=0, le=255)]
+_Std: TypeAlias = Annotated[float, Field(strict=True, gt=0, le=255)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_NO_OTHERS)
+class _Pinned:
+    """A file whose digest may be pinned, in hex digits."""
+
+    sha256: Annotated[str | None, _expect("64 lower-case hex digits", pattern="^[0-9a-f]{64}$")] = (
+        None
+    )
+    sha384: Annotated[
+        str | None, _expect("96 lower-case hex digits and no sha256", pattern="^[0-9a-f]{96}$")
+    ] = None
+
+    @property
+    def digest(self) -> str | None:
+        """`sha256:` or `sha384:` and hex digits; None if it is not pinned."""
+        if self.sha384 is not None:
+            return f"sha384:{self.sha384}"
+        return None if self.sha256 is None else f"sha256:{self.sha256}"
+
+    @field_validator("sha384")
+    @classmethod
+    def _only_one(cls, sha384: str | None, info: ValidationInfo) -> str | None:
+        if sha384 is not None and info.data.get("sha256") is not None:
+            raise ValueError
+        return sha384
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_NO_OTHERS)
+class Checkpoint(_Pinned):
     """The published file that the serving graph is built from.
 
     Attributes:
         format: One of FORMATS.
         file: Its name in the model folder.
-        url: Where it is fetched from; None if it has to be put there by hand.
-        digest: `sha256:` or `sha384:` and hex digits; None if its publisher's own word
-            (or that of the one who put it there) has to do.
+        url: Where it is downloaded from; None if it has to be put there by hand.
         size: Bytes; None if not known.
     """
 
-    format: str
-    file: str
-    url: str | None
-    digest: str | None
-    size: int | None
+    format: Annotated[str, _one_of(FORMATS)]
+    file: Annotated[str, _expect("a file name, no folder, or a url to make it of", pattern=_FILE)]
+    url: Annotated[
+        str | None, _expect("an http or https address"), AfterValidator(_check_address)
+    ] = None
+    size: Annotated[int | None, _expect("a whole number from 1", ge=1, le=2**40)] = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=_NO_OTHERS)
 class Accuracy:
     """What the publisher of the weights measured on ImageNet's validation set.
 
     Attributes:
         top1: Per cent, single centre crop.
         top5: Per cent, single centre crop.
-        source: Who says so.
+        source: Who measured it.
     """
 
-    top1: float
-    top5: float
-    source: str
+    top1: _Percent
+    top5: _Percent
+    source: _Text
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+@dataclass(frozen=True, slots=True, kw_only=True, config=_NO_OTHERS)
+class _Preprocess:
+    """The checks of `Preprocess`, which has no need of pydantic."""
+
+    crop: Annotated[int, _expect(f"a whole number from 1 to {MAX_SIDE}", ge=1, le=MAX_SIDE)]
+    resize: Annotated[int, _expect(f"a whole number from crop to {MAX_SIDE}", le=MAX_SIDE)]
+    channels: Annotated[str, _one_of(("RGB", "BGR"))]
+    mean: Annotated[
+        tuple[_Mean, _Mean, _Mean],
+        Field(description="three numbers from 0 to 255, one per channel"),
+    ]
+    std: Annotated[
+        tuple[_Std, _Std, _Std], Field(description="three numbers above 0, to 255, one per channel")
+    ]
+
+    @field_validator("resize")
+    @classmethod
+    def _at_least_crop(cls, resize: int, info: ValidationInfo) -> int:
+        if resize < info.data.get("crop", 1):
+            raise ValueError
+        return resize
+
+
+def _preprocess(table: object) -> Preprocess:
+    if isinstance(table, Preprocess):
+        return table
+    return Preprocess(**asdict(TypeAdapter(_Preprocess).validate_python(table)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_NO_OTHERS)
+class Manifest(_Pinned):
     """One model: weights with their preprocessing, and where they come from.
 
     Attributes:
-        path: The file this was read from.
+        path: The file that this was read from.
         name: What a request calls it.
         title: What a person calls it.
         license: SPDX identifier of the licence of the weights.
-        labels: Name of the label file, without its ending.
+        labels: Name of the label file, without its suffix.
         preprocess: Belongs to the weights, not to the architecture.
         architecture: A key of ARCHITECTURES; None for a ready graph.
         checkpoint: What the serving graph is built from; None for a ready graph.
-        onnx: File name of a ready graph; None for a checkpoint.
-        onnx_digest: `sha256:` and hex digits of the ready graph, if the manifest pins it.
+        onnx: File name of a ready graph, whose digest may be pinned; None for a checkpoint.
         trained: False for weights that never saw an image (demonstrations, tests).
         accuracy: None if nobody has measured it.
     """
 
-    path: Path
-    name: str
-    title: str
-    license: str
-    labels: str
-    preprocess: Preprocess
-    architecture: str | None
-    checkpoint: Checkpoint | None
-    onnx: str | None
-    onnx_digest: str | None
-    trained: bool
-    accuracy: Accuracy | None
+    path: Annotated[Path, _expect("no such key")]
+    name: Annotated[
+        str,
+        _expect("lower-case letters, digits, '.', '_', '-'", pattern="^[a-z0-9][a-z0-9._-]{0,63}$"),
+    ]
+    title: _Text
+    license: _Text
+    labels: Annotated[str, _expect("the name of a label file", pattern=_FILE)]
+    preprocess: Annotated[
+        Preprocess, PlainValidator(_preprocess), Field(description="a table [preprocess]")
+    ]
+    architecture: Annotated[str | None, _one_of(ARCHITECTURES)] = None
+    checkpoint: Annotated[Checkpoint | None, Field(description="a table [checkpoint]")] = None
+    onnx: Annotated[str | None, _expect("a file name, no folder", pattern=_FILE)] = None
+    trained: Annotated[bool, _expect("true or false")] = True
+    accuracy: Annotated[Accuracy | None, Field(description="a table [accuracy]")] = None
 
 
 def load_catalog(model_dir: Path) -> dict[str, Manifest]:
     """Read the built-in manifests and those of `model_dir`, which win on the same name.
 
     Raises:
-        ManifestError: If any of them is wrong, or two of one folder share a name.
+        ManifestError: If any of them is wrong.
     """
-    return {**_read_folder(BUILT_IN), **_read_folder(model_dir)}
+    paths = [*sorted(BUILT_IN.glob("*.toml")), *sorted(model_dir.glob("*.toml"))]
+    return {path.stem: read_manifest(path) for path in paths}
 
 
 def read_manifest(path: Path) -> Manifest:
     """Read and check one manifest.
 
     Raises:
-        ManifestError: With the file, the key and what was expected.
+        ManifestError: With the file, the key, its value and what was expected.
     """
-    top = read_table(path)
-    name = top.text("name", pattern=_NAME, expected="lower-case letters, digits, '.', '_', '-'")
-    if path.stem != name:
-        top.fail("name", f"is {name!r}, expected {path.stem!r}, the name of the file")
-    onnx = top.text("onnx", pattern=_FILE, expected="a file name") if top.has("onnx") else None
-    checkpoint = _checkpoint(top.table("checkpoint")) if top.has("checkpoint") else None
-    if (onnx is None) == (checkpoint is None):
-        top.fail("checkpoint", "expected either a table [checkpoint] or a key onnx, one of the two")
-    architecture = None
-    if checkpoint is not None:
-        architecture = top.choice("architecture", ARCHITECTURES)
-    elif top.has("architecture"):
-        top.fail("architecture", "only for a [checkpoint]; a ready graph has its own")
-    manifest = Manifest(
-        path=path,
-        name=name,
-        title=top.text("title"),
-        license=top.text("license"),
-        labels=top.text("labels", pattern=_FILE, expected="the name of a label file"),
-        preprocess=_preprocess(top.table("preprocess")),
-        architecture=architecture,
-        checkpoint=checkpoint,
-        onnx=onnx,
-        onnx_digest=top.digest() if onnx else None,
-        trained=top.flag("trained", default=True),
-        accuracy=_accuracy(top.table("accuracy")) if top.has("accuracy") else None,
-    )
-    if architecture is not None and manifest.preprocess.crop != INPUT_SIDE:
-        top.fail("preprocess.crop", f"is {manifest.preprocess.crop}, expected {INPUT_SIDE} for VGG")
-    top.finish()
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise ManifestError(path, "", f"cannot be read as TOML: {exc}") from exc
+    checkpoint = content.get("checkpoint")
+    if isinstance(checkpoint, dict) and "url" in checkpoint:
+        # Many publishers call their file model.safetensors.
+        last = str(checkpoint["url"]).partition("?")[0].rpartition("/")[2]
+        checkpoint.setdefault("file", f"{path.stem}-{last}")
+    try:
+        manifest = TypeAdapter(Manifest).validate_python({"path": path, **content})
+    except ValidationError as exc:
+        raise _wrong(path, content, exc.errors()[0]["loc"]) from exc
+    for contradicts, key, problem in _contradictions(manifest):
+        if contradicts:
+            raise ManifestError(path, key, problem)
     return manifest
 
 
-def _read_folder(folder: Path) -> dict[str, Manifest]:
-    return {path.stem: read_manifest(path) for path in sorted(folder.glob("*.toml"))}
+def _wrong(path: Path, table: Any, place: tuple[int | str, ...]) -> ManifestError:  # noqa: ANN401 (TOML)
+    """Make a sentence about what pydantic found wrong at a place."""
+    *tables, key = (part for part in place if isinstance(part, str))
+    model: Any = Manifest
+    for name in tables:
+        table = table[name]
+        model = {"checkpoint": Checkpoint, "preprocess": _Preprocess, "accuracy": Accuracy}[name]
+    fields = model.__pydantic_fields__
+    if key not in fields:
+        known = ", ".join(sorted(fields.keys() - {"path"}))
+        problem = f"is not known here, expected one of: {known}"
+    else:
+        found = repr(table[key]) if key in table else "missing"
+        problem = f"is {found}, expected {fields[key].description}"
+    return ManifestError(path, ".".join([*tables, key]), problem)
 
 
-def _checkpoint(table: Table) -> Checkpoint:
-    url = table.text("url") if table.has("url") else None
-    if url is not None and not _is_web_address(url):
-        table.fail("url", f"is {url!r}, expected an http or https address")
-    if url is None and not table.has("file"):
-        table.fail("file", "expected the name of a file in the model folder, or a url")
-    checkpoint = Checkpoint(
-        format=table.choice("format", FORMATS),
-        file=(
-            table.text("file", pattern=_FILE, expected="a file name, no folder")
-            if table.has("file")
-            else f"{table.path.stem}-{Path(urlsplit(url or '').path).name}"
+def _contradictions(manifest: Manifest) -> Iterable[tuple[bool, str, str]]:
+    """List rules about several values: whether one is broken, the key, and the problem."""
+    name, stem, crop = manifest.name, manifest.path.stem, manifest.preprocess.crop
+    ready, known = manifest.onnx is not None, manifest.architecture is not None
+    return (
+        (name != stem, "name", f"is {name!r}, expected {stem!r}, the name of the file"),
+        (
+            ready == (manifest.checkpoint is not None),
+            "checkpoint",
+            "expected either a table [checkpoint] or a key onnx, one of the two",
         ),
-        url=url,
-        digest=table.digest(),
-        size=table.whole("size", 1, 2**40) if table.has("size") else None,
+        (
+            not ready and not known,
+            "architecture",
+            f"is missing, expected one of {', '.join(ARCHITECTURES)}",
+        ),
+        (ready and known, "architecture", "only for a [checkpoint]; a ready graph has its own"),
+        (
+            not ready and manifest.digest is not None,
+            str(manifest.digest)[: len("sha256")],
+            "only for a ready graph; expected in [checkpoint]",
+        ),
+        (
+            not ready and crop != INPUT_SIDE,
+            "preprocess.crop",
+            f"is {crop}, expected {INPUT_SIDE} for VGG",
+        ),
     )
-    table.finish()
-    return checkpoint
-
-
-def _is_web_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # an IPv6 address that is none
-        return False
-    return parts.scheme in {"http", "https"} and bool(parts.hostname)
-
-
-def _preprocess(table: Table) -> Preprocess:
-    crop = table.whole("crop", 1, MAX_SIDE)
-    preprocess = Preprocess(
-        resize=table.whole("resize", crop, MAX_SIDE),
-        crop=crop,
-        channels=table.choice("channels", CHANNEL_ORDERS),
-        mean=table.triple("mean"),
-        std=table.triple("std"),
-    )
-    if min(preprocess.std) <= 0:
-        table.fail("std", f"is {list(preprocess.std)}, expected numbers above 0")
-    table.finish()
-    return preprocess
-
-
-def _accuracy(table: Table) -> Accuracy:
-    accuracy = Accuracy(
-        top1=table.number("top1", 0, 100),
-        top5=table.number("top5", 0, 100),
-        source=table.text("source"),
-    )
-    table.finish()
-    return accuracy

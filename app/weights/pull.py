@@ -182,7 +182,7 @@ def _from_ready_graph(
         message = f"{path} is not there; {manifest.path} names it: copy it there"
         raise DownloadError(message)
     sha256 = digest_of(path, progress=_step(progress, "verifying"))
-    pinned = manifest.onnx_digest
+    pinned = manifest.digest
     if pinned is not None:
         found = digest_of(path, pinned.partition(":")[0])
         if found != pinned:

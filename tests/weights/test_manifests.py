@@ -153,23 +153,37 @@ def test_everything_in_a_checkpoint_manifest_is_read(tmp_path):
         format="safetensors",
         file="mine.safetensors",
         url="https://example.org/a/model.safetensors",
-        digest=f"sha256:{SHA256}",
+        sha256=SHA256,
         size=553430176,
     ) == (manifest.checkpoint)
     assert Preprocess(256, 224, "RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)) == (
         manifest.preprocess
     )
     assert Accuracy(top1=71.5, top5=90.0, source="somebody") == manifest.accuracy
-    assert (None, None) == (manifest.onnx, manifest.onnx_digest)
+    assert (None, None) == (manifest.onnx, manifest.digest)
 
 
 def test_ready_graph(tmp_path):
     """A ready graph needs no architecture, may have another crop and may be pinned."""
     manifest = read_manifest(write(tmp_path, add(f'sha256 = "{SHA256}"')(READY)))
 
-    assert ("mine.onnx", f"sha256:{SHA256}") == (manifest.onnx, manifest.onnx_digest)
+    assert ("mine.onnx", f"sha256:{SHA256}") == (manifest.onnx, manifest.digest)
     assert (None, None, None) == (manifest.architecture, manifest.checkpoint, manifest.accuracy)
     assert (227, True) == (manifest.preprocess.crop, manifest.trained)
+
+
+@pytest.mark.parametrize(("crop", "top1"), [(1, 0), (1024, 100)])
+def test_ends_of_a_range_belong_to_it(tmp_path, crop, top1):
+    """Both ends are allowed, for whole numbers and for others; whole numbers become floats."""
+    text = put("resize", str(crop))(put("crop", str(crop))(READY))
+    accuracy = f'[accuracy]\ntop1 = {top1}\ntop5 = {top1}.0\nsource = "somebody"\n'
+
+    manifest = read_manifest(write(tmp_path, text + accuracy))
+
+    assert (crop, crop) == (manifest.preprocess.resize, manifest.preprocess.crop)
+    assert Accuracy(top1=float(top1), top5=float(top1), source="somebody") == manifest.accuracy
+    assert (104.0, 117.0, 123.0) == manifest.preprocess.mean
+    assert all(isinstance(value, float) for value in manifest.preprocess.mean)
 
 
 def test_sha384(tmp_path):
@@ -225,6 +239,37 @@ def test_one_wrong_manifest_stops_the_start(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "content",
+    ["name = ", "name = 'a'\nname = 'b'", "{}", "\ufeffname = 'a'", b"name = '\xff'", b"\x00"],
+)
+def test_not_toml(tmp_path, content):
+    """Bad syntax, a repeated key and bytes that are not text name the file and the place."""
+    path = tmp_path / "mine.toml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(path)
+
+    assert (path, "") == (caught.value.path, caught.value.key)
+    assert str(caught.value).startswith(f"{path}: cannot be read as TOML: ")
+
+
+def test_not_there(tmp_path):
+    """A file that cannot be opened is reported in the same way."""
+    with pytest.raises(ManifestError, match=r"none\.toml: cannot be read as TOML: .*No such file"):
+        read_manifest(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("value", ["1", "'x'", "[]", "true", "2026-01-01"])
+def test_not_a_table(tmp_path, value):
+    """A value in place of a table shows how a table is written."""
+    path = write(tmp_path, drop_table("accuracy")(add(f"accuracy = {value}")(VGG)))
+
+    with pytest.raises(ManifestError, match=r"accuracy: is .*, expected a table \[accuracy\]"):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize(
     ("edit", "key", "found", "expected"),
     [
         (drop("name"), "name", "is missing", "lower-case letters"),
@@ -251,15 +296,15 @@ def test_one_wrong_manifest_stops_the_start(tmp_path):
         (
             lambda t: drop("url")(drop("file")(t)),
             "checkpoint.file",
-            "",
-            "a file in the model folder, or a url",
+            "is missing",
+            "a file name, no folder, or a url",
         ),
         (put("url", '"ftp://a.org/b"'), "checkpoint.url", "is 'ftp://a.org/b'", "http or https"),
         (put("url", '"file:///etc/x"'), "checkpoint.url", "is 'file:///etc/x'", "http or https"),
         (put("url", '"a.org/b"'), "checkpoint.url", "is 'a.org/b'", "http or https"),
         (put("url", '"http:///b"'), "checkpoint.url", "is 'http:///b'", "http or https"),
         (put("url", '"http://[a/b"'), "checkpoint.url", "is 'http://[a/b'", "http or https"),
-        (put("url", "7"), "checkpoint.url", "is 7", "a text"),
+        (put("url", "7"), "checkpoint.url", "is 7", "http or https"),
         (put("sha256", '"abc"'), "checkpoint.sha256", "is 'abc'", "64 lower-case hex digits"),
         (put("sha256", f'"{"A" * 64}"'), "checkpoint.sha256", "is 'AAA", "64 lower-case hex"),
         (put("sha256", f'"{SHA384}"'), "checkpoint.sha256", "is '333", "64 lower-case hex digits"),
@@ -278,16 +323,16 @@ def test_one_wrong_manifest_stops_the_start(tmp_path):
         (put("crop", "227"), "preprocess.crop", "is 227", "expected 224 for VGG"),
         (put("crop", "true"), "preprocess.crop", "is True", "a whole number from 1 to 1024"),
         (put("crop", "2000"), "preprocess.crop", "is 2000", "a whole number from 1 to 1024"),
-        (put("resize", "223"), "preprocess.resize", "is 223", "a whole number from 224 to 1024"),
+        (put("resize", "223"), "preprocess.resize", "is 223", "a whole number from crop to 1024"),
         (put("channels", '"rgb"'), "preprocess.channels", "is 'rgb'", "one of RGB, BGR"),
         (put("mean", "[1, 2]"), "preprocess.mean", "is [1, 2]", "three numbers from 0 to 255"),
         (put("mean", "128"), "preprocess.mean", "is 128", "three numbers from 0 to 255"),
         (put("mean", "[1, 2, true]"), "preprocess.mean", "is [1, 2, True]", "three numbers"),
         (put("mean", "[1, 2, 256]"), "preprocess.mean", "is [1, 2, 256]", "three numbers"),
         (put("mean", "[1, 2, nan]"), "preprocess.mean", "is [1, 2, nan]", "three numbers"),
-        (put("std", "[1, 0, 1]"), "preprocess.std", "is [1.0, 0.0, 1.0]", "numbers above 0"),
-        (put("std", "[1, -1, 1]"), "preprocess.std", "is [1, -1, 1]", "three numbers from 0"),
-        (put("std", '["1", 1, 1]'), "preprocess.std", "is ['1', 1, 1]", "three numbers from 0"),
+        (put("std", "[1, 0, 1]"), "preprocess.std", "is [1, 0, 1]", "numbers above 0"),
+        (put("std", "[1, -1, 1]"), "preprocess.std", "is [1, -1, 1]", "three numbers above 0"),
+        (put("std", '["1", 1, 1]'), "preprocess.std", "is ['1', 1, 1]", "three numbers above 0"),
         (add("scale = 255", "preprocess"), "preprocess.scale", "is not known", "channels, crop"),
         (drop("top5"), "accuracy.top5", "is missing", "a number from 0 to 100"),
         (put("top1", "101"), "accuracy.top1", "is 101", "a number from 0 to 100"),
@@ -298,7 +343,23 @@ def test_one_wrong_manifest_stops_the_start(tmp_path):
         (add('trained = "no"'), "trained", "is 'no'", "true or false"),
         (add("trained = 0"), "trained", "is 0", "true or false"),
         (add('licence = "MIT"'), "licence", "is not known", "license"),
-        (add(f'sha256 = "{SHA256}"'), "sha256", "is not known", "architecture"),
+        (add('path = "/etc/x"'), "path", "is '/etc/x'", "no such key"),
+        (put("size", "[5]"), "checkpoint.size", "is [5]", "a whole number from 1"),
+        (put("top1", "-0.1"), "accuracy.top1", "is -0.1", "a number from 0 to 100"),
+        (put("top1", "nan"), "accuracy.top1", "is nan", "a number from 0 to 100"),
+        (put("crop", "0"), "preprocess.crop", "is 0", "a whole number from 1 to 1024"),
+        (
+            add(f'sha384 = "{SHA384}"', "checkpoint"),
+            "checkpoint.sha384",
+            "is '333",
+            "96 lower-case hex digits and no sha256",
+        ),
+        (
+            add(f'sha256 = "{SHA256}"'),
+            "sha256",
+            "only for a ready graph",
+            "expected in [checkpoint]",
+        ),
     ],
 )
 def test_mistake_names_file_key_and_remedy(tmp_path, edit, key, found, expected):

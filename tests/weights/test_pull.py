@@ -254,7 +254,9 @@ def manifest(
     preprocess: Preprocess = RGB,
 ) -> Manifest:
     """Make the manifest of a checkpoint; its digest is pinned if the content is given."""
-    digest = f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}" if content else None
+    pin: dict[str, Any] = (
+        {algorithm: hashlib.new(algorithm, content).hexdigest()} if content else {}
+    )
     return Manifest(
         path=Path("tiny.toml"),
         name="tiny",
@@ -263,22 +265,14 @@ def manifest(
         labels="imagenet-1k",
         preprocess=preprocess,
         architecture="vgg11",
-        checkpoint=Checkpoint(
-            format=file_format, file="tiny.bin", url=url, digest=digest, size=None
-        ),
-        onnx=None,
-        onnx_digest=None,
-        trained=True,
-        accuracy=None,
+        checkpoint=Checkpoint(format=file_format, file="tiny.bin", url=url, **pin),
     )
 
 
-def ready(content: bytes, folder: Path, digest: str | None = None) -> Manifest:
+def ready(content: bytes, folder: Path, **pin: Any) -> Manifest:
     """Put a ready graph into the model folder and make its manifest."""
     (folder / "ready.onnx").write_bytes(content)
-    return replace(
-        manifest(), architecture=None, checkpoint=None, onnx="ready.onnx", onnx_digest=digest
-    )
+    return replace(manifest(), architecture=None, checkpoint=None, onnx="ready.onnx", **pin)
 
 
 class Steps:
@@ -669,7 +663,7 @@ def test_ready_graph(tmp_path):
     """Its digest is that of the file that the operator put there."""
     content = classifier()
 
-    graph = get(ready(content, tmp_path, sha256(content)), tmp_path)
+    graph = get(ready(content, tmp_path, sha256=hashlib.sha256(content).hexdigest()), tmp_path)
 
     batch = np.full((2, SIDE, SIDE, 3), 200, np.uint8)
     assert (sha256(content), True) == (f"sha256:{graph.weights_sha256}", graph.trained)
@@ -679,9 +673,8 @@ def test_ready_graph(tmp_path):
 def test_ready_graph_pinned_by_sha384(tmp_path):
     """Either digest may pin it."""
     content = classifier()
-    digest = f"sha384:{hashlib.sha384(content).hexdigest()}"
 
-    graph = get(ready(content, tmp_path, digest), tmp_path)
+    graph = get(ready(content, tmp_path, sha384=hashlib.sha384(content).hexdigest()), tmp_path)
 
     assert sha256(content) == f"sha256:{graph.weights_sha256}"
 
@@ -690,13 +683,13 @@ def test_ready_graph_pinned_by_sha384(tmp_path):
 def test_ready_graph_with_another_digest(tmp_path, algorithm):
     """A ready graph that is not the pinned one is refused, with both digests."""
     content = classifier()
-    pinned = f"{algorithm}:{hashlib.new(algorithm, b'other').hexdigest()}"
+    other = hashlib.new(algorithm, b"other").hexdigest()
     found = f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
 
     with pytest.raises(CheckpointError) as caught:
-        get(ready(content, tmp_path, pinned), tmp_path)
+        get(ready(content, tmp_path, **{algorithm: other}), tmp_path)
 
-    assert f"{tmp_path / 'ready.onnx'}: is {found}, but tiny.toml pins {pinned}" == (
+    assert f"{tmp_path / 'ready.onnx'}: is {found}, but tiny.toml pins {algorithm}:{other}" == (
         str(caught.value)
     )
 
