@@ -1,4 +1,4 @@
-"""From a manifest to a verified serving graph: fetched once, built once.
+"""From a manifest to a verified serving graph: downloaded once, built once.
 
 MODEL_DIR/FILE              the checkpoint, as it was published
 MODEL_DIR/serving/NAME/     the serving graph made from it
@@ -6,34 +6,35 @@ MODEL_DIR/serving/NAME/     the serving graph made from it
 
 import logging
 import shutil
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from app.errors import CheckpointError, DownloadError, PrecisionError, SetupError
 from app.graph.conv_plan import DIRECT, ConvPlan
-from app.graph.float16 import Precision
 from app.graph.ready_graph import write_ready
 from app.graph.serving_graph import graph_size, write_vgg
 from app.graph.untrained import SEED, untrained_layers
 from app.graph.vgg import VggConfig, architecture
+from app.records import Layer
+from app.weights import store
 from app.weights.checkpoints.read import read_checkpoint
-from app.weights.download.digest import digest_of
+from app.weights.download.digest import hash_file
 from app.weights.download.fetch import Source, fetch, verify
 from app.weights.manifests import Checkpoint, Manifest
-from app.weights.provisioning import SERVING, Progress, Provisioning, Step
-from app.weights.store import Look, ServingGraph, build, find, find_any, graph_key, or_any
+from app.weights.provisioning import SERVING, Progress, Provisioning
+from app.weights.store import Recipe, ServingGraph
 
 log = logging.getLogger(__name__)
 
 _TIMEOUT: Final = 7.0
-"""Seconds without the first byte after which weights count as out of reach: with the start of
+"""Seconds without the first byte after which the server counts as unreachable: with the start of
 the process and the last try, that is less than ten."""
 
 Configure: TypeAlias = Callable[[str], VggConfig]
-"""Makes the network of an architecture's name; narrower than the true one in tests."""
+"""Returns the network of an architecture's name; a narrower one in tests."""
 
 
 def pull(
@@ -42,18 +43,29 @@ def pull(
     progress: Progress,
     configure: Configure = architecture,
 ) -> ServingGraph:
-    """Fetch, verify and build whatever of a model is not there yet.
+    """Download, verify and build whatever of a model is not there yet.
 
     Raises:
-        DownloadError: If the weights can be had neither here nor there.
+        DownloadError: If the weights are neither here nor can be downloaded.
         CheckpointError: If they are not those of the network that the manifest names.
-        PrecisionError: If float16 may not hold them, and float32 will not do.
-        SetupError: If the disk is full or may not be written.
+        PrecisionError: If they do not fit into float16, and float32 is not allowed.
+        SetupError: If the disk is full or cannot be written.
     """
     if manifest.checkpoint is None:  # a ready graph keeps the precision that it has
         provisioning = replace(provisioning, precision="float32")
     try:
-        graph = _pull(manifest, provisioning, progress, configure)
+        if manifest.checkpoint is None:
+            return _from_ready_graph(manifest, provisioning, progress)
+        vgg = _Vgg(manifest, configure(str(manifest.architecture)), provisioning, progress)
+        try:
+            return vgg.trained(manifest.checkpoint)
+        except DownloadError as exc:
+            if provisioning.on_missing != "untrained":
+                raise
+            log.warning(
+                "%s: serving UNTRAINED weights, its answers mean nothing. %s", manifest.name, exc
+            )
+            return vgg.untrained()
     except PrecisionError as exc:
         if not provisioning.or_float32:
             raise
@@ -65,113 +77,6 @@ def pull(
             " VGG_MODEL_DIR to one that is."
         )
         raise SetupError(message) from exc
-    return replace(graph, precision=provisioning.precision)
-
-
-def _pull(
-    manifest: Manifest, provisioning: Provisioning, progress: Progress, configure: Configure
-) -> ServingGraph:
-    if manifest.checkpoint is None:
-        return _from_ready_graph(manifest, provisioning, progress)
-    config = configure(str(manifest.architecture))
-    try:
-        return _from_checkpoint(manifest, manifest.checkpoint, config, provisioning, progress)
-    except DownloadError as exc:
-        if provisioning.on_missing != "untrained":
-            raise
-        log.warning(
-            "%s: UNTRAINED weights stand in, its answers mean nothing. %s", manifest.name, exc
-        )
-        return _untrained(manifest, config, provisioning, progress)
-
-
-def _from_checkpoint(
-    manifest: Manifest,
-    checkpoint: Checkpoint,
-    config: VggConfig,
-    provisioning: Provisioning,
-    progress: Progress,
-) -> ServingGraph:
-    folder = _serving_folder(provisioning, manifest.name)
-    precision = provisioning.precision
-    path = provisioning.model_dir / checkpoint.file
-    keys = [
-        graph_key(manifest, checkpoint.digest or "", precision, one) for one in provisioning.plans
-    ]
-    if not path.exists() and not any((folder / key).exists() for key in keys):
-        _provide(checkpoint, path, provisioning, progress)  # before seconds go into measuring
-    plan = _plan(config, provisioning, progress)
-    if checkpoint.digest is not None:
-        # A graph that was built from these very weights makes the checkpoint unnecessary; and
-        # without that, any graph of theirs is better than none.
-        usable = [plan] if path.exists() else [plan, *provisioning.plans]
-        there = find_any(_look(folder, manifest, checkpoint.digest, precision, progress), usable)
-        if there is not None:
-            return there
-    _provide(checkpoint, path, provisioning, progress)
-    sha256 = digest_of(path, progress=_step(progress, "verifying"))
-
-    def write(place: Path) -> None:
-        layers = read_checkpoint(path, checkpoint.format, config)
-        write_vgg(place, config, layers.items(), manifest.preprocess, precision, plan)
-        # The stand-in has done its duty.
-        shutil.rmtree(_untrained_folder(provisioning, manifest.name), ignore_errors=True)
-
-    digest = checkpoint.digest or sha256
-    make = partial(
-        build,
-        folder,
-        graph_key(manifest, digest, precision, plan),
-        size=graph_size(config, precision, plan),
-        weights_sha256=sha256.removeprefix("sha256:"),
-        trained=manifest.trained,
-        write=_telling(progress, write),
-        progress=_step(progress, "verifying"),
-        plans=(plan, *provisioning.plans),
-    )
-    look = _look(folder, manifest, digest, precision, progress)
-    return or_any(lambda: replace(make(), plan=plan), look, provisioning.plans)
-
-
-def _look(
-    folder: Path, manifest: Manifest, digest: str, precision: Precision, progress: Progress
-) -> Look:
-    return lambda plan: find(
-        folder,
-        graph_key(manifest, digest, precision, plan),
-        trained=manifest.trained,
-        progress=_step(progress, "verifying"),
-    )
-
-
-def _plan(config: VggConfig, provisioning: Provisioning, progress: Progress) -> ConvPlan:
-    if provisioning.precision != "float32":
-        return DIRECT
-    return provisioning.plan_for(config, partial(progress, "measuring convolutions", 0, None))
-
-
-def _provide(
-    checkpoint: Checkpoint, path: Path, provisioning: Provisioning, progress: Progress
-) -> None:
-    """Make sure that the checkpoint is there and is the right one, as far as that is known."""
-    source = Source(url=checkpoint.url or "", digest=checkpoint.digest, size=checkpoint.size)
-    if path.exists():
-        try:
-            verify(path, source, progress=_step(progress, "verifying"))
-        except DownloadError as exc:  # it is there: a stand-in would hide that it is wrong
-            raise CheckpointError(str(exc)) from exc
-        return
-    if checkpoint.url is None:
-        message = f"{path} is not there, and its manifest names no address to fetch it from"
-        raise DownloadError(message)
-    fetch(
-        source,
-        path,
-        progress=_step(progress, "fetching"),
-        endpoint=provisioning.endpoint,
-        offline=provisioning.offline,
-        timeout=_TIMEOUT,
-    )
 
 
 def _from_ready_graph(
@@ -179,72 +84,159 @@ def _from_ready_graph(
 ) -> ServingGraph:
     path = provisioning.model_dir / str(manifest.onnx)
     if not path.exists():
-        message = f"{path} is not there; {manifest.path} names it: copy it there"
-        raise DownloadError(message)
-    sha256 = digest_of(path, progress=_step(progress, "verifying"))
-    pinned = manifest.digest
-    if pinned is not None:
-        found = digest_of(path, pinned.partition(":")[0])
-        if found != pinned:
-            raise CheckpointError(f"{path}: is {found}, but {manifest.path} pins {pinned}")
-    return build(
-        _serving_folder(provisioning, manifest.name),
-        graph_key(manifest, sha256),
-        size=path.stat().st_size,
-        weights_sha256=sha256.removeprefix("sha256:"),
+        raise DownloadError(f"{path} is missing; {manifest.path} names it: copy it there")
+    verifying = partial(progress, "verifying")
+    found = hash_file(path, manifest.digest, verifying)
+    if manifest.digest not in {None, found.digest}:
+        message = f"{path}: is {found.digest}, but {manifest.path} pins {manifest.digest}"
+        raise CheckpointError(message)
+
+    def write(place: Path) -> None:
+        progress("building", 0, None)
+        write_ready(place, path, manifest.preprocess)
+
+    recipe = Recipe(
+        folder=_folder(provisioning, manifest.name),
+        digest=f"sha256:{found.sha256}",
+        architecture=None,
+        preprocess=manifest.preprocess,
         trained=manifest.trained,
-        write=_telling(progress, lambda place: write_ready(place, path, manifest.preprocess)),
-        progress=_step(progress, "verifying"),
+        size=path.stat().st_size,
+        write=write,
     )
+    return store.find(recipe, verifying) or store.build(recipe, found.sha256, verifying)
 
 
-def _untrained(
-    manifest: Manifest, config: VggConfig, provisioning: Provisioning, progress: Progress
-) -> ServingGraph:
-    folder = _untrained_folder(provisioning, manifest.name)
-    precision = provisioning.precision
-    plan = _plan(config, provisioning, progress)
-    digest = f"untrained:{SEED}"
-    make = partial(
-        build,
-        folder,
-        graph_key(manifest, digest, precision, plan),
-        size=graph_size(config, precision, plan),
-        weights_sha256=None,
-        trained=False,
-        write=_telling(
-            progress,
-            lambda place: write_vgg(
-                place, config, untrained_layers(config), manifest.preprocess, precision, plan
-            ),
-        ),
-        progress=_step(progress, "verifying"),
-        plans=(plan, *provisioning.plans),
-    )
-    look = _look(folder, replace(manifest, trained=False), digest, precision, progress)
-    return or_any(lambda: replace(make(), plan=plan), look, provisioning.plans)
+@dataclass(frozen=True, slots=True)
+class _Vgg:
+    """The serving graph of a VGG, made from its checkpoint or with untrained weights."""
+
+    manifest: Manifest
+    config: VggConfig
+    provisioning: Provisioning
+    progress: Progress
+
+    def trained(self, checkpoint: Checkpoint) -> ServingGraph:
+        """Find the graph, or build it from the checkpoint, which is hashed once at most."""
+        path = self.provisioning.model_dir / checkpoint.file
+
+        def layers() -> Iterable[tuple[str, Layer]]:
+            return read_checkpoint(path, checkpoint.format, self.config).items()
+
+        def recipe(digest: str, plan: ConvPlan) -> Recipe:
+            return self._recipe(digest, plan, layers)
+
+        digest, sha256, plans = checkpoint.digest, "", self.provisioning.plans
+        if digest is None or not any(recipe(digest, plan).place.exists() for plan in plans):
+            sha256 = self._get_checkpoint(checkpoint, path)  # before seconds go into measuring
+            digest = digest or f"sha256:{sha256}"
+        own, *others = (recipe(digest, plan) for plan in self._plans())
+        # Without the checkpoint, the graph of another plan saves a download.
+        found = self._find([own] if path.exists() else [own, *others])
+        if found is None:
+            sha256 = sha256 or self._get_checkpoint(checkpoint, path)
+            found = self._build(own, others, sha256)
+            shutil.rmtree(self._folder(untrained=True), ignore_errors=True)
+        return found
+
+    def untrained(self) -> ServingGraph:
+        """Find or build the graph with weights that never saw an image."""
+
+        def layers() -> Iterable[tuple[str, Layer]]:
+            return untrained_layers(self.config)
+
+        own, *others = (
+            self._recipe(f"untrained:{SEED}", plan, layers, untrained=True)
+            for plan in self._plans()
+        )
+        return self._find([own]) or self._build(own, others, None)
+
+    def _get_checkpoint(self, checkpoint: Checkpoint, path: Path) -> str:
+        """Download the checkpoint, or verify the one that is there; return its SHA-256."""
+        source = Source(url=checkpoint.url or "", digest=checkpoint.digest, size=checkpoint.size)
+        if not path.exists():
+            if checkpoint.url is None:
+                raise DownloadError(f"{path} is missing, and its manifest names no url for it")
+            sha256 = fetch(
+                source,
+                path,
+                progress=partial(self.progress, "fetching"),
+                endpoint=self.provisioning.endpoint,
+                offline=self.provisioning.offline,
+                timeout=_TIMEOUT,
+            )
+            if sha256 is not None:
+                return sha256
+        try:
+            return verify(path, source, progress=partial(self.progress, "verifying"))
+        except DownloadError as exc:  # untrained weights would hide that the file is wrong
+            raise CheckpointError(str(exc)) from exc
+
+    def _plans(self) -> Iterable[ConvPlan]:
+        """Return the plan for this host, and then the others that it can run."""
+        provisioning, plan = self.provisioning, DIRECT
+        if provisioning.precision == "float32":
+            measuring = partial(self.progress, "measuring convolutions", 0, None)
+            plan = provisioning.plan_for(self.config, measuring)
+        return dict.fromkeys((plan, *provisioning.plans))
+
+    def _recipe(
+        self,
+        digest: str,
+        plan: ConvPlan,
+        layers: Callable[[], Iterable[tuple[str, Layer]]],
+        *,
+        untrained: bool = False,
+    ) -> Recipe:
+        manifest, precision = self.manifest, self.provisioning.precision
+
+        def write(place: Path) -> None:
+            self.progress("building", 0, None)
+            write_vgg(place, self.config, layers(), manifest.preprocess, precision, plan)
+
+        return Recipe(
+            folder=self._folder(untrained=untrained),
+            digest=digest,
+            architecture=manifest.architecture,
+            preprocess=manifest.preprocess,
+            trained=manifest.trained and not untrained,
+            size=graph_size(self.config, precision, plan),
+            write=write,
+            precision=precision,
+            plan=plan,
+            blocks=frozenset({1, plan.block, *(p.block for p in self.provisioning.plans)}),
+        )
+
+    def _folder(self, *, untrained: bool) -> Path:
+        suffix = ".untrained" if untrained else ""
+        return _folder(self.provisioning, f"{self.manifest.name}{suffix}")
+
+    def _find(self, recipes: Iterable[Recipe]) -> ServingGraph | None:
+        """Return the first graph that is there."""
+        verifying = partial(self.progress, "verifying")
+        found = (store.find(recipe, verifying) for recipe in recipes)
+        return next((graph for graph in found if graph is not None), None)
+
+    def _build(self, own: Recipe, others: Iterable[Recipe], sha256: str | None) -> ServingGraph:
+        """Build a graph; where that fails, one of another plan will do.
+
+        A folder that was filled elsewhere and can only be read here may hold no other: without
+        this, the second of these two starts would fail.
+
+            docker run --cpus 8 -v models:/models vgg-serve pull vgg16
+            docker run --cpus 2 -v models:/models:ro vgg-serve
+        """
+        try:
+            return store.build(own, sha256, partial(self.progress, "verifying"))
+        except (OSError, SetupError) as exc:
+            found = self._find(others)
+            if found is None:
+                raise
+            log.warning("%s: serving a graph of another plan: %s", found.path.parent, exc)
+            return found
 
 
-def _serving_folder(provisioning: Provisioning, name: str) -> Path:
+def _folder(provisioning: Provisioning, name: str) -> Path:
     """Return the folder of a model's graph; each precision has its own, so that both can stay."""
     suffix = "" if provisioning.precision == "float32" else f".{provisioning.precision}"
     return provisioning.model_dir / SERVING / f"{name}{suffix}"
-
-
-def _untrained_folder(provisioning: Provisioning, name: str) -> Path:
-    return _serving_folder(provisioning, f"{name}.untrained")
-
-
-def _step(progress: Progress, step: Step) -> Callable[[int, int | None], None]:
-    """Name the step for a part that only counts bytes."""
-    return lambda done, total: progress(step, done, total)
-
-
-def _telling(progress: Progress, write: Callable[[Path], None]) -> Callable[[Path], None]:
-    """Say that a graph is being built, once it really is."""
-
-    def told(place: Path) -> None:
-        progress("building", 0, None)
-        write(place)
-
-    return told

@@ -4,18 +4,17 @@ FOLDER/KEY/graph.onnx  stem.onnx  weights.bin  receipt.json
 
 KEY is made of everything that a graph depends on, so that a changed manifest, another
 checkpoint or a newer builder never meets an old graph. The receipt holds the SHA-256 of all
-files: onnxruntime loads flipped bits without a word. Not every graph has a stem.
+files, since onnxruntime loads flipped bits without an error. Not every graph has a stem.
 """
 
 import hashlib
 import json
 import logging
 import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 from filelock import FileLock
 
@@ -23,12 +22,14 @@ from app.errors import DownloadError, SetupError
 from app.graph.conv_plan import DIRECT, ConvPlan
 from app.graph.float16 import Precision
 from app.graph.serving_graph import GRAPH_FILE, GRAPH_VERSION, STEM_FILE, WEIGHTS_FILE
-from app.weights.download.digest import Progress, digest_of
-from app.weights.manifests import Manifest
+from app.records import Preprocess
+from app.weights.download.digest import Progress, hash_file
 
 log = logging.getLogger(__name__)
 
 RECEIPT_FILE: Final = "receipt.json"
+_BUILDING: Final = ".building"
+"""A folder that is renamed once it is whole."""
 _SPARE_BYTES: Final = 64 * 2**20
 """Stay free on the disk after a graph was written."""
 
@@ -38,11 +39,11 @@ class ServingGraph:
     """A verified graph, ready to be loaded.
 
     Attributes:
-        path: Of GRAPH_FILE; its weights lie beside it.
+        path: GRAPH_FILE; its weights are beside it.
         weights_sha256: 64 hex digits: of the published file that it was made from, or, where
             there is none, of its own weights.
         trained: False for weights that never saw an image.
-        precision: Of its layers.
+        precision: Precision of its layers.
         plan: How its convolutions are computed.
     """
 
@@ -53,155 +54,132 @@ class ServingGraph:
     plan: ConvPlan = DIRECT
 
 
-Look: TypeAlias = Callable[[ConvPlan], ServingGraph | None]
-"""Finds the graph of a plan."""
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A serving graph that is wanted, and how to make it.
 
-
-def graph_key(
-    manifest: Manifest, digest: str, precision: Precision = "float32", plan: ConvPlan = DIRECT
-) -> str:
-    """Name everything that a graph depends on in 16 hex digits.
-
-    Args:
-        manifest: Whose architecture and preprocessing go into the graph.
+    Attributes:
+        folder: The folder of one model; made if it is not there.
         digest: What tells the weights from all others.
-        precision: Of the layers.
-        plan: How its convolutions are computed.
+        architecture: A key of ARCHITECTURES; None for a ready graph.
+        preprocess: What goes into the graph in front of the network.
+        trained: What the manifest says of the weights.
+        size: About how many bytes will be written.
+        write: Puts GRAPH_FILE and WEIGHTS_FILE into the folder that it is given.
+        precision: Precision of the layers.
+        plan: How convolutions are computed.
+        blocks: The blocks of all plans that this host can run (see `ConvPlan.block`).
     """
-    made = (digest, manifest.architecture, asdict(manifest.preprocess), precision, asdict(plan))
-    return hashlib.sha256(json.dumps([GRAPH_VERSION, *made]).encode()).hexdigest()[:16]
+
+    folder: Path
+    digest: str
+    architecture: str | None
+    preprocess: Preprocess
+    trained: bool
+    size: int
+    write: Callable[[Path], None]
+    precision: Precision = "float32"
+    plan: ConvPlan = DIRECT
+    blocks: frozenset[int] = frozenset({1})
+
+    @property
+    def key(self) -> str:
+        """Everything that the graph depends on, in 16 hex digits."""
+        made = [GRAPH_VERSION, self.digest, self.architecture, asdict(self.preprocess)]
+        made += [self.precision, asdict(self.plan)]
+        return hashlib.sha256(json.dumps(made).encode()).hexdigest()[:16]
+
+    @property
+    def place(self) -> Path:
+        """The folder of the graph."""
+        return self.folder / self.key
 
 
-def find(folder: Path, key: str, *, trained: bool, progress: Progress) -> ServingGraph | None:
-    """Return the graph of this key; None if it is not there, or is damaged.
+def find(recipe: Recipe, progress: Progress) -> ServingGraph | None:
+    """Return the graph; None if it is not there, or is damaged.
 
     Args:
-        folder: Of one model.
-        key: From `graph_key`.
-        trained: What the manifest says of its weights.
-        progress: Told how much is verified.
+        recipe: The graph that is wanted.
+        progress: Called while it is verified.
     """
-    place = folder / key
+    place = recipe.place
     try:
         receipt = json.loads((place / RECEIPT_FILE).read_text(encoding="utf-8"))
         intact = receipt.pop("sha256") == _digest(receipt) and all(
-            digest_of(place / name, progress=progress) == receipt["files"][name]
+            hash_file(place / name, None, progress).digest == receipt["files"][name]
             for name in dict.fromkeys([*_files(place), *receipt["files"]])
         )
-        graph = ServingGraph(
-            path=place / GRAPH_FILE,
-            weights_sha256=str(receipt["weights_sha256"]),
-            trained=trained,
-        )
+        if intact:
+            return _graph(recipe, str(receipt["weights_sha256"]))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError, DownloadError):
-        intact = False
-    if not intact:
-        log.warning("%s is damaged and is built anew", place)
-        return None
-    return graph
+        pass
+    log.warning("%s is damaged and will be built again", place)
+    return None
 
 
-def build(
-    folder: Path,
-    key: str,
-    *,
-    size: int,
-    weights_sha256: str | None,
-    trained: bool,
-    write: Callable[[Path], None],
-    progress: Progress,
-    plans: Sequence[ConvPlan] = (DIRECT,),
-) -> ServingGraph:
-    """Let `write` fill a new folder and move it into place as a whole; graphs of other keys go.
+def build(recipe: Recipe, weights_sha256: str | None, progress: Progress) -> ServingGraph:
+    """Write a graph into a new folder and rename that into place; graphs of other keys go.
 
-    Those for another kind of processor, which may share the folder, stay.
+    Those for another kind of processor, which may share the folder, stay: each of its hosts
+    would delete the others' graphs at each start.
 
     Args:
-        folder: Of one model; made if it is not there.
-        key: From `graph_key`.
-        size: Bytes that will be written, about.
-        weights_sha256: None to take that of the written weights.
-        trained: What the manifest says of its weights.
-        write: Puts GRAPH_FILE and WEIGHTS_FILE into the folder that it is given.
-        progress: Told how much is verified, if another process built the graph meanwhile.
-        plans: Its own, and then all that can be used here.
+        recipe: The graph that is wanted.
+        weights_sha256: Hex digits of the published file; None to take those of its own weights.
+        progress: Called while it is verified.
 
     Raises:
         SetupError: If the disk has no room.
         OSError: If the folder cannot be written.
     """
-    there = find(folder, key, trained=trained, progress=progress)
-    if there is not None:  # asked without the lock first: the folder may be read-only
-        return there
+    folder, place = recipe.folder, recipe.place
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
-        there = find(folder, key, trained=trained, progress=progress)
-        if there is not None:
-            return there
-        shutil.rmtree(folder / key, ignore_errors=True)  # damaged, or half-moved
-        for left in folder.glob(".building-*"):  # by a process that was killed
-            shutil.rmtree(left)
-        free = shutil.disk_usage(folder).free
-        if free < size + _SPARE_BYTES:
-            needed = (size + _SPARE_BYTES) // 10**6
-            message = (
-                f"{folder}: {needed} MB are needed for the serving graph, {free // 10**6} are free"
-            )
-            raise SetupError(message)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as name:
-            place = Path(name)
-            write(place)
-            files = {name: digest_of(place / name) for name in _files(place)}
-            receipt: dict[str, object] = {
-                "weights_sha256": weights_sha256 or files[WEIGHTS_FILE].removeprefix("sha256:"),
-                "files": files,
-                "block": plans[0].block,
+        built = find(recipe, progress)  # by another process meanwhile
+        if built is not None:
+            return built
+        building = folder / _BUILDING
+        for left in (place, building):  # damaged; by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        _require_room(recipe)
+        building.mkdir()
+        try:
+            recipe.write(building)
+            files = {
+                name: hash_file(building / name, None, progress).digest for name in _files(building)
             }
-            receipt["sha256"] = _digest(receipt)
-            (place / RECEIPT_FILE).write_text(json.dumps(receipt, indent=2), encoding="utf-8")
-            usable = {1, *(plan.block for plan in plans)}
-            for old in folder.iterdir():
-                if old.is_dir() and old != place and _block(old) in usable:
-                    shutil.rmtree(old)
-            (folder / key).mkdir()
-            for path in place.iterdir():
-                path.rename(folder / key / path.name)
-    found = find(folder, key, trained=trained, progress=progress)
-    if found is None:
-        raise SetupError(f"{folder / key} was written and cannot be read back")
-    return found
+            sha256 = weights_sha256 or files[WEIGHTS_FILE].removeprefix("sha256:")
+            receipt = {"weights_sha256": sha256, "files": files, "block": recipe.plan.block}
+            text = json.dumps(receipt | {"sha256": _digest(receipt)}, indent=2)
+            (building / RECEIPT_FILE).write_text(text, encoding="utf-8")
+            building.rename(place)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+        for old in folder.iterdir():
+            if old.is_dir() and old != place and _block(old) in recipe.blocks:
+                shutil.rmtree(old)
+    return _graph(recipe, sha256)
 
 
-def find_any(look: Look, plans: Iterable[ConvPlan]) -> ServingGraph | None:
-    """Return the graph of the first plan that there is one of."""
-    for plan in plans:
-        there = look(plan)
-        if there is not None:
-            return replace(there, plan=plan)
-    return None
+def _graph(recipe: Recipe, sha256: str) -> ServingGraph:
+    path = recipe.place / GRAPH_FILE
+    return ServingGraph(path, sha256, recipe.trained, recipe.precision, recipe.plan)
 
 
-def or_any(make: Callable[[], ServingGraph], look: Look, plans: Iterable[ConvPlan]) -> ServingGraph:
-    """Make a graph; in a folder that cannot be written or is full, one of any plan will do.
-
-    Raises:
-        OSError: If the folder cannot be written, and holds none.
-        SetupError: If the disk has no room, and the folder holds none.
-    """
-    try:
-        return make()
-    except (OSError, SetupError) as exc:
-        there = find_any(look, plans)
-        if there is None:
-            raise
-        log.warning("%s: the graph of another plan is served: %s", there.path.parent, exc)
-        return there
+def _require_room(recipe: Recipe) -> None:
+    needed, free = recipe.size + _SPARE_BYTES, shutil.disk_usage(recipe.folder).free
+    if free < needed:
+        message = (
+            f"{recipe.folder}: the serving graph needs {needed // 10**6} MB, {free // 10**6} MB"
+            " are free"
+        )
+        raise SetupError(message)
 
 
 def _block(place: Path) -> object:
-    """Return the block of a graph's plan; 1 of what is older, or damaged."""
+    """Return the block of a graph's plan; 1 if the graph is older than blocks, or damaged."""
     try:
         return json.loads((place / RECEIPT_FILE).read_text(encoding="utf-8")).get("block", 1)
     except (OSError, ValueError, AttributeError):
@@ -209,7 +187,7 @@ def _block(place: Path) -> object:
 
 
 def _files(place: Path) -> list[str]:
-    """Name the files of a graph; a stem that no receipt knows is a damage too."""
+    """Name the files of a graph; the session would load a stem that no receipt knows."""
     stem = [STEM_FILE] if (place / STEM_FILE).exists() else []
     return [GRAPH_FILE, *stem, WEIGHTS_FILE]
 

@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from app.errors import CheckpointError, DownloadError, PrecisionError, SetupError
 from app.graph.conv_plan import DIRECT, ConvPlan, plans
-from app.graph.serving_graph import STEM_FILE, WEIGHTS_FILE
+from app.graph.serving_graph import GRAPH_FILE, STEM_FILE, WEIGHTS_FILE
 from app.graph.untrained import untrained_layers
 from app.graph.vgg import VggConfig
 from app.records import Layer, Preprocess
@@ -357,7 +357,7 @@ def test_cut_half_way(tmp_path, server, file_format):
     assert [None, f"bytes={len(server.content) // 2}-"] == server.asked
     assert (sha256(server.content), True) == (f"sha256:{graph.weights_sha256}", graph.trained)
     assert_holds(graph.path, layers())
-    assert ["fetching", "verifying", "building"] == list(dict.fromkeys(steps.steps))
+    assert ["fetching", "building", "verifying"] == list(dict.fromkeys(steps.steps))
 
 
 @pytest.mark.parametrize("file_format", WRITERS)
@@ -505,6 +505,50 @@ def test_second_pull_needs_neither_network_nor_checkpoint(tmp_path, server):
     assert (1, ["verifying"]) == (len(server.asked), steps.steps)
 
 
+class Hashed:
+    """Adds up the bytes of each step, file by file."""
+
+    def __init__(self) -> None:
+        self.steps: dict[str, int] = {}
+        self._done = 0
+
+    def __call__(self, step: str, done: int, total: int | None) -> None:
+        self.steps[step] = self.steps.get(step, 0) + done - self._done
+        self._done = 0 if done == total else done
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha384"])
+@pytest.mark.parametrize("there", [False, True], ids=["downloaded", "copied"])
+def test_each_byte_is_hashed_once(tmp_path, server, algorithm, there):
+    """The checkpoint at the first start, as it comes or where it is; the graph at each start."""
+    server.content = published("safetensors", tmp_path)
+    if there:
+        (tmp_path / "tiny.bin").write_bytes(server.content)
+    wanted = manifest(server.content, url=server.url, algorithm=algorithm)
+    first, second = Hashed(), Hashed()
+
+    graph = pull(wanted, Provisioning(tmp_path), first, configure)
+    pull(wanted, Provisioning(tmp_path), second, configure)
+
+    size = sum((graph.path.parent / name).stat().st_size for name in (GRAPH_FILE, WEIGHTS_FILE))
+    checkpoint = len(server.content)
+    expected = {"verifying": size + checkpoint} if there else {"fetching": checkpoint}
+    assert {"verifying": size, "building": 0} | expected == first.steps
+    assert {"verifying": size} == second.steps
+
+
+def test_each_byte_of_a_ready_graph_is_hashed_once(tmp_path):
+    """Its file at each start, as nothing pins it, and what is served."""
+    content, first, second = classifier(), Hashed(), Hashed()
+
+    graph = pull(ready(content, tmp_path), Provisioning(tmp_path), first, configure)
+    pull(ready(content, tmp_path), Provisioning(tmp_path), second, configure)
+
+    size = sum((graph.path.parent / name).stat().st_size for name in (GRAPH_FILE, WEIGHTS_FILE))
+    assert {"verifying": len(content) + size, "building": 0} == first.steps
+    assert {"verifying": len(content) + size} == second.steps
+
+
 def test_damaged_graph_is_built_from_the_checkpoint(tmp_path, server):
     """A flipped bit in the graph's weights is found at the next start, and mended."""
     server.content = published("safetensors", tmp_path)
@@ -539,9 +583,7 @@ def test_damaged_checkpoint_is_not_built_from(tmp_path):
     content = published("safetensors", tmp_path)
     (tmp_path / "tiny.bin").write_bytes(content[:-1] + b"?")
 
-    with pytest.raises(
-        CheckpointError, match=r"expected sha256:.*delete it to have it fetched again"
-    ):
+    with pytest.raises(CheckpointError, match=r"expected sha256:.*delete it to download it again"):
         get(manifest(content, url=NOBODY), tmp_path)
 
 
@@ -583,7 +625,7 @@ def test_size_of_the_operators_file(tmp_path):
 
 def test_missing_file_without_an_address(tmp_path):
     """Nobody can fetch it: the sentence says where it has to be put."""
-    with pytest.raises(DownloadError, match=r"tiny\.bin is not there, and its manifest names no a"):
+    with pytest.raises(DownloadError, match=r"tiny\.bin is missing, and its manifest names no url"):
         get(manifest(), tmp_path)
 
 
@@ -618,7 +660,7 @@ def test_untrained_stands_in_where_it_was_asked_for(tmp_path, server, options, c
 
     assert not graph.trained
     assert_holds(graph.path, dict(untrained_layers(CONFIG)))
-    assert any("UNTRAINED weights stand in" in message for message in caplog.messages)
+    assert any("serving UNTRAINED weights" in message for message in caplog.messages)
     assert sha256((graph.path.parent / WEIGHTS_FILE).read_bytes()) == (
         f"sha256:{graph.weights_sha256}"
     )
@@ -712,7 +754,7 @@ def test_missing_ready_graph(tmp_path, on_missing):
     wanted = ready(b"", tmp_path)
     (tmp_path / "ready.onnx").unlink()
 
-    with pytest.raises(DownloadError, match=r"ready\.onnx is not there; tiny\.toml names it"):
+    with pytest.raises(DownloadError, match=r"ready\.onnx is missing; tiny\.toml names it"):
         get(wanted, tmp_path, on_missing=on_missing)
 
 

@@ -5,23 +5,25 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.errors import SetupError
 from app.graph.conv_plan import ConvPlan
 from app.graph.serving_graph import GRAPH_FILE, STEM_FILE, WEIGHTS_FILE
+from app.weights import store
 from app.weights.manifests import BUILT_IN, load_catalog
-from app.weights.store import RECEIPT_FILE, ServingGraph, build, find, graph_key
+from app.weights.store import RECEIPT_FILE, Recipe, ServingGraph
 from tests.conftest import REPOSITORY
 
-KEY, OTHER_KEY = "0123456789abcdef", "fedcba9876543210"
 GRAPH, WEIGHTS = b"a graph", bytes(range(256)) * 40
 SOURCE = "5" * 64
+DIGEST = f"sha256:{SOURCE}"
 VGG16 = load_catalog(BUILT_IN)["vgg16"]
 
 
@@ -42,24 +44,36 @@ def ignore(_done: int, _total: int | None) -> None:
     """Take progress and do nothing."""
 
 
-def make(
-    folder: Path,
-    write: Callable[[Path], None],
-    key: str = KEY,
-    size: int = len(WEIGHTS),
-    plans: Sequence[ConvPlan] = (ConvPlan(),),
-) -> ServingGraph:
-    """Build a graph with the usual particulars."""
-    return build(
-        folder,
-        key,
-        size=size,
-        weights_sha256=SOURCE,
+def recipe(folder: Path, write: Callable[[Path], None] | None = None, **changes: Any) -> Recipe:
+    """Want a graph with the usual particulars."""
+    made = Recipe(
+        folder=folder,
+        digest=DIGEST,
+        architecture="vgg16",
+        preprocess=VGG16.preprocess,
         trained=True,
-        write=write,
-        progress=ignore,
-        plans=plans,
+        size=len(WEIGHTS),
+        write=write or Writer(),
     )
+    return replace(made, **changes)
+
+
+KEY = recipe(Path()).key
+OTHER = "sha256:" + "6" * 64
+"""The digest of other weights."""
+
+
+def make(
+    folder: Path, write: Callable[[Path], None], sha256: str | None = SOURCE, **changes: Any
+) -> ServingGraph:
+    """Build a graph with the usual particulars, unless it is there."""
+    wanted = recipe(folder, write, **changes)
+    return store.find(wanted, ignore) or store.build(wanted, sha256, ignore)
+
+
+def find(folder: Path, **changes: Any) -> ServingGraph | None:
+    """Look for the graph with the usual particulars."""
+    return store.find(recipe(folder, **changes), ignore)
 
 
 def contents(folder: Path) -> dict[str, list[str]]:
@@ -74,15 +88,19 @@ def contents(folder: Path) -> dict[str, list[str]]:
 def test_graphs_for_another_kind_of_processor_stay(tmp_path):
     """Hosts with registers of 256 and of 512 bits share a folder; each builds once, and replaces its own."""
     narrow, wide = ConvPlan("conv2_1", 8), ConvPlan("conv2_1", 16)
-    make(tmp_path, Writer(), "0" * 16, plans=(narrow, ConvPlan(), narrow))
-    make(tmp_path, Writer(), "1" * 16, plans=(wide, ConvPlan(), wide))
-    assert {"0" * 16, "1" * 16} == contents(tmp_path).keys()
 
-    make(tmp_path, Writer(), "2" * 16, plans=(wide, ConvPlan(), wide))
-    assert {"0" * 16, "2" * 16} == contents(tmp_path).keys()
+    def build(digest: str, plan: ConvPlan, block: int) -> str:
+        made = make(tmp_path, Writer(), digest=digest, plan=plan, blocks=frozenset({1, block}))
+        return made.path.parent.name
 
-    make(tmp_path, Writer(), "3" * 16, plans=(ConvPlan(), ConvPlan(), narrow))
-    assert {"2" * 16, "3" * 16} == contents(tmp_path).keys()
+    first, second = build("a", narrow, 8), build("b", wide, 16)
+    assert {first, second} == contents(tmp_path).keys()
+
+    third = build("c", wide, 16)
+    assert {first, third} == contents(tmp_path).keys()
+
+    fourth = build("d", ConvPlan(), 8)
+    assert {third, fourth} == contents(tmp_path).keys()
 
 
 # --- the good way ----------------------------------------------------------------------
@@ -90,7 +108,7 @@ def test_graphs_for_another_kind_of_processor_stay(tmp_path):
 
 def test_nothing_is_found_before_it_was_built(tmp_path):
     """A folder that is not there holds no graph."""
-    assert find(tmp_path / "none", KEY, trained=True, progress=ignore) is None
+    assert find(tmp_path / "none") is None
 
 
 def test_what_was_built_is_found(tmp_path):
@@ -99,7 +117,7 @@ def test_what_was_built_is_found(tmp_path):
 
     place = tmp_path / "serving" / "vgg16" / KEY
     assert ServingGraph(path=place / GRAPH_FILE, weights_sha256=SOURCE, trained=True) == built
-    assert built == find(tmp_path / "serving" / "vgg16", KEY, trained=True, progress=ignore)
+    assert built == find(tmp_path / "serving" / "vgg16")
     assert (GRAPH, WEIGHTS) == (
         (place / GRAPH_FILE).read_bytes(),
         (place / WEIGHTS_FILE).read_bytes(),
@@ -122,7 +140,7 @@ def test_a_stem_belongs_to_its_graph(tmp_path):
     """It lies beside the graph, and is in the receipt."""
     built = with_stem(tmp_path)
 
-    assert built == find(tmp_path, KEY, trained=True, progress=ignore)
+    assert built == find(tmp_path)
     assert b"stem" == built.path.with_name(STEM_FILE).read_bytes()
 
 
@@ -132,14 +150,14 @@ def test_a_damaged_stem_is_no_stem(tmp_path, damage):
     stem = with_stem(tmp_path).path.with_name(STEM_FILE)
     stem.unlink() if damage is None else stem.write_bytes(damage)
 
-    assert find(tmp_path, KEY, trained=True, progress=ignore) is None
+    assert find(tmp_path) is None
 
 
 def test_a_stem_that_came_by_itself_is_a_damage(tmp_path):
     """The session would load it: a graph without one must stay without."""
     make(tmp_path, Writer()).path.with_name(STEM_FILE).write_bytes(b"stem")
 
-    assert find(tmp_path, KEY, trained=True, progress=ignore) is None
+    assert find(tmp_path) is None
 
 
 def test_second_build_writes_nothing(tmp_path):
@@ -153,19 +171,11 @@ def test_second_build_writes_nothing(tmp_path):
 
 def test_own_digest_where_there_is_no_source(tmp_path):
     """Weights without a published file are named by their own SHA-256."""
-    built = build(
-        tmp_path,
-        KEY,
-        size=1,
-        weights_sha256=None,
-        trained=False,
-        write=Writer(),
-        progress=ignore,
-    )
+    built = make(tmp_path, Writer(), sha256=None, trained=False)
 
     expected = hashlib.sha256(WEIGHTS).hexdigest()
     assert (expected, False) == (built.weights_sha256, built.trained)
-    assert built == find(tmp_path, KEY, trained=False, progress=ignore)
+    assert built == find(tmp_path, trained=False)
 
 
 def test_old_keys_go(tmp_path):
@@ -174,10 +184,10 @@ def test_old_keys_go(tmp_path):
     (tmp_path / ".building-killed").mkdir()
     (tmp_path / ".building-killed" / WEIGHTS_FILE).write_bytes(b"half")
 
-    make(tmp_path, Writer(b"others"), OTHER_KEY)
+    make(tmp_path, Writer(b"others"), digest=OTHER)
 
-    assert [OTHER_KEY] == list(contents(tmp_path))
-    assert find(tmp_path, KEY, trained=True, progress=ignore) is None
+    assert [recipe(tmp_path, digest=OTHER).key] == list(contents(tmp_path))
+    assert find(tmp_path) is None
 
 
 def test_verifying_tells_its_progress(tmp_path):
@@ -185,7 +195,7 @@ def test_verifying_tells_its_progress(tmp_path):
     make(tmp_path, Writer())
     told: list[tuple[int, int | None]] = []
 
-    find(tmp_path, KEY, trained=True, progress=lambda done, total: told.append((done, total)))
+    store.find(recipe(tmp_path), lambda done, total: told.append((done, total)))
 
     assert (len(GRAPH), len(GRAPH)) in told
     assert (len(WEIGHTS), len(WEIGHTS)) == told[-1]
@@ -248,12 +258,12 @@ def test_damaged_graph_is_not_found_and_is_built_anew(tmp_path, damage):
     built = make(tmp_path, Writer())
     damage(tmp_path / KEY)
 
-    assert find(tmp_path, KEY, trained=True, progress=ignore) is None
+    assert find(tmp_path) is None
 
     write = Writer()
     assert built == make(tmp_path, write)
     assert 1 == len(write.folders)
-    assert built == find(tmp_path, KEY, trained=True, progress=ignore)
+    assert built == find(tmp_path)
     assert {KEY: [GRAPH_FILE, RECEIPT_FILE, WEIGHTS_FILE]} == contents(tmp_path)
 
 
@@ -262,9 +272,9 @@ def test_damage_is_logged(tmp_path, caplog):
     make(tmp_path, Writer())
     flip(WEIGHTS_FILE, 9)(tmp_path / KEY)
 
-    find(tmp_path, KEY, trained=True, progress=ignore)
+    find(tmp_path)
 
-    assert [f"{tmp_path / KEY} is damaged and is built anew"] == caplog.messages
+    assert [f"{tmp_path / KEY} is damaged and will be built again"] == caplog.messages
 
 
 # --- interruptions ---------------------------------------------------------------------
@@ -282,7 +292,7 @@ def test_interrupted_build_leaves_nothing(tmp_path, error):
     with pytest.raises(error):
         make(tmp_path, write)
 
-    assert find(tmp_path, KEY, trained=True, progress=ignore) is None
+    assert find(tmp_path) is None
     assert {} == contents(tmp_path)
 
 
@@ -294,9 +304,9 @@ def test_interrupted_build_leaves_the_old_graph(tmp_path):
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
-        make(tmp_path, write, OTHER_KEY)
+        make(tmp_path, write, digest=OTHER)
 
-    assert old == find(tmp_path, KEY, trained=True, progress=ignore)
+    assert old == find(tmp_path)
 
 
 @pytest.mark.parametrize("moved", [[], [GRAPH_FILE], [RECEIPT_FILE], [WEIGHTS_FILE, RECEIPT_FILE]])
@@ -307,7 +317,7 @@ def test_killed_while_moving_into_place(tmp_path, moved):
         if path.name not in moved:
             path.unlink()
 
-    assert find(tmp_path, KEY, trained=True, progress=ignore) is None
+    assert find(tmp_path) is None
     assert built == make(tmp_path, Writer())
 
 
@@ -320,14 +330,14 @@ def test_writer_that_forgets_a_file(tmp_path):
     with pytest.raises(SetupError):
         make(tmp_path, write)
 
-    assert find(tmp_path, KEY, trained=True, progress=ignore) is None
+    assert find(tmp_path) is None
 
 
 def test_full_disk_is_refused_before_anything_is_written(tmp_path):
     """What does not fit is not begun, and the sentence has both numbers."""
     write = Writer()
 
-    with pytest.raises(SetupError, match=r"10000000000\d\d MB are needed .*, \d+ are free"):
+    with pytest.raises(SetupError, match=r"needs 10000000000\d\d MB, \d+ MB are free"):
         make(tmp_path, write, size=10**18)
 
     assert ([], {}) == (write.folders, contents(tmp_path))
@@ -338,7 +348,7 @@ def test_full_disk_counts_what_a_damaged_graph_gives_back(tmp_path):
     make(tmp_path, Writer())
     flip(WEIGHTS_FILE, 0)(tmp_path / KEY)
 
-    with pytest.raises(SetupError, match="are needed"):
+    with pytest.raises(SetupError, match="MB are free"):
         make(tmp_path, Writer(), size=10**18)
 
     assert {} == contents(tmp_path)
@@ -373,7 +383,8 @@ def test_threads_build_once(tmp_path):
 CHILD = """
 import sys
 from pathlib import Path
-from app.graph_store import build
+from app.weights.manifests import BUILT_IN, load_catalog
+from app.weights.store import Recipe, build
 folder = Path(sys.argv[1])
 
 def write(place):
@@ -384,8 +395,9 @@ def write(place):
 
 print("ready", flush=True)
 sys.stdin.readline()
-graph = build(folder, sys.argv[2], size=1, weights_sha256="5" * 64, trained=True, write=write,
-              progress=lambda done, total: None)
+preprocess = load_catalog(BUILT_IN)["vgg16"].preprocess
+recipe = Recipe(folder, sys.argv[2], "vgg16", preprocess, True, 1, write)
+graph = build(recipe, "5" * 64, lambda done, total: None)
 print(graph.path.read_bytes().decode())
 """
 
@@ -394,7 +406,7 @@ def test_processes_build_once(tmp_path):
     """Another process that wants the same graph waits for it and takes it."""
     folder = tmp_path / "vgg16"
     with subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(folder), KEY],
+        [sys.executable, "-c", CHILD, str(folder), DIGEST],
         cwd=REPOSITORY,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -415,7 +427,7 @@ def test_processes_build_once(tmp_path):
 
     assert (0, "a graph\n") == (child.returncode, answer)
     assert not (tmp_path / "builds").exists()
-    assert built == find(folder, KEY, trained=True, progress=ignore)
+    assert built == find(folder)
 
 
 # --- keys ------------------------------------------------------------------------------
@@ -423,45 +435,33 @@ def test_processes_build_once(tmp_path):
 
 def test_key_is_a_short_name():
     """16 hex digits, the same each time."""
-    key = graph_key(VGG16, f"sha256:{SOURCE}")
-
-    assert 16 == len(key)
-    assert int(key, 16) >= 0
-    assert key == graph_key(VGG16, f"sha256:{SOURCE}")
+    assert 16 == len(KEY)
+    assert int(KEY, 16) >= 0
+    assert KEY == recipe(Path("elsewhere"), Writer(), trained=False, size=1).key
 
 
 def test_key_changes_with_all_that_a_graph_depends_on():
-    """Other weights, another architecture, another precision or plan, or any change of the preprocessing."""
+    """Other weights, another architecture, precision or plan, or any change of the preprocessing."""
     plain = VGG16.preprocess
-    changed = [
-        graph_key(VGG16, f"sha256:{'6' * 64}"),
-        graph_key(VGG16, f"sha384:{SOURCE}"),
-        graph_key(replace(VGG16, architecture="vgg19"), f"sha256:{SOURCE}"),
-        graph_key(replace(VGG16, architecture=None), f"sha256:{SOURCE}"),
-        *(
-            graph_key(replace(VGG16, preprocess=preprocess), f"sha256:{SOURCE}")
-            for preprocess in (
-                replace(plain, resize=257),
-                replace(plain, crop=256),
-                replace(plain, channels="BGR"),
-                replace(plain, mean=plain.mean[::-1]),
-                replace(plain, std=(*plain.std[:2], 57.376)),
-            )
-        ),
-        graph_key(VGG16, f"sha256:{SOURCE}"),
-        graph_key(VGG16, f"sha256:{SOURCE}", "float16"),
-        graph_key(VGG16, f"sha256:{SOURCE}", plan=ConvPlan("conv4_1")),
-        graph_key(VGG16, f"sha256:{SOURCE}", plan=ConvPlan("conv2_1")),
+    changes: list[dict[str, Any]] = [
+        {},
+        {"digest": f"sha256:{'6' * 64}"},
+        {"digest": f"sha384:{SOURCE}"},
+        {"architecture": "vgg19"},
+        {"architecture": None},
+        {"preprocess": replace(plain, resize=257)},
+        {"preprocess": replace(plain, crop=256)},
+        {"preprocess": replace(plain, channels="BGR")},
+        {"preprocess": replace(plain, mean=plain.mean[::-1])},
+        {"preprocess": replace(plain, std=(*plain.std[:2], 57.376))},
+        {"precision": "float16"},
+        {"plan": ConvPlan("conv4_1")},
+        {"plan": ConvPlan("conv2_1")},
     ]
 
-    assert len(changed) == len(set(changed))
+    keys = [recipe(Path(), **change).key for change in changes]
 
-
-def test_key_does_not_change_with_words():
-    """A better title or another address of the same file does not build anew."""
-    other = replace(VGG16, title="Another", license="MIT", accuracy=None, path=Path("x.toml"))
-
-    assert graph_key(VGG16, SOURCE) == graph_key(other, SOURCE)
+    assert len(keys) == len(set(keys))
 
 
 def test_receipt_cannot_be_changed(tmp_path):
@@ -470,4 +470,4 @@ def test_receipt_cannot_be_changed(tmp_path):
     receipt = tmp_path / KEY / RECEIPT_FILE
     receipt.write_text(receipt.read_text().replace('"weights_sha256": "', '"weights_sha256": "f'))
 
-    assert find(tmp_path, KEY, trained=True, progress=ignore) is None
+    assert find(tmp_path) is None

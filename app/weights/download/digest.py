@@ -1,7 +1,4 @@
-"""Digests of files, as manifests write them: `sha256:` or `sha384:` and hex digits.
-
-Hashing 553 MB takes seconds, so whoever waits for it is told how far it is.
-"""
+"""Count and hash the bytes of a file, once, for its pinned digest and for its SHA-256."""
 
 import hashlib
 from collections.abc import Callable
@@ -11,48 +8,49 @@ from typing import TypeAlias
 from app.weights.download.disk import on_disk
 
 Progress: TypeAlias = Callable[[int, int | None], None]
-"""Gets the bytes so far and the total, None if not known, with each piece of 64 kB to 1 MB.
-What it raises stops the work."""
+"""Takes the bytes hashed so far and the total (None if unknown), for each piece of 64 kB to 1 MB.
+An exception that it raises stops the work."""
 
 
 def ignore(_count: int, _total: int | None) -> None:
-    """Be the Progress of those who do not ask."""
+    """Report no progress."""
 
 
 class Tally:
-    """Bytes in their order: how many there are, and their digest.
+    """The number of bytes so far, and their digests.
 
     Attributes:
         count: Bytes so far.
-        total: Bytes that there will be; None if not known.
+        total: Bytes of the whole file, for `progress`; None if not known.
     """
 
-    def __init__(self, algorithm: str, total: int | None, progress: Progress) -> None:
+    def __init__(self, pinned: str | None, total: int | None, progress: Progress) -> None:
         """Start at no bytes.
 
         Args:
-            algorithm: `sha256` or `sha384`.
-            total: For `progress`.
-            progress: Told of each piece.
+            pinned: The digest that will be asked for: `sha384:` and hex digits, for example.
+            total: Bytes of the whole file; None if not known.
+            progress: Called for each piece.
         """
         self.total = total
-        self._algorithm = algorithm
+        self._algorithm = (pinned or "sha256").partition(":")[0]
         self._progress = progress
         self.clear()
 
     def clear(self) -> None:
         """Forget all bytes."""
         self.count = 0
-        self._hash = hashlib.new(self._algorithm)
+        self._hashes = {name: hashlib.new(name) for name in {"sha256", self._algorithm}}
 
     def add(self, data: bytes) -> None:
-        """Take in the next bytes."""
-        self._hash.update(data)
+        """Add the next bytes."""
+        for one in self._hashes.values():
+            one.update(data)
         self.count += len(data)
         self._progress(self.count, self.total)
 
     def read(self, path: Path) -> None:
-        """Take in a whole file.
+        """Add a whole file.
 
         Raises:
             DownloadError: If it cannot be read.
@@ -61,22 +59,30 @@ class Tally:
             while data := file.read(2**20):
                 self.add(data)
 
+    @property
     def digest(self) -> str:
-        """Return the algorithm, a colon and the hex digits of the bytes so far."""
-        return f"{self._algorithm}:{self._hash.hexdigest()}"
+        """The digest to compare with the pinned one: algorithm, colon, hex digits."""
+        return f"{self._algorithm}:{self._hashes[self._algorithm].hexdigest()}"
+
+    @property
+    def sha256(self) -> str:
+        """64 hex digits."""
+        return self._hashes["sha256"].hexdigest()
 
 
-def digest_of(path: Path, algorithm: str = "sha256", progress: Progress = ignore) -> str:
-    """Hash a file.
+def hash_file(path: Path, pinned: str | None, progress: Progress) -> Tally:
+    """Read a file once.
 
-    Returns:
-        The algorithm, a colon and hex digits.
+    Args:
+        path: The file.
+        pinned: The digest that will be asked for; None for its SHA-256 alone.
+        progress: Called for each piece.
 
     Raises:
         DownloadError: If it cannot be read.
     """
     with on_disk(path):
         total = path.stat().st_size
-    tally = Tally(algorithm, total, progress)
+    tally = Tally(pinned, total, progress)
     tally.read(path)
-    return tally.digest()
+    return tally

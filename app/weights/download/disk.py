@@ -1,8 +1,4 @@
-"""What a disk refuses, as sentences with a way out.
-
-No room, no access, a folder that is a file: the system says so by an OSError, and an
-operator should read what to do about it.
-"""
+"""Turn what a disk refuses into sentences that say what the operator can do about it."""
 
 import contextlib
 import errno
@@ -18,26 +14,18 @@ _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 @contextlib.contextmanager
 def on_disk(path: Path) -> Iterator[None]:
-    """Turn each OSError of the block into a sentence about `path`.
-
-    Raises:
-        DownloadError: What went wrong with which file, and what to do about it.
-    """
+    """Turn each OSError of the block into a DownloadError about `path`."""
     try:
         yield
     except OSError as exc:
         advice = "give this process access to it, or choose another model folder"
         if exc.errno in _FULL:
-            advice = "make room there, and it goes on from where it stopped"
+            advice = "make room there; the next download resumes where this one stopped"
         raise DownloadError(f"{path}: {exc.strerror or exc}; {advice}") from exc
 
 
 def require_room(path: Path, needed: int) -> None:
-    """Make sure that `needed` bytes more fit into the folder of `path`.
-
-    Raises:
-        DownloadError: If they do not.
-    """
+    """Raise DownloadError unless `needed` more bytes fit into the folder of `path`."""
     folder = path.parent
     with on_disk(folder):
         free = shutil.disk_usage(folder).free

@@ -1,26 +1,25 @@
 """One GET of a large file, or of the rest of it, that is sure to end.
 
-httpx limits the silence between two bytes, but neither the resolver (glibc alone tries 5 s
-twice) nor the sum of its steps, nor a server that sends one byte now and then. So a thread
-does the reading, and the one who waits for it has a clock.
+httpx limits the silence between two bytes, but neither the sum of its steps (name, connection,
+TLS, redirects) nor a server that sends one byte now and then. asyncio.timeout limits both.
 """
 
+import asyncio
 import contextlib
-import queue
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final, TypeAlias
+from typing import Any, Final
 
 import httpx
 
 from app.weights.download.patience import FURTHER
 
 _USELESS: Final = (httpx.UnsupportedProtocol, httpx.TooManyRedirects)
-_Mail: TypeAlias = "queue.Queue[httpx.Response | bytes | Exception]"
 
 
 class GetError(Exception):
@@ -37,7 +36,7 @@ class GetError(Exception):
 
 
 class RangeError(GetError):
-    """The rest of the file cannot be had, but the whole may."""
+    """The server cannot send the rest of the file, but may send the whole."""
 
 
 class RefusedError(GetError):
@@ -49,10 +48,10 @@ class Reply:
     """A body and what the server says of it.
 
     Attributes:
-        start: Which byte of the file the body starts with: the one asked for, or 0.
+        start: The byte of the file that the body starts with: the one asked for, or 0.
         size: Bytes of the whole file; None if the server does not say.
-        linked_size: The same, in the words of the Hugging Face Hub.
-        linked_digest: `sha256:` and hex digits, in the words of the Hub.
+        linked_size: The same, from the Hugging Face Hub's `X-Linked-Size`.
+        linked_digest: `sha256:` and hex digits, from the Hub's `X-Linked-ETag`.
         body: The pieces as they come. Raises GetError when they stop coming.
     """
 
@@ -60,81 +59,91 @@ class Reply:
     size: int | None
     linked_size: int | None
     linked_digest: str | None
-    body: Iterator[bytes]
+    body: AsyncIterator[bytes]
 
 
-@contextlib.contextmanager
-def get(url: str, start: int, *, first: float, timeout: float) -> Iterator[Reply]:
+class Lookups(ThreadPoolExecutor):
+    """Runs each call in a daemon thread, so that nothing has to wait for one that hangs.
+
+    A lookup of a name cannot be cancelled, and glibc alone tries 5 s twice. The executor of
+    asyncio would keep `asyncio.run` and the end of the process waiting for it.
+    """
+
+    def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:  # noqa: ANN401 (as its base)
+        """Start the call."""
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+
+        def run() -> None:
+            try:
+                future.set_result(call(*args, **kwargs))
+            except Exception as exc:  # noqa: BLE001 (raised again by the one that awaits it)
+                future.set_exception(exc)
+
+        threading.Thread(target=run, name="lookup", daemon=True).start()
+        return future
+
+
+@contextlib.asynccontextmanager
+async def get(url: str, start: int, *, first: float, timeout: float) -> AsyncIterator[Reply]:  # noqa: ASYNC109 (of each piece)
     """Ask for a file from byte `start` on. Proxies are those of the environment.
 
     Args:
         url: Where it is; redirects are followed.
         start: Bytes that need not come again.
         first: Seconds until the first byte of the body, from the name to the redirects.
-        timeout: Seconds in which FURTHER have to come after that.
+        timeout: Seconds in which FURTHER bytes have to come after that.
 
     Raises:
         GetError: If it failed; its subclasses say what to do.
     """
-    mail: _Mail = queue.Queue(maxsize=8)
-    left = threading.Event()
-    args = (url, start, timeout, mail, left)
-    threading.Thread(target=_read, args=args, name="download", daemon=True).start()
-    try:
-        deadline = time.monotonic() + first
-        response = _next(mail, deadline, f"no answer within {first:.1f} s")
-        assert isinstance(response, httpx.Response)  # noqa: S101 - narrows the type
-        yield _reply(response, start, _body(mail, deadline, timeout))
-    finally:  # the thread closes the connection at its next byte, or after `timeout`
-        left.set()
-        with contextlib.suppress(queue.Empty):
-            while True:
-                mail.get_nowait()
-
-
-def _read(url: str, start: int, timeout: float, mail: _Mail, left: threading.Event) -> None:
-    """Put the response, the pieces of its body and an empty one into the mail, or an error."""
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    try:
-        with (
-            httpx.Client(follow_redirects=True, timeout=timeout) as client,
-            client.stream("GET", url, headers=headers) as response,
-        ):
-            mail.put(response)
-            for data in response.iter_raw():
-                if left.is_set():
-                    return
-                mail.put(data)
-            mail.put(b"")
-    except Exception as exc:  # noqa: BLE001 - raised again by the one who waits
-        mail.put(exc)
+    deadline = time.monotonic() + first
+    async with contextlib.AsyncExitStack() as stack:
+        async with _until(deadline, f"no answer within {first:.1f} s"):
+            httpx.URL(url).host.encode("idna")  # a ValueError for a name that cannot exist
+            # httpx closes a socket on its own timeout, but leaks one cancelled during TLS.
+            limit = httpx.Timeout(None, connect=0.9 * first)
+            client = httpx.AsyncClient(follow_redirects=True, timeout=limit)
+            await stack.enter_async_context(client)
+            stream = client.stream("GET", url, headers=headers)
+            response = await stack.enter_async_context(stream)
+        yield _reply(response, start, _body(response, deadline, timeout))
 
 
-def _next(mail: _Mail, deadline: float, late: str) -> httpx.Response | bytes:
+@contextlib.asynccontextmanager
+async def _until(deadline: float, late: str) -> AsyncIterator[None]:
+    """Limit the time of the block, and turn what httpx raises in it into a GetError."""
     try:
-        item = mail.get(timeout=max(0.0, deadline - time.monotonic()))
-    except queue.Empty:
+        async with asyncio.timeout(deadline - time.monotonic()):
+            yield
+    except (TimeoutError, httpx.ConnectTimeout):
         raise GetError(late) from None
-    if not isinstance(item, Exception):
-        return item
-    what = str(item) or type(item).__name__
-    if isinstance(item, httpx.HTTPError) and not isinstance(item, _USELESS):
-        raise GetError(what) from item
-    raise RefusedError(what) from item  # an address, proxy or SSL_CERT_FILE of no use
+    except httpx.HTTPError as exc:
+        error = RefusedError if isinstance(exc, _USELESS) else GetError
+        raise error(str(exc) or type(exc).__name__) from exc
+    except Exception as exc:  # an address, proxy or SSL_CERT_FILE of no use
+        raise RefusedError(str(exc) or type(exc).__name__) from exc
 
 
-def _body(mail: _Mail, deadline: float, timeout: float) -> Iterator[bytes]:
+async def _body(response: httpx.Response, deadline: float, timeout: float) -> AsyncIterator[bytes]:  # noqa: ASYNC109 (of each piece)
     late = f"fewer than {FURTHER} bytes came in {timeout:.1f} s"
     come = FURTHER  # so that the first byte, too, sets a new deadline
-    while data := _next(mail, deadline, late):
-        assert isinstance(data, bytes)  # noqa: S101 - narrows the type
+    pieces = response.aiter_raw()
+    while True:
+        async with _until(deadline, late):
+            data = await anext(pieces, b"")
+        if not data:
+            return
         come += len(data)
+        received = time.monotonic()
         if come >= FURTHER:
-            come, deadline = 0, time.monotonic() + timeout
+            come, deadline = 0, received + timeout
         yield data
+        deadline += time.monotonic() - received  # a slow disk is not the server's fault
 
 
-def _reply(response: httpx.Response, asked: int, body: Iterator[bytes]) -> Reply:
+def _reply(response: httpx.Response, asked: int, body: AsyncIterator[bytes]) -> Reply:
     encoding = response.headers.get("Content-Encoding", "identity")
     if encoding != "identity":
         raise RefusedError(f"it comes encoded as {encoding}")
@@ -155,21 +164,20 @@ def _start(response: httpx.Response, asked: int) -> int:
     """Return the byte that the body starts with."""
     status = response.status_code
     answer = f"the server answers {status} {response.reason_phrase}"
-    ranges = {HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE}
     if status == HTTPStatus.OK:
         return 0
-    if asked and status in ranges:
+    if asked and status in {HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE}:
         if response.headers.get("Content-Range", "").startswith(f"bytes {asked}-"):
             return asked
-        raise RangeError(f"{answer}, which is no way to resume")
+        raise RangeError(f"{answer}, so that the download cannot be resumed")
     passing = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
     if status in passing or response.is_server_error:
         wait = response.headers.get("Retry-After", "")
-        raise GetError(answer, float(wait) if wait.isdecimal() else 0.0)  # not for dates
+        raise GetError(answer, float(wait) if wait.isdecimal() else 0.0)  # dates are ignored
     raise RefusedError(answer)
 
 
 def _linked(response: httpx.Response, header: str) -> str:
-    """Look for a header of the Hub, which stands on the redirect rather than on its target."""
+    """Find a header of the Hub, which is on the redirect and not on its target."""
     found = (hop.headers[header] for hop in (*response.history, response) if header in hop.headers)
     return next(found, "")

@@ -1,14 +1,14 @@
-"""What has come of a file so far: FOLDER/FILE.part, and the lock FOLDER/.locks/FILE.lock.
+"""A file that is still incomplete, FOLDER/FILE.part, and its lock, FOLDER/.locks/FILE.lock.
 
-A `.part` outlives the process that wrote it, so that the next one can go on from there. It
-becomes FOLDER/FILE in one step, when it is whole. The lock stays, empty and out of sight:
-deleting it would race with a process that has just opened it.
+A `.part` outlives the process that wrote it, so that the next one can resume. Once it is whole,
+it is renamed to FOLDER/FILE. The lock file is never deleted: that would race with a process
+that has just opened it.
 """
 
 import contextlib
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterable, Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -24,75 +24,72 @@ class PartFile:
     """The `.part` of one file, counted and hashed as it grows.
 
     Attributes:
-        joined: Whether its bytes come from more than one answer of a server, so that they may
-            be of two files.
+        tally: Count and digests of what is there.
+        joined: Whether its bytes come from more than one response, so that they may be of two
+            versions of the file.
     """
 
-    def __init__(self, path: Path, algorithm: str, total: int | None, progress: Progress) -> None:
-        """Take over what an earlier process has left.
+    def __init__(
+        self, path: Path, pinned: str | None, total: int | None, progress: Progress
+    ) -> None:
+        """Continue what an earlier process has left.
 
         Args:
             path: Where the whole file will be.
-            algorithm: Of its digest: `sha256` or `sha384`.
+            pinned: Its digest, if it is known.
             total: Bytes of the whole file; None if not known yet.
-            progress: Told of each piece.
+            progress: Called for each piece.
         """
         self.joined = False
         self._whole = path
         self._path = Path(f"{path}.part")
-        self._tally = Tally(algorithm, total, progress)
+        self.tally = Tally(pinned, total, progress)
         if self._path.exists():
-            self._tally.read(self._path)
-        self._inherited = self.count
+            self.tally.read(self._path)
+        self._inherited = self.tally.count
 
     @property
     def count(self) -> int:
         """Bytes that are there."""
-        return self._tally.count
+        return self.tally.count
 
     @property
     def gained(self) -> int:
         """Bytes that are there and were not left by an earlier process."""
         return self.count - self._inherited
 
-    @property
-    def digest(self) -> str:
-        """The algorithm, a colon and the hex digits of what is there."""
-        return self._tally.digest()
-
-    def extend(self, body: Iterable[bytes], total: int) -> None:
-        """Append a body, as far as it comes; what it raises leaves the bytes so far.
-
-        Args:
-            body: Goes on from `count`.
-            total: Bytes of the whole file.
+    async def extend(self, body: AsyncIterable[bytes], total: int) -> None:
+        """Append a body that continues at `count`; what it raises leaves the bytes so far.
 
         Raises:
-            DownloadError: If it is too long, and then nothing is kept; or if the disk is full.
+            DownloadError: If more than the `total` bytes of the file come, and then nothing is
+                kept; or if the disk is full.
         """
         self.joined = self.count > 0
-        self._tally.total = total
+        self.tally.total = total
         with on_disk(self._path), self._path.open("ab") as file:
-            for data in body:
+            async for data in body:
                 if self.count + len(data) > total:
                     break
                 file.write(data)
-                self._tally.add(data)
+                self.tally.add(data)
             else:
                 return
         self.clear()
-        raise DownloadError(f"{self._path} was deleted: more than its {total} bytes came")
+        raise DownloadError(
+            f"{self._path} was deleted: the server sent more than its {total} bytes"
+        )
 
     def clear(self) -> None:
-        """Delete it, to start anew."""
+        """Delete it, to start again."""
         with on_disk(self._path):
             self._path.unlink(missing_ok=True)
-        self._tally.clear()
+        self.tally.clear()
         self._inherited = 0
         self.joined = False
 
     def finish(self) -> None:
-        """Put it into place, written through: after a power cut it is whole or not there."""
+        """Rename it to the file, synced first: after a power cut that is whole or not there."""
         with on_disk(self._whole):
             with self._path.open("rb+") as file:
                 os.fsync(file.fileno())
@@ -101,7 +98,7 @@ class PartFile:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep other processes and threads from fetching the same file; make its folder.
+    """Keep other processes and threads from downloading the same file; make its folder.
 
     Raises:
         DownloadError: If the folder cannot be used.
@@ -113,7 +110,7 @@ def locked(path: Path) -> Iterator[None]:
         try:
             lock.acquire(blocking=False)
         except Timeout:
-            log.info("%s is being fetched by another process; waiting for it", path.name)
+            log.info("%s is being downloaded by another process; waiting for it", path.name)
             lock.acquire()
     try:
         yield

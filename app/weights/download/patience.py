@@ -1,31 +1,28 @@
-"""When a failed try is followed by another, and when it is time to give up.
+"""When a failed try is followed by another, and when to give up.
 
-Only getting further earns more time. Bytes that come again and again, or a few now and
-then, do not: they would keep a fetch alive for ever.
+Only new bytes earn more time. Bytes that come again and again, or a few now and then, do not:
+they would keep a download alive for ever.
 """
 
+import asyncio
 import time
 from typing import Final
 
 FURTHER: Final = 10_000
-"""Bytes more than ever before that count as getting further. At one try each 10 s, 1 kB/s: a
-modem of 1994 brought three times that."""
+"""New bytes that count as progress. With one try each 10 s that is 1 kB/s, a third of a modem of
+1994."""
 
 
 class Patience:
-    """The time that is left for one file.
-
-    Attributes:
-        timeout: Seconds until the first byte, and for each FURTHER bytes.
-    """
+    """The time that is left for one file."""
 
     def __init__(self, timeout: float, patience: float, backoff: float) -> None:
         """Start the clock.
 
         Args:
-            timeout: Seconds for all tries together, as long as they get nowhere.
-            patience: Seconds from the last time that one got further, or from the start if the
-                server named a time to come back.
+            timeout: Seconds for all tries together, as long as no byte comes.
+            patience: Seconds since the last progress, or since the start if the server named a
+                time to come back.
             backoff: Seconds before the second try; doubles, up to 64 times this.
         """
         self.timeout = timeout
@@ -38,8 +35,8 @@ class Patience:
         """Return the seconds that the next try may take until its first byte."""
         return min(self.timeout, self._since + self._budget - time.monotonic())
 
-    def wait(self, gained: int, asked: float) -> bool:
-        """Wait until the next try; return False at once if there is none.
+    async def wait(self, gained: int, asked: float) -> bool:
+        """Wait until the next try; return False at once if there should be none.
 
         Args:
             gained: Bytes that have come.
@@ -53,7 +50,7 @@ class Patience:
         pause = max(asked, self._pause)
         if time.monotonic() + pause >= self._since + self._budget:
             return False
-        time.sleep(pause)
+        await asyncio.sleep(pause)
         self._pause = min(2 * self._pause, 64 * self._backoff)
         return True
 

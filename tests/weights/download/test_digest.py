@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from app.errors import DownloadError
-from app.weights.download.digest import digest_of
+from app.weights.download.digest import hash_file, ignore
 
 CONTENT = bytes(range(256)) * 10_000
 
@@ -23,14 +23,25 @@ def test_digest_names_its_algorithm(path, algorithm):
     """A digest is the algorithm, a colon and hex digits."""
     digits = hashlib.new(algorithm, CONTENT).hexdigest()
 
-    assert digest_of(path, algorithm) == f"{algorithm}:{digits}"
+    assert hash_file(path, f"{algorithm}:", ignore).digest == f"{algorithm}:{digits}"
 
 
-def test_digest_of_tells_how_far_it_is(path):
+def test_sha384_comes_with_the_sha256(path):
+    """The file is read once for both."""
+    calls = []
+
+    tally = hash_file(path, "sha384:", lambda *call: calls.append(call))
+
+    assert tally.sha256 == hashlib.sha256(CONTENT).hexdigest()
+    assert calls[-1] == (len(CONTENT), len(CONTENT))
+    assert len(calls) == len(set(calls))
+
+
+def test_hashing_tells_how_far_it_is(path):
     """Hashing tells each piece and ends with the whole size."""
     calls = []
 
-    digest_of(path, progress=lambda *call: calls.append(call))
+    hash_file(path, None, lambda *call: calls.append(call))
 
     assert len(calls) > 1
     assert calls == sorted(calls)
@@ -42,4 +53,4 @@ def test_digest_needs_a_file(path):
     path.unlink()
 
     with pytest.raises(DownloadError, match=r"vgg\.bin: No such file"):
-        digest_of(path)
+        hash_file(path, None, ignore)

@@ -29,6 +29,7 @@ from tests.weights.download.file_server import (
     serve,
 )
 
+SHA256 = DIGEST.removeprefix("sha256:")
 OTHER_DIGEST = "sha256:" + "0" * 64
 
 fetch_soon = functools.partial(fetch, timeout=0.5, patience=2.0, backoff=0.01)
@@ -100,7 +101,7 @@ def test_fetch_brings_the_file_and_its_digest(server, source, tmp_path):
     """The file arrives in a folder that was not there, with nothing to be seen beside it."""
     path = tmp_path / "new" / "folder" / "vgg.bin"
 
-    assert fetch(source, path) == DIGEST
+    assert fetch(source, path) == SHA256
     assert path.read_bytes() == CONTENT
     assert {"vgg.bin", ".locks"} == {file.name for file in path.parent.iterdir()}
     assert [None] == server.ranges()
@@ -127,10 +128,15 @@ def test_existing_file_is_left_alone(server, source, path):
 
 
 def test_sha384_is_checked(source, path):
-    """A digest may be a SHA-384."""
+    """A digest may be a SHA-384; the SHA-256 is told all the same."""
     digest = "sha384:" + hashlib.sha384(CONTENT).hexdigest()
 
-    assert fetch(Source(source.url, digest, None), path) == digest
+    assert fetch(Source(source.url, digest, None), path) == SHA256
+
+
+def test_wrong_sha384_is_refused(source, path):
+    """The SHA-256 is not what counts then."""
+    fails(Source(source.url, "sha384:" + "0" * 96, None), path, "has come as sha384:")
 
 
 def test_cut_body_is_resumed(server, source, path):
@@ -166,7 +172,7 @@ def test_file_that_changes_between_tries_starts_anew(server, source, path):
     """Two versions of a file that were joined are found by their digest, and fetched once more."""
     server.script = [serve(bytes(len(CONTENT)), cut=HALF)]
 
-    assert fetch_soon(source, path) == DIGEST
+    assert fetch_soon(source, path) == SHA256
     assert path.read_bytes() == CONTENT
     assert [None, f"bytes={HALF}-", None] == server.ranges()
 
@@ -203,7 +209,7 @@ def test_part_of_an_earlier_process_is_resumed(server, source, path):
     """What an earlier process has fetched is not fetched again."""
     part_of(path).write_bytes(CONTENT[:HALF])
 
-    assert fetch(source, path) == DIGEST
+    assert fetch(source, path) == SHA256
     assert path.read_bytes() == CONTENT
     assert [f"bytes={HALF}-"] == server.ranges()
 
@@ -212,7 +218,7 @@ def test_complete_part_needs_no_server(server, source, path):
     """A process that was killed before the last step left all that is needed."""
     part_of(path).write_bytes(CONTENT)
 
-    assert fetch(source, path) == DIGEST
+    assert fetch(source, path) == SHA256
     assert path.read_bytes() == CONTENT
     assert [] == server.requests
 
@@ -222,7 +228,7 @@ def test_part_of_something_else_is_replaced(source, path, left):
     """A leftover of another file costs one more fetch and no error."""
     part_of(path).write_bytes(b"x" * left)
 
-    assert fetch_soon(source, path) == DIGEST
+    assert fetch_soon(source, path) == SHA256
     assert path.read_bytes() == CONTENT
 
 
@@ -234,7 +240,7 @@ def test_wrong_byte_is_refused_and_forgotten(server, source, path):
     fails(source, path, DIGEST, "sha256:" + hashlib.sha256(wrong).hexdigest())
 
     assert not part_of(path).exists()
-    assert fetch(source, path) == DIGEST
+    assert fetch(source, path) == SHA256
 
 
 def test_body_longer_than_pinned_is_cut_off(server, source, path):
@@ -251,7 +257,7 @@ def test_body_shorter_than_pinned_is_resumed(server, source, path):
     """A body without an announced length that ends early is continued."""
     server.script = [chunked(CONTENT[:HALF])]
 
-    assert fetch_soon(source, path) == DIGEST
+    assert fetch_soon(source, path) == SHA256
     assert server.ranges() == [None, f"bytes={HALF}-"]
 
 
@@ -322,7 +328,7 @@ def test_published_digest_stands_on_the_redirect(server, hub, path):
     hub.script = [reply(302, headers)]
     server.script = [chunked(CONTENT)]
 
-    assert fetch(Source(hub.url, None, None), path) == DIGEST
+    assert fetch(Source(hub.url, None, None), path) == SHA256
     assert path.read_bytes() == CONTENT
 
 
@@ -359,7 +365,7 @@ def test_mirror_replaces_the_hub(server, path, slash):
 
 def test_mirror_is_for_the_hub_only(source, path):
     """Other hosts are asked themselves."""
-    assert fetch(source, path, endpoint="http://127.0.0.1:1") == DIGEST
+    assert fetch(source, path, endpoint="http://127.0.0.1:1") == SHA256
 
 
 @pytest.mark.parametrize("url", ["http://weights.invalid/", "http://{silent}/"])
@@ -468,7 +474,7 @@ def test_disk_that_fills_up_keeps_what_has_come(server, source, small_disk):
     other.unlink()
 
     assert 0 < kept < len(CONTENT)
-    assert fetch(source, path) == DIGEST
+    assert fetch(source, path) == SHA256
     assert server.ranges() == [None, f"bytes={kept}-"]
 
 
@@ -506,7 +512,7 @@ def test_interrupt_keeps_the_part(server, source, path):
     kept = part_of(path).stat().st_size
 
     assert 0 < kept <= len(CONTENT)
-    assert fetch(source, path) == DIGEST
+    assert fetch(source, path) == SHA256
     assert server.sent >= len(CONTENT)
     assert server.ranges() in ([None, f"bytes={kept}-"], [None])
 
@@ -545,8 +551,7 @@ def test_verify_accepts_the_file(source, path):
     """A good file passes, with and without a known size and digest."""
     path.write_bytes(CONTENT)
 
-    verify(path, source)
-    verify(path, Source(source.url, None, None))
+    assert SHA256 == verify(path, source) == verify(path, Source(source.url, None, None))
 
 
 def test_verify_finds_a_flipped_bit(source, path):

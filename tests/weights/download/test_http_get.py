@@ -1,12 +1,13 @@
 """Each way in which a server can fail ends in time, and says whether to try again."""
 
+import asyncio
 import socket
 import threading
 import time
 
 import pytest
 
-from app.weights.download.http_get import GetError, RangeError, RefusedError, get
+from app.weights.download.http_get import GetError, Lookups, RangeError, RefusedError, get
 from tests.weights.download.file_server import CONTENT, DRIPS, HALF, chunked, reply, running, serve
 
 
@@ -26,8 +27,13 @@ def _no_proxy_of_ours(monkeypatch):
 
 def read(url, start=0, first=0.5, timeout=0.5):
     """Get all of it; return the reply and the body."""
-    with get(url, start, first=first, timeout=timeout) as answer:
-        return answer, b"".join(answer.body)
+
+    async def all_of_it():
+        asyncio.get_running_loop().set_default_executor(Lookups())
+        async with get(url, start, first=first, timeout=timeout) as answer:
+            return answer, b"".join([data async for data in answer.body])
+
+    return asyncio.run(all_of_it())
 
 
 def fails(url, start=0, **options):
@@ -242,23 +248,59 @@ def test_stalled_body(server):
 
 def test_one_who_is_slow_to_read_misses_nothing(server):
     """The clock is for the server, not for a disk that takes its time."""
-    with get(server.url, 0, first=0.3, timeout=0.1) as answer:
-        pieces = [next(answer.body)]
-        time.sleep(0.3)
-        pieces.extend(answer.body)
 
-    assert b"".join(pieces) == CONTENT
+    async def read_slowly():
+        async with get(server.url, 0, first=0.3, timeout=0.1) as answer:
+            pieces = [await anext(answer.body)]
+            time.sleep(0.3)  # noqa: ASYNC251 - as a disk would block it
+            return b"".join([*pieces, *[data async for data in answer.body]])
+
+    assert asyncio.run(read_slowly()) == CONTENT
 
 
-def test_no_thread_stays_behind(server):
-    """Whoever leaves in the middle of a long body hangs up."""
+def test_who_leaves_hangs_up(server):
+    """A body that is not read to its end leaves no connection, nor does it end the program late."""
     server.script = [serve(CONTENT * 100)]
     before = threading.enumerate()
 
-    with get(server.url, 0, first=0.5, timeout=0.5) as answer:
-        next(answer.body)
+    async def leave():
+        async with get(server.url, 0, first=0.5, timeout=0.5) as answer:
+            await anext(answer.body)
 
-    for thread in set(threading.enumerate()) - set(before):
-        if thread.name == "download":
-            thread.join(1)
-            assert not thread.is_alive()
+    asyncio.run(leave())
+
+    for thread in set(threading.enumerate()) - set(before):  # the server's, which still sends
+        thread.join(1)
+        assert not thread.is_alive()
+
+
+def test_lookup_that_hangs_is_not_waited_for():
+    """Neither the event loop nor the process waits for a call that cannot be cancelled."""
+    end = threading.Event()
+
+    async def look_up():
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(Lookups())
+        async with asyncio.timeout(0.05):
+            await loop.run_in_executor(None, end.wait)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(look_up())
+    (lookup,) = (thread for thread in threading.enumerate() if thread.name == "lookup")
+    end.set()
+    lookup.join(1)
+
+    assert lookup.daemon
+    assert not lookup.is_alive()
+
+
+def test_lookup_that_fails_says_so():
+    """What the call raises is raised where it is awaited."""
+
+    async def look_up():
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(Lookups())
+        await loop.run_in_executor(None, int, "x")
+
+    with pytest.raises(ValueError, match="invalid literal"):
+        asyncio.run(look_up())

@@ -1,5 +1,6 @@
 """A `.part` is what has come, counted and hashed, and becomes the file in one step."""
 
+import asyncio
 import hashlib
 import logging
 import threading
@@ -20,16 +21,26 @@ def path(tmp_path):
 
 def open_part(path):
     """Take over what is there."""
-    return PartFile(path, "sha256", None, ignore)
+    return PartFile(path, None, None, ignore)
+
+
+def extend(part, pieces):
+    """Append pieces as they would come; the whole file has 5 bytes."""
+
+    async def body():
+        for piece in pieces:
+            yield piece
+
+    asyncio.run(part.extend(body(), 5))
 
 
 def test_part_grows_and_becomes_the_file(path):
     """Nothing stands under the name of the file before the end."""
     part = open_part(path)
-    part.extend([b"ab", b"c"], 5)
+    extend(part, [b"ab", b"c"])
     between = path.exists()
-    part.extend([b"de"], 5)
-    digest = part.digest
+    extend(part, [b"de"])
+    digest = part.tally.digest
     part.finish()
 
     assert not between
@@ -40,21 +51,21 @@ def test_part_grows_and_becomes_the_file(path):
 
 def test_earlier_bytes_are_counted_but_not_gained(path):
     """What an earlier process left is hashed, and known not to be of this one."""
-    open_part(path).extend([b"abc"], 5)
+    extend(open_part(path), [b"abc"])
     part = open_part(path)
-    part.extend([b"d"], 5)
+    extend(part, [b"d"])
 
     assert (part.count, part.gained, part.joined) == (4, 1, True)
-    assert part.digest == "sha256:" + hashlib.sha256(b"abcd").hexdigest()
+    assert part.tally.digest == "sha256:" + hashlib.sha256(b"abcd").hexdigest()
 
 
 def test_one_answer_is_not_joined(path):
     """A file from one answer has no seam, also after others were thrown away."""
     part = open_part(path)
-    part.extend([b"ab"], 5)
-    part.extend([b"c"], 5)
+    extend(part, [b"ab"])
+    extend(part, [b"c"])
     part.clear()
-    part.extend([b"abcde"], 5)
+    extend(part, [b"abcde"])
 
     assert (part.count, part.gained, part.joined) == (5, 5, False)
 
@@ -68,10 +79,10 @@ def test_interrupt_keeps_what_has_come(path):
 
     part = open_part(path)
     with pytest.raises(KeyboardInterrupt):
-        part.extend(body(), 5)
+        extend(part, body())
 
     assert part.count == 3
-    assert open_part(path).digest == part.digest
+    assert open_part(path).tally.digest == part.tally.digest
 
 
 def test_body_that_is_too_long_is_deleted(path):
@@ -79,7 +90,7 @@ def test_body_that_is_too_long_is_deleted(path):
     part = open_part(path)
 
     with pytest.raises(DownloadError, match="more than its 5 bytes"):
-        part.extend([b"abc"] * 1000, 5)
+        extend(part, [b"abc"] * 1000)
     assert part.count == 0
     assert [] == list(path.parent.iterdir())
 
