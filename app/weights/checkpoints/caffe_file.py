@@ -1,33 +1,25 @@
 """Read a Caffe checkpoint, `.caffemodel`: a NetParameter message with its weights inside."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Final, Protocol, cast
 
 import numpy as np
-from google.protobuf import (
-    descriptor_pb2,
-    descriptor_pool,
-    message_factory,
-)
-from google.protobuf.message import DecodeError, Message
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import Message
+from numpy.typing import NDArray
 
 from app.errors import CheckpointError
 from app.graph.vgg import VggConfig
-from app.records import Layer, Tensor
-from app.weights.checkpoints.layout import (
-    Shape,
-    as_tensor,
-    check_names,
-    check_shape,
-    expected_layers,
-    shown,
-)
+from app.records import Layer
+from app.weights.checkpoints.layout import Stored, read_layers, shown
+from app.weights.checkpoints.names import paper_names
 
 _SCHEMA: Final = {
-    # message: (field, number, type). The numbers of Caffe's caffe.proto; what is not
-    # read here is left out. Packed numbers and strings have the wire format of bytes, so
-    # that 138 million floats come as one buffer, and a name in no known encoding does no harm.
+    # message: (field, number, type), with the numbers of Caffe's caffe.proto; fields that are
+    # not read are left out. Packed numbers and strings have the wire format of bytes, so that
+    # 138 million floats come as one buffer, and a name in no known encoding does no harm.
     "BlobShape": (("dim", 1, "int64*"),),
     "BlobProto": (
         ("num", 1, "int32"),
@@ -42,8 +34,7 @@ _SCHEMA: Final = {
     "V1LayerParameter": (("name", 4, "bytes"), ("blobs", 6, "BlobProto*")),
     "NetParameter": (("layers", 2, "V1LayerParameter*"), ("layer", 100, "LayerParameter*")),
 }
-_PARTS: Final = ("weight", "bias")
-_FOREIGN: Final = (DecodeError, OSError, ValueError, TypeError, MemoryError)
+_PARTS: Final = {0: "weight", 1: "bias"}
 
 
 class _BlobShape(Protocol):
@@ -75,53 +66,35 @@ class _Net(Protocol):
 def read_caffe(path: Path, config: VggConfig) -> dict[str, Layer]:
     """Read the layers of `config`, which have the paper's names in Caffe's models.
 
-    The first layer's channels stay in the order of the file, BGR in those of Oxford.
-
     Raises:
-        CheckpointError: If the file is damaged or is not this network.
+        CheckpointError: If the file is not this network.
     """
-    try:
-        net = cast("_Net", _NET_PARAMETER.FromString(path.read_bytes()))
-        blobs = _blobs([*net.layers, *net.layer])
-        check_names(
-            blobs, [f"{layer}.{part}" for layer in config.weight_shapes() for part in _PARTS]
-        )
-        return {
-            layer: Layer(
-                weight=_tensor(f"{layer}.weight", blobs[f"{layer}.weight"], expected.weight),
-                bias=_tensor(f"{layer}.bias", blobs[f"{layer}.bias"], expected.bias),
-            )
-            for layer, expected in expected_layers(config).items()
-        }
-    except _FOREIGN as exc:
-        raise CheckpointError(f"cannot be read as a caffemodel: {shown(exc)}") from exc
-
-
-def _blobs(layers: Iterable[_Layer]) -> dict[str, _Blob]:
-    """Name each blob: `conv1_1.weight`. Layers without blobs have nothing to say here."""
-    blobs: dict[str, _Blob] = {}
-    for layer in layers:
-        name = layer.name.decode("utf-8", "replace")
+    net = cast("_Net", _NET_PARAMETER.FromString(path.read_bytes()))
+    stored: dict[str, Stored] = {}
+    for layer in (*net.layers, *net.layer):  # layers without weights have no blobs
         for number, blob in enumerate(layer.blobs):
-            key = f"{name}.{_PARTS[number] if number < len(_PARTS) else number}"
-            if key in blobs:
-                raise CheckpointError(f"has {shown(key)} twice")
-            blobs[key] = blob
-    return blobs
+            name = f"{layer.name.decode('utf-8', 'replace')}.{_PARTS.get(number, number)}"
+            if name in stored:
+                raise CheckpointError(f"has {shown(name)} twice")
+            stored[name] = _stored(name, blob)
+    return read_layers(config, paper_names(config), stored)
 
 
-def _tensor(name: str, blob: _Blob, accepted: tuple[Shape, ...]) -> Tensor:
-    shape: Shape = (blob.num, blob.channels, blob.height, blob.width)  # Caffe before 2015
+def _stored(name: str, blob: _Blob) -> Stored:
+    shape: tuple[int, ...] = (blob.num, blob.channels, blob.height, blob.width)  # before 2015
     if blob.HasField("shape"):
         shape = tuple(blob.shape.dim)
-    check_shape(name, shape, accepted)
-    data, dtype = (blob.data, "<f4") if blob.data else (blob.double_data, "<f8")
-    values = np.frombuffer(data[0] if len(data) == 1 else b"".join(data), dtype)
-    if values.size != np.prod(accepted[0]):
-        raise CheckpointError(
-            f"has {values.size} values in {name}, expected {np.prod(accepted[0])}"
-        )
-    return as_tensor(name, values, accepted[0])
+    data, dtype = (blob.data, "float32") if blob.data else (blob.double_data, "float64")
+
+    def read() -> NDArray[np.generic]:
+        little = np.dtype(dtype).newbyteorder("<")
+        values = np.frombuffer(data[0] if len(data) == 1 else b"".join(data), little)
+        if values.size != prod(shape):
+            message = f"has {values.size} values in {name}, expected {prod(shape)}"
+            raise CheckpointError(message)
+        return values
+
+    return Stored(shape, dtype, read)
 
 
 def _net_parameter() -> type[Message]:

@@ -1,9 +1,9 @@
-"""What a checkpoint has to hold, and the checks that all formats share.
+"""Make checked layers of the tensors of a file.
 
 A sentence made here has no subject: `read.read_checkpoint` puts the file in front of it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from app.errors import CheckpointError
 from app.graph.vgg import VggConfig
-from app.records import Tensor
+from app.records import Layer, Tensor
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -21,73 +21,77 @@ _SHOWN: Final = 120  # characters of a foreign text that a sentence quotes
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
-    """The shapes that one layer may have in a file, the one of `Layer` first.
-
-    All of them hold the same numbers in the same order, so that a reshape is enough.
+class Stored:
+    """A tensor in a file, not read yet.
 
     Attributes:
-        weight: A fully connected layer may be stored as the convolution that it equals
-            (the paper's section 3.2, timm) or with two leading ones (Caffe before 2015).
-        bias: With leading ones too.
+        shape: [out, in, height, width] or [out, in]; or one that holds the same numbers in the
+            same order, see `_shapes`.
+        dtype: NumPy's name of its type.
+        read: Reads the values; called after shape and type have been checked.
     """
 
-    weight: tuple[Shape, ...]
-    bias: tuple[Shape, ...]
+    shape: Shape
+    dtype: str
+    read: Callable[[], NDArray[np.generic]]
 
 
-def expected_layers(config: VggConfig) -> dict[str, Expected]:
-    """Map the name of each layer with weights to the shapes that it may have, in order."""
-    expected = {}
+def read_layers(
+    config: VggConfig, names: Mapping[str, str], stored: Mapping[str, Stored]
+) -> dict[str, Layer]:
+    """Read the layers of a network, one tensor at a time.
+
+    Args:
+        config: The network.
+        names: From `names`.
+        stored: The tensors of the file: these and no others, NAME.weight and NAME.bias.
+
+    Raises:
+        CheckpointError: If a tensor is missing, unknown, or not what the network needs.
+    """
+    wanted = [f"{name}.{part}" for name in names.values() for part in ("weight", "bias")]
+    if missing := [name for name in wanted if name not in stored]:
+        raise CheckpointError(f"has no tensor {_listed(missing)}, which this network needs")
+    if extra := sorted(stored.keys() - set(wanted)):
+        raise CheckpointError(f"has a tensor {_listed(extra)}, for which this network has no place")
+    return {
+        layer: Layer(
+            weight=_read(f"{names[layer]}.weight", stored, weight),
+            bias=_read(f"{names[layer]}.bias", stored, bias),
+        )
+        for layer, weight, bias in _shapes(config)
+    }
+
+
+def _shapes(config: VggConfig) -> Iterator[tuple[str, list[Shape], list[Shape]]]:
+    """Yield each layer with the shapes that its weight and bias may have, that of `Layer` first.
+
+    A fully connected layer may be stored as the convolution that it equals (the paper's section
+    3.2, timm) or with leading ones (Caffe before 2015). A reshape is enough.
+    """
     inputs: Shape = ()  # [channels, height, width] of the map that the layer sees
     for row in config.layers():
         if row.weight_shape:
             out, into = row.weight_shape[:2]
-            forms: tuple[Shape, ...] = (row.weight_shape,)
-            if row.kernel == 0:
-                forms = (row.weight_shape, (1, 1, out, into), (out, *inputs))
-            expected[row.name] = Expected(forms, ((out,), (1, out), (1, 1, 1, out)))
+            dense: list[Shape] = [] if row.kernel else [(1, 1, out, into), (out, *inputs)]
+            yield row.name, [row.weight_shape, *dense], [(out,), (1, out), (1, 1, 1, out)]
         inputs = row.output_shape if len(row.output_shape) > 1 else (*row.output_shape, 1, 1)
-    return expected
 
 
-def check_names(found: Iterable[str], expected: Iterable[str]) -> None:
-    """Refuse a file that lacks a tensor, or has one that the network has no place for."""
-    there, wanted = set(found), dict.fromkeys(expected)
-    if missing := [name for name in wanted if name not in there]:
-        raise CheckpointError(f"has no tensor {_listed(missing)}, which this network needs")
-    if extra := sorted(there.difference(wanted)):
-        raise CheckpointError(f"has a tensor {_listed(extra)}, for which this network has no place")
-
-
-def check_shape(tensor: str, found: Iterable[int], accepted: tuple[Shape, ...]) -> None:
-    """Refuse a shape that is not accepted; called before the values are read."""
-    shape = tuple(found)
-    if shape not in accepted:
-        raise CheckpointError(
-            f"has {shown(tensor)} with shape {shown(list(shape))}, expected {list(accepted[0])}"
-        )
-
-
-def check_dtype(tensor: str, dtype: np.dtype[np.generic]) -> None:
-    """Refuse what is not floating point, quantised weights for one."""
-    if dtype.name not in _FLOATS:
-        raise CheckpointError(
-            f"has {shown(tensor)} as {dtype.name}, expected floating point of 16, 32 or 64 bits"
-        )
-
-
-def as_tensor(tensor: str, values: NDArray[np.generic], shape: Shape) -> Tensor:
-    """Convert to float32 of `shape`, native and contiguous, and check that all is finite.
-
-    The result shares memory with `values` where it can, and may be read-only.
-    """
-    check_dtype(tensor, values.dtype)
-    with np.errstate(over="ignore"):  # what is too large for float32 is found below
-        converted = np.ascontiguousarray(values, dtype=np.float32).reshape(shape)
-    if not np.isfinite(converted).all():
-        raise CheckpointError(f"has a value in {shown(tensor)} that is not a finite float32")
-    return converted
+def _read(name: str, stored: Mapping[str, Stored], accepted: list[Shape]) -> Tensor:
+    """Read one tensor: native, contiguous, finite; it may share memory and be read-only."""
+    tensor = stored[name]
+    if tensor.shape not in accepted:
+        found = shown(list(tensor.shape))
+        raise CheckpointError(f"has {name} with shape {found}, expected {list(accepted[0])}")
+    if tensor.dtype not in _FLOATS:
+        message = f"has {name} as {shown(tensor.dtype)}, expected floats of 16, 32 or 64 bits"
+        raise CheckpointError(message)
+    with np.errstate(over="ignore"):  # a value too large for float32 is found below
+        values = np.ascontiguousarray(tensor.read(), dtype=np.float32).reshape(accepted[0])
+    if not np.isfinite(values).all():
+        raise CheckpointError(f"has a value in {name} that is not a finite float32")
+    return values
 
 
 def shown(text: object) -> str:

@@ -1,57 +1,48 @@
 """Read the weights out of an ONNX model, whichever names its exporter gave them."""
 
 from pathlib import Path
-from typing import Final
 
+import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
-from onnx import GraphProto, TensorProto, numpy_helper
+from numpy.typing import NDArray
+from onnx import GraphProto, TensorProto, helper, numpy_helper
 
 from app.errors import CheckpointError
 from app.graph.vgg import VggConfig
-from app.records import Layer, Tensor
-from app.weights.checkpoints.layout import Shape, as_tensor, check_shape, expected_layers, shown
+from app.records import Layer
+from app.weights.checkpoints.layout import Stored, read_layers, shown
+from app.weights.checkpoints.names import paper_names
 from app.weights.checkpoints.onnx_graph import find_layers
-
-_DTYPES: Final = frozenset(
-    {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
-)
-_FOREIGN: Final = (DecodeError, OSError, ValueError, TypeError, KeyError, MemoryError)
 
 
 def read_onnx(path: Path, config: VggConfig) -> dict[str, Layer]:
     """Read the layers of `config` by walking the graph from its input to its output.
 
     Raises:
-        CheckpointError: If the file is damaged, computes anything else than this
-            network, or keeps its weights in other files.
+        CheckpointError: If the file computes anything else than this network, or keeps its
+            weights in other files.
     """
-    try:
-        model = onnx.load_model(path, format="protobuf", load_external_data=False)
-        stored = _stored(model.graph)
-        expected = expected_layers(config)
-        layers = {}
-        for found in find_layers(model.graph, stored, config):
-            layer, shapes = found.row.name, expected[found.row.name]
-            weight, bias = stored.get(found.weight), stored.get(found.bias)
-            layers[layer] = Layer(
-                weight=_tensor(f"{layer}.weight", weight, shapes.weight, turn=found.transposed),
-                bias=_tensor(f"{layer}.bias", bias, shapes.bias),
-            )
-    except _FOREIGN as exc:
-        raise CheckpointError(f"cannot be read as ONNX: {shown(exc)}") from exc
-    return layers
+    graph = onnx.load_model(path, format="protobuf", load_external_data=False).graph
+    constants = _constants(graph)
+    stored = {}
+    for found in find_layers(graph, constants, config):
+        for part, name in (("weight", found.weight), ("bias", found.bias)):
+            if name in constants:
+                turned = part == "weight" and found.transposed
+                tensor = f"{found.row.name}.{part}"
+                stored[tensor] = _stored(tensor, constants[name], turned=turned)
+    return read_layers(config, paper_names(config), stored)
 
 
-def _stored(graph: GraphProto) -> dict[str, TensorProto]:
+def _constants(graph: GraphProto) -> dict[str, TensorProto]:
     """Map the name of each constant of the graph to its tensor."""
-    stored: dict[str, TensorProto] = {}
+    constants: dict[str, TensorProto] = {}
     for tensor in graph.initializer:
-        if tensor.name in stored:
+        if tensor.name in constants:
             raise CheckpointError(f"has the tensor {shown(tensor.name)} twice")
-        stored[tensor.name] = tensor
+        constants[tensor.name] = tensor
     used = {name for node in graph.node for name in node.input}
-    if unused := sorted(stored.keys() - used):
+    if unused := sorted(constants.keys() - used):
         raise CheckpointError(
             f"has a tensor {shown(unused[0])}, for which this network has no place"
         )
@@ -59,26 +50,20 @@ def _stored(graph: GraphProto) -> dict[str, TensorProto]:
         if node.op_type == "Constant":
             values = [a.t for a in node.attribute if a.name == "value"]
         elif node.op_type == "Identity":  # PyTorch writes equal tensors once
-            values = [stored[name] for name in node.input if name in stored]
+            values = [constants[name] for name in node.input if name in constants]
         else:
             values = []
-        stored.update(zip(node.output, values, strict=False))
-    return stored
+        constants.update(zip(node.output, values, strict=False))
+    return constants
 
 
-def _tensor(
-    name: str, stored: TensorProto | None, accepted: tuple[Shape, ...], *, turn: bool = False
-) -> Tensor:
-    if stored is None:
-        raise CheckpointError(f"has no {name} among its stored tensors")
-    if stored.data_location == TensorProto.EXTERNAL or stored.external_data:
+def _stored(name: str, tensor: TensorProto, *, turned: bool) -> Stored:
+    if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
         raise CheckpointError(f"keeps {name} in another file, expected it to be inside")
-    shape = accepted[0]
-    check_shape(name, stored.dims, ((shape[1], shape[0]),) if turn else accepted)
-    if stored.data_type not in _DTYPES:
-        raise CheckpointError(
-            f"has {name} with ONNX data type {stored.data_type}, expected floating point"
-            " of 16, 32 or 64 bits"
-        )
-    values = numpy_helper.to_array(stored)
-    return as_tensor(name, values.T if turn else values, shape)
+
+    def read() -> NDArray[np.generic]:
+        values = numpy_helper.to_array(tensor)
+        return values.T if turned else values
+
+    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type).name
+    return Stored(tuple(tensor.dims)[:: -1 if turned else 1], dtype, read)

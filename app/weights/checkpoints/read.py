@@ -1,15 +1,19 @@
-"""Read any published checkpoint of the VGG family as named tensors, checked throughout."""
+"""Read any published checkpoint of the VGG family as layers, checked throughout."""
 
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from google.protobuf.message import DecodeError
+from safetensors import SafetensorError
+
 from app.errors import CheckpointError
 from app.graph.vgg import VggConfig
 from app.records import Layer
 from app.weights.checkpoints.caffe_file import read_caffe
 from app.weights.checkpoints.keras_file import read_keras
+from app.weights.checkpoints.layout import shown
 from app.weights.checkpoints.onnx_file import read_onnx
 from app.weights.checkpoints.safetensors_file import read_safetensors
 
@@ -19,10 +23,15 @@ _READERS: Final[dict[str, Callable[[Path, VggConfig], dict[str, Layer]]]] = {
     "keras": read_keras,
     "caffe": read_caffe,
 }
+_FOREIGN: Final = (
+    *(SafetensorError, DecodeError, OSError, LookupError, ValueError, TypeError, AttributeError),
+    *(RuntimeError, ArithmeticError, MemoryError),
+)
+"""What the libraries raise for damaged files."""
 
 _PICKLE: Final = "which is not read, as it can run any code: use the safetensors file instead"
 _SIGNS: Final = (
-    # format (empty for none that is read here), what a file of it begins with, what it is
+    # format (empty if it is not supported), the first bytes of its files, its name
     ("safetensors", rb".{3}[\x00-\x06]\x00{4}\{", "a safetensors file"),
     ("keras", rb"\x89HDF\r\n\x1a\n", "an HDF5 file"),
     ("onnx", rb"\x08[\x01-\x1f][\x12\x1a\x22\x2a\x32\x3a\x42]", "an ONNX file"),
@@ -60,10 +69,13 @@ def read_checkpoint(path: Path, file_format: str, config: VggConfig) -> dict[str
         return _READERS[file_format](path, config)
     except CheckpointError as exc:
         raise CheckpointError(f"{path}: {exc}") from exc
+    except _FOREIGN as exc:
+        message = f"{path}: cannot be read as {file_format}: {shown(exc)}"
+        raise CheckpointError(message) from exc
 
 
 def _check_file(path: Path, file_format: str, config: VggConfig) -> None:
-    """Refuse from its size and its first bytes what would only fail later, and worse."""
+    """Refuse files that are wrong by their size or first bytes, which says more than a reader."""
     if file_format not in _READERS:
         raise CheckpointError(f"cannot be read as {file_format!r}, only as {', '.join(_READERS)}")
     try:

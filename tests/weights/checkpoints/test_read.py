@@ -1,6 +1,8 @@
 import os
 import pickle
 import struct
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,8 +24,10 @@ from app.errors import CheckpointError
 from app.graph.vgg import CLASSES, VggConfig
 from app.records import Layer
 from app.weights.checkpoints import read
+from app.weights.checkpoints.names import torchvision_names
 from app.weights.checkpoints.read import read_checkpoint
 from app.weights.manifests import FORMATS
+from tests.conftest import REPOSITORY
 
 # No two numbers of channels are alike, and the last map is 2x2: no order can hide.
 CONFIG = VggConfig("A", group_channels=(2, 3, 4, 5, 6), hidden_units=7, side=64)
@@ -559,14 +563,12 @@ def write_any_torchvision(path: Path, config: VggConfig) -> None:
 
 def test_true_configurations_have_torchvision_indices():
     """VGG-16 and VGG-19 have the indices that are in torchvision's published files."""
-    from app.weights.checkpoints.safetensors_file import _TORCHVISION, _names  # noqa: PLC0415
-
     published = {
         "D": [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28],
         "E": [0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34],
     }
     for configuration, indices in published.items():
-        names = [*_names(VggConfig(configuration), _TORCHVISION).values()]
+        names = [*torchvision_names(VggConfig(configuration)).values()]
         assert [f"features.{i}" for i in indices] == names[:-3]
 
 
@@ -928,7 +930,7 @@ def test_onnx_short_data(path):
     def change(graph: onnx.GraphProto) -> None:
         graph.initializer[0].raw_data = graph.initializer[0].raw_data[:-4]
 
-    assert "cannot be read as ONNX" in changed_onnx(path, change)
+    assert "cannot be read as onnx" in changed_onnx(path, change)
 
 
 def test_onnx_deep(path):
@@ -938,10 +940,28 @@ def test_onnx_deep(path):
         content = field(1, field(5, field(6, content)))  # a graph in an attribute of a node
     path.write_bytes(field(1, 3) + field(7, content))
 
-    assert "cannot be read as ONNX" in refusal(path, "onnx")
+    assert "cannot be read as onnx" in refusal(path, "onnx")
 
 
 # --- Keras ------------------------------------------------------------------------------
+
+
+def test_keras_without_h5py(path, monkeypatch):
+    """The sentence names the command that installs it, and whom it does not concern."""
+    write_keras(path, channels_last())
+    monkeypatch.setitem(sys.modules, "h5py", None)  # as if it were not installed
+
+    sentence = refusal(path, "keras")
+
+    assert sentence.startswith("needs h5py, which is not installed: pip install 'vgg-serve[keras]'")
+    assert "none of the built-in models needs it" in sentence
+
+
+def test_other_formats_need_no_h5py():
+    """It is imported when a Keras checkpoint is read, and not at the start."""
+    code = "import sys, app.weights.pull; sys.exit('h5py' in sys.modules)"
+
+    assert 0 == subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False).returncode
 
 
 @pytest.mark.parametrize(
