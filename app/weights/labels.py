@@ -12,10 +12,10 @@ _LINE = re.compile(r"(n\d{8})\t(\S.*)")
 
 
 def load_labels(name: str, model_dir: Path) -> tuple[Label, ...]:
-    """Read `NAME.tsv` from the model folder, or else from those that come with the service.
+    """Read `NAME.tsv` from the model folder, or else the built-in one.
 
-    Each line is a WordNet id, a tab and the names; line i is class i - 1. The order is that
-    of the sorted WordNet ids, as torchvision, Keras, Caffe and the ONNX Model Zoo have it.
+    Each line is a WordNet id, a tab and the names; line i is class i - 1. Lines are sorted by
+    WordNet id, the order of torchvision, Keras, Caffe and the ONNX Model Zoo.
 
     Raises:
         LabelsError: If there is no such file, or it does not hold 1000 different ids.
@@ -25,7 +25,7 @@ def load_labels(name: str, model_dir: Path) -> tuple[Label, ...]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as exc:
-        message = f"the labels {name!r} are neither {own} nor {built_in}, or cannot be read: {exc}"
+        message = f"cannot read the labels {name!r} from {own} or {built_in}: {exc}"
         raise LabelsError(message) from exc
     labels = []
     for number, line in enumerate(lines, start=1):

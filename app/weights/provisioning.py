@@ -1,4 +1,4 @@
-"""Where weights come from, and what a serving graph of them is to be like."""
+"""Where weights come from, and which kind of serving graph is made of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,29 +16,30 @@ Step: TypeAlias = Literal[
     "fetching", "verifying", "measuring convolutions", "building", "loading", "warming up"
 ]
 Progress: TypeAlias = Callable[[Step, int, int | None], None]
-"""Told the step, the bytes done and the bytes in all, if they are known."""
+"""Takes the step, the bytes done, and the bytes in all (None if unknown)."""
 PlanFor: TypeAlias = Callable[[VggConfig, Callable[[], None]], ConvPlan]
-"""Chooses how the convolutions of a network are computed; tells when it has to measure."""
+"""Chooses how the convolutions of a network are computed; calls its argument before measuring."""
 
 
-def directly(_config: VggConfig, _told: Callable[[], None]) -> ConvPlan:
+def directly(_config: VggConfig, _measuring: Callable[[], None]) -> ConvPlan:
     """Leave all convolutions to onnxruntime."""
     return DIRECT
 
 
 @dataclass(frozen=True, slots=True)
 class Provisioning:
-    """Where weights come from.
+    """Where weights come from, and what to make of them.
 
     Attributes:
-        model_dir: Checkpoints lie here, and the serving graphs made from them.
-        on_missing: What to do without the weights: `fail`, or `untrained` for a stand-in.
-        offline: Never ask the network.
+        model_dir: Holds checkpoints, and the serving graphs made from them.
+        on_missing: What to do without the weights: `fail`, or `untrained` for random ones.
+        offline: Never use the network.
         endpoint: Mirror of the Hugging Face hub; None for the hub itself.
-        precision: Of the serving graphs.
-        or_float32: Build a graph in float32 if its network may not be had in that precision.
+        precision: Precision of the serving graphs.
+        or_float32: Whether to build a float32 graph if the weights do not fit into `precision`.
         plan_for: Chooses how convolutions in float32 are computed.
-        plans: Where no graph of that can be made, one of these that is there will do.
+        plans: Plans that this host can run; a graph of one of them serves where the graph of the
+            chosen plan cannot be built.
     """
 
     model_dir: Path
@@ -56,6 +57,6 @@ def for_device(
     place: Literal["cpu", "cuda"],
     precision: Literal["auto", "float32", "float16"],
 ) -> Provisioning:
-    """Let graphs be made for a device: plans of ours are for CPUs, cuDNN needs and takes none."""
+    """Return the provisioning for a device; convolution plans are for CPUs, and cuDNN has its own."""
     made = replace(provisioning, precision=chosen(precision, place))
     return made if place == "cpu" else replace(made, plan_for=directly, plans=(DIRECT,))

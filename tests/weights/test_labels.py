@@ -78,7 +78,10 @@ def test_own_file_wins(tmp_path):
 
 def test_missing_file_names_both_places(tmp_path):
     """The error says where it was looked for."""
-    with pytest.raises(LabelsError, match=r"the labels 'birds' are neither .*birds\.tsv nor"):
+    with pytest.raises(
+        LabelsError,
+        match=r"cannot read the labels 'birds' from .*birds\.tsv or .*birds\.tsv: .*No such file",
+    ):
         load_labels("birds", tmp_path)
 
 
@@ -122,5 +125,5 @@ def test_binary_file(tmp_path):
     """Bytes that are no text are refused in a sentence as well."""
     (tmp_path / "own.tsv").write_bytes(b"\xff\xfe\x00")
 
-    with pytest.raises(LabelsError, match="cannot be read"):
+    with pytest.raises(LabelsError, match="cannot read the labels 'own'"):
         load_labels("own", tmp_path)

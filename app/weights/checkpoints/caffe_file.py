@@ -1,13 +1,11 @@
 """Read a Caffe checkpoint, `.caffemodel`: a NetParameter message with its weights inside."""
 
-from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import Final, Protocol, cast
+from typing import Any, Final
 
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.message import Message
 from numpy.typing import NDArray
 
 from app.errors import CheckpointError
@@ -37,39 +35,13 @@ _SCHEMA: Final = {
 _PARTS: Final = {0: "weight", 1: "bias"}
 
 
-class _BlobShape(Protocol):
-    dim: Sequence[int]
-
-
-class _Blob(Protocol):
-    num: int
-    channels: int
-    height: int
-    width: int
-    data: Sequence[bytes]
-    shape: _BlobShape
-    double_data: Sequence[bytes]
-
-    def HasField(self, field_name: str) -> bool: ...  # noqa: N802 - protobuf's name
-
-
-class _Layer(Protocol):
-    name: bytes
-    blobs: Sequence[_Blob]
-
-
-class _Net(Protocol):
-    layers: Sequence[_Layer]
-    layer: Sequence[_Layer]
-
-
 def read_caffe(path: Path, config: VggConfig) -> dict[str, Layer]:
     """Read the layers of `config`, which have the paper's names in Caffe's models.
 
     Raises:
         CheckpointError: If the file is not this network.
     """
-    net = cast("_Net", _NET_PARAMETER.FromString(path.read_bytes()))
+    net = _net_parameter().FromString(path.read_bytes())
     stored: dict[str, Stored] = {}
     for layer in (*net.layers, *net.layer):  # layers without weights have no blobs
         for number, blob in enumerate(layer.blobs):
@@ -80,7 +52,7 @@ def read_caffe(path: Path, config: VggConfig) -> dict[str, Layer]:
     return read_layers(config, paper_names(config), stored)
 
 
-def _stored(name: str, blob: _Blob) -> Stored:
+def _stored(name: str, blob: Any) -> Stored:  # noqa: ANN401 (BlobProto)
     shape: tuple[int, ...] = (blob.num, blob.channels, blob.height, blob.width)  # before 2015
     if blob.HasField("shape"):
         shape = tuple(blob.shape.dim)
@@ -97,8 +69,8 @@ def _stored(name: str, blob: _Blob) -> Stored:
     return Stored(shape, dtype, read)
 
 
-def _net_parameter() -> type[Message]:
-    """Build the message classes from the schema, in a pool of their own."""
+def _net_parameter() -> Any:  # noqa: ANN401 (its fields are those of the schema)
+    """Build the class of NetParameter from the schema, in a pool of its own."""
     file = descriptor_pb2.FileDescriptorProto(name="caffe.proto", package="caffe", syntax="proto2")
     field_type = descriptor_pb2.FieldDescriptorProto
     for message, fields in _SCHEMA.items():
@@ -116,6 +88,3 @@ def _net_parameter() -> type[Message]:
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("caffe.NetParameter"))
-
-
-_NET_PARAMETER: Final = _net_parameter()

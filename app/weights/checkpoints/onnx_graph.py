@@ -1,7 +1,7 @@
 """Walk an ONNX graph from its input to its output and find the layers of a VGG in it.
 
-The serving graph is built anew from the weights, so what the file computes between them
-has to be exactly what the paper says: anything else is refused by name.
+Only the weights are taken from the file, so that what it computes between them has to be exactly
+what the paper says: anything else is refused by its name.
 """
 
 from collections import deque
@@ -24,9 +24,9 @@ class Found:
     """One layer in the graph.
 
     Attributes:
-        row: Which one it is.
+        row: The layer.
         weight: Name of its weight.
-        bias: Name of its bias; empty until it was found.
+        bias: Name of its bias; empty until it is found.
         transposed: Whether a fully connected weight is [in, out].
     """
 
@@ -41,7 +41,7 @@ def find_layers(graph: GraphProto, constants: Container[str], config: VggConfig)
 
     Args:
         graph: One input, one path to its output.
-        constants: The names that are no input although a graph may list them as such.
+        constants: Names of constants, which old graphs list as inputs too.
         config: The network that the graph has to be.
 
     Raises:
@@ -96,7 +96,7 @@ def _is_step(op: str, step: str) -> bool:
 
 
 def _keeps_values(node: NodeProto, side: int) -> bool:
-    """Tell whether a node of the head hands on the same values in the same order."""
+    """Return whether a node of the head passes on the same values in the same order."""
     if node.op_type == "GlobalAveragePool":
         return side == 1
     if node.op_type == "AveragePool":

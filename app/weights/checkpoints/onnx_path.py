@@ -10,13 +10,13 @@ from app.weights.checkpoints.layout import shown
 
 
 def data_path(graph: GraphProto, constants: Container[str]) -> Iterator[tuple[str, NodeProto]]:
-    """Follow the data from the input: each node, with the name of the value it is given."""
+    """Follow the data from the input: yield each node, with the name of the value it takes."""
     inputs = [value.name for value in graph.input if value.name not in constants]
     if len(inputs) != 1:
         raise CheckpointError(f"has {len(inputs)} inputs, expected one, the image")
     takers = defaultdict(list)
     for node in graph.node:
-        if node.op_type != "Shape":  # asked by PyTorch to find out the size of the batch
+        if node.op_type != "Shape":  # PyTorch asks for the batch size
             for name in {*node.input}:
                 takers[name].append(node)
     value, seen = inputs[0], set[str]()
@@ -36,7 +36,7 @@ def data_path(graph: GraphProto, constants: Container[str]) -> Iterator[tuple[st
 
 
 def check_window(node: NodeProto, name: str, *, kernel: int, stride: int, pad: int) -> None:
-    """Refuse a convolution or pooling with another window; `name` is for the sentence."""
+    """Refuse a convolution or pooling with another window; `name` is its layer, for the sentence."""
     given = {a.name: list(a.ints) for a in node.attribute}
     for attribute, expected in (
         ("kernel_shape", [kernel] * 2),

@@ -17,7 +17,7 @@ def ignore(_count: int, _total: int | None) -> None:
 
 
 class Tally:
-    """The number of bytes so far, and their digests.
+    """Counts and hashes bytes: SHA-256 always, and the algorithm of a pinned digest.
 
     Attributes:
         count: Bytes so far.
@@ -25,20 +25,13 @@ class Tally:
     """
 
     def __init__(self, pinned: str | None, total: int | None, progress: Progress) -> None:
-        """Start at no bytes.
-
-        Args:
-            pinned: The digest that will be asked for: `sha384:` and hex digits, for example.
-            total: Bytes of the whole file; None if not known.
-            progress: Called for each piece.
-        """
         self.total = total
         self._algorithm = (pinned or "sha256").partition(":")[0]
         self._progress = progress
         self.clear()
 
     def clear(self) -> None:
-        """Forget all bytes."""
+        """Start again at no bytes."""
         self.count = 0
         self._hashes = {name: hashlib.new(name) for name in {"sha256", self._algorithm}}
 
@@ -49,19 +42,15 @@ class Tally:
         self.count += len(data)
         self._progress(self.count, self.total)
 
-    def read(self, path: Path) -> None:
-        """Add a whole file.
-
-        Raises:
-            DownloadError: If it cannot be read.
-        """
+    def add_file(self, path: Path) -> None:
+        """Add all bytes of a file; a DownloadError if it cannot be read."""
         with on_disk(path), path.open("rb", buffering=0) as file:
             while data := file.read(2**20):
                 self.add(data)
 
     @property
     def digest(self) -> str:
-        """The digest to compare with the pinned one: algorithm, colon, hex digits."""
+        """What to compare with the pinned digest: algorithm, colon, hex digits."""
         return f"{self._algorithm}:{self._hashes[self._algorithm].hexdigest()}"
 
     @property
@@ -71,18 +60,8 @@ class Tally:
 
 
 def hash_file(path: Path, pinned: str | None, progress: Progress) -> Tally:
-    """Read a file once.
-
-    Args:
-        path: The file.
-        pinned: The digest that will be asked for; None for its SHA-256 alone.
-        progress: Called for each piece.
-
-    Raises:
-        DownloadError: If it cannot be read.
-    """
+    """Read a file once; a DownloadError if it cannot be read."""
     with on_disk(path):
-        total = path.stat().st_size
-    tally = Tally(pinned, total, progress)
-    tally.read(path)
+        tally = Tally(pinned, path.stat().st_size, progress)
+    tally.add_file(path)
     return tally

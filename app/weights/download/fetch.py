@@ -46,6 +46,11 @@ class Source:
     digest: str | None
     size: int | None
 
+    @property
+    def shown(self) -> str:
+        """The address without a password."""
+        return re.sub("//[^/]*@", "//", self.url)
+
 
 def verify(path: Path, source: Source, *, progress: Progress = ignore) -> str:
     """Check the size and the digest of a file, as far as `source` has them; return its SHA-256.
@@ -108,7 +113,7 @@ def fetch(
             return asyncio.run(_fetch(source, path, part, (timeout, patience, backoff)))
     except GetError as exc:
         raise DownloadError(
-            f"{path.name} cannot be downloaded from {_shown(source)}: {str(exc).rstrip('.')}; set"
+            f"{path.name} cannot be downloaded from {source.shown}: {str(exc).rstrip('.')}; set"
             f" HF_ENDPOINT to a mirror such as https://hf-mirror.com, copy the file to {path} by"
             " hand, or run with VGG_ON_MISSING_WEIGHTS=untrained, which is only good for trying"
             " the service out"
@@ -132,7 +137,7 @@ async def _fetch(
         if not (joined and again):
             raise DownloadError(
                 f"{problem}, and was deleted; run it again, and if that does not help, correct"
-                f" the digest in the manifest or do not trust {_shown(source)}"
+                f" the digest in the manifest or do not trust {source.shown}"
             )
         log.warning("%s; its parts may be of two versions: downloading it again", problem)
     part.finish()
@@ -151,8 +156,10 @@ async def _complete(source: Source, path: Path, part: PartFile, patience: Patien
             log.warning("%s: %s", path.name, problem)
             if isinstance(exc, RangeError):
                 part.clear()
-            if not await patience.wait(part.gained, exc.wait):
+            pause = patience.pause(part.gained, exc.wait)
+            if pause is None:
                 raise GetError(problem) from exc
+            await asyncio.sleep(pause)
 
 
 async def _extend(source: Source, path: Path, part: PartFile, patience: Patience) -> str:
@@ -162,7 +169,7 @@ async def _extend(source: Source, path: Path, part: PartFile, patience: Patience
         digest = source.digest or reply.linked_digest
         if digest is None:
             raise DownloadError(
-                f"{path.name} is not downloaded: its manifest pins no digest and {_shown(source)}"
+                f"{path.name} is not downloaded: its manifest pins no digest and {source.shown}"
                 " publishes none; write its sha256 into the manifest"
             )
         total = _total(source, path, reply)
@@ -183,10 +190,5 @@ def _total(source: Source, path: Path, reply: Reply) -> int:
     known = " or ".join(map(str, sorted(sizes))) or "unknown"
     raise DownloadError(
         f"{path.name} is not downloaded: its size in bytes is {known}; see what"
-        f" {_shown(source)} really is, and correct or add size in the manifest"
+        f" {source.shown} really is, and correct or add size in the manifest"
     )
-
-
-def _shown(source: Source) -> str:
-    """Return the address without a password."""
-    return re.sub("//[^/]*@", "//", source.url)

@@ -30,7 +30,6 @@ class GetError(Exception):
     """
 
     def __init__(self, what: str, wait: float = 0.0) -> None:
-        """Say what happened."""
         super().__init__(what)
         self.wait = wait
 
@@ -70,7 +69,7 @@ class Lookups(ThreadPoolExecutor):
     """
 
     def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:  # noqa: ANN401 (as its base)
-        """Start the call."""
+        """Call in a new thread."""
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
 

@@ -32,20 +32,13 @@ class PartFile:
     def __init__(
         self, path: Path, pinned: str | None, total: int | None, progress: Progress
     ) -> None:
-        """Continue what an earlier process has left.
-
-        Args:
-            path: Where the whole file will be.
-            pinned: Its digest, if it is known.
-            total: Bytes of the whole file; None if not known yet.
-            progress: Called for each piece.
-        """
+        """Continue what an earlier process has left of the file at `path`."""
         self.joined = False
         self._whole = path
         self._path = Path(f"{path}.part")
         self.tally = Tally(pinned, total, progress)
         if self._path.exists():
-            self.tally.read(self._path)
+            self.tally.add_file(self._path)
         self._inherited = self.tally.count
 
     @property

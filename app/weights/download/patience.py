@@ -4,19 +4,24 @@ Only new bytes earn more time. Bytes that come again and again, or a few now and
 they would keep a download alive for ever.
 """
 
-import asyncio
 import time
+from collections.abc import Callable
 from typing import Final
 
 FURTHER: Final = 10_000
-"""New bytes that count as progress. With one try each 10 s that is 1 kB/s, a third of a modem of
-1994."""
+"""New bytes that count as progress: at one try each 10 s, 1 kB/s, a third of a modem of 1994."""
 
 
 class Patience:
     """The time that is left for one file."""
 
-    def __init__(self, timeout: float, patience: float, backoff: float) -> None:
+    def __init__(
+        self,
+        timeout: float,
+        patience: float,
+        backoff: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Start the clock.
 
         Args:
@@ -24,19 +29,19 @@ class Patience:
             patience: Seconds since the last progress, or since the start if the server named a
                 time to come back.
             backoff: Seconds before the second try; doubles, up to 64 times this.
+            clock: Returns seconds.
         """
         self.timeout = timeout
-        self._patience = patience
-        self._backoff = self._pause = backoff
+        self._patience, self._backoff, self._clock = patience, backoff, clock
+        self._since, self._budget, self._pause = clock(), timeout, backoff
         self._most = 0
-        self._restart(timeout)
 
     def left(self) -> float:
         """Return the seconds that the next try may take until its first byte."""
-        return min(self.timeout, self._since + self._budget - time.monotonic())
+        return min(self.timeout, self._since + self._budget - self._clock())
 
-    async def wait(self, gained: int, asked: float) -> bool:
-        """Wait until the next try; return False at once if there should be none.
+    def pause(self, gained: int, asked: float) -> float | None:
+        """Return the seconds to wait before the next try; None to give up.
 
         Args:
             gained: Bytes that have come.
@@ -44,17 +49,9 @@ class Patience:
         """
         if gained >= self._most + FURTHER:
             self._most = gained
-            self._restart(self._patience)
+            self._since, self._budget, self._pause = self._clock(), self._patience, self._backoff
         if asked:
             self._budget = self._patience
         pause = max(asked, self._pause)
-        if time.monotonic() + pause >= self._since + self._budget:
-            return False
-        await asyncio.sleep(pause)
         self._pause = min(2 * self._pause, 64 * self._backoff)
-        return True
-
-    def _restart(self, budget: float) -> None:
-        self._since = time.monotonic()
-        self._budget = budget
-        self._pause = self._backoff
+        return pause if self._clock() + pause < self._since + self._budget else None

@@ -1,61 +1,77 @@
-"""Only getting further earns more time."""
-
-import asyncio
-import time
+"""Only progress earns more time."""
 
 import pytest
 
 from app.weights.download.patience import FURTHER, Patience
 
 
+class Clock:
+    """Stands still until it is turned."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
 @pytest.fixture
-def patience():
+def clock():
+    """Make a clock."""
+    return Clock()
+
+
+@pytest.fixture
+def patience(clock):
     """Be short while there is nothing, and long once there is something."""
-    return Patience(timeout=0.05, patience=60, backoff=0.02)
+    return Patience(timeout=5, patience=300, backoff=1, clock=clock)
 
 
-def wait(patience, gained, asked=0.0):
-    """Wait in an event loop of its own."""
-    return asyncio.run(patience.wait(gained, asked))
+def pauses(patience, clock, gained, asked=0.0):
+    """List the pauses before the tries that follow, each of them waited for, ten at most."""
+    found: list[float] = []
+    while len(found) < 10 and (pause := patience.pause(gained, asked)) is not None:
+        clock.now += pause
+        found.append(pause)
+    return found
 
 
-def tries(patience, gained, asked=0.0):
-    """Count the tries that follow, ten at most, if each time so many bytes are there."""
-    return next((count for count in range(10) if not wait(patience, gained, asked)), 10)
+def test_nothing_is_given_up_after_the_timeout(patience, clock):
+    """Pauses double, and one that would end after the timeout is not begun."""
+    assert [1, 2] == pauses(patience, clock, gained=0)
+    assert 2 == patience.left()
 
 
-def test_nothing_is_given_up_after_the_timeout(patience):
-    """Pauses double: 20 ms, and no 40 ms after that."""
-    assert tries(patience, gained=0) == 1
-    assert patience.left() <= 0.05
-
-
-def test_a_few_bytes_are_nothing(patience):
+def test_a_few_bytes_are_nothing(patience, clock):
     """What a drip brings in a timeout does not earn patience."""
-    assert tries(patience, gained=FURTHER - 1) == 1
+    assert [1, 2] == pauses(patience, clock, gained=FURTHER - 1)
 
 
-def test_getting_further_earns_patience(patience):
-    """Pauses start anew, too."""
-    assert tries(patience, gained=0) == 1
-    began = time.monotonic()
+def test_progress_earns_patience(patience, clock):
+    """Pauses start again, too."""
+    assert [1, 2] == pauses(patience, clock, gained=0)
 
-    assert wait(patience, FURTHER, 0)
-    assert time.monotonic() - began < 0.04
-    assert wait(patience, FURTHER, 0)
-    assert 0.04 <= patience.left() <= 0.05
+    assert 1 == patience.pause(FURTHER, 0)
+    assert 5 == patience.left()
 
 
-def test_getting_as_far_again_earns_nothing():
+def test_pauses_have_an_upper_limit(clock):
+    """The longest is 64 times the first."""
+    patience = Patience(timeout=5, patience=3000, backoff=1, clock=clock)
+
+    assert [1, 2, 4, 8, 16, 32, 64, 64, 64, 64] == pauses(patience, clock, gained=FURTHER)
+
+
+def test_getting_as_far_again_earns_nothing(clock):
     """A server that always fails at the same byte is given up."""
-    assert tries(Patience(timeout=0.05, patience=0.1, backoff=0.02), gained=FURTHER) == 2
+    patience = Patience(timeout=5, patience=10, backoff=1, clock=clock)
+
+    assert [1, 2, 4] == pauses(patience, clock, gained=FURTHER)
 
 
-def test_server_may_name_a_time_to_come_back(patience):
+def test_server_may_name_a_time_to_come_back(patience, clock):
     """It gets more than the timeout, and no more than the patience."""
-    began = time.monotonic()
-
-    assert wait(patience, 0, 0.1)
-    assert time.monotonic() - began >= 0.1
-    assert not wait(patience, 0, 3600)
-    assert time.monotonic() - began < 1
+    assert 20 == patience.pause(0, 20)
+    clock.now += 20
+    assert 5 == patience.left()
+    assert patience.pause(0, 3600) is None
