@@ -119,13 +119,9 @@ class _Vgg:
     def trained(self, checkpoint: Checkpoint) -> ServingGraph:
         """Find the graph, or build it from the checkpoint, which is hashed once at most."""
         path = self.provisioning.model_dir / checkpoint.file
-
-        def layers() -> Iterable[tuple[str, Layer]]:
-            return read_checkpoint(path, checkpoint.format, self.config).items()
-
-        def recipe(digest: str, plan: ConvPlan) -> Recipe:
-            return self._recipe(digest, plan, layers)
-
+        recipe = partial(
+            self._recipe, lambda: read_checkpoint(path, checkpoint.format, self.config).items()
+        )
         digest, sha256, plans = checkpoint.digest, "", self.provisioning.plans
         if digest is None or not any(recipe(digest, plan).place.exists() for plan in plans):
             sha256 = self._get_checkpoint(checkpoint, path)  # before seconds go into measuring
@@ -141,12 +137,9 @@ class _Vgg:
 
     def untrained(self) -> ServingGraph:
         """Find or build the graph with weights that never saw an image."""
-
-        def layers() -> Iterable[tuple[str, Layer]]:
-            return untrained_layers(self.config)
-
+        layers = partial(untrained_layers, self.config)
         own, *others = (
-            self._recipe(f"untrained:{SEED}", plan, layers, untrained=True)
+            self._recipe(layers, f"untrained:{SEED}", plan, untrained=True)
             for plan in self._plans()
         )
         return self._find([own]) or self._build(own, others, None)
@@ -182,9 +175,9 @@ class _Vgg:
 
     def _recipe(
         self,
+        layers: Callable[[], Iterable[tuple[str, Layer]]],
         digest: str,
         plan: ConvPlan,
-        layers: Callable[[], Iterable[tuple[str, Layer]]],
         *,
         untrained: bool = False,
     ) -> Recipe:

@@ -125,6 +125,22 @@ def test_what_was_built_is_found(tmp_path):
     assert {KEY: [GRAPH_FILE, RECEIPT_FILE, WEIGHTS_FILE]} == contents(tmp_path / "serving/vgg16")
 
 
+def test_graph_appears_as_a_whole(tmp_path):
+    """The folder that was written is the one that is found, renamed; others may read it too."""
+    written = []
+
+    def write(folder: Path) -> None:
+        Writer()(folder)
+        written.append(folder.stat().st_ino)
+        assert not (tmp_path / KEY).exists()
+
+    place = make(tmp_path, write).path.parent
+
+    assert [place.stat().st_ino] == written
+    (tmp_path / "beside").mkdir()
+    assert (tmp_path / "beside").stat().st_mode == place.stat().st_mode
+
+
 def with_stem(folder: Path) -> ServingGraph:
     """Build a graph that has a stem."""
     write = Writer()
