@@ -68,7 +68,7 @@ def test_the_same_as_the_file_of_the_test_data():
 
 
 def test_own_file_wins(tmp_path):
-    """A file of the model folder stands in front of the built-in one of the same name."""
+    """A file in the model folder replaces the built-in one of the same name."""
     write(tmp_path, lines(), "imagenet-1k.tsv")
 
     labels = load_labels("imagenet-1k", tmp_path)

@@ -1,4 +1,4 @@
-"""Every built-in model can be served, and a mistake in a manifest is told by file and key."""
+"""Every built-in model can be served, and a mistake in a manifest is reported with its file and key."""
 
 import re
 from collections.abc import Callable
@@ -92,7 +92,7 @@ def write(folder: Path, text: str, name: str = "mine") -> Path:
 
 
 def test_built_in_models():
-    """Whoever clones the project gets these six, VGG-16 and VGG-19 of two trainings."""
+    """Six models come with the project, VGG-16 and VGG-19 of two trainings."""
     names = ["vgg11", "vgg13", "vgg16", "vgg16-oxford", "vgg19", "vgg19-oxford"]
 
     assert names == sorted(load_catalog(BUILT_IN))
@@ -227,7 +227,7 @@ def test_model_folder_that_is_not_there(tmp_path):
 
 
 def test_one_wrong_manifest_stops_the_start(tmp_path):
-    """A mistake is told at once and not when the model is asked for."""
+    """A mistake is reported at once and not when the model is requested."""
     write(tmp_path, READY)
     write(tmp_path, "name = 5", "other")
 
@@ -363,7 +363,7 @@ def test_not_a_table(tmp_path, value):
     ],
 )
 def test_mistake_names_file_key_and_remedy(tmp_path, edit, key, found, expected):
-    """What was there and what was expected stand in one sentence, behind the file and the key."""
+    """One sentence names the file, the key, the value and what was expected."""
     text = edit(VGG)
     path = write(tmp_path, text)
 

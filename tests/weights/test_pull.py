@@ -47,7 +47,7 @@ NOBODY = "http://127.0.0.1:1/model"
 
 
 def configure(name: str) -> VggConfig:
-    """Stand in for `app.vgg.architecture`: the same layers, narrow."""
+    """Replace `architecture`: the same layers, narrow."""
     assert "vgg11" == name
     return CONFIG
 
@@ -206,7 +206,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """Serves one file, as well or as badly as it is told to.
+    """Serves one file, and fails in the ways that its attributes say.
 
     Attributes:
         content: 404 if it is None.
@@ -276,7 +276,7 @@ def ready(content: bytes, folder: Path, **pin: Any) -> Manifest:
 
 
 class Steps:
-    """Records what a pull tells, each step once."""
+    """Records the steps that a pull reports, each once."""
 
     def __init__(self) -> None:
         self.steps: list[str] = []
@@ -347,7 +347,7 @@ def sha256(content: bytes) -> str:
 
 @pytest.mark.parametrize("file_format", WRITERS)
 def test_cut_half_way(tmp_path, server, file_format):
-    """An answer that breaks off is taken up where it broke: the graph has every bit."""
+    """A download that breaks off is resumed there: the graph has every bit."""
     server.content = published(file_format, tmp_path)
     server.cuts = 1
     steps = Steps()
@@ -479,7 +479,7 @@ def test_preprocessing_of_the_manifest_is_in_the_graph(tmp_path):
     assert_holds(graph.path, layers(), BGR)
 
 
-def test_changed_preprocessing_builds_anew(tmp_path, server):
+def test_changed_preprocessing_builds_again(tmp_path, server):
     """A corrected manifest never meets the old graph, and fetches nothing again."""
     server.content = published("safetensors", tmp_path)
     wanted = manifest(server.content, url=server.url)
@@ -550,7 +550,7 @@ def test_each_byte_of_a_ready_graph_is_hashed_once(tmp_path):
 
 
 def test_damaged_graph_is_built_from_the_checkpoint(tmp_path, server):
-    """A flipped bit in the graph's weights is found at the next start, and mended."""
+    """A flipped bit in the graph's weights is found at the next start, and the graph is built again."""
     server.content = published("safetensors", tmp_path)
     wanted = manifest(server.content, url=server.url)
     first = get(wanted, tmp_path)
@@ -566,7 +566,7 @@ def test_damaged_graph_is_built_from_the_checkpoint(tmp_path, server):
 
 
 def test_graph_whose_weights_are_gone_is_built_from_the_checkpoint(tmp_path, server):
-    """The same where somebody tidied up, and no stand-in takes the place of the real weights."""
+    """The same after somebody deleted its weights; untrained ones do not replace the real ones."""
     server.content = published("safetensors", tmp_path)
     wanted = manifest(server.content, url=server.url)
     first = get(wanted, tmp_path)
@@ -598,7 +598,7 @@ def test_file_of_the_operator(tmp_path):
     assert_holds(graph.path, layers())
 
 
-def test_replaced_file_of_the_operator_builds_anew(tmp_path):
+def test_replaced_file_of_the_operator_builds_again(tmp_path):
     """Other weights under the same name are noticed without any digest in the manifest."""
     write_safetensors(tmp_path / "tiny.bin", layers())
     get(manifest(), tmp_path)
@@ -624,13 +624,13 @@ def test_size_of_the_operators_file(tmp_path):
 
 
 def test_missing_file_without_an_address(tmp_path):
-    """Nobody can fetch it: the sentence says where it has to be put."""
+    """It cannot be downloaded: the sentence says where it has to be put."""
     with pytest.raises(DownloadError, match=r"tiny\.bin is missing, and its manifest names no url"):
         get(manifest(), tmp_path)
 
 
 def test_not_found(tmp_path, server):
-    """An address that no longer holds fails at once, with the address and three ways out."""
+    """An address that no longer exists fails at once, with the address and three ways out."""
     server.content = None
 
     with pytest.raises(DownloadError, match="404") as caught:
@@ -651,8 +651,8 @@ def test_offline(tmp_path, server):
 
 
 @pytest.mark.parametrize("options", [{"offline": True}, {}], ids=["offline", "404"])
-def test_untrained_stands_in_where_it_was_asked_for(tmp_path, server, options, caplog):
-    """The stand-in has the right layers, says that it is untrained, and is logged as that."""
+def test_untrained_weights_are_served_where_they_are_allowed(tmp_path, server, options, caplog):
+    """The untrained graph has the right layers, says that it is untrained, and so does the log."""
     server.content = None
     wanted = manifest(b"x", url=server.url)
 
@@ -667,7 +667,7 @@ def test_untrained_stands_in_where_it_was_asked_for(tmp_path, server, options, c
 
 
 def test_untrained_is_kept(tmp_path):
-    """The stand-in is built once."""
+    """The untrained graph is built once."""
     first = get(manifest(b"x", url=NOBODY), tmp_path, on_missing="untrained", offline=True)
     steps = Steps()
 
@@ -678,7 +678,7 @@ def test_untrained_is_kept(tmp_path):
 
 
 def test_real_weights_follow_untrained_ones(tmp_path, server):
-    """Once the weights can be had, the stand-in is not served any longer."""
+    """Once the weights can be downloaded, the untrained graph is not served any longer."""
     server.content = published("safetensors", tmp_path)
     wanted = manifest(server.content, url=server.url)
     get(wanted, tmp_path, on_missing="untrained", offline=True)
@@ -690,7 +690,7 @@ def test_real_weights_follow_untrained_ones(tmp_path, server):
 
 
 def test_untrained_never_hides_a_wrong_network(tmp_path):
-    """Weights that are there and do not fit are an error, also where a stand-in is allowed."""
+    """Weights that do not fit are an error, also where untrained ones are allowed."""
     content = published("caffe", tmp_path)
     (tmp_path / "tiny.bin").write_bytes(content)
 
@@ -736,7 +736,7 @@ def test_ready_graph_with_another_digest(tmp_path, algorithm):
     )
 
 
-def test_replaced_ready_graph_builds_anew(tmp_path):
+def test_replaced_ready_graph_builds_again(tmp_path):
     """A newer file under the same name is served at the next start."""
     old = get(ready(classifier(), tmp_path), tmp_path)
     other = classifier(scale=2.0)
@@ -750,7 +750,7 @@ def test_replaced_ready_graph_builds_anew(tmp_path):
 
 @pytest.mark.parametrize("on_missing", ["fail", "untrained"])
 def test_missing_ready_graph(tmp_path, on_missing):
-    """Nothing can stand in for a graph whose layers nobody knows."""
+    """Nothing can replace a ready graph, since its layers are unknown."""
     wanted = ready(b"", tmp_path)
     (tmp_path / "ready.onnx").unlink()
 
@@ -810,7 +810,7 @@ def read_only(folder: Path):
 
 @pytest.mark.skipif(getattr(os, "geteuid", int)() == 0, reason="root may write everywhere")
 def test_read_only_model_folder(tmp_path):
-    """A folder that may only be read is told as what it is."""
+    """A read-only folder is reported as what it is."""
     write_safetensors(tmp_path / "tiny.bin", layers())
 
     with read_only(tmp_path), pytest.raises(SetupError, match="Permission denied"):
@@ -871,16 +871,16 @@ lowering = pytest.mark.skipif(not BLOCK, reason="no layout in blocks on this pro
 def planned(plan: ConvPlan) -> PlanFor:
     """Choose always the same, as if it had been measured."""
 
-    def plan_for(_config: VggConfig, told: Callable[[], None]) -> ConvPlan:
-        told()
+    def plan_for(_config: VggConfig, measuring: Callable[[], None]) -> ConvPlan:
+        measuring()
         return plan
 
     return plan_for
 
 
 @lowering
-def test_the_plan_is_built_and_told(tmp_path, server):
-    """What was chosen is in the graph, nothing else is kept, and whoever waits knows for what."""
+def test_the_plan_is_built_and_reported(tmp_path, server):
+    """The chosen plan is in the graph, no other graph is kept, and progress names each step."""
     server.content = published("safetensors", tmp_path)
     wanted, steps = manifest(server.content, url=server.url), Steps()
     batch = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), np.uint8)
@@ -900,7 +900,7 @@ def test_the_plan_is_built_and_told(tmp_path, server):
 
 
 def test_untrained_weights_follow_the_plan_too(tmp_path):
-    """A stand-in is as fast as the network that it stands in for."""
+    """Untrained weights are served as fast as those that they replace."""
     graph = get(
         manifest(b"x", url=NOBODY),
         tmp_path,

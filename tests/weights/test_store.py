@@ -1,4 +1,4 @@
-"""A graph on disk is the one that was built, whole and unchanged, or it is built anew."""
+"""A graph on disk is the one that was built, whole and unchanged, or it is built again."""
 
 import hashlib
 import json
@@ -112,7 +112,7 @@ def test_nothing_is_found_before_it_was_built(tmp_path):
 
 
 def test_what_was_built_is_found(tmp_path):
-    """The built graph lies under its key, and is found again with all that is known of it."""
+    """The built graph is stored under its key, and is found again with all its attributes."""
     built = make(tmp_path / "serving" / "vgg16", Writer())
 
     place = tmp_path / "serving" / "vgg16" / KEY
@@ -153,7 +153,7 @@ def with_stem(folder: Path) -> ServingGraph:
 
 
 def test_a_stem_belongs_to_its_graph(tmp_path):
-    """It lies beside the graph, and is in the receipt."""
+    """It is beside the graph, and in the receipt."""
     built = with_stem(tmp_path)
 
     assert built == find(tmp_path)
@@ -206,15 +206,15 @@ def test_old_keys_go(tmp_path):
     assert find(tmp_path) is None
 
 
-def test_verifying_tells_its_progress(tmp_path):
-    """Whoever waits for 553 MB to be read again sees it."""
+def test_verifying_reports_progress(tmp_path):
+    """Progress is reported for the 553 MB that are read again."""
     make(tmp_path, Writer())
-    told: list[tuple[int, int | None]] = []
+    calls: list[tuple[int, int | None]] = []
 
-    store.find(recipe(tmp_path), lambda done, total: told.append((done, total)))
+    store.find(recipe(tmp_path), lambda done, total: calls.append((done, total)))
 
-    assert (len(GRAPH), len(GRAPH)) in told
-    assert (len(WEIGHTS), len(WEIGHTS)) == told[-1]
+    assert (len(GRAPH), len(GRAPH)) in calls
+    assert (len(WEIGHTS), len(WEIGHTS)) == calls[-1]
 
 
 # --- damage ----------------------------------------------------------------------------
@@ -269,8 +269,8 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_damaged_graph_is_not_found_and_is_built_anew(tmp_path, damage):
-    """One flipped bit, a cut receipt or a missing file: it is never served, and mended at once."""
+def test_damaged_graph_is_not_found_and_is_built_again(tmp_path, damage):
+    """One flipped bit, a cut receipt or a missing file: it is never served, and is built again at once."""
     built = make(tmp_path, Writer())
     damage(tmp_path / KEY)
 
@@ -435,7 +435,7 @@ def test_processes_build_once(tmp_path):
 
         def write(place: Path) -> None:
             go.write("go\n")
-            go.flush()  # it comes to the lock while this build goes on
+            go.flush()  # it comes to the lock during this build
             Writer()(place)
 
         built = make(folder, write)
@@ -481,7 +481,7 @@ def test_key_changes_with_all_that_a_graph_depends_on():
 
 
 def test_receipt_cannot_be_changed(tmp_path):
-    """A receipt that names other weights than those it was written for is not believed."""
+    """A receipt that names other weights than those it was written for is not accepted."""
     make(tmp_path, Writer())
     receipt = tmp_path / KEY / RECEIPT_FILE
     receipt.write_text(receipt.read_text().replace('"weights_sha256": "', '"weights_sha256": "f'))

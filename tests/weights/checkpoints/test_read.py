@@ -980,7 +980,7 @@ def test_keras_link(link, path):
 
 @pytest.mark.parametrize("where", ["virtual", "raw"])
 def test_keras_dataset_elsewhere(where, path):
-    """A dataset whose values lie in another file is refused."""
+    """A dataset whose values are in another file is refused."""
     write_keras(path, channels_last())
     write_keras(path.with_name("other.h5"), channels_last())
     with h5py.File(path, "a") as file:

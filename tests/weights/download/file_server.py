@@ -1,4 +1,4 @@
-"""A real server on this machine that misbehaves as it is told."""
+"""A real server on this machine that misbehaves as its script says."""
 
 import contextlib
 import hashlib

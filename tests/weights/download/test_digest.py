@@ -1,4 +1,4 @@
-"""Digests are those of the whole file, and waiting for them is told."""
+"""Digests are those of the whole file, and hashing reports its progress."""
 
 import hashlib
 
@@ -37,8 +37,8 @@ def test_sha384_comes_with_the_sha256(path):
     assert len(calls) == len(set(calls))
 
 
-def test_hashing_tells_how_far_it_is(path):
-    """Hashing tells each piece and ends with the whole size."""
+def test_hashing_reports_progress(path):
+    """Hashing reports each piece and ends with the whole size."""
     calls = []
 
     hash_file(path, None, lambda *call: calls.append(call))

@@ -108,7 +108,7 @@ def test_fetch_brings_the_file_and_its_digest(server, source, tmp_path):
 
 
 def test_progress_ends_with_the_total(source, path):
-    """Progress is told as bytes come, never goes back, and ends with the total."""
+    """Progress is reported as bytes come, never decreases, and ends with the total."""
     calls = []
 
     fetch(source, path, progress=lambda *call: calls.append(call))
@@ -128,7 +128,7 @@ def test_existing_file_is_left_alone(server, source, path):
 
 
 def test_sha384_is_checked(source, path):
-    """A digest may be a SHA-384; the SHA-256 is told all the same."""
+    """A digest may be a SHA-384; the SHA-256 is returned all the same."""
     digest = "sha384:" + hashlib.sha384(CONTENT).hexdigest()
 
     assert fetch(Source(source.url, digest, None), path) == SHA256
@@ -150,7 +150,7 @@ def test_cut_body_is_resumed(server, source, path):
     assert server.sent == len(CONTENT)
 
 
-def test_cut_body_starts_anew_without_ranges(server, source, path):
+def test_cut_body_starts_again_without_ranges(server, source, path):
     """A server that ignores Range sends the whole file again, and it is not appended."""
     server.script = [serve(cut=HALF), serve(resumes=False)]
 
@@ -168,7 +168,7 @@ def test_server_that_never_gets_further_is_given_up(server, source, path):
     assert 2 <= len(server.requests) < 20
 
 
-def test_file_that_changes_between_tries_starts_anew(server, source, path):
+def test_file_that_changes_between_tries_starts_again(server, source, path):
     """Two versions of a file that were joined are found by their digest, and fetched once more."""
     server.script = [serve(bytes(len(CONTENT)), cut=HALF)]
 
@@ -195,7 +195,7 @@ def test_joined_file_is_fetched_once_more_only(server, source, path):
     ],
     ids=["none", "another"],
 )
-def test_wrong_range_starts_anew(server, source, path, answer):
+def test_wrong_range_starts_again(server, source, path, answer):
     """A range that cannot be had, or another one than was asked for, is not appended."""
     server.script = [serve(cut=HALF), answer]
 
@@ -318,7 +318,7 @@ def test_retry_after_is_bounded(server, source, path, value):
     assert time.monotonic() - began < 1
 
 
-def test_published_digest_stands_on_the_redirect(server, hub, path):
+def test_published_digest_is_on_the_redirect(server, hub, path):
     """Without a pinned digest, the one that the Hub publishes on its redirect is checked."""
     headers = {
         "Location": server.url,
@@ -355,7 +355,7 @@ def test_no_digest_anywhere_is_refused_before_a_byte(server, path, etag):
 
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_mirror_replaces_the_hub(server, path, slash):
-    """HF_ENDPOINT stands for the Hub, with or without a path of its own."""
+    """HF_ENDPOINT replaces the Hub, with or without a path of its own."""
     source = Source(f"{HUB}/timm/vgg16/resolve/main/model.safetensors", DIGEST, None)
 
     fetch(source, path, endpoint=f"http://{server.address}/hub{slash}")
@@ -382,7 +382,7 @@ def test_unreachable_server_fails_in_time(path, url):
 
 
 def test_what_an_earlier_process_left_earns_no_patience(path):
-    """A machine that has lost its network is told so as soon as one that never had any."""
+    """A machine that has lost its network fails as soon as one that never had any."""
     part_of(path).write_bytes(CONTENT[:HALF])
     began = time.monotonic()
 
@@ -420,7 +420,7 @@ def test_body_that_starts_to_drip_is_given_up(server, source, path):
 
 
 def test_default_timeout_is_ten_seconds():
-    """By default a machine without a network is told so within 10 s."""
+    """By default the download fails within 10 s on a machine without a network."""
     assert inspect.signature(fetch).parameters["timeout"].default == 10.0
 
 
@@ -434,7 +434,7 @@ def test_stalled_body_is_resumed(server, source, path):
     assert server.ranges() == [None, f"bytes={HALF}-"]
 
 
-def test_offline_does_not_dial(server, source, path):
+def test_offline_does_not_connect(server, source, path):
     """A process that has to stay offline fails at once and touches nothing."""
     fails(source, path, "offline", "HF_ENDPOINT", str(path), "=untrained", offline=True)
 
@@ -443,7 +443,7 @@ def test_offline_does_not_dial(server, source, path):
 
 
 def test_password_is_not_shown(server, path):
-    """What stands before the @ of an address stays out of the sentence."""
+    """User and password of an address stay out of the sentence."""
     server.script = [reply(404)]
 
     sentence = fails(Source(f"http://me:secret@{server.address}/", DIGEST, None), path)
@@ -461,7 +461,7 @@ def test_full_disk_is_seen_before_the_first_byte(source, small_disk):
 
 
 def test_disk_that_fills_up_keeps_what_has_come(server, source, small_disk):
-    """Running out of space is one sentence, and the next fetch goes on from there."""
+    """Running out of space is one sentence, and the next download resumes there."""
     path, other = small_disk / "vgg.bin", small_disk / "other"
 
     def fill(_count, _total):
@@ -502,7 +502,7 @@ def test_folder_that_is_a_file_is_one_sentence(source, tmp_path):
 
 
 def test_interrupt_keeps_the_part(server, source, path):
-    """Ctrl-C loses nothing: the next fetch goes on from there."""
+    """Ctrl-C loses nothing: the next download resumes there."""
 
     def interrupt(_count, _total):
         raise KeyboardInterrupt

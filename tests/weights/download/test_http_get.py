@@ -82,7 +82,7 @@ def test_unknown_size(server):
 
 
 def test_hub_describes_the_file_on_its_redirect(server):
-    """The digest and the size stand on the first hop, and the body comes from the last."""
+    """The digest and the size are on the first hop, and the body comes from the last."""
     headers = {
         "Location": server.url,
         "X-Linked-ETag": f'"{"0" * 64}"',
@@ -161,7 +161,7 @@ def test_encoded_body_is_refused(server):
 
 
 def test_endless_redirects_are_refused(server):
-    """A server that sends the client round in circles fails once."""
+    """A redirect loop is not tried again."""
     server.script = [reply(302, {"Location": server.url})] * 1000
 
     assert isinstance(fails(server.url), RefusedError)
@@ -201,7 +201,7 @@ def test_useless_environment_is_refused(monkeypatch, name, value):
     "url", ["ftp://127.0.0.1/x", "http://" + "a" * 64 + ".invalid/", "http://a:b"]
 )
 def test_useless_address_is_refused(url):
-    """An address that cannot be dialled."""
+    """An address that cannot be connected to."""
     assert isinstance(fails(url), RefusedError)
 
 

@@ -35,7 +35,7 @@ def extend(part, pieces):
 
 
 def test_part_grows_and_becomes_the_file(path):
-    """Nothing stands under the name of the file before the end."""
+    """There is no file under its final name before the end."""
     part = open_part(path)
     extend(part, [b"ab", b"c"])
     between = path.exists()
@@ -96,7 +96,7 @@ def test_body_that_is_too_long_is_deleted(path):
 
 
 def test_lock_makes_others_wait(path, caplog):
-    """Whoever comes second says that it waits; others are not in its way."""
+    """The second one logs that it waits; other files are not blocked."""
     caplog.set_level(logging.INFO)
     order = []
 
