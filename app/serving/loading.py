@@ -10,6 +10,7 @@ from app.graph.float16 import Precision
 from app.images.decode_pool import DecodePool
 from app.images.header_limits import ImageLimits
 from app.images.prepare import Prepare, prepare
+from app.records import Progress
 from app.runtime.cuda_tuning import Gpu
 from app.runtime.find_device import DeviceName, find_device
 from app.runtime.open_session import Session, open_session
@@ -22,7 +23,7 @@ from app.serving.metrics import Metrics
 from app.serving.warmup import COMPANY_TOLERANCE, GOLDEN_PHOTO, self_test, warm_up
 from app.weights.labels import load_labels
 from app.weights.manifests import Manifest
-from app.weights.provisioning import Progress, Provisioning, for_device
+from app.weights.provisioning import Provisioning, for_device
 from app.weights.pull import pull
 
 CEILING: Final = {"cpu": 4, "cuda": 64}

@@ -2,15 +2,14 @@
 
 import logging
 import time
-from collections.abc import Callable
 from itertools import count, takewhile
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
 
 from app.errors import RunFailedError, SessionError
-from app.records import PixelBatch, Pixels, Probabilities, ProbabilityBatch
+from app.records import Pixels, Probabilities, Run
 from app.serving.batching.costs import RunCost
 
 log = logging.getLogger(__name__)
@@ -34,8 +33,6 @@ COMPANY_TOLERANCE: Final = {"float32": 1e-4, "float16": 5e-3}
 _ROUNDS: Final = 5
 _ENOUGH_SECONDS: Final = 2.0
 """No further round is begun after this."""
-
-Run: TypeAlias = Callable[[PixelBatch], ProbabilityBatch]
 
 
 def warm_up(

@@ -9,16 +9,12 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import numpy as np
 
 from app.errors import RunFailedError
-from app.records import PixelBatch, Pixels, ProbabilityBatch
-
-Run: TypeAlias = Callable[[PixelBatch], ProbabilityBatch]
-Blank: TypeAlias = Callable[[tuple[int, ...]], PixelBatch]
-"""Gives a batch of that shape to fill; its contents are whatever they are."""
+from app.records import Blank, Pixels, ProbabilityBatch, Run
 
 
 class Sharer(Protocol):
