@@ -107,15 +107,11 @@ class BatchReport:
     """One run that succeeded.
 
     Attributes:
-        images: How many it was made for.
-        size: How many rows it had, padding counted.
-        run_seconds: How long it took.
-        waits: For each image the seconds it waited, and those predicted when it came.
+        images: Number of images in the batch, without padding.
+        waits: For each image its wait in seconds, and the wait predicted when it arrived.
     """
 
     images: int
-    size: int
-    run_seconds: float
     waits: tuple[tuple[float, float], ...]
 
 

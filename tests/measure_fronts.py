@@ -21,9 +21,9 @@ import numpy as np
 import uvicorn
 
 from app.bench.pictures import make_pictures
-from app.service.fronts.image_server import Desk
-from app.service.fronts.remote_queue import Exchange
-from app.service.fronts.shared_memory import Block, Shape, make_block
+from app.service.fronts.image_client import ImageClient
+from app.service.fronts.image_server import ImageServer
+from app.service.fronts.shared_memory import Layout, SharedMemory, allocate
 from app.serving.batching.batcher import Batcher
 from app.serving.batching.costs import BatchPolicy, RunCost
 from app.serving.batching.lanes import Device, Lane
@@ -34,7 +34,7 @@ _ROUNDS = 3
 _CONNECTIONS = 32
 _LARGEST: Final = 64
 _PLACES: Final = 3 * _LARGEST
-_SHAPE: Final = Shape((224,), _PLACES)
+_LAYOUT: Final = Layout((224,), _PLACES)
 _SCRIPT: Final = """
 local bodies, n = {{}}, 0
 for name in ("{names}"):gmatch("%S+") do
@@ -95,14 +95,14 @@ def measure(folder: Path, script: Path, fronts: int) -> tuple[float, float, floa
 
 async def submit(way: socket.socket, descriptor: int) -> None:
     """Play a front process whose images are decoded already."""
-    exchange = Exchange(Block(descriptor, _SHAPE), _PLACES)
-    await exchange.open(way)
+    client = ImageClient(SharedMemory(descriptor, _LAYOUT))
+    await client.open(way)
     pixels = np.random.default_rng(0).integers(0, 255, (224, 224, 3), np.uint8)
     end = time.monotonic() + _SECONDS
 
     async def one() -> None:
         while time.monotonic() < end:
-            await exchange.submit(0, pixels, end + 60)
+            await client.submit(0, pixels, end + 60)
 
     await asyncio.gather(*[one() for _ in range(_PLACES)])
 
@@ -125,8 +125,8 @@ async def own(way: socket.socket, descriptor: int, run_seconds: float, front: in
     policy = BatchPolicy((1, 2, 4, 8, 16, 32, _LARGEST), cost, queue_budget=60)
     batcher = Batcher([Lane(run, device), Lane(run, device)], policy, observe=observe)
     batcher.start()
-    desk = Desk(Block(descriptor, _SHAPE), lambda _: batcher)
-    await desk.open(way)
+    server = ImageServer(SharedMemory(descriptor, _LAYOUT), lambda _: batcher)
+    await server.open(way)
     before = time.process_time()
     await asyncio.to_thread(os.waitpid, front, 0)
     spent = time.process_time() - before
@@ -137,7 +137,7 @@ async def own(way: socket.socket, descriptor: int, run_seconds: float, front: in
 def measure_way(run_seconds: float) -> list[float]:
     """Measure the owner alone, with the simplest front."""
     factory = uvicorn.Config("").get_loop_factory()
-    descriptor = make_block(_SHAPE)
+    descriptor = allocate(_LAYOUT)
     ours, theirs = socket.socketpair()
     front = os.fork()
     if front == 0:

@@ -13,9 +13,10 @@ from app.images.decode_pool import DecodePool
 from app.images.process_pool import Isolated
 from app.machine import usable_cpus
 from app.runtime.open_session import Session, open_session
-from app.service.fronts.front_side import Link, Mirror
+from app.service.fronts.front_side import FrontSide, OwnerConnection
 from app.service.parts import chosen, hosting_of, preparation
 from app.service.settings import Settings
+from app.serving.classifier import Classifier
 from app.serving.hosted_models import Models
 from app.serving.metrics import Metrics
 from app.web.health import router as health
@@ -36,14 +37,14 @@ from app.web.rate_limit import Quotas
 def create_app(
     settings: Settings,
     open_session: Callable[..., Session] = open_session,
-    link: Link | None = None,
+    owner: OwnerConnection | None = None,
 ) -> FastAPI:
     """Build the service; its models begin to load when it is started.
 
     Args:
         settings: All of them.
         open_session: Loads a serving graph; tests give another one.
-        link: To the owner of the models, in a front process; None where they are in this one.
+        owner: Connection to the owner of the models, in a front process; else None.
 
     Raises:
         SetupError: If a manifest or the file of keys is wrong, or a model has no manifest.
@@ -53,16 +54,19 @@ def create_app(
     decoders = DecodePool(settings.decode_threads or usable_cpus())
     prepare = preparation(settings)
     isolated = Isolated(prepare) if settings.decode_isolation == "process" else None
-    hosting = replace(hosting_of(settings), open_session=open_session, prepare=isolated or prepare)
-    models = Models(chosen(settings), hosting, decoders, metrics)
-    mirror = Mirror(link, models, hosting, decoders, metrics) if link is not None else None
-    bring = mirror.follow if mirror else models.load
-    make_quotas = mirror.make_quotas if mirror else Quotas
+    classifier = Classifier(decoders, isolated or prepare, metrics)
+    hosting = replace(
+        hosting_of(settings), open_session=open_session, decode_backlog=decoders.backlog
+    )
+    models = Models(chosen(settings), hosting, metrics)
+    front = FrontSide(owner, models, hosting, metrics) if owner is not None else None
+    bring = front.follow if front else models.load
+    make_quotas = front.make_quotas if front else Quotas
     rate = settings.rate_limit
     quotas = make_quotas(rate, settings.rate_burst, time.monotonic) if rate else None
 
     async def scrape() -> bytes:
-        return await mirror.scrape() if mirror else metrics.render()
+        return await front.scrape() if front else metrics.render()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -85,6 +89,7 @@ def create_app(
         redoc_url=None,
     )
     app.state.models = models
+    app.state.classifier = classifier
     app.state.keys = keys
     app.state.metrics = metrics
     app.state.scrape = scrape
@@ -98,6 +103,7 @@ def create_app(
     app.add_middleware(
         Admission,
         models=models,
+        classifier=classifier,
         metrics=metrics,
         quotas=quotas,
         max_body_bytes=settings.max_body_bytes,

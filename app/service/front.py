@@ -1,4 +1,4 @@
-"""A front process, started by `app.service.owner`: `python -m app.service.front LISTENER BLOCK IMAGES WORDS [KEYS]`."""
+"""A front process, started by `app.service.owner`: `python -m app.service.front LISTENER MEMORY IMAGES MESSAGES [KEYS]`."""
 
 import signal
 import socket
@@ -7,20 +7,20 @@ from pathlib import Path
 
 from app.machine import usable_cpus
 from app.service.app import create_app
-from app.service.fronts.front_side import Link
+from app.service.fronts.front_side import OwnerConnection
 from app.service.logs import configure_logs
 from app.service.server import Server, make_config
 from app.service.settings import Settings
 
 
-def main(listener: int, block: int, images: int, words: int, keys: int | None = None) -> None:
+def main(listener: int, memory: int, images: int, messages: int, keys: int | None = None) -> None:
     """Speak HTTP until a signal comes or the owner has gone.
 
     Args:
         listener: Descriptor of a socket from which connections are accepted.
-        block: See Link.
-        images: See Link.
-        words: See Link.
+        memory: See OwnerConnection.
+        images: See OwnerConnection.
+        messages: See OwnerConnection.
         keys: Descriptor of a copy of the file of keys, as the owner has found it in order.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the server heeds it
@@ -29,8 +29,8 @@ def main(listener: int, block: int, images: int, words: int, keys: int | None = 
     settings = share_of(settings)
     if keys is not None:
         settings = settings.model_copy(update={"api_keys_file": Path(f"/proc/self/fd/{keys}")})
-    link = Link(block, socket.socket(fileno=images), socket.socket(fileno=words))
-    app = create_app(settings, link=link)
+    owner = OwnerConnection(memory, socket.socket(fileno=images), socket.socket(fileno=messages))
+    app = create_app(settings, owner=owner)
     server = Server(make_config(app, settings), app, settings.drain_delay_ms / 1000)
     server.run(sockets=[socket.socket(fileno=listener)])
 

@@ -13,15 +13,14 @@ from typing import Final
 import uvicorn
 
 from app.errors import SetupError
-from app.images.decode_pool import DecodePool
 from app.runtime.open_session import Session, open_session
-from app.service.fronts.owner_side import Hub
+from app.service.fronts.owner_side import OwnerSide
 from app.service.fronts.processes import Keeper, listen
-from app.service.fronts.shared_memory import Shape
+from app.service.fronts.shared_memory import Layout
 from app.service.parts import chosen, hosting_of
 from app.service.server import announce, read_again
 from app.service.settings import Settings
-from app.serving.classifier import RUNS_AHEAD
+from app.serving.batching.queue import RUNS_AHEAD
 from app.serving.hosted_models import Models
 from app.serving.loading import CEILING
 from app.serving.metrics import Metrics
@@ -69,13 +68,12 @@ class Owner:
         self._keys = Keys(settings.api_keys_file) if settings.api_keys_file else None
         metrics = Metrics()
         manifests = chosen(settings)
-        self._decoders = DecodePool(1)  # nothing is decoded here, but models want one
         hosting = replace(hosting_of(settings), open_session=open_session)
-        self._models = Models(manifests, hosting, self._decoders, metrics)
+        self._models = Models(manifests, hosting, metrics)
         most = RUNS_AHEAD * (settings.max_batch_size or max(CEILING.values()))
         crops = tuple(manifest.preprocess.crop for manifest in manifests)
-        self._shape = Shape(crops, most * len(manifests))
-        self._hub = Hub(self._models, self._shape, metrics)
+        self._shape = Layout(crops, most * len(manifests))
+        self._hub = OwnerSide(self._models, self._shape, metrics)
         self.signalled: int | None = None
 
     @property
@@ -99,7 +97,11 @@ class Owner:
         if self._keys is not None and keys is not None:
             write_again(keys, self._keys)
             loop.add_signal_handler(signal.SIGHUP, self._read_again, self._keys, keys)
-        work = [self._hub.publish(), self._hub.report(), self._load(listeners)]
+        work = [
+            self._hub.keep_queues_updated(),
+            self._hub.keep_models_updated(),
+            self._load(listeners),
+        ]
         tasks = [asyncio.create_task(one) for one in (*work, self._end_if_lost())]
         for task in tasks:
             task.add_done_callback(self._end_if_broken)
@@ -109,7 +111,6 @@ class Owner:
             for task in tasks:
                 task.cancel()
             await self._models.stop()
-            self._decoders.stop()
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)  # from here on they do what they always do
         failed = any(model.state == "failed" for model in self._models.all().values())
@@ -151,14 +152,14 @@ class Owner:
         announce(listeners, self._keys)
         await self._models.load()
         if any(model.state == "failed" for model in self._models.all().values()):
-            self._hub.tell_news()
+            self._hub.update_models()
             self._leave()
-            self._hub.dismiss()
+            self._hub.disconnect()
 
     async def _end_if_lost(self) -> None:
         """Drain once a GPU has failed for good: only a new process can use it."""
         await self._models.lost.wait()
-        self._hub.post()
+        self._hub.update_queues()
         log.error("a GPU has failed for good: this process ends, to be started anew")
         self._drain()
 

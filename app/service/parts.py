@@ -88,7 +88,6 @@ def hosting_of(settings: Settings) -> Hosting:
         max_batch_size=settings.max_batch_size or None,
         max_queue_delay=settings.max_queue_delay_ms / 1000,
         queue_budget=settings.queue_budget_ms / 1000,
-        prepare=preparation(settings),
         precision=settings.precision,
         gpus=gpus(settings),
     )

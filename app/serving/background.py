@@ -1,4 +1,4 @@
-"""Long blocking work beside the event loop that does not keep a process from ending."""
+"""Long blocking work beside the event loop that does not keep the process from ending."""
 
 import asyncio
 import threading
@@ -12,8 +12,8 @@ T = TypeVar("T")
 async def in_background(work: Callable[[], T]) -> T:
     """Do the work in a daemon thread and return or raise what it does.
 
-    `asyncio.to_thread` would have the loop wait for it when the process is told to end, for
-    minutes where a download has stalled.
+    With `asyncio.to_thread`, a process that shall end would wait for the work: for minutes, if a
+    download has stalled.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
@@ -30,9 +30,9 @@ async def in_background(work: Callable[[], T]) -> T:
         result, error = None, None
         try:
             result = work()
-        except BaseException as exc:  # noqa: BLE001 (whatever it is, it goes to the caller)
+        except BaseException as exc:  # noqa: BLE001 (the caller gets it, whatever it is)
             error = exc
-        with suppress(RuntimeError):  # the loop has ended meanwhile
+        with suppress(RuntimeError):  # the loop has ended in the meantime
             loop.call_soon_threadsafe(deliver, result, error)
 
     threading.Thread(target=run, name="loading", daemon=True).start()

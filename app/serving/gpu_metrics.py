@@ -1,4 +1,4 @@
-"""The only file that knows NVML: how full, how busy and how hot a GPU is."""
+"""How full, how busy and how hot a GPU is; the only module that knows NVML."""
 
 import importlib
 import logging
@@ -16,13 +16,13 @@ _PER_CENT = 100
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One look at a GPU, whoever uses it.
+    """The state of a GPU, including what other processes do on it.
 
     Attributes:
         memory_used: Bytes.
         memory_total: Bytes.
-        utilization: Part of the last moments in which a kernel ran, 0 to 1.
-        celsius: Of its chip.
+        utilization: Share of the last moments in which a kernel ran, 0 to 1.
+        celsius: Temperature of the chip.
     """
 
     memory_used: float
@@ -39,22 +39,22 @@ def open_gpu(
     nvml: Any = None,  # noqa: ANN401 (a module)
     address: Callable[[int], str] = pci_address,
 ) -> Read | None:
-    """Return what reads a GPU: a Reading, or None for one that has gone; None without NVML.
+    """Return a function that reads a GPU, or None without NVML; it returns None if that fails.
 
     Args:
-        device_id: CUDA's number. NVML counts all GPUs and in another order, so it is asked by the
-            place on the bus.
-        nvml: The module `pynvml`; None takes it where it is installed.
-        address: Gives that place for a number of CUDA's.
+        device_id: CUDA's number of the GPU; NVML numbers GPUs in another order, and finds this
+            one by its PCI address.
+        nvml: The module `pynvml`; None imports it if it is installed.
+        address: Returns the PCI address of CUDA's number.
     """
     try:
         nvml = nvml or importlib.import_module("pynvml")
         nvml.nvmlInit()
         handle = nvml.nvmlDeviceGetHandleByPciBusId(address(device_id))
     except ImportError:
-        log.info("no metrics of the GPU: the package nvidia-ml-py is not installed")
+        log.info("no GPU metrics: install the package nvidia-ml-py to have them")
         return None
-    except Exception as exc:  # noqa: BLE001 (metrics are no reason to fail, whatever it is)
+    except Exception as exc:  # noqa: BLE001 (whatever it is, a model works without metrics)
         log.warning("no metrics of GPU %d: %s", device_id, exc)
         return None
 

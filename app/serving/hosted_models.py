@@ -1,4 +1,4 @@
-"""The models of this process: loaded in the background, each in a state that can be told."""
+"""The models of this process: loaded in the background, each with a state to report."""
 
 import asyncio
 import logging
@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
 from app.errors import ModelFailedError, NotReadyError, UnknownModelError, VggServeError
-from app.images.decode_pool import DecodePool
 from app.serving.batching.lanes import Device
 from app.serving.gpu_metrics import open_gpu
 from app.serving.loading import Hosting, Loaded, load_model
@@ -20,30 +19,24 @@ State: TypeAlias = Literal["waiting", "loading", "ready", "failed"]
 
 
 class HostedModel:
-    """One model, from its manifest to its answers.
+    """One model and how far it is.
 
     Attributes:
-        manifest: What it is.
-        state: Where it stands.
-        progress: While loading, the step and the bytes done and in all.
-        loaded: Once it is ready.
+        manifest: Its manifest.
+        state: `loading` while it loads, then `ready` or `failed`.
+        progress: While loading, the step, the bytes done and the total bytes.
+        loaded: None until it is ready.
     """
 
     def __init__(self, manifest: Manifest) -> None:
-        """Wait to be loaded."""
         self.manifest = manifest
         self.state: State = "waiting"
         self.progress: tuple[str, int, int | None] = ("waiting", 0, None)
         self.loaded: Loaded | None = None
 
-    @property
     def answers(self) -> bool:
-        """Tell whether it is loaded, and its run loop neither dead nor hung."""
-        return self.loaded is not None and self.loaded.classifier.batcher.alive
-
-    def tell_ready(self) -> float:
-        """Return 1 if it answers, else 0."""
-        return float(self.answers)
+        """Return whether the model is loaded, every run loop is alive, and no run hangs."""
+        return self.loaded is not None and self.loaded.queue.alive
 
     def ready(self) -> Loaded:
         """Return the loaded model.
@@ -56,11 +49,11 @@ class HostedModel:
             return self.loaded
         name = self.manifest.name
         if self.state == "failed":
-            raise ModelFailedError(f"The model {name} could not be loaded; the log says why.")
+            raise ModelFailedError(f"The model {name} failed to load; the log says why.")
         raise NotReadyError(f"The model {name} is still loading ({self.describe_progress()}).")
 
-    def note(self, step: str, done: int, total: int | None) -> None:
-        """Remember what loading is at, and log each step and each tenth of a download."""
+    def report_progress(self, step: str, done: int, total: int | None) -> None:
+        """Store how far loading is, and log each step and each tenth of a download."""
         before, self.progress = self.progress, (step, done, total)
         if step != before[0] or (
             step == "fetching" and _tenths(done, total) != _tenths(*before[1:])
@@ -68,7 +61,7 @@ class HostedModel:
             log.info("%s: %s", self.manifest.name, self.describe_progress())
 
     def describe_progress(self) -> str:
-        """Say what loading is at: `fetching, 120 of 553 MB`."""
+        """Return how far loading is: `fetching, 120 of 553 MB`."""
         step, done, total = self.progress
         if total is None or total < 10**6:
             return step
@@ -79,37 +72,30 @@ class Models:
     """All models that this process serves.
 
     Attributes:
-        lost: Set once a device can run nothing more until the process is started anew.
+        default: Name of the default model.
+        lost: Set once a device cannot run anything until the process restarts.
     """
 
-    def __init__(
-        self,
-        manifests: Sequence[Manifest],
-        hosting: Hosting,
-        decoders: DecodePool,
-        metrics: Metrics,
-    ) -> None:
-        """Take in the models; nothing is loaded before `load`.
+    def __init__(self, manifests: Sequence[Manifest], hosting: Hosting, metrics: Metrics) -> None:
+        """List the models; none is loaded before `load`.
 
         Args:
             manifests: The first is the default.
             hosting: How they are hosted.
-            decoders: Threads that decode.
-            metrics: Told of everything.
+            metrics: Shows the models and counts their runs.
         """
         self._models = {manifest.name: HostedModel(manifest) for manifest in manifests}
         for name, model in self._models.items():
-            metrics.expect_model(name, model.tell_ready)
+            metrics.expect_model(name, model.answers)
         self._hosting = hosting
-        self._decoders = decoders
         self._metrics = metrics
         self._devices = [Device() for _ in hosting.gpus]
-        self._watched = False
+        self._gpus_shown = False
         self.lost = asyncio.Event()
         self.default = manifests[0].name
 
     def all(self) -> Mapping[str, HostedModel]:
-        """Map names to models."""
+        """Return the models by name."""
         return self._models
 
     def get(self, name: str) -> HostedModel:
@@ -125,16 +111,13 @@ class Models:
 
     @property
     def ready(self) -> bool:
-        """Tell whether every model can answer: is loaded, and its run loop neither dead nor hung."""
-        return all(model.answers for model in self._models.values())
+        """Return whether every model can answer."""
+        return all(model.answers() for model in self._models.values())
 
     @property
     def alive(self) -> bool:
-        """Tell whether no model has died: one that loads, or never loaded, is not dead."""
-        return all(
-            model.loaded is None or model.loaded.classifier.batcher.alive
-            for model in self._models.values()
-        )
+        """Return whether no model has stopped or hangs; one that was never loaded has not."""
+        return all(model.loaded is None or model.answers() for model in self._models.values())
 
     async def load(self) -> None:
         """Load the models one after the other, until one fails."""
@@ -142,43 +125,56 @@ class Models:
             model.state = "loading"
             began = time.monotonic()
             try:
-                model.loaded = await load_model(
+                loaded = await load_model(
                     model.manifest,
                     self._hosting,
                     devices=self._devices,
-                    decoders=self._decoders,
                     metrics=self._metrics,
-                    progress=model.note,
+                    progress=model.report_progress,
                     lost=self.lost.set,
                 )
             except VggServeError as exc:
                 model.state = "failed"
                 why = f" ({exc.__cause__})" if exc.__cause__ else ""
-                log.error("%s: not available: %s%s", model.manifest.name, exc, why)
+                log.error("%s: failed to load: %s%s", model.manifest.name, exc, why)
                 return
             except Exception:
                 model.state = "failed"
-                log.exception("%s: not available", model.manifest.name)
+                log.exception("%s: failed to load: unhandled exception", model.manifest.name)
                 return
+            self.publish(model, loaded)
             model.state = "ready"
-            self._watch_gpus(model.loaded)
+            self._show_gpus(loaded)
             log.info("%s: ready after %.1f s", model.manifest.name, time.monotonic() - began)
 
-    def _watch_gpus(self, loaded: Loaded) -> None:
+    def publish(self, model: HostedModel, loaded: Loaded) -> None:
+        """Let a model answer, and show it in the metrics."""
+        model.loaded = loaded
+        self._metrics.add_model(
+            model.manifest.name,
+            device=loaded.device,
+            precision=loaded.precision,
+            weights_sha256=loaded.weights_sha256,
+            trained=loaded.trained,
+            depth=lambda: loaded.queue.depth,
+            predicted_wait=loaded.queue.predicted_wait,
+        )
+
+    def _show_gpus(self, loaded: Loaded) -> None:
         """Show the GPUs in the metrics, once the first model runs on them."""
-        if loaded.device != "cuda" or self._watched:
+        if loaded.device != "cuda" or self._gpus_shown:
             return
-        self._watched = True
+        self._gpus_shown = True
         for gpu in self._hosting.gpus:
             read = open_gpu(gpu.device_id)
             if read is not None:
                 self._metrics.add_gpu(gpu.device_id, read)
 
     async def stop(self) -> None:
-        """Let the runs at hand end and answer everyone who waits."""
+        """Let the current runs end, then fail every image that still waits."""
         for model in self._models.values():
             if model.loaded is not None:
-                await model.loaded.classifier.batcher.stop()
+                await model.loaded.queue.stop()
 
 
 def _tenths(done: int, total: int | None) -> int:

@@ -1,8 +1,8 @@
-"""The Prometheus instruments; no label ever comes from what a client sent."""
+"""The Prometheus metrics of one process; no label value ever comes from a client."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from prometheus_client import (
     CollectorRegistry,
@@ -21,113 +21,110 @@ from app.errors import answered
 from app.records import BatchReport
 from app.serving.gpu_metrics import Reading
 
-Sample: TypeAlias = tuple[str, dict[str, str], float]
-"""Name, labels, value."""
+Join: TypeAlias = Literal["sum", "min", "max"]
+"""How the values of several processes become one."""
 Family: TypeAlias = dict[str, Any]
-"""`name`, `type`, `help` and `samples`, a list of Sample; as JSON would hold it."""
+"""A metric as JSON: `name`, `type`, `help`, `join` (a Join), and `samples`, a list of name, labels
+and value."""
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 NO_MODEL: Final = "none"
-"""The label `model` of a request that named no model that is served here."""
+"""The label `model` of a request that named no model of this server."""
 SECONDS: Final = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1),
     *(0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
 )
 BATCH_SIZES: Final = tuple(2**power for power in range(11))
 GPU_GAUGES: Final = (
-    ("memory_used_bytes", "Memory of a GPU that is taken, by whomever.", "memory_used"),
-    ("memory_bytes", "Memory of a GPU.", "memory_total"),
-    ("utilization_ratio", "Part of the last moments in which a kernel ran.", "utilization"),
-    ("temperature_celsius", "Of a GPU's chip.", "celsius"),
+    ("memory_used_bytes", "Memory of the GPU used by all processes.", "memory_used"),
+    ("memory_bytes", "Memory of the GPU.", "memory_total"),
+    ("utilization_ratio", "Share of the last moments in which a kernel ran.", "utilization"),
+    ("temperature_celsius", "Temperature of the GPU's chip.", "celsius"),
 )
 """Name, help, attribute of a Reading."""
 STAGES: Final = ("decode", "queue", "run", "rank")
 CANCELLED_STAGES: Final = ("upload", "decode", "queue", "run")
 
+_PROCESS_GAUGES: Final[dict[str, Join]] = {
+    "process_open_fds": "sum",
+    "process_max_fds": "sum",
+    "process_resident_memory_bytes": "sum",
+    "process_virtual_memory_bytes": "sum",
+    "process_start_time_seconds": "min",
+    "python_info": "max",
+}
+"""The gauges of prometheus_client's own collectors."""
+
 
 class Metrics:
-    """All instruments of one process, in a registry of their own."""
+    """All metrics of one process."""
 
     def __init__(self) -> None:
-        """Make the instruments; those with few label values begin at zero."""
+        """Create the metrics; counters with few label values start at zero."""
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
-        self._requests = Counter(
+        counter = partial(Counter, registry=registry)
+        histogram = partial(Histogram, registry=registry)
+        self._joins = dict(_PROCESS_GAUGES)
+        self._requests = counter(
             "vgg_requests_total",
-            "Answers to POST /predict by HTTP status; 499 is a client that left.",
+            "Answers to POST /predict by HTTP status; 499 means that the client left.",
             ["model", "code"],
-            registry=registry,
         )
-        self._duration = Histogram(
+        self._duration = histogram(
             "vgg_request_duration_seconds",
-            "From the head of a request to the last byte of its answer.",
+            "Time from the head of a request to the last byte of its answer.",
             ["model"],
             buckets=SECONDS,
-            registry=registry,
         )
-        self._stage = Histogram(
+        self._stage = histogram(
             "vgg_stage_duration_seconds",
-            "Where the time of answered requests went.",
+            "Time that answered requests spent in each stage.",
             ["model", "stage"],
             buckets=SECONDS,
-            registry=registry,
         )
-        self._batch_size = Histogram(
-            "vgg_batch_size",
-            "Images in a run, padding not counted.",
-            ["model"],
-            buckets=BATCH_SIZES,
-            registry=registry,
+        self._batch_size = histogram(
+            "vgg_batch_size", "Images per run, without padding.", ["model"], buckets=BATCH_SIZES
         )
-        self._wait_error = Histogram(
+        self._wait_error = histogram(
             "vgg_wait_prediction_error_seconds",
-            "How far the wait that was predicted on arrival was from the real one.",
+            "Difference between the wait predicted on arrival and the actual wait.",
             ["model"],
             buckets=SECONDS,
-            registry=registry,
         )
-        self._depth = Gauge(
-            "vgg_queue_depth", "Images that wait for a run.", ["model"], registry=registry
+        self._depth = self._gauge(
+            "vgg_queue_depth", "Images that wait for a run.", ["model"], join="sum"
         )
-        self._predicted_wait = Gauge(
+        self._predicted_wait = self._gauge(
             "vgg_predicted_wait_seconds",
-            "How long an image that came now would wait for its run.",
+            "Predicted time until an image that arrives now begins to run.",
             ["model"],
-            registry=registry,
+            join="max",
         )
-        self._rejected = Counter(
-            "vgg_rejected_total",
-            "Requests that were in order and not answered.",
-            ["reason"],
-            registry=registry,
+        self._rejected = counter(
+            "vgg_rejected_total", "Valid requests that were not answered, by reason.", ["reason"]
         )
-        self._refused = Counter(
+        self._refused = counter(
             "vgg_refused_connections_total",
-            "Connections that were closed because of what came before a request, or of their number.",
+            "Connections closed before a request: malformed, too slow, or over the limit.",
             ["reason"],
-            registry=registry,
         )
-        self._cancelled = Counter(
-            "vgg_cancelled_total",
-            "Clients that left, by what they left.",
-            ["stage"],
-            registry=registry,
+        self._cancelled = counter(
+            "vgg_cancelled_total", "Clients that left, by the stage of their request.", ["stage"]
         )
-        self._uploads = Gauge(
-            "vgg_upload_bytes", "Bytes of uploads that are in memory.", registry=registry
-        )
-        self._model_info = Gauge(
+        self._uploads = self._gauge("vgg_upload_bytes", "Bytes of uploads in memory.", join="sum")
+        self._model_info = self._gauge(
             "vgg_model_info",
             "1 for each model that is ready.",
             ["model", "device", "precision", "weights_sha256", "trained"],
-            registry=registry,
+            join="max",
         )
-        self._ready = Gauge(
+        self._ready = self._gauge(
             "vgg_ready",
-            "1 for each model that can answer, 0 for one that loads, failed, stopped or hangs.",
+            "1 if a model can answer; 0 while it loads and after it failed, stopped or hung.",
             ["model"],
-            registry=registry,
+            join="min",
         )
         self._gpu: dict[str, Gauge] = {}
         self._reasons = dict.fromkeys(kind.slug for kind in answered() if kind.counted)
@@ -139,8 +136,12 @@ class Metrics:
         for stage in CANCELLED_STAGES:
             self._cancelled.labels(stage)
 
+    def _gauge(self, name: str, text: str, labels: Sequence[str] = (), *, join: Join) -> Gauge:
+        self._joins[name] = join
+        return Gauge(name, text, labels, registry=self.registry)
+
     def expect_model(self, name: str, ready: Callable[[], float]) -> None:
-        """Show a model that is to be served; its gauge is read when it is asked for."""
+        """Show a model that is to be served; `ready` is called at each scrape."""
         self._ready.labels(name).set_function(ready)
 
     def add_model(
@@ -154,17 +155,17 @@ class Metrics:
         depth: Callable[[], float],
         predicted_wait: Callable[[], float],
     ) -> None:
-        """Show a model that became ready; its gauges are read when they are asked for."""
-        trains = str(trained).lower()
-        self._model_info.labels(name, device, precision, weights_sha256, trains).set(1)
+        """Show a model that is ready; `depth` and `predicted_wait` are called at each scrape."""
+        of = name, device, precision, weights_sha256, str(trained).lower()
+        self._model_info.labels(*of).set(1)
         self._depth.labels(name).set_function(depth)
         self._predicted_wait.labels(name).set_function(predicted_wait)
 
     def add_gpu(self, number: int, read: Callable[[], Reading | None]) -> None:
-        """Show a GPU; it is read when it is asked for, and `NaN` where it can no longer be."""
+        """Show a GPU; it is read at each scrape, and its values are `NaN` if that fails."""
         if not self._gpu:
             self._gpu = {
-                attribute: Gauge(f"vgg_gpu_{name}", text, ["gpu"], registry=self.registry)
+                attribute: self._gauge(f"vgg_gpu_{name}", text, ["gpu"], join="max")
                 for name, text, attribute in GPU_GAUGES
             }
         for attribute, gauge in self._gpu.items():
@@ -176,12 +177,12 @@ class Metrics:
         self._duration.labels(model).observe(seconds)
 
     def classified(self, model: str, *stages: float) -> None:
-        """Note the seconds of each of STAGES of a request that succeeded."""
+        """Count a request that succeeded, by the seconds of each of STAGES."""
         for stage, seconds in zip(STAGES, stages, strict=True):
             self._stage.labels(model, stage).observe(seconds)
 
     def ran(self, model: str, report: BatchReport) -> None:
-        """Note a run."""
+        """Count a run."""
         self._batch_size.labels(model).observe(report.images)
         for real, predicted in report.waits:
             self._wait_error.labels(model).observe(abs(real - predicted))
@@ -200,20 +201,21 @@ class Metrics:
         self._cancelled.labels(stage).inc()
 
     def uploading(self, change: int) -> None:
-        """Note that so many bytes of uploads came into memory, or left it."""
+        """Count bytes of uploads that came into memory, or left it."""
         self._uploads.inc(change)
 
     def render(self) -> bytes:
-        """Write all of them in Prometheus's text format."""
+        """Return all metrics in Prometheus's text format."""
         return generate_latest(self.registry)
 
     def families(self) -> list[Family]:
-        """Return all of them so that JSON can hold them."""
+        """Return all metrics as JSON can hold them."""
         return [
             {
                 "name": metric.name,
                 "type": metric.type,
                 "help": metric.documentation,
+                "join": self._joins[metric.name] if metric.type == "gauge" else "sum",
                 "samples": [(one.name, one.labels, one.value) for one in metric.samples],
             }
             for metric in self.registry.collect()
@@ -221,7 +223,7 @@ class Metrics:
 
 
 def render(families: Iterable[Family]) -> bytes:
-    """Write metrics of several processes in Prometheus's text format."""
+    """Return metrics of several processes in Prometheus's text format."""
     registry = CollectorRegistry()
     registry.register(_Given(families))
     return generate_latest(registry)

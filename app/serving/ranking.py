@@ -1,4 +1,4 @@
-"""Probabilities to a ranked answer."""
+"""From probabilities to a ranked answer."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ def top_k(probabilities: Probabilities, labels: Sequence[Label], k: int) -> tupl
 
     Args:
         probabilities: float32 [classes].
-        labels: One a class, in the same order.
+        labels: One per class, in the same order.
         k: 1 to the number of classes.
     """
     order = np.argsort(-probabilities, kind="stable")[:k]

@@ -1,4 +1,4 @@
-"""What happens between loading a model and calling it ready: warm, measure, test."""
+"""What happens between loading a model and calling it ready: warm up, measure, test."""
 
 import logging
 import time
@@ -15,24 +15,24 @@ from app.serving.batching.costs import RunCost
 log = logging.getLogger(__name__)
 
 GOLDEN_PHOTO: Final = Path(__file__).resolve().parent / "self_test.jpg"
-"""A cat; every network that was trained on ImageNet knows that."""
+"""A cat, which every network trained on ImageNet recognises."""
 GOLDEN_CLASSES: Final = range(281, 286)
 """The five kinds of domestic cat, tabby to Egyptian cat."""
 
 WORTH_IT: Final = 0.98
-"""A smaller batch size wins if it reaches this part of the best throughput."""
+"""A smaller batch size is chosen if it reaches this share of the best throughput."""
 DISPATCH_SECONDS: Final = 0.0005
-"""What a run costs a busy service beside the session: two changes of thread, mostly.
+"""What a run costs a busy service beside the session, mostly two thread switches.
 
-By it, batches of 2 lost 10 % to batches of 4 with a network of 1.7 ms an image, for which the
-session alone is as fast with both.
+With a network of 1.7 ms per image, this made batches of 2 slower by 10 % than batches of 4, while
+the session alone is as fast with both.
 """
 SUM_TOLERANCE: Final = 1e-3
-COMPANY_TOLERANCE: Final = {"float32": 1e-4, "float16": 5e-3}
-"""Largest difference that company in a batch may make to a probability, by precision."""
+BATCH_TOLERANCE: Final = {"float32": 1e-4, "float16": 5e-3}
+"""Largest difference that the other images of a batch may make to a probability, by precision."""
 _ROUNDS: Final = 5
 _ENOUGH_SECONDS: Final = 2.0
-"""No further round is begun after this."""
+"""No further round starts after this."""
 
 
 def warm_up(
@@ -45,18 +45,18 @@ def warm_up(
 ) -> tuple[tuple[int, ...], RunCost]:
     """Run every batch size that will ever be used, and choose the largest of them.
 
-    In every round the largest comes first: its memory is then there for the others.
+    Every round starts with the largest, whose memory the others then use.
 
     Args:
-        run: The session's.
-        crop: Side of the images.
-        max_batch_size: The largest batch size; None to choose it by measurement: the smallest
+        run: Runs a batch.
+        crop: Side of the images in pixels.
+        max_batch_size: The largest batch size; None chooses it by measurement: the smallest
             that reaches WORTH_IT of the best throughput.
-        longest_run: Seconds; a chosen size does not take longer than this.
-        ceiling: No larger size is tried while choosing.
+        longest_run: Seconds that a run of the chosen size may take.
+        ceiling: Largest size to try when choosing.
 
     Returns:
-        The batch sizes, ascending, and what they cost.
+        The batch sizes, ascending, and the cost of a run.
 
     Raises:
         RunFailedError: If the model fails on a single image.
@@ -78,22 +78,22 @@ def self_test(
     sizes: tuple[int, ...],
     *,
     trained: bool,
-    tolerance: float = COMPANY_TOLERANCE["float32"],
+    tolerance: float = BATCH_TOLERANCE["float32"],
 ) -> None:
-    """Check on a photo that the model is in its right mind, at every batch size.
+    """Check the model's answers to a photo at every batch size.
 
-    Rows have to be finite and to sum to 1, company in the batch must not change them, and a
-    trained model has to see a cat.
+    Rows have to be finite and to sum to 1, other images in the batch must not change them, and a
+    trained model has to recognise a cat.
 
     Args:
-        run: The session's.
+        run: Runs a batch.
         golden: GOLDEN_PHOTO as this model's input.
         sizes: The batch sizes.
-        trained: Whether to ask for the cat.
-        tolerance: Largest difference that company may make to a probability.
+        trained: Whether to check for the cat.
+        tolerance: Largest difference that other images may make to a probability.
 
     Raises:
-        SessionError: Saying which check failed.
+        SessionError: If a check fails.
     """
     noise = np.random.default_rng(0).integers(0, 256, (sizes[-1], *golden.shape), np.uint8)
     last: dict[int, Probabilities] = {}
@@ -106,17 +106,17 @@ def self_test(
         last[size] = rows[-1]
     for size, row in last.items():
         if np.abs(row - last[1]).max() > tolerance:
-            raise SessionError(f"self-test: in a batch of {size} an image is not what it is alone")
+            raise SessionError(f"self-test: a batch of {size} changes the result of an image")
     best = int(last[1].argmax())
     if trained and best not in GOLDEN_CLASSES:
         raise SessionError(
-            f"self-test: a photo of a cat was taken for class {best}; the weights, their"
-            " preprocessing or the order of their classes is not what the manifest says"
+            f"self-test: a photo of a cat was classified as class {best}; the weights, their"
+            " preprocessing or the order of their classes differ from the manifest"
         )
 
 
 def _accepted(run: Run, crop: int, sizes: list[int]) -> list[int]:
-    """Run each size once and return those that the model takes, the largest first."""
+    """Run each size once and return those that the model accepts, the largest first."""
     accepted = []
     for size in reversed(sizes):
         try:
@@ -124,14 +124,14 @@ def _accepted(run: Run, crop: int, sizes: list[int]) -> list[int]:
         except RunFailedError as exc:
             if size == 1:
                 raise
-            log.warning("the model takes no batch of %d: %s", size, exc.__cause__ or exc)
+            log.warning("the model does not accept a batch of %d: %s", size, exc.__cause__ or exc)
         else:
             accepted.append(size)
     return accepted
 
 
 def _measure(run: Run, crop: int, sizes: list[int]) -> dict[int, float]:
-    """Return the seconds of each size, the least of a few rounds: neighbours only ever add."""
+    """Return the seconds of each size, the least of a few rounds: other load only adds to them."""
     least = dict.fromkeys(sizes, float("inf"))
     began = time.perf_counter()
     for _ in range(_ROUNDS):

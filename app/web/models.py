@@ -74,7 +74,7 @@ def _summary(model: HostedModel, models: Models) -> ModelSummary:
 
 
 def _batching(loaded: Loaded) -> BatchingOut:
-    cost = loaded.cost
+    cost = loaded.queue.policy.cost
     return BatchingOut(
         sizes=[size for size, _ in cost.measured],
         seconds=dict(cost.measured),

@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect
 
 from app.errors import SlowUploadError
 from app.graph.vgg import CLASSES
+from app.serving.classifier import Classifier
 from app.serving.loading import Loaded
 from app.serving.metrics import Metrics
 from app.web.middleware.envelope import CLIENT_LEFT
@@ -49,7 +50,8 @@ async def predict(
     except ClientDisconnect:
         metrics.cancelled("upload")
         return Response(status_code=CLIENT_LEFT)
-    work = loaded.classifier.classify(data, top_k, deadline)
+    classifier: Classifier = request.app.state.classifier
+    work = classifier.classify(loaded, data, top_k, deadline)
     try:
         result = await unless_client_leaves(request, work)
     except ClientLeftError:

@@ -38,7 +38,7 @@ def names_of_metrics():
     metrics = Metrics()
     metrics.answered("m", 200, 1.0)
     metrics.classified("m", 0.0, 0.0, 0.0, 0.0)
-    metrics.ran("m", BatchReport(1, 1, 1.0, ((1.0, 1.0),)))
+    metrics.ran("m", BatchReport(1, ((1.0, 1.0),)))
     metrics.add_model(
         "m", device="cpu", weights_sha256="", trained=True, depth=float, predicted_wait=float
     )

@@ -5,63 +5,63 @@ import time
 import numpy as np
 import pytest
 
-from app.errors import DeadlineExceededError
+from app.errors import OverloadedError
 from app.images.decode_pool import DecodePool
-from app.records import ImageInfo, Preprocess
+from app.records import ImageInfo
 from app.serving.batching.batcher import Batcher
 from app.serving.batching.costs import BatchPolicy, RunCost
 from app.serving.batching.lanes import Device, Lane
 from app.serving.classifier import Classifier
+from app.serving.loading import Loaded
 from app.serving.metrics import Metrics
 from app.weights.labels import load_labels
-from app.weights.manifests import BUILT_IN
+from app.weights.manifests import BUILT_IN, load_catalog
 
 pytestmark = pytest.mark.anyio
 
-PREPROCESS = Preprocess(8, 8, "RGB", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-
 
 class Stand:
-    """A classifier whose runs wait for a gate; it notes what is decoded, and in which order."""
+    """A classifier and a model whose runs wait for a gate; records what is decoded."""
 
-    def __init__(self, sizes=(1, 2)):
+    def __init__(self):
         self.gate = threading.Event()
+        self.running = threading.Event()
+        self.decoding = threading.Event()
+        self.decoding.set()
         self.decoded = []
         self.metrics = Metrics()
         self.decoders = DecodePool(1)
-        policy = BatchPolicy(sizes, RunCost.fit({1: 0.01}), queue_budget=60)
-        batcher = Batcher([Lane(self.run, Device())], policy)
-        self.classifier = Classifier(
-            "stand",
-            PREPROCESS,
-            load_labels("imagenet-1k", BUILT_IN),
-            batcher=batcher,
-            decoders=self.decoders,
-            prepare=self.prepare,
-            metrics=self.metrics,
+        policy = BatchPolicy((1, 2), RunCost.fit({1: 0.01}), queue_budget=60)
+        lane = Lane(self.run, Device())
+        self.queue = Batcher(
+            [lane], policy, left=self.metrics.cancelled, decode_backlog=self.decoders.backlog
         )
-        batcher.start()
+        labels = load_labels("imagenet-1k", BUILT_IN)
+        manifest = load_catalog(BUILT_IN)["vgg16"]
+        self.loaded = Loaded(manifest, labels, self.queue, "cpu", "ab", trained=True)
+        self.classifier = Classifier(self.decoders, self.prepare, self.metrics)
+        self.queue.start()
 
     def prepare(self, data, _preprocess):
+        self.decoding.wait(30)
         self.decoded.append(data[0])
         return np.full((8, 8, 3), data[0], np.uint8), ImageInfo(8, 8, "png")
 
     def run(self, batch):
+        self.running.set()
         self.gate.wait(30)
         rows = np.zeros((len(batch), 1000), np.float32)
         rows[np.arange(len(batch)), batch[:, 0, 0, 0]] = 1
         return rows
 
-    def ask(self, number, patience=60.0):
-        deadline = time.monotonic() + patience
-        return asyncio.create_task(self.classifier.classify(bytes([number]), 1, deadline))
+    def ask(self, number):
+        work = self.classifier.classify(self.loaded, bytes([number]), 1, time.monotonic() + 60)
+        return asyncio.create_task(work)
 
-    async def until_decoded(self, count):
+    async def until_coming(self, count):
         async with asyncio.timeout(10):
-            while len(self.decoded) < count or self.decoders.pending:  # noqa: ASYNC110 (threads)
+            while self.queue.coming != count:  # noqa: ASYNC110 (threads)
                 await asyncio.sleep(0)
-        for _ in range(5):  # what was decoded goes into line
-            await asyncio.sleep(0)
 
     def left(self, stage):
         return self.metrics.registry.get_sample_value("vgg_cancelled_total", {"stage": stage})
@@ -71,69 +71,68 @@ class Stand:
 async def stand():
     stand = Stand()
     yield stand
+    stand.decoding.set()
     stand.gate.set()
-    await stand.classifier.batcher.stop()
+    await stand.queue.stop()
     stand.decoders.stop()
 
 
 async def test_no_more_is_decoded_than_the_next_runs_take(stand):
-    """With batches of 2 six images are decoded; the rest waits as it came, and is counted."""
+    """With batches of 2 six images are decoded, in order; then each request has its own answer."""
     tasks = [stand.ask(number) for number in range(20)]
-    await stand.until_decoded(6)
+    await asyncio.sleep(0)
+    await stand.until_coming(14)
 
     assert list(range(6)) == stand.decoded
-    assert 14 == stand.classifier.batcher.coming
     stand.gate.set()
     answers = await asyncio.gather(*tasks)
     assert list(range(20)) == stand.decoded
     assert list(range(20)) == [answer.predictions[0].class_index for answer in answers]
-    assert 0 == stand.classifier.batcher.depth
+    assert 0 == stand.queue.depth
 
 
-async def test_who_leaves_before_it_is_decoded_costs_nothing(stand):
-    """It is neither decoded nor run, and counts as one that left the queue."""
-    tasks = [stand.ask(number) for number in range(10)]
-    await stand.until_decoded(6)
-    for task in tasks[6:9]:
+async def test_a_client_that_leaves_is_counted_by_stage(stand):
+    """While it waits for a place, while it is decoded, while it waits in line, during its run."""
+    stand.decoding.clear()
+    decoding = stand.ask(0)
+    await asyncio.sleep(0)
+    decoding.cancel()
+    await asyncio.wait({decoding})
+    stand.decoding.set()
+    tasks = [stand.ask(number) for number in range(1, 9)]
+    await asyncio.sleep(0)
+    await stand.until_coming(2)
+    await asyncio.to_thread(stand.running.wait, 10)
+    for task in tasks:
         task.cancel()
-    await asyncio.wait(tasks[6:9])
-    stand.gate.set()
-    await asyncio.gather(*tasks[:6], tasks[9])
+    await asyncio.wait(tasks)
 
-    assert [*range(6), 9] == stand.decoded
-    assert 3 == stand.left("queue")
-
-
-async def test_deadline_passes_before_it_is_decoded(stand):
-    """A deadline ends the wait for a place, too, and the place goes to the next."""
-    tasks = [stand.ask(number) for number in range(6)]
-    await stand.until_decoded(6)
-    late, patient = stand.ask(6, patience=0.05), stand.ask(7)
-    with pytest.raises(DeadlineExceededError):
-        await late
-    stand.gate.set()
-    await asyncio.gather(*tasks, patient)
-
-    assert [*range(6), 7] == stand.decoded
+    assert 1 == stand.left("decode")
+    assert 8 == stand.left("queue") + stand.left("run")
+    assert 0 < stand.left("run") <= 2
+    assert 0 == stand.queue.coming
 
 
-async def test_a_deadline_that_has_passed_is_told_as_that(stand):
-    """It is no sign of a busy server."""
-    with pytest.raises(DeadlineExceededError):
-        await stand.ask(1, patience=-1)
-
-    assert [] == stand.decoded
-
-
-async def test_the_wait_for_a_place_counts_in_the_predicted_wait(stand):
-    """Whoever is held back is ahead of the next one, and its wait is told as one in the queue."""
+async def test_the_wait_for_a_place_counts_as_time_in_the_queue(stand):
+    """Images that wait for a place make the predicted wait longer."""
     tasks = [stand.ask(number) for number in range(20)]
-    await stand.until_decoded(6)
-    batcher = stand.classifier.batcher
-
-    assert (
-        stand.classifier.predicted_wait() >= batcher.predicted_wait(14) > batcher.predicted_wait()
-    )
+    await asyncio.sleep(0)
+    await stand.until_coming(14)
+    full = stand.queue.predicted_wait()
     stand.gate.set()
     last = (await asyncio.gather(*tasks))[-1]
+
+    assert full >= 0.01 * 14
     assert last.timings.queue > last.timings.decode
+
+
+async def test_a_request_is_admitted_by_the_queue_of_its_model(stand):
+    """Before its body is read a request is refused if its client would not wait so long."""
+    tasks = [stand.ask(number) for number in range(20)]
+    await asyncio.sleep(0)
+    await stand.until_coming(14)
+    stand.classifier.admit(stand.loaded)
+    with pytest.raises(OverloadedError):
+        stand.classifier.admit(stand.loaded, 0.01)
+    stand.gate.set()
+    await asyncio.gather(*tasks)

@@ -1,9 +1,14 @@
-"""What is told of a model while it loads."""
-
+import numpy as np
 import pytest
 
-from app.serving.hosted_models import HostedModel
+from app.serving.batching.batcher import Batcher
+from app.serving.batching.costs import BatchPolicy, RunCost
+from app.serving.batching.lanes import Device, Lane
+from app.serving.hosted_models import HostedModel, Models
+from app.serving.loading import Hosting, Loaded
+from app.serving.metrics import Metrics
 from app.weights.manifests import load_catalog
+from app.weights.provisioning import Provisioning
 from tests.conftest import REPOSITORY
 
 
@@ -17,7 +22,7 @@ def test_a_download_is_logged_ten_times(model, caplog):
     caplog.set_level("INFO", "app.serving.hosted_models")
     total = 553_000_000
     for done in range(0, total + 1, 1_000_000):
-        model.note("fetching", done, total)
+        model.report_progress("fetching", done, total)
 
     assert 11 == len(caplog.messages)
     assert "vgg16: fetching, 0 of 553 MB" == caplog.messages[0]
@@ -29,9 +34,9 @@ def test_each_step_is_logged_once(model, caplog):
     """A step that takes seconds is told when it begins, however often it reports."""
     caplog.set_level("INFO", "app.serving.hosted_models")
     for step in ("verifying", "building", "loading", "warming up"):
-        model.note(step, 0, None)
+        model.report_progress(step, 0, None)
         for done in range(100):
-            model.note(step, done, 100)
+            model.report_progress(step, done, 100)
 
     assert [
         "vgg16: verifying",
@@ -45,7 +50,26 @@ def test_each_step_is_logged_once(model, caplog):
 def test_a_size_that_is_not_known(model, caplog):
     """Without a total the bytes are not told, and nothing fails."""
     caplog.set_level("INFO", "app.serving.hosted_models")
-    model.note("fetching", 0, None)
-    model.note("fetching", 1000, None)
+    model.report_progress("fetching", 0, None)
+    model.report_progress("fetching", 1000, None)
 
     assert ["vgg16: fetching"] == caplog.messages
+
+
+def test_a_published_model_is_in_the_metrics(model):
+    """Its facts are labels, and its queue is asked at each scrape."""
+    metrics = Metrics()
+    hosting = Hosting(Provisioning(REPOSITORY / "models"), "cpu", 1, None, 0.0, 2.0)
+    policy = BatchPolicy((1,), RunCost.fit({1: 0.5}))
+    queue = Batcher([Lane(lambda _: np.zeros((1, 1000), np.float32), Device())], policy)
+    loaded = Loaded(model.manifest, (), queue, "cuda", "ab", trained=True, precision="float16")
+    models = Models([model.manifest], hosting, metrics)
+    models.publish(models.get("vgg16"), loaded)
+    queue.count_coming(1)
+    text = metrics.render().decode()
+
+    labels = 'device="cuda",model="vgg16",precision="float16",trained="true",weights_sha256="ab"'
+    assert f"vgg_model_info{{{labels}}} 1.0" in text
+    assert 'vgg_queue_depth{model="vgg16"} 1.0' in text
+    assert 'vgg_predicted_wait_seconds{model="vgg16"} 0.5' in text
+    assert 'vgg_ready{model="vgg16"} 0.0' in text

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 
 from app.errors import SessionError
-from app.images.decode_pool import DecodePool
-from app.images.prepare import prepare
 from app.runtime.cuda_tuning import Gpu
 from app.serving.batching.lanes import Device
 from app.serving.loading import Hosting, load_model
@@ -66,7 +64,6 @@ class Machine:
         self.manifest = load_catalog(model_dir)["colours"]
         self.devices = [Device() for _ in gpus]
         self.metrics = Metrics()
-        self.decoders = DecodePool(1)
         settings = {
             "provisioning": Provisioning(model_dir, or_float32=True),
             "device": "auto",
@@ -74,7 +71,6 @@ class Machine:
             "max_batch_size": 4,
             "max_queue_delay": 0.0,
             "queue_budget": 10.0,
-            "prepare": prepare,
             "open_session": self.open,
             "find_device": lambda _wanted, _gpu: found,
             "gpus": gpus,
@@ -91,7 +87,6 @@ class Machine:
             self.manifest,
             self.hosting,
             devices=self.devices,
-            decoders=self.decoders,
             metrics=self.metrics,
             progress=lambda *_: None,
         )
@@ -112,14 +107,14 @@ async def test_each_gpu_has_a_session_and_two_lanes(model_dir):
     assert ("cuda", "float32", 2) == (loaded.device, loaded.precision, loaded.devices)
     assert [1, 1] == [device.ahead for device in machine.devices]
     assert b'precision="float32"' in machine.metrics.render()
-    await loaded.classifier.batcher.stop()
+    await loaded.queue.stop()
 
 
 @pytest.mark.anyio
 async def test_images_go_through_the_lanes_buffers(model_dir):
     """Full batches spread over both GPUs and everyone gets the row of their own image."""
     machine = Machine(model_dir)
-    batcher = (await machine.load()).classifier.batcher
+    batcher = (await machine.load()).queue
     before = sum(len(sizes) for session in machine.sessions for sizes in session.sizes)
     images = [np.zeros((32, 32, 3), np.uint8) for _ in range(40)]
     for number, image in enumerate(images):
@@ -144,7 +139,7 @@ async def test_a_ready_graph_keeps_its_precision(model_dir, wanted):
     loaded = await machine.load()
 
     assert "float32" == loaded.precision
-    await loaded.classifier.batcher.stop()
+    await loaded.queue.stop()
 
 
 @pytest.mark.anyio

@@ -62,7 +62,7 @@ def test_problems_of_the_client_are_no_rejections():
 def test_run_gives_batch_size_and_prediction_error():
     """A run of three counts once in the histogram of sizes, and three times in that of errors."""
     metrics = Metrics()
-    metrics.ran("vgg16", BatchReport(3, 4, 0.2, ((0.1, 0.1), (0.2, 0.1), (0.0, 0.5))))
+    metrics.ran("vgg16", BatchReport(3, ((0.1, 0.1), (0.2, 0.1), (0.0, 0.5))))
     found = values(metrics)
 
     assert (1, 3) == (found["vgg_batch_size_count", "vgg16"], found["vgg_batch_size_sum", "vgg16"])

@@ -58,7 +58,7 @@ async def test_probes_and_page_answer_while_the_model_loads(model_dir, session, 
 async def test_model_that_stopped_is_neither_alive_nor_ready(model_dir, session):
     """After a run loop ended, both probes fail, so that the process is restarted."""
     async with started_app(model_dir, session) as app, client_of(app) as client:
-        await app.state.models.get("colours").loaded.classifier.batcher.stop()
+        await app.state.models.get("colours").loaded.queue.stop()
         answers = [await client.get("/readyz"), await client.get("/healthz")]
         counted = values((await client.get("/metrics")).text)
         # the end of the app would stop it again

@@ -1,1 +1,1 @@
-"""Processes that speak HTTP and decode, in front of the one that owns the models."""
+"""Front processes, which speak HTTP and decode, and their connection to the owner of the models."""

@@ -1,4 +1,4 @@
-"""Messages between a front process and the owner: small, all of one size, many in one write."""
+"""Messages about images between a front process and the owner: of one size, many per write."""
 
 import asyncio
 import struct
@@ -7,18 +7,17 @@ from typing import Final
 
 from app.errors import ServiceError, kinds
 
-ORDER: Final = struct.Struct("=HHIId")
-"""From the front: SUBMIT or LEAVE, model, slot, ticket, deadline (`time.monotonic`, seconds)."""
+REQUEST: Final = struct.Struct("=HHIId")
+"""From the front: SUBMIT or CANCEL, model, slot, ticket, deadline (`time.monotonic`, seconds)."""
 SUBMIT: Final = 0
-LEAVE: Final = 1
+CANCEL: Final = 1
 REPLY: Final = struct.Struct("=IHHff")
-"""From the owner: ticket; 0 for a row, else an error (the place of its class among the kinds of
-ServiceError, from 1); images of the
-run, or bytes of the error's sentence; seconds in the queue; seconds of the run."""
+"""From the owner: ticket; 0 for a row, else the number of an error (see `encode_error`); images in
+the run, or bytes of the error's sentence; seconds in the queue; seconds of the run."""
 
 
-class Wire(asyncio.Protocol):
-    """One end; what is sent in one turn of the loop goes out together."""
+class ImageChannel(asyncio.Protocol):
+    """One end; the messages sent in one turn of the event loop go out in one write."""
 
     def __init__(
         self,
@@ -29,41 +28,41 @@ class Wire(asyncio.Protocol):
         """Wait for a connection.
 
         Args:
-            incoming: The messages that come.
-            received: Told the fields of each.
-            lost: Told when the other side has gone.
+            incoming: Format of the messages that come in.
+            received: Called with the fields of each.
+            lost: Called when the other process has gone.
         """
         self._incoming = incoming
         self._received = received
         self._lost = lost
-        self._in = b""
-        self._out = bytearray()
+        self._incomplete = b""
+        self._outgoing = bytearray()
         self._transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Store the transport."""
         self._transport = transport  # type: ignore[assignment] # of a stream
         self._loop = asyncio.get_running_loop()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's)
-        """Say so."""
+        """Report the end of the connection."""
         self._transport = None
         self._lost()
 
     def data_received(self, data: bytes) -> None:
-        """Hand over whole messages."""
-        if self._in:
-            data = self._in + data
+        """Report each complete message."""
+        if self._incomplete:
+            data = self._incomplete + data
         whole = len(data) - len(data) % self._incoming.size
-        self._in = data[whole:]
+        self._incomplete = data[whole:]
         for fields in self._incoming.iter_unpack(data[:whole]):
             self._received(*fields)
 
     def send(self, message: bytes) -> None:
-        """Send a message at the end of this turn; to nobody, if the other side has gone."""
-        if not self._out and self._transport is not None:
+        """Send a message at the end of this turn, unless the connection has ended."""
+        if not self._outgoing and self._transport is not None:
             self._loop.call_soon(self._flush)
-        self._out += message
+        self._outgoing += message
 
     def close(self) -> None:
         """Close this end."""
@@ -72,12 +71,17 @@ class Wire(asyncio.Protocol):
 
     def _flush(self) -> None:
         if self._transport is not None and not self._transport.is_closing():  # uvloop raises
-            self._transport.write(bytes(self._out))
-        self._out.clear()
+            self._transport.write(bytes(self._outgoing))
+        self._outgoing.clear()
 
 
 def encode_error(error: Exception, room: int) -> tuple[int, bytes]:
-    """Return the number of an error's class and its sentence, `room` bytes at most."""
+    """Return the number of an error and its sentence.
+
+    Args:
+        error: Its number is the place of its class in the kinds of ServiceError, from 1.
+        room: Most bytes of the sentence.
+    """
     known: list[type[Exception]] = list(kinds(ServiceError))
     kind = type(error) if type(error) in known else ServiceError
     sentence = str(error) if isinstance(error, ServiceError) else "The server failed."
@@ -85,5 +89,5 @@ def encode_error(error: Exception, room: int) -> tuple[int, bytes]:
 
 
 def decode_error(number: int, sentence: bytes) -> ServiceError:
-    """Make the error again."""
+    """Return the error that was encoded."""
     return list(kinds(ServiceError))[number - 1](sentence.decode(errors="replace"))

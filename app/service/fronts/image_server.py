@@ -1,4 +1,4 @@
-"""The owner's side of one front process: takes its images to the queues, and brings rows back."""
+"""The owner's side of one front's images: submits them to the queues and sends the rows back."""
 
 import asyncio
 import logging
@@ -6,37 +6,41 @@ import socket
 from collections.abc import Callable
 
 from app.errors import ServiceError
-from app.service.fronts.image_channel import ORDER, REPLY, SUBMIT, Wire, encode_error
-from app.service.fronts.shared_memory import Block
+from app.service.fronts.image_channel import REPLY, REQUEST, SUBMIT, ImageChannel, encode_error
+from app.service.fronts.shared_memory import SharedMemory
 from app.serving.batching.queue import Queue
 
 log = logging.getLogger(__name__)
 
 
-class Desk:
-    """Where one front is served."""
+class ImageServer:
+    """Serves the images of one front.
 
-    def __init__(self, block: Block, queue_of: Callable[[int], Queue]) -> None:
-        """Serve nothing before `open`.
+    Attributes:
+        memory: Shared with the front.
+    """
+
+    def __init__(self, memory: SharedMemory, queue_of: Callable[[int], Queue]) -> None:
+        """Create a server that serves nothing before `open`.
 
         Args:
-            block: Shared with the front.
-            queue_of: Finds the queue of a model by its number.
+            memory: Shared with the front.
+            queue_of: Returns the queue of a model by its number.
         """
-        self.block = block
+        self.memory = memory
         self._queue_of = queue_of
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._wire = Wire(ORDER, self._received, self.close)
+        self._channel = ImageChannel(REQUEST, self._received, self.close)
 
-    async def open(self, way: socket.socket) -> None:
-        """Begin to serve."""
+    async def open(self, connection: socket.socket) -> None:
+        """Start to serve."""
         self._loop = asyncio.get_running_loop()
-        await self._loop.create_unix_connection(lambda: self._wire, sock=way)
+        await self._loop.create_unix_connection(lambda: self._channel, sock=connection)
 
     def close(self) -> None:
         """Drop the images of a front that has gone."""
-        self.block.coming[:] = 0
-        self._wire.close()
+        self.memory.coming[:] = 0
+        self._channel.close()
         for task in self._tasks.values():
             task.cancel()
 
@@ -49,19 +53,19 @@ class Desk:
 
     async def _answer(self, model: int, slot: int, ticket: int, deadline: float) -> None:
         try:
-            pixels = self.block.pixels(model, slot)
+            pixels = self.memory.pixels(model, slot)
             row = await self._queue_of(model).submit(pixels, deadline)
         except Exception as exc:
             if not isinstance(exc, ServiceError):
-                log.exception("a bug")
-            place = self.block.rows[slot].view("uint8")
-            number, sentence = encode_error(exc, place.size)
-            place[: len(sentence)] = list(sentence)
+                log.exception("unhandled exception while an image of a front was run")
+            room = self.memory.rows[slot].view("uint8")
+            number, sentence = encode_error(exc, room.size)
+            room[: len(sentence)] = list(sentence)
             reply = REPLY.pack(ticket, number, len(sentence), 0.0, 0.0)
         else:
-            self.block.rows[slot] = row.probabilities
+            self.memory.rows[slot] = row.probabilities
             times = row.queue_seconds, row.run_seconds
             reply = REPLY.pack(ticket, 0, row.batch_size, *times)
         finally:
-            self._tasks.pop(ticket, None)  # else it has left, maybe before this began
-        self._wire.send(reply)
+            self._tasks.pop(ticket, None)  # not there if cancelled, maybe before this began
+        self._channel.send(reply)

@@ -1,4 +1,4 @@
-"""What a front process and the owner tell each other beside the images: JSON, one object a line."""
+"""All other messages between a front process and the owner: JSON, one object per line."""
 
 import asyncio
 import json
@@ -8,32 +8,31 @@ from contextlib import suppress
 from typing import Any, Final
 
 _LONGEST: Final = 2**22
-"""Bytes of a line; the samples of all metrics of a process are the longest."""
+"""Bytes per line; the metrics of a process are the longest message."""
 
 
-class Words:
-    """One end of the conversation."""
+class MessageChannel:
+    """One end of the connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take both directions."""
         self._reader = reader
         self._writer = writer
 
     @classmethod
-    async def open(cls, way: socket.socket) -> "Words":
-        """Connect to the other side."""
-        return cls(*await asyncio.open_unix_connection(sock=way, limit=_LONGEST))
+    async def open(cls, connection: socket.socket) -> "MessageChannel":
+        """Connect to the other process."""
+        return cls(*await asyncio.open_unix_connection(sock=connection, limit=_LONGEST))
 
-    def say(self, topic: str, **what: Any) -> None:  # noqa: ANN401 (whatever JSON holds)
-        """Send an object; to nobody, if the other side has gone."""
+    def send(self, topic: str, **content: Any) -> None:  # noqa: ANN401 (whatever JSON holds)
+        """Send a message, unless the other process has gone."""
         if not self._writer.is_closing():  # uvloop raises
-            self._writer.write(json.dumps({"topic": topic, **what}).encode() + b"\n")
+            self._writer.write(json.dumps({"topic": topic, **content}).encode() + b"\n")
 
-    async def heard(self) -> AsyncIterator[dict[str, Any]]:
-        """Yield what comes, until the other side has gone."""
-        with suppress(OSError):  # reset by an end that was not by its own will
+    async def received(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield the messages that come in, until the other process has gone."""
+        with suppress(OSError):  # reset by a process that was killed
             async for line in self._reader:
-                if line.endswith(b"\n"):  # else the other side has ended in the middle
+                if line.endswith(b"\n"):  # else the process ended in the middle of it
                     yield json.loads(line)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The owner's side of the conversation: what it tells the fronts, and what they ask of each other."""
+"""The owner's side of the connections to its fronts: keeps them up to date, joins their metrics."""
 
 import asyncio
 import logging
@@ -8,176 +8,176 @@ from collections import deque
 from typing import Any, Final
 
 from app.errors import ModelFailedError
-from app.service.fronts.image_server import Desk
-from app.service.fronts.message_channel import Words
+from app.service.fronts.image_server import ImageServer
+from app.service.fronts.message_channel import MessageChannel
 from app.service.fronts.metric_sums import add_up, counts_of
-from app.service.fronts.model_facts import facts_of
-from app.service.fronts.shared_memory import Block, Shape
+from app.service.fronts.model_state import encode_model
+from app.service.fronts.shared_memory import Layout, SharedMemory
 from app.serving.batching.queue import Queue
 from app.serving.hosted_models import Models
-from app.serving.loading import Loaded
 from app.serving.metrics import Family, Metrics, render
 
 log = logging.getLogger(__name__)
 
-_BOARD: Final = 0.01
-"""Seconds between two looks at the queues for the boards."""
-_NEWS: Final = 0.1
-"""Seconds between two looks at what the models are at."""
+_QUEUES: Final = 0.01
+"""Seconds between two updates of the queues' states in shared memory."""
+_MODELS: Final = 0.1
+"""Seconds between two looks at the models for something new."""
 _PATIENCE: Final = 2.0
-"""Seconds for a front to tell its samples; after that those that it told last count."""
+"""Seconds for a front to send its samples; after that its previous ones count."""
 
 
 class Front:
     """One front process, as the owner sees it.
 
     Attributes:
-        started: Set once it serves.
+        images: Serves its images.
+        messages: Its message channel.
+        started: Set once it serves HTTP.
+        samples: Its metrics as it last sent them.
+        models: The models as they were last sent to it.
     """
 
-    def __init__(self, desk: Desk, words: Words) -> None:
-        """Know nothing of it yet."""
-        self.desk = desk
-        self.words = words
+    def __init__(self, images: ImageServer, messages: MessageChannel) -> None:
+        self.images = images
+        self.messages = messages
         self.started = asyncio.Event()
         self.samples: list[Family] = []
-        self.facts: dict[str, Any] = {}
-        self._asked: deque[asyncio.Future[None]] = deque()
+        self.models: dict[str, Any] = {}
+        self._requests: deque[asyncio.Future[None]] = deque()
         self._silent = False
 
-    async def ask(self) -> None:
-        """Have it tell its samples."""
-        if self._silent:  # one that hangs shall not keep every scrape waiting
+    async def request_samples(self) -> None:
+        """Request its samples and wait for them."""
+        if self._silent:  # a front that hangs must not delay every scrape
             return
-        told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._asked.append(told)
-        self.words.say("samples")
+        sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._requests.append(sent)
+        self.messages.send("samples")
         try:
-            await asyncio.wait_for(told, _PATIENCE)
+            await asyncio.wait_for(sent, _PATIENCE)
         except TimeoutError:
             self._silent = True
-            log.warning("a front does not answer; its last samples count")
+            log.warning("a front does not send its metrics; using the previous ones")
 
-    def tell(self, samples: list[Family]) -> None:
-        """Take in its samples, if they are such that they can be added up."""
+    def receive_samples(self, samples: list[Family]) -> None:
+        """Store its samples, if they can be added up."""
         self.samples, self._silent = add_up([samples]), False
-        if self._asked and not (told := self._asked.popleft()).done():
-            told.set_result(None)
+        if self._requests and not (sent := self._requests.popleft()).done():
+            sent.set_result(None)
 
 
-class Hub:
-    """What all fronts are told."""
+class OwnerSide:
+    """All fronts, as the owner sees them."""
 
-    def __init__(self, models: Models, shape: Shape, metrics: Metrics) -> None:
-        """Begin with no fronts.
+    def __init__(self, models: Models, layout: Layout, metrics: Metrics) -> None:
+        """Start without fronts.
 
         Args:
             models: The owner's.
-            shape: Of the block of each front.
+            layout: Layout of the memory shared with each front.
             metrics: The owner's.
         """
         self._models = list(models.all().values())
-        self._shape = shape
+        self._layout = layout
         self._metrics = metrics
         self._fronts: list[Front] = []
-        self._gone: list[Family] = []
+        self._ended: list[Family] = []
         self._scrapes: set[asyncio.Task[None]] = set()
 
-    async def join(self, block: int, images: socket.socket, words: socket.socket) -> Front:
-        """Take in a front that was started with the other ends of these sockets."""
-        desk = Desk(Block(block, self._shape), self._queue)
-        front = Front(desk, await Words.open(words))
+    async def connect(self, memory: int, images: socket.socket, messages: socket.socket) -> Front:
+        """Connect to a front that was started with the other ends of these sockets."""
+        server = ImageServer(SharedMemory(memory, self._layout), self._queue)
+        front = Front(server, await MessageChannel.open(messages))
         self._fronts.append(front)
-        await desk.open(images)
-        front.words.say("shape", crops=list(self._shape.crops), slots=self._shape.slots)
+        await server.open(images)
+        front.messages.send("layout", crops=list(self._layout.crops), slots=self._layout.slots)
         return front
 
     async def serve(self, front: Front) -> None:
-        """Listen to a front until it has gone; then drop its images and keep its counts."""
+        """Serve a front until it has gone; then drop its images and keep its counts."""
         try:
-            async for said in front.words.heard():
-                await self._heed(front, **said)
-        except Exception:  # whatever nonsense it says, the others have nothing to do with it
-            log.exception("a front cannot be understood, and is sent away")
+            async for message in front.messages.received():
+                await self._handle(front, **message)
+        except Exception:  # whatever a front sends, the others are not affected
+            log.exception("disconnecting a front that sent an invalid message")
         finally:
             self._fronts.remove(front)
-            self._gone = add_up([self._gone, counts_of(front.samples)])
-            front.desk.close()
-            front.words.close()
+            self._ended = add_up([self._ended, counts_of(front.samples)])
+            front.images.close()
+            front.messages.close()
 
-    async def publish(self) -> None:
-        """Keep the boards up to date, for ever."""
+    async def keep_queues_updated(self) -> None:
+        """Update the states of the queues forever."""
         while True:
-            self.post()
-            await asyncio.sleep(_BOARD)
+            self.update_queues()
+            await asyncio.sleep(_QUEUES)
 
-    def post(self) -> None:
-        """Write on the boards how the queues stand."""
+    def update_queues(self) -> None:
+        """Write the states of the queues into the memory of each front."""
         now = time.monotonic()
-        blocks = [front.desk.block for front in self._fronts]
-        for block in blocks:
-            block.beat[0] = now
+        memories = [front.images.memory for front in self._fronts]
+        for memory in memories:
+            memory.updated_at[0] = now
         for number, model in enumerate(self._models):
-            if model.loaded is not None:
-                self._write(blocks, number, model.loaded, now)
+            if model.loaded is None:
+                continue
+            queue = model.loaded.queue
+            queue.coming = sum(memory.read_coming(number) for memory in memories)
+            likely, longest = queue.device_wait()
+            usable = queue.usable
+            for memory in memories:
+                memory.next_start[number] = now + likely
+                memory.latest_start[number] = now + longest
+                memory.usable[number] = usable
 
-    async def report(self) -> None:
-        """Tell the fronts what has changed of the models, for ever."""
+    async def keep_models_updated(self) -> None:
+        """Send what is new of the models forever."""
         while True:
-            self.tell_news()
-            await asyncio.sleep(_NEWS)
+            self.update_models()
+            await asyncio.sleep(_MODELS)
 
-    def tell_news(self) -> None:
-        """Tell each front what it does not know yet."""
+    def update_models(self) -> None:
+        """Send each front what it does not yet know of the models."""
         for number, model in enumerate(self._models):
-            name, facts = model.manifest.name, facts_of(model)
+            name, encoded = model.manifest.name, encode_model(model)
             for front in self._fronts:
-                if front.facts.get(name) != facts:
-                    front.facts[name] = facts
-                    front.words.say("model", number=number, name=name, facts=facts)
+                if front.models.get(name) != encoded:
+                    front.models[name] = encoded
+                    front.messages.send("model", number=number, name=name, model=encoded)
 
-    def dismiss(self) -> None:
-        """Have all fronts end."""
+    def disconnect(self) -> None:
+        """Disconnect all fronts, which then end."""
         for front in self._fronts:
-            front.words.close()
+            front.messages.close()
 
     async def scrape(self) -> bytes:
         """Return the metrics of all processes in Prometheus's text format."""
-        await asyncio.gather(*[front.ask() for front in self._fronts])
-        self.post()  # the depth of a queue counts what comes to each front
+        await asyncio.gather(*[front.request_samples() for front in self._fronts])
+        self.update_queues()  # the depth of a queue includes the images that come to each front
         own = self._metrics.families()
-        return render(add_up([own, self._gone, *[front.samples for front in self._fronts]]))
+        return render(add_up([own, self._ended, *[front.samples for front in self._fronts]]))
 
-    async def _heed(self, front: Front, topic: str, **said: Any) -> None:  # noqa: ANN401 (JSON)
+    async def _handle(self, front: Front, topic: str, **content: Any) -> None:  # noqa: ANN401 (JSON)
         match topic:
             case "started":
                 front.started.set()
             case "samples":
-                front.tell(said["of"])
+                front.receive_samples(content["of"])
             case "scrape":
-                scrape = asyncio.create_task(self._answer(front, said["number"]))
+                scrape = asyncio.create_task(self._send_scrape(front, content["number"]))
                 self._scrapes.add(scrape)
                 scrape.add_done_callback(self._scrapes.discard)
             case "charge":
                 for other in self._fronts:
                     if other is not front:
-                        other.words.say("charge", **said)
+                        other.messages.send("charge", **content)
 
-    async def _answer(self, front: Front, number: int) -> None:
-        front.words.say("scraped", number=number, text=(await self.scrape()).decode())
+    async def _send_scrape(self, front: Front, number: int) -> None:
+        front.messages.send("scraped", number=number, text=(await self.scrape()).decode())
 
     def _queue(self, number: int) -> Queue:
         loaded = self._models[number].loaded
         if loaded is None:
-            raise ModelFailedError("The model has stopped answering.")
-        return loaded.classifier.batcher
-
-    def _write(self, blocks: list[Block], number: int, loaded: Loaded, now: float) -> None:
-        queue = loaded.classifier.batcher
-        queue.coming = coming = sum(block.count_coming(number) for block in blocks)
-        free_at, late_at = now + queue.predicted_wait(coming), now + queue.longest_wait(coming)
-        usable = queue.usable
-        for block in blocks:
-            block.free_at[number] = free_at
-            block.late_at[number] = late_at
-            block.usable[number] = usable
+            raise ModelFailedError("The model has stopped.")
+        return loaded.queue

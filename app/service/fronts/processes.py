@@ -12,8 +12,8 @@ from typing import Final
 
 from app.errors import SetupError
 from app.service.drain import let_in
-from app.service.fronts.owner_side import Front, Hub
-from app.service.fronts.shared_memory import Shape, make_block
+from app.service.fronts.owner_side import Front, OwnerSide
+from app.service.fronts.shared_memory import Layout, allocate
 
 _PAUSE: Final = 1.0
 """Seconds before another front is started in the place of one that could not serve."""
@@ -57,8 +57,8 @@ class Keeper:
 
     def __init__(
         self,
-        hub: Hub,
-        shape: Shape,
+        hub: OwnerSide,
+        shape: Layout,
         listeners: Sequence[socket.socket],
         keys: int | None = None,
     ) -> None:
@@ -135,7 +135,7 @@ class Keeper:
 
     async def _attend(self, listener: socket.socket) -> tuple[int, bool]:
         """Start a front and stay with it to its end; return its status and whether it served."""
-        block = make_block(self._shape)
+        block = allocate(self._shape)
         images, their_images = socket.socketpair()
         words, their_words = socket.socketpair()
         passed = [listener.fileno(), block, their_images.fileno(), their_words.fileno()]
@@ -151,7 +151,7 @@ class Keeper:
             process.terminate()
         their_images.close()
         their_words.close()
-        front = self._processes[process] = await self._hub.join(block, images, words)
+        front = self._processes[process] = await self._hub.connect(block, images, words)
         os.close(block)
         serving = asyncio.create_task(self._note(front.started))
         await self._hub.serve(front)

@@ -1,7 +1,7 @@
-"""The memory that one front process shares with the owner of the models: a board and slots.
+"""The memory that one front process shares with the owner: states of queues, and slots for images.
 
-It has no name in the file system, so nothing is left of it once both have ended, and its pages
-take memory only once they were used.
+It has no name in the file system, so nothing is left of it once both processes have ended, and its
+pages take up memory only once they are used.
 """
 
 import mmap
@@ -16,85 +16,85 @@ from app.graph.vgg import CLASSES
 from app.records import Pixels, Probabilities
 
 _PAGE: Final = 4096
-_FIELDS: Final = 4  # of a model on the board
-_BEAT: Final = 8  # bytes before them
-_MOST: Final = 1_000_000  # images that no front has
+_FIELDS: Final = 4  # per model
+_HEAD: Final = 8  # bytes before them
+_MOST_COMING: Final = 1_000_000  # more than any front has
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """How a block is laid out; both sides have to agree.
+class Layout:
+    """The layout of the memory, the same for both sides.
 
     Attributes:
-        crops: Sides of the models' input, in their order.
-        slots: Images that may be in it at a time.
+        crops: Side of each model's input in pixels.
+        slots: Images that fit in at once.
     """
 
     crops: Sequence[int]
     slots: int
 
     @property
-    def board_bytes(self) -> int:
-        """Whole pages, so that what follows is aligned."""
-        return -(-(_BEAT + 8 * _FIELDS * len(self.crops)) // _PAGE) * _PAGE
+    def state_bytes(self) -> int:
+        """Return the bytes of the states, in whole pages, so that what follows is aligned."""
+        return -(-(_HEAD + 8 * _FIELDS * len(self.crops)) // _PAGE) * _PAGE
 
     @property
     def size(self) -> int:
-        """In bytes."""
-        return self.board_bytes + self.slots * (4 * CLASSES + 3 * max(self.crops) ** 2)
+        """Return all bytes."""
+        return self.state_bytes + self.slots * (4 * CLASSES + 3 * max(self.crops) ** 2)
 
 
-def make_block(shape: Shape) -> int:
-    """Return a descriptor of new memory for a block; Linux only.
+def allocate(layout: Layout) -> int:
+    """Return a descriptor of new memory; Linux only.
 
     Source:
         memfd_create(2).
     """
     descriptor = os.memfd_create("vgg-front")
-    os.ftruncate(descriptor, shape.size)
+    os.ftruncate(descriptor, layout.size)
     return descriptor
 
 
-class Block:
-    """A block, seen from either side.
+class SharedMemory:
+    """The memory as either side maps it.
 
-    A number of the board is 8 aligned bytes, which processors store and load whole. Each is
-    written by one side only; the other may see it some milliseconds late.
+    Each number of the states is 8 aligned bytes, which processors store and load as a whole. Only
+    one side writes it; the other may see it some milliseconds late.
 
     Attributes:
-        beat: [1], written by the owner: when the board was last written, on `time.monotonic`.
-        free_at: [models], by the owner: when an image that came now would begin to run.
-        late_at: The same at the latest.
-        usable: [models], by the owner: parts of the lanes that answer, 0 to 1.
-        coming: [models], by the front: images that are accepted and not submitted yet.
+        updated_at: [1], by the owner: when the states were last written, on `time.monotonic`.
+        next_start: [models], by the owner: when an image that arrives now would begin to run.
+        latest_start: [models], by the owner: the same with a safety margin.
+        usable: [models], by the owner: share of the lanes that work, 0 to 1.
+        coming: [models], by the front: images that were admitted and are not submitted yet.
         rows: float32 [slots, 1000], by the owner.
     """
 
-    def __init__(self, descriptor: int, shape: Shape) -> None:
-        """Map the memory."""
-        memory = mmap.mmap(descriptor, shape.size)
-        models = len(shape.crops)
-        self.beat = np.frombuffer(memory, np.float64, 1)
-        fields = np.frombuffer(memory, np.float64, _FIELDS * models, _BEAT)
-        self.free_at, self.late_at, self.usable, self.coming = fields.reshape(_FIELDS, models)
-        rows = np.frombuffer(memory, np.float32, shape.slots * CLASSES, shape.board_bytes)
-        self.rows = rows.reshape(shape.slots, CLASSES)
-        pixels = np.frombuffer(memory, np.uint8, offset=shape.board_bytes + rows.nbytes)
-        slots = pixels.reshape(shape.slots, -1)
+    def __init__(self, descriptor: int, layout: Layout) -> None:
+        memory = mmap.mmap(descriptor, layout.size)
+        models = len(layout.crops)
+        self.updated_at = np.frombuffer(memory, np.float64, 1)
+        fields = np.frombuffer(memory, np.float64, _FIELDS * models, _HEAD)
+        states = fields.reshape(_FIELDS, models)
+        self.next_start, self.latest_start, self.usable, self.coming = states
+        rows = np.frombuffer(memory, np.float32, layout.slots * CLASSES, layout.state_bytes)
+        self.rows = rows.reshape(layout.slots, CLASSES)
+        pixels = np.frombuffer(memory, np.uint8, offset=layout.state_bytes + rows.nbytes)
+        slots = pixels.reshape(layout.slots, -1)
         self._pixels = [
-            [slot[: 3 * crop**2].reshape(crop, crop, 3) for slot in slots] for crop in shape.crops
+            [slot[: 3 * crop**2].reshape(crop, crop, 3) for slot in slots] for crop in layout.crops
         ]
 
     def pixels(self, model: int, slot: int) -> Pixels:
-        """Return a slot's place for an image of a model: uint8 [crop, crop, 3]."""
+        """Return a slot's memory for an image of a model: uint8 [crop, crop, 3]."""
         return self._pixels[model][slot]
 
-    def count_coming(self, model: int) -> int:
-        """Return what a front says of its images of a model, if it can be so."""
-        count = float(self.coming[model])
-        return int(count) if 0 <= count <= _MOST else 0
-
     def row(self, slot: int) -> Probabilities:
-        """Return what the owner has put into a slot, to keep."""
+        """Return a copy of the row in a slot."""
         row: Probabilities = self.rows[slot].copy()
         return row
+
+    def read_coming(self, model: int) -> int:
+        """Return the front's `coming`, or 0 if that is no number of images that a front can have."""
+        count = float(self.coming[model])
+        return int(count) if 0 <= count <= _MOST_COMING else 0

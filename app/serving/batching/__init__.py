@@ -1,1 +1,1 @@
-"""Many images in, few runs out."""
+"""Collects images of many requests into few runs."""

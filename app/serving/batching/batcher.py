@@ -1,8 +1,8 @@
-"""Many submits in, few runs out.
+"""Many submitted images, few runs.
 
-Work-conserving: a run loop reserves the device first and then takes whatever has gathered,
-oldest first, so that batches grow by themselves while the device is busy and a lone image
-never waits for company. Batch sizes are fixed and a batch is padded up to the next.
+Work-conserving: a run loop reserves the device first and then takes whatever images wait, oldest
+first. Batches so grow by themselves while the device is busy, and a lone image is run at once.
+Batch sizes are fixed, and a batch is padded to the next.
 """
 
 import asyncio
@@ -10,12 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from app.errors import (
-    DeviceLostError,
-    ModelFailedError,
-    OutOfMemoryError,
-    RunFailedError,
-)
+from app.errors import DeviceLostError, ModelFailedError, OutOfMemoryError, RunFailedError
 from app.records import BatchReport, Pixels, Row
 from app.serving.batching.costs import BatchPolicy, CostTracker
 from app.serving.batching.lanes import Lane
@@ -36,38 +31,38 @@ class Batcher(Queue):
         left: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
         lost: Callable[[], None] = lambda: None,
+        decode_backlog: Callable[[int], float] = lambda _: 0.0,
     ) -> None:
-        """Join the devices of the lanes; nothing runs before `start`.
+        """Create a queue that runs nothing before `start`.
 
         Args:
-            lanes: Where runs are made, at least one; each device is as fast as the others.
+            lanes: At least one; their devices are equally fast.
             policy: How batches are formed.
-            observe: Told of every run that succeeded, in the event loop.
-            left: Told `queue` or `run` when a client leaves, by where its image was.
-            clock: Seconds, for arrivals, deadlines and costs.
-            lost: Told when a device can run nothing more until the process is started anew.
+            observe: Called in the event loop after every run that succeeded.
+            left: See Queue.
+            clock: See Queue.
+            lost: Called when a device cannot run anything until the process restarts.
+            decode_backlog: See Queue.
         """
-        self.policy = policy
-        self.coming = 0  # images that are accepted and not in line yet
+        super().__init__(policy, decode_backlog=decode_backlog, left=left, clock=clock)
         self._lanes = lanes
         self._devices = list({id(lane.device): lane.device for lane in lanes}.values())
         self._observe = observe
-        self._clock = clock
         self._lost = lost
         self._line = WaitingLine(clock, left)
         self._work = asyncio.Event()
         self._cost = CostTracker(policy.cost)
         self._stopping = False
         for device in self._devices:
-            device.batchers.append(self)
+            device.turns.append(self._seconds_of_turns)
 
     def start(self) -> None:
-        """Begin to run what is submitted."""
+        """Start the run loops."""
         for lane in self._lanes:
             lane.start(self._serve(lane))
 
     async def stop(self, patience: float = 5.0) -> None:
-        """Let the run at hand end, then answer everyone who still waits.
+        """Let the current run end, then fail every image that still waits.
 
         Args:
             patience: Seconds after which a run is given up.
@@ -82,46 +77,50 @@ class Batcher(Queue):
                 await asyncio.wait(hung)
         self._line.dismiss(lambda: ModelFailedError("The server has stopped."))
         for device in self._devices:
-            device.batchers.remove(self)
+            device.turns.remove(self._seconds_of_turns)
         for lane in self._lanes:
             lane.close()
 
     @property
     def usable(self) -> float:
-        """Return the part of the lanes whose loop lives and whose run does not hang: 0 to 1."""
+        """Return the share of the lanes whose run loop is alive and whose run does not hang."""
         now = self._clock()
         lanes = [lane.usable(now, self.policy.stuck_after) for lane in self._lanes]
         return sum(lanes) / len(lanes)
 
     @property
     def depth(self) -> int:
-        """Count the images that wait for a run."""
+        """Return the number of images that wait for a run."""
         return len(self._line) + self.coming
 
-    def predicted_wait(self, coming: int = 0) -> float:
-        """Return the seconds after which an image that came now would begin to run.
+    def device_wait(self) -> tuple[float, float]:
+        """Return the predicted seconds until a run, and the same with a safety margin."""
+        wait = self._wait_behind(self.depth)
+        return wait, self._cost.at_most(wait, self.policy.sizes[-1])
 
-        Counted: the run at hand, this model's images that wait, and the runs of other models
-        that take their turn in between.
+    async def submit(self, pixels: Pixels, deadline: float) -> Row:
+        """Wait in line for a run and return the image's row of its result."""
+        if self._stopping or not self._loops():
+            raise ModelFailedError("The model has stopped.")
+        self._work.set()
+        for device in self._devices:
+            device.notify()
+        return await self._line.wait(pixels, deadline, self._wait_behind(len(self._line)))
 
-        Args:
-            coming: Images that will be in line before this one.
+    def _wait_behind(self, images: int) -> float:
+        """Return the predicted seconds until an image would run behind so many of this model.
+
+        They are spent on current runs, runs of this model, and turns of other models in between.
         """
         largest = self.policy.sizes[-1]
-        runs = (len(self._line) + coming) // largest
+        runs = images // largest
         rounds, rest = divmod(runs, len(self._devices))
         busy = sorted(device.busy(self._clock()) for device in self._devices)
         wait = busy[rest] + rounds * self._cost(largest)
-        others = [batcher for batcher in self._devices[0].batchers if batcher is not self]
-        turns = sum(other.seconds_of_turns(runs + 1) for other in others)
-        return wait + turns / len(self._devices)
+        others = [turns for turns in self._devices[0].turns if turns != self._seconds_of_turns]
+        return wait + sum(seconds(runs + 1) for seconds in others) / len(self._devices)
 
-    def longest_wait(self, coming: int = 0) -> float:
-        """Return the seconds that the predicted wait may become, as the last runs did."""
-        return self._cost.at_most(self.predicted_wait(coming), self.policy.sizes[-1])
-
-    def seconds_of_turns(self, most: int) -> float:
-        """Return the seconds that this model's next runs take, `most` of them at most."""
+    def _seconds_of_turns(self, most: int) -> float:
         images, seconds = self.depth, 0.0
         for _ in range(most):
             if images <= 0:
@@ -131,26 +130,6 @@ class Batcher(Queue):
             images -= size
         return seconds
 
-    async def submit(self, pixels: Pixels, deadline: float) -> Row:
-        """Wait for a place in a batch and return this image's row of it.
-
-        Args:
-            pixels: uint8 [crop, crop, 3].
-            deadline: On the batcher's clock, in seconds.
-
-        Raises:
-            DeadlineExceededError: If the deadline passed first; unless its run had begun by
-                then, the image is not run.
-            RunFailedError: If the run failed.
-            ModelFailedError: If the run loop has ended.
-        """
-        if self._stopping or not self._loops():
-            raise ModelFailedError("The model has stopped answering.")
-        self._work.set()
-        for device in self._devices:
-            device.poke()
-        return await self._line.wait(pixels, deadline, self.predicted_wait())
-
     def _loops(self) -> list[asyncio.Task[None]]:
         return [lane.loop for lane in self._lanes if lane.loop and not lane.loop.done()]
 
@@ -159,9 +138,9 @@ class Batcher(Queue):
         try:
             while not self._stopping:
                 await self._work.wait()
-                await self._gather()
+                await self._let_batch_fill()
                 async with lane.device.lock:
-                    await lane.device.room(
+                    await lane.device.wait_for_room(
                         lambda: bool(self._line), lambda: len(self._line) >= largest
                     )
                     batch = self._line.take(largest)
@@ -171,14 +150,14 @@ class Batcher(Queue):
                 if running is not None:
                     await running
         except Exception:
-            log.exception("a run loop has ended")
+            log.exception("a run loop ended; restart the server")
             raise
         finally:
             if self._loops() in ([], [lane.loop]):
-                self._line.dismiss(lambda: ModelFailedError("The model has stopped answering."))
+                self._line.dismiss(lambda: ModelFailedError("The model has stopped."))
 
-    async def _gather(self) -> None:
-        """Wait for company, if that was asked for."""
+    async def _let_batch_fill(self) -> None:
+        """Wait until the batch is full or its oldest image has waited `max_queue_delay`."""
         while 0 < len(self._line) < self.policy.sizes[-1] and not self._stopping:
             remaining = self._line.oldest + self.policy.max_queue_delay - self._clock()
             if remaining <= 0:
@@ -192,7 +171,7 @@ class Batcher(Queue):
     async def _run_batch(self, lane: Lane, batch: list[Waiter], *, may_split: bool = True) -> None:
         size = self.policy.padded(len(batch))
         now = lane.began = self._clock()
-        flight = lane.device.begin(self._cost(size), now)
+        number = lane.device.begin(self._cost(size), now)
         rows = None
         try:
             rows = await lane.make([waiter.pixels for waiter in batch], size)
@@ -204,27 +183,27 @@ class Batcher(Queue):
             self._lost()
             raise
         except OutOfMemoryError:
-            log.warning("out of memory with a batch of %d", size)
-        except Exception as exc:  # a bad run fails its callers and not the next run
-            log.exception("a run of %d failed", size)
+            log.warning("a batch of %d does not fit into the device's memory", size)
+        except Exception as exc:  # a failed run fails its clients, but not the next run
+            log.exception("a run of a batch of %d failed", size)
             cause = exc
             fail(batch, lambda: _failed_run(cause))
             return
         finally:
             lane.began = None
             ended = self._clock()
-            began = lane.device.end(flight, ended)
+            began = lane.device.end(number, ended)
         if rows is None:
-            await self._halve(lane, batch, may_split=may_split)
+            await self._run_halves(lane, batch, may_split=may_split)
             return
         seconds = ended - began
         self._cost.observe(size, seconds)
         for waiter, row in zip(batch, rows, strict=False):  # padding has no waiter
             waiter.answer(Row(row, began - waiter.arrived, seconds, len(batch)))
         waits = tuple((began - waiter.arrived, waiter.predicted) for waiter in batch)
-        self._observe(BatchReport(len(batch), size, seconds, waits))
+        self._observe(BatchReport(len(batch), waits))
 
-    async def _halve(self, lane: Lane, batch: list[Waiter], *, may_split: bool) -> None:
+    async def _run_halves(self, lane: Lane, batch: list[Waiter], *, may_split: bool) -> None:
         half = -(-len(batch) // 2)
         if may_split and half < len(batch):
             await self._run_batch(lane, batch[:half], may_split=False)

@@ -1,6 +1,6 @@
-"""What a run costs, by batch size: measured at warm-up, then corrected by every run.
+"""The seconds of a run by batch size, measured at warm-up and corrected by every run.
 
-The policy of a batcher stands beside it, because all of its promises rest on that cost.
+The policy of a queue is here too, because all of its promises rest on that cost.
 """
 
 from dataclasses import dataclass
@@ -11,10 +11,11 @@ import numpy as np
 from app.errors import OverloadedError
 
 _MEMORY: Final = 0.9
-"""Weight of the past in the correction; the last ten runs or so count."""
+"""Weight of the past in the correction: about the last ten runs count."""
 _SLOWEST: Final = 20.0
 _FASTEST: Final = 0.5
 _MOST_DOUBT: Final = 0.5
+"""Bounds of what is learned, as parts of the cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class RunCost:
     Attributes:
         per_image: Seconds that one more image adds to a run.
         per_run: Seconds that a run takes before its first image.
-        measured: Batch size and the least seconds of its runs, as they were at warm-up.
+        measured: Each batch size and the least seconds of its runs at warm-up.
     """
 
     per_image: float
@@ -33,10 +34,10 @@ class RunCost:
 
     @classmethod
     def fit(cls, measured: dict[int, float]) -> "RunCost":
-        """Fit the line with the smallest relative errors; neither part is below zero.
+        """Fit the line with the smallest relative errors, neither part of it below zero.
 
         Args:
-            measured: Batch size to seconds, at least one.
+            measured: Seconds by batch size, at least one.
         """
         points = tuple(sorted(measured.items()))
         sizes = np.array([size for size, _ in points], np.float64)
@@ -51,7 +52,7 @@ class RunCost:
         return cls(per_image=slope, per_run=base, measured=points)
 
     def __call__(self, size: int) -> float:
-        """Return the seconds of a run of this size."""
+        """Return the seconds of a run of a batch of this size."""
         return self.per_image * size + self.per_run
 
 
@@ -61,11 +62,11 @@ class BatchPolicy:
 
     Attributes:
         sizes: The only batch sizes that ever run, ascending.
-        cost: Seconds of a run by its size.
-        max_queue_delay: Longest wait for company (seconds), counted from the arrival of the
-            oldest, so that a batch that formed while the device was busy starts at once.
-        queue_budget: Longest predicted wait (seconds) with which an image is still accepted.
-        stuck_after: A run that takes longer (seconds) counts as hung.
+        cost: Seconds of a run by its batch size.
+        max_queue_delay: Seconds that a batch may wait to fill, counted from the arrival of its
+            oldest image, so that a batch that formed while the device was busy starts at once.
+        queue_budget: Longest predicted wait (seconds) with which an image is admitted.
+        stuck_after: Seconds after which a run counts as hung.
     """
 
     sizes: tuple[int, ...]
@@ -75,63 +76,63 @@ class BatchPolicy:
     stuck_after: float = 60.0
 
     def padded(self, images: int) -> int:
-        """Return the smallest batch size that holds so many images, or the largest there is."""
+        """Return the smallest batch size that holds so many images, or else the largest."""
         return next((size for size in self.sizes if size >= images), self.sizes[-1])
 
     def ensure_in_time(self, wait: float, patience: float) -> None:
-        """Refuse who may have to wait longer than the budget, or than its client will.
+        """Refuse an image whose wait might exceed the queue budget or its client's patience.
 
         Args:
-            wait: Seconds that it may take until the run begins.
-            patience: Seconds until the deadline.
+            wait: Seconds until its run begins, at most.
+            patience: Seconds until its deadline.
 
         Raises:
-            OverloadedError: With the seconds after which the wait will have come down to it.
+            OverloadedError: Its `retry_after` is the time in which the wait falls to the limit.
         """
         budget = min(self.queue_budget, patience)
         if wait > budget:
             raise OverloadedError(
-                f"An answer may have to wait for {wait:.1f} s; the limit is {budget:g} s.",
+                f"The estimated wait is {wait:.1f} s; the limit is {budget:g} s. Retry later.",
                 retry_after=wait - budget,
             )
 
 
 class CostTracker:
-    """A cost that follows the machine: decoding and neighbours take their share of it."""
+    """A cost that follows the machine, which decoding and other programs slow down."""
 
     def __init__(self, cost: RunCost) -> None:
-        """Begin with what was measured at warm-up."""
+        """Start from the cost measured at warm-up."""
         self.cost = cost
         self._factor = 1.0
         self._spread = 0.0
 
     def __call__(self, size: int) -> float:
-        """Return the seconds that a run of this size would take now."""
+        """Return the seconds that a run of a batch of this size would take now."""
         return self.cost(size) * self._factor
 
     def observe(self, size: int, seconds: float) -> None:
-        """Learn from a run that was made."""
+        """Learn from a run."""
         ratio = min(max(seconds / self.cost(size), _FASTEST), _SLOWEST)
         self._spread = _MEMORY * self._spread + (1 - _MEMORY) * abs(ratio - self._factor)
         self._factor = _MEMORY * self._factor + (1 - _MEMORY) * ratio
 
     @property
     def doubt(self) -> float:
-        """By what part a prediction may fall short: four times the mean deviation of the last runs.
+        """Return by what part a prediction may be too low: 4 mean deviations of recent runs.
 
-        Slow runs come together, so that six of them are not surer than one.
+        It does not shrink with the number of runs ahead, because slow runs come together.
 
         Source:
-            RFC 6298, for TCP's timeouts: the mean deviation in place of the standard one, and the 4.
+            RFC 6298 (TCP's timeouts): the mean deviation instead of the standard one, and the 4.
         """
         return min(4 * self._spread / self._factor, _MOST_DOUBT)
 
     def at_most(self, wait: float, size: int) -> float:
-        """Return the seconds that a predicted wait may become.
+        """Return a predicted wait with a safety margin.
 
-        With it goes by how much a run of this size may then take longer than at warm-up: who
-        waits no longer than a budget by this count is answered within that and such a run. No
-        wait stays none: the image runs at once, and the cost is learned anew.
+        The margin includes the extra time that a run of this size may now take, so that an
+        admitted image has its row within the budget plus one run. Zero stays zero: the image
+        is run at once, and the cost is learned again.
         """
         if not wait:
             return 0.0

@@ -1,15 +1,15 @@
-"""Where runs are made: lanes, each a thread of its own, on devices that make one run at a time.
+"""Where runs happen: lanes, each a thread, on devices that do one run at a time.
 
-A second lane of a device prepares the next batch while a run goes on, so that stacking images and
-copying them to a GPU hide behind its work. It takes only a full batch: whoever comes in the
-meantime would have joined a smaller one.
+The second lane of a device prepares the next batch during a run, which hides the time to stack
+images and copy them to a GPU. It takes only a full batch: images that arrive in the meantime
+could still have joined a smaller one.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -17,100 +17,84 @@ from app.errors import RunFailedError
 from app.records import Blank, Pixels, ProbabilityBatch, Run
 
 
-class Sharer(Protocol):
-    """A model that runs on a device."""
-
-    def seconds_of_turns(self, most: int) -> float:
-        """Return the seconds that its next runs take, `most` of them at most."""
-
-
-@dataclass(eq=False, slots=True)
-class Flight:
-    """A run that was given to a device.
-
-    Attributes:
-        seconds: That it is expected to take.
-    """
-
-    seconds: float
-
-
 @dataclass(slots=True)
 class Device:
-    """What runs share: one goes on at a time, and models take turns.
+    """One run at a time; the models that share it take turns.
 
-    `asyncio.Lock` wakes its waiters in order, so a model that has just run stands behind one
-    that waits, however long its own queue is.
+    `asyncio.Lock` wakes its waiters in order, so a model that has just run goes behind one that
+    waits, however long its own queue is.
 
     Attributes:
-        ahead: Full batches that may be prepared while a run goes on.
-        lock: Held by whoever forms the next batch.
-        batchers: Those that run here.
+        ahead: Full batches that may be prepared during a run.
+        lock: Held while the next batch is formed.
+        turns: For each model on this device, a function that returns the seconds of its next
+            runs, of at most as many as it is given.
     """
 
     ahead: int = 0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    batchers: list[Sharer] = field(default_factory=list)
-    _flights: list[Flight] = field(default_factory=list)
+    turns: list[Callable[[int], float]] = field(default_factory=list)
+    _runs: dict[int, float] = field(default_factory=dict)  # expected seconds, the current run first
     _began: float = 0.0
+    _given: int = 0  # runs so far
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def room(self, wanted: Callable[[], bool], full: Callable[[], bool]) -> None:
-        """Wait until a batch may be formed; give up when none is wanted any more.
+    async def wait_for_room(self, wanted: Callable[[], bool], full: Callable[[], bool]) -> None:
+        """Wait until a batch may be formed, or no longer has to be.
 
         Args:
-            wanted: Whether images wait.
-            full: Whether they fill a batch.
+            wanted: Returns whether images wait.
+            full: Returns whether they fill a batch.
         """
-        while self._flights and wanted():
-            if len(self._flights) <= self.ahead and full():
+        while self._runs and wanted():
+            if len(self._runs) <= self.ahead and full():
                 return
             self._changed.clear()
             await self._changed.wait()
 
-    def poke(self) -> None:
-        """Have whoever waits for room look again."""
+    def notify(self) -> None:
+        """Have `wait_for_room` check again."""
         self._changed.set()
 
-    def begin(self, seconds: float, now: float) -> Flight:
-        """Note a run that will take about so many seconds."""
-        if not self._flights:
+    def begin(self, seconds: float, now: float) -> int:
+        """Count a run that is expected to take so many seconds, and return its number."""
+        if not self._runs:
             self._began = now
-        flight = Flight(seconds)
-        self._flights.append(flight)
-        return flight
+        self._given += 1
+        self._runs[self._given] = seconds
+        return self._given
 
-    def end(self, flight: Flight, now: float) -> float:
-        """Note that a run has ended; return when the device began it."""
-        self._flights.remove(flight)
+    def end(self, number: int, now: float) -> float:
+        """Count a run as ended; return when the device began it."""
+        del self._runs[number]
         began, self._began = self._began, now
-        self.poke()
+        self.notify()
         return began
 
     def busy(self, now: float) -> float:
-        """Return the seconds after which all runs that it was given will have ended."""
-        if not self._flights:
+        """Return the seconds until all of its runs will have ended."""
+        if not self._runs:
             return 0.0
-        first, *others = self._flights
-        return max(0.0, self._began + first.seconds - now) + sum(one.seconds for one in others)
+        current, *others = self._runs.values()
+        return max(0.0, self._began + current - now) + sum(others)
 
 
 class Lane:
-    """One run at a time, in a thread of its own.
+    """A thread that does one run at a time.
 
     Attributes:
-        device: Where the runs are made.
-        loop: The run loop that feeds it, once that was started.
-        began: When the run at hand was given to it; None without one.
+        device: Where the runs happen.
+        loop: The run loop that feeds the lane, once started.
+        began: When the lane was given its current run; None without one.
     """
 
     def __init__(self, run: Run, device: Device, blank: Blank | None = None) -> None:
-        """Be ready to run.
+        """Start the thread on first use.
 
         Args:
             run: Called in the thread.
             device: Shared with other lanes.
-            blank: Gives a batch to fill, in the thread; None for one of new memory.
+            blank: Called in the thread for a batch to fill; None allocates new memory.
         """
         self.device = device
         self.loop: asyncio.Task[None] | None = None
@@ -120,26 +104,21 @@ class Lane:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="run")
 
     def start(self, loop: Coroutine[Any, Any, None]) -> None:
-        """Let a run loop feed it; that one logs whatever it ends by."""
+        """Start a run loop; it has to log its own errors."""
         self.loop = asyncio.create_task(loop, name="run loop")
         self.loop.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def make(self, images: list[Pixels], size: int) -> ProbabilityBatch:
-        """Stack the images, fill up to `size` with zeros, run, and check what came back."""
+        """Stack the images, pad the batch to `size` with zeros, run it and check the result."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._make, images, size)
 
     def close(self) -> None:
-        """Begin nothing more."""
+        """Start no further run."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def usable(self, now: float, stuck_after: float) -> bool:
-        """Tell whether its loop lives and no run hangs.
-
-        Args:
-            now: On the clock of `began`.
-            stuck_after: Seconds after which a run counts as hung.
-        """
+        """Return whether the run loop is alive and no run takes longer than `stuck_after`."""
         if self.loop is None or self.loop.done():
             return False
         return self.began is None or now - self.began < stuck_after
@@ -150,5 +129,5 @@ class Lane:
         batch[len(images) :] = 0
         rows = self._run(batch)
         if rows.shape[0] != size:
-            raise RunFailedError(f"The model gave {rows.shape[0]} rows for {size} images.")
+            raise RunFailedError(f"The model returned {rows.shape[0]} rows for {size} images.")
         return rows

@@ -1,4 +1,4 @@
-"""Those who wait for a run: each gets a row or an error, exactly once."""
+"""The images that wait for a run: each client gets a row or an error, exactly once."""
 
 import asyncio
 import time
@@ -12,15 +12,16 @@ from app.records import Pixels, Row
 
 @dataclass(eq=False, slots=True)
 class Waiter:
-    """One image and whoever waits for its row.
+    """An image, and the future through which its client gets the answer.
 
     Attributes:
         pixels: uint8 [crop, crop, 3].
-        arrived: On the clock of the line, in seconds.
-        deadline: The same clock; it is not run after that.
-        predicted: Seconds that it was expected to wait.
-        future: Done once it is answered, or once its client has left.
-        taken: Whether it has left the line, for a run or for good.
+        arrived: Seconds on the line's clock.
+        deadline: Seconds on the line's clock; the image is not run after that.
+        predicted: Predicted wait in seconds.
+        future: Done once the client has its answer or has left.
+        in_line: Whether it still waits for a run.
+        running: Whether it was taken for a run.
     """
 
     pixels: Pixels
@@ -28,21 +29,23 @@ class Waiter:
     deadline: float
     predicted: float
     future: asyncio.Future[Row]
-    taken: bool = False
+    in_line: bool = True
+    running: bool = False
 
     def answer(self, row: Row) -> None:
-        """Hand over the row, if somebody still waits for it."""
+        """Give the row to the client, unless it has left."""
         if not self.future.done():
             self.future.set_result(row)
 
     def fail(self, error: Exception) -> None:
-        """Hand over an error that no other waiter has: a traceback is written into it."""
+        """Give the client an error; no other waiter may share it, as it gets a traceback."""
         if not self.future.done():
             self.future.set_exception(error)
 
     def expire(self) -> None:
-        """Give up at the deadline."""
-        self.fail(DeadlineExceededError("The deadline passed before the image was run."))
+        """Tell the client that its deadline has passed."""
+        when = "while the image was being run" if self.running else "before the image was run"
+        self.fail(DeadlineExceededError(f"The deadline passed {when}."))
 
 
 class WaitingLine:
@@ -53,31 +56,31 @@ class WaitingLine:
         clock: Callable[[], float] = time.monotonic,
         left: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Begin empty.
+        """Create an empty line.
 
         Args:
             clock: Seconds, for arrivals and deadlines.
-            left: Told `queue` or `run` when a client leaves, by where its image was.
+            left: Called with `queue` or `run`, where the image was, when its client leaves.
         """
         self._clock = clock
         self._left = left
         self._waiters: deque[Waiter] = deque()
 
     def __len__(self) -> int:
-        """Count those who wait."""
+        """Return the number of images in line."""
         return len(self._waiters)
 
     @property
     def oldest(self) -> float:
-        """When the first in line arrived (the line's clock, seconds); the line is not empty."""
+        """Return when the first in line arrived; the line must not be empty."""
         return self._waiters[0].arrived
 
     async def wait(self, pixels: Pixels, deadline: float, predicted: float) -> Row:
-        """Stand in line until there is an answer; leave it in any case.
+        """Put an image in line and return its row; it leaves the line in any case.
 
         Raises:
             DeadlineExceededError: If the deadline passed first.
-            Exception: Whatever the run gave.
+            Exception: Whatever the run raised.
         """
         loop = asyncio.get_running_loop()
         now = self._clock()
@@ -87,35 +90,36 @@ class WaitingLine:
         try:
             return await waiter.future
         except asyncio.CancelledError:
-            self._left("run" if waiter.taken else "queue")
+            self._left("run" if waiter.running else "queue")
             raise
         finally:
             timer.cancel()
-            if not waiter.taken:  # gave up: must not be run for, nor be counted
+            if waiter.in_line:  # expired or left: must neither be run nor be counted
                 self._waiters.remove(waiter)
 
     def take(self, most: int) -> list[Waiter]:
-        """Remove and return the oldest that can still be answered in time."""
+        """Remove and return the oldest images that can still be answered in time."""
         taken: list[Waiter] = []
         now = self._clock()
         while self._waiters and len(taken) < most:
             waiter = self._waiters.popleft()
-            waiter.taken = True
+            waiter.in_line = False
             if waiter.deadline <= now:
                 waiter.expire()
             if not waiter.future.done():
+                waiter.running = True
                 taken.append(waiter)
         return taken
 
     def dismiss(self, make: Callable[[], Exception]) -> None:
-        """Fail everyone."""
+        """Fail every image in line."""
         for waiter in self._waiters:
-            waiter.taken = True
+            waiter.in_line = False
         fail(self._waiters, make)
         self._waiters.clear()
 
 
 def fail(waiters: Iterable[Waiter], make: Callable[[], Exception]) -> None:
-    """Give each an error of its own."""
+    """Fail each with an error of its own."""
     for waiter in waiters:
         waiter.fail(make())

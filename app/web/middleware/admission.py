@@ -15,6 +15,7 @@ from app.errors import (
     ServiceError,
     UploadsFullError,
 )
+from app.serving.classifier import Classifier
 from app.serving.hosted_models import Models
 from app.serving.metrics import Metrics
 from app.web.paths import uploads_photo
@@ -45,6 +46,7 @@ class Admission:
         self,
         app: ASGIApp,
         models: Models,
+        classifier: Classifier,
         metrics: Metrics,
         quotas: Quotas | None,
         *,
@@ -57,6 +59,7 @@ class Admission:
         Args:
             app: The app.
             models: The models that a request can ask for.
+            classifier: Admits or refuses by the estimated wait.
             metrics: Counts the bytes of uploads in memory.
             quotas: One token bucket per API key or, without keys, per address; None for no limit.
             max_body_bytes: Size limit of one body.
@@ -65,6 +68,7 @@ class Admission:
         """
         self._app = app
         self._models = models
+        self._classifier = classifier
         self._metrics = metrics
         self._quotas = quotas
         self._max_body_bytes = max_body_bytes
@@ -117,7 +121,7 @@ class Admission:
         if int(length) > self._max_body_bytes:
             raise self._too_large(int(length))
         self._ensure_room(int(length))
-        loaded.classifier.admit(deadline - time.monotonic())
+        self._classifier.admit(loaded, deadline - time.monotonic())
 
     def _timeout(self, scope: Scope) -> float:
         """Return the seconds that a request may take: its client can only shorten them."""

@@ -1,4 +1,4 @@
-"""A front and an owner in one process, with a queue that a test decides about."""
+"""A front and an owner in one process, with queues that a test controls."""
 
 import asyncio
 import os
@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 
 from app.records import Row
-from app.service.fronts.image_server import Desk
-from app.service.fronts.remote_queue import Exchange, RemoteQueue
-from app.service.fronts.shared_memory import Block, Shape, make_block
+from app.service.fronts.image_client import ImageClient
+from app.service.fronts.image_server import ImageServer
+from app.service.fronts.remote_queue import RemoteQueue
+from app.service.fronts.shared_memory import Layout, SharedMemory, allocate
 from app.serving.batching.costs import BatchPolicy, RunCost
 
-SHAPE = Shape((8, 8), slots=2)
+LAYOUT = Layout((8, 8), slots=2)
 POLICY = BatchPolicy((1, 2), RunCost(0.1, 0.0, ((1, 0.1),)), queue_budget=2.0)
 
 
 class ScriptedQueue:
-    """Answers with what is in the first pixel, or as `then` says."""
+    """Answers with the value of the first pixel, or does what `then` says."""
 
     def __init__(self) -> None:
         self.left = 0
@@ -44,19 +45,24 @@ class Pair:
     """Both ends."""
 
     def __init__(self) -> None:
-        descriptor = make_block(SHAPE)
+        descriptor = allocate(LAYOUT)
         self.queues = ScriptedQueue(), ScriptedQueue()
-        self.desk = Desk(Block(descriptor, SHAPE), lambda number: self.queues[number])  # type: ignore[arg-type,return-value] # a fake
-        self.exchange = Exchange(Block(descriptor, SHAPE), SHAPE.slots)
+        queue_of: Any = self.queues.__getitem__
+        self.server = ImageServer(SharedMemory(descriptor, LAYOUT), queue_of)
+        self.client = ImageClient(SharedMemory(descriptor, LAYOUT))
         os.close(descriptor)
         self.queue = self.queues[0]
-        self.remote = RemoteQueue(0, POLICY, self.exchange)
+        self.remote = RemoteQueue(0, POLICY, self.client)
 
     def post(self, *, free_in: float = 0.0, late_in: float = 0.0, usable: float = 1.0) -> None:
-        """Write on the board."""
-        block, now = self.desk.block, time.monotonic()
-        block.beat[0] = now
-        block.free_at[0], block.late_at[0], block.usable[0] = now + free_in, now + late_in, usable
+        """Write a state of the queue."""
+        memory, now = self.server.memory, time.monotonic()
+        memory.updated_at[0] = now
+        memory.next_start[0], memory.latest_start[0], memory.usable[0] = (
+            now + free_in,
+            now + late_in,
+            usable,
+        )
 
 
 def image(value: int) -> Any:
@@ -66,13 +72,13 @@ def image(value: int) -> Any:
 
 @asynccontextmanager
 async def opened_pair() -> AsyncIterator[Pair]:
-    """Connect both ends, and close them in the end."""
+    """Connect both ends, and close them at the end."""
     pair = Pair()
     ours, theirs = socket.socketpair()
-    await pair.desk.open(ours)
-    await pair.exchange.open(theirs)
+    await pair.server.open(ours)
+    await pair.client.open(theirs)
     try:
         yield pair
     finally:
-        pair.exchange.stop()
-        pair.desk.close()
+        pair.client.stop()
+        pair.server.close()

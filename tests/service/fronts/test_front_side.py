@@ -9,39 +9,39 @@ from contextlib import asynccontextmanager
 import pytest
 
 from app.service.app import create_app
-from app.service.fronts.front_side import Link
-from app.service.fronts.owner_side import Hub
-from app.service.fronts.shared_memory import Shape, make_block
+from app.service.fronts.front_side import OwnerConnection
+from app.service.fronts.owner_side import OwnerSide
+from app.service.fronts.shared_memory import Layout, allocate
 from app.service.settings import Settings
 from app.serving.metrics import Metrics
 from tests.conftest import client_of, png, started_app
 
 pytestmark = pytest.mark.anyio
-SHAPE = Shape((32,), slots=12)
+LAYOUT = Layout((32,), slots=12)
 
 
 class Both:
     """An owner and a front, in one process."""
 
-    def __init__(self, owner, front, hub, served):
-        self.owner, self.front, self.hub, self.served = owner, front, hub, served
+    def __init__(self, owner, front, owner_side, served):
+        self.owner, self.front, self.owner_side, self.served = owner, front, owner_side, served
 
 
 @asynccontextmanager
 async def opened(model_dir, session, **settings):
     async with started_app(model_dir, session) as owner:
-        hub = Hub(owner.state.models, SHAPE, Metrics())
-        descriptor = make_block(SHAPE)
+        owner_side = OwnerSide(owner.state.models, LAYOUT, Metrics())
+        descriptor = allocate(LAYOUT)
         images, their_images = socket.socketpair()
-        words, their_words = socket.socketpair()
-        link = Link(descriptor, their_images, their_words)
+        messages, their_messages = socket.socketpair()
+        connection = OwnerConnection(descriptor, their_images, their_messages)
         chosen = Settings(models=("colours",), model_dir=model_dir, front_processes=1, **settings)
-        app = create_app(chosen, link=link)
-        joined = await hub.join(descriptor, images, words)
-        served = asyncio.create_task(hub.serve(joined))
+        app = create_app(chosen, owner=connection)
+        joined = await owner_side.connect(descriptor, images, messages)
+        served = asyncio.create_task(owner_side.serve(joined))
         async with app.router.lifespan_context(app):
             await joined.started.wait()
-            yield Both(owner, app, hub, served)
+            yield Both(owner, app, owner_side, served)
         await asyncio.wait_for(served, 10)
         os.close(descriptor)
 
@@ -52,11 +52,11 @@ async def turn_until(done):
 
 
 async def test_a_front_becomes_what_the_owner_is(model_dir, session):
-    """Not ready before it is told, then the same description of the model, then right answers."""
+    """First it is not ready, then it has the owner's description of the model and right answers."""
     async with opened(model_dir, session) as both, client_of(both.front) as client:
         early = await client.get("/readyz")
-        both.hub.post()
-        both.hub.tell_news()
+        both.owner_side.update_queues()
+        both.owner_side.update_models()
         await turn_until(lambda: both.front.state.models.ready)
         ready = await client.get("/readyz")
         answer = await client.post("/predict?top_k=1", content=png("lime"))
@@ -71,15 +71,15 @@ async def test_a_front_becomes_what_the_owner_is(model_dir, session):
 
 
 async def test_metrics_come_from_the_owner(model_dir, session):
-    """A scrape of the front counts what others have, the run too, which was not made here."""
+    """A scrape of a front includes the counts of other processes and of the run in the owner."""
     async with opened(model_dir, session) as both, client_of(both.front) as client:
-        both.hub._metrics.answered("colours", 200, 0.1)
-        both.hub.post()
-        both.hub.tell_news()
+        both.owner_side._metrics.answered("colours", 200, 0.1)
+        both.owner_side.update_queues()
+        both.owner_side.update_models()
         await turn_until(lambda: both.front.state.models.ready)
         await client.post("/predict", content=png())
         text = (await client.get("/metrics")).text
-        await turn_until(lambda: not both.hub._scrapes)
+        await turn_until(lambda: not both.owner_side._scrapes)
 
     found = re.search(r'vgg_requests_total\{code="200",model="colours"\} (\S+)', text)
     assert found is not None
@@ -87,12 +87,12 @@ async def test_metrics_come_from_the_owner(model_dir, session):
 
 
 async def test_without_an_owner_nothing_is_answered(model_dir, session):
-    """Once it has gone the front says so, still tells its own metrics, and has no more to do."""
+    """Once the owner has gone, a front answers 503, except for its own metrics."""
     async with opened(model_dir, session) as both, client_of(both.front) as client:
-        both.hub.post()
-        both.hub.tell_news()
+        both.owner_side.update_queues()
+        both.owner_side.update_models()
         await turn_until(lambda: both.front.state.models.ready)
-        both.hub.dismiss()
+        both.owner_side.disconnect()
         await both.front.state.loading
         states = [
             (await client.post("/predict", content=png())).status_code,
@@ -103,13 +103,13 @@ async def test_without_an_owner_nothing_is_answered(model_dir, session):
     assert [503, 503, 200] == states
 
 
-async def test_tokens_of_other_fronts_are_missed_here(model_dir, session):
-    """A client that has had its tokens elsewhere gets none here."""
+async def test_tokens_given_by_other_fronts_count(model_dir, session):
+    """A client that has had its tokens from another front gets none from this one."""
     async with opened(model_dir, session, rate_limit=0.001, rate_burst=1) as both:
-        both.hub.post()
-        both.hub.tell_news()
+        both.owner_side.update_queues()
+        both.owner_side.update_models()
         await turn_until(lambda: both.front.state.models.ready)
-        both.hub._fronts[0].words.say("charge", client="127.0.0.1")
+        both.owner_side._fronts[0].messages.send("charge", client="127.0.0.1")
         async with client_of(both.front) as client:
             await client.get("/metrics")  # goes the same way, and so comes after it
             refused = await client.post("/predict", content=png())

@@ -23,7 +23,7 @@ async def test_an_image_goes_to_the_queue_of_its_model():
     """Two models' images in two slots get the rows of their own queues."""
     async with opened_pair() as pair:
         rows = await asyncio.gather(
-            pair.exchange.submit(0, image(3), LATER), pair.exchange.submit(1, image(5), LATER)
+            pair.client.submit(0, image(3), LATER), pair.client.submit(1, image(5), LATER)
         )
 
     assert [3.0, 5.0] == [float(row.probabilities[999]) for row in rows]
@@ -31,41 +31,41 @@ async def test_an_image_goes_to_the_queue_of_its_model():
 
 
 async def test_an_error_of_the_queue_is_the_answer():
-    """Its class and its sentence reach the front."""
+    """The front gets its class and its sentence."""
     async with opened_pair() as pair:
         pair.queue.then = fail_with(OutOfMemoryError("The device is out of memory."))
         with pytest.raises(OutOfMemoryError, match="out of memory"):
             await pair.remote.submit(image(1), LATER)
 
 
-async def test_a_bug_is_an_answer_too(caplog):
-    """Nobody waits for ever, the client learns nothing of it, and the log all."""
+async def test_an_unhandled_exception_is_answered(caplog):
+    """The client gets an error that says nothing of it; the log says everything."""
     async with opened_pair() as pair:
         pair.queue.then = fail_with(KeyError("path"))
         with pytest.raises(ServiceError, match="The server failed"):
             await pair.remote.submit(image(1), LATER)
 
-    assert "a bug" in caplog.messages
+    assert "unhandled exception while an image of a front was run" in caplog.messages
 
 
-async def test_closing_drops_what_waits():
+async def test_closing_drops_the_images_that_wait():
     """Nothing is run for a front that has gone."""
     async with opened_pair() as pair:
         pair.queue.then = asyncio.Event().wait
         waiting = asyncio.create_task(pair.remote.submit(image(1), LATER))
         await pair.queue.waits.wait()
-        pair.exchange.block.coming[0] = 5
-        pair.desk.close()
+        pair.client.memory.coming[0] = 5
+        pair.server.close()
         with pytest.raises(ModelFailedError):
             await waiting
 
     assert 1 == pair.queue.left
-    assert 0 == pair.desk.block.coming[0]
-    assert {} == pair.desk._tasks
+    assert 0 == pair.server.memory.coming[0]
+    assert {} == pair.server._tasks
 
 
-async def test_whoever_leaves_before_it_began_leaves_nothing():
-    """An image that is submitted and dropped in one message burdens nobody."""
+async def test_an_image_that_is_cancelled_at_once_leaves_nothing_behind():
+    """A submit and a cancel that arrive together cost nothing."""
     async with opened_pair() as pair:
         waiting = asyncio.create_task(pair.remote.submit(image(1), LATER))
         await asyncio.sleep(0)
@@ -74,4 +74,4 @@ async def test_whoever_leaves_before_it_began_leaves_nothing():
         row = await pair.remote.submit(image(2), LATER)
 
     assert 2.0 == row.probabilities[0]
-    assert {} == pair.desk._tasks
+    assert {} == pair.server._tasks

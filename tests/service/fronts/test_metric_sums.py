@@ -1,8 +1,7 @@
-"""Several processes' metrics as one's."""
-
 from functools import partial
 
 import pytest
+from prometheus_client import Gauge
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.records import BatchReport
@@ -20,7 +19,7 @@ def values(families):
 
 
 def test_one_process_is_written_as_ever():
-    """What goes through JSON's types and back is the text that the process itself writes."""
+    """The families of a process give the text that the process itself writes."""
     metrics = Metrics()
     metrics.answered("vgg16", 200, 0.02)
     metrics.expect_model("vgg16", lambda: 1.0)
@@ -36,7 +35,7 @@ def test_counts_are_added_exactly():
     for times, part in enumerate(parts, 1):
         for _ in range(times):
             part.answered("vgg16", 200, 0.02)
-            part.ran("vgg16", BatchReport(3, 4, 0.1, ()))
+            part.ran("vgg16", BatchReport(3, ()))
     parts[1].answered("vgg19", 503, 0.5)
     families = [part.families() for part in parts]
 
@@ -49,8 +48,8 @@ def test_counts_are_added_exactly():
     assert 0 == found["vgg_request_duration_seconds_bucket", "0.01", "vgg16"]
 
 
-def test_gauges_are_joined_as_it_makes_sense():
-    """Bytes add up, the longest wait counts, and a model is ready once."""
+def test_gauges_are_joined_as_they_declare():
+    """Bytes add up, the longest wait counts, and a model is ready if it is in every process."""
     parts = [Metrics() for _ in range(2)]
     for number, part in enumerate(parts, 1):
         part.uploading(100 * number)
@@ -75,7 +74,26 @@ def test_gauges_are_joined_as_it_makes_sense():
     assert min(starts) == found["process_start_time_seconds",]
 
 
-def test_of_a_process_that_has_ended_only_counts_are_kept():
+@pytest.mark.parametrize(("join", "value"), [("sum", 6.0), ("min", 1.0), ("max", 3.0)])
+def test_a_new_gauge_is_joined_as_it_declares(join, value):
+    """Its declaration is the only place to edit."""
+    parts = [Metrics() for _ in range(3)]
+    for number, part in enumerate(parts, 1):
+        part._gauge("vgg_new", "A gauge that nobody has thought of.", join=join).set(number)
+
+    assert value == values(add_up([part.families() for part in parts]))["vgg_new",]
+
+
+def test_a_gauge_that_declares_nothing_is_found_at_once():
+    """A scrape fails, even of one process, instead of a guess that only two would show."""
+    metrics = Metrics()
+    Gauge("vgg_forgotten", "Registered past the declaration.", registry=metrics.registry)
+
+    with pytest.raises(KeyError, match="vgg_forgotten"):
+        metrics.families()
+
+
+def test_only_the_counts_of_a_process_that_has_ended_are_kept():
     """Its requests were answered; its memory and its uploads are gone."""
     metrics = Metrics()
     metrics.answered("vgg16", 200, 0.02)

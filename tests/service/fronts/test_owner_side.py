@@ -1,5 +1,3 @@
-"""The owner's side of the conversation with its fronts."""
-
 import asyncio
 import os
 import re
@@ -8,63 +6,63 @@ import time
 
 import pytest
 
-from app.service.fronts.message_channel import Words
-from app.service.fronts.owner_side import Hub
-from app.service.fronts.shared_memory import Block, Shape, make_block
+from app.service.fronts.message_channel import MessageChannel
+from app.service.fronts.owner_side import OwnerSide
+from app.service.fronts.shared_memory import Layout, SharedMemory, allocate
 from app.serving.metrics import Metrics
 from tests.conftest import started_app
 
 pytestmark = pytest.mark.anyio
-SHAPE = Shape((32,), slots=2)
+LAYOUT = Layout((32,), slots=2)
 
 
-class Fake:
-    """A front, of which a test is the process."""
+class FakeFront:
+    """A front process, played by the test."""
 
-    def __init__(self, hub, requests):
-        self.hub = hub
+    def __init__(self, owner, requests):
+        self.owner = owner
         self.metrics = Metrics()
         for _ in range(requests):
             self.metrics.answered("colours", 200, 0.01)
-        self.heard = []
+        self.inbox = []
 
     async def open(self):
-        descriptor = make_block(SHAPE)
+        descriptor = allocate(LAYOUT)
         images, self.images = socket.socketpair()
-        words, theirs = socket.socketpair()
-        self.block = Block(descriptor, SHAPE)
-        self.words = await Words.open(theirs)
-        self.front = await self.hub.join(descriptor, images, words)
+        messages, theirs = socket.socketpair()
+        self.memory = SharedMemory(descriptor, LAYOUT)
+        self.messages = await MessageChannel.open(theirs)
+        self.front = await self.owner.connect(descriptor, images, messages)
         os.close(descriptor)
-        self.served = asyncio.create_task(self.hub.serve(self.front))
+        self.served = asyncio.create_task(self.owner.serve(self.front))
         self.listening = asyncio.create_task(self.listen())
         return self
 
     async def listen(self):
-        async for said in self.words.heard():
-            self.heard.append(said)
-            if said["topic"] == "samples":
-                self.words.say("samples", of=self.metrics.families())
+        async for message in self.messages.received():
+            self.inbox.append(message)
+            if message["topic"] == "samples":
+                self.messages.send("samples", of=self.metrics.families())
 
-    async def hear(self, topic):
+    async def receive(self, topic):
         while True:
-            for said in self.heard:
-                if said["topic"] == topic:
-                    self.heard.remove(said)
-                    return said
+            for message in self.inbox:
+                if message["topic"] == topic:
+                    self.inbox.remove(message)
+                    return message
             await asyncio.sleep(0)
 
     async def close(self):
-        self.words.close()
+        self.messages.close()
         self.images.close()
         await asyncio.wait({self.served, self.listening})
 
 
 @pytest.fixture
-async def hub(model_dir, session):
+async def owner(model_dir, session):
     metrics = Metrics()
     async with started_app(model_dir, session) as app:
-        yield Hub(app.state.models, SHAPE, metrics)
+        yield OwnerSide(app.state.models, LAYOUT, metrics)
 
 
 def requests_of(text):
@@ -74,105 +72,105 @@ def requests_of(text):
     return float(found[1]) if found else 0.0
 
 
-async def test_a_front_is_told_how_it_is_laid_out_and_what_there_is(hub):
-    """First the shape of the block, then each model; what has not changed is not said again."""
-    fake = await Fake(hub, 0).open()
-    hub.tell_news()
-    hub.tell_news()
-    shape, model = await fake.hear("shape"), await fake.hear("model")
-    await fake.close()
+async def test_a_front_gets_the_layout_and_the_models(owner):
+    """First the layout of the memory, then each model; what has not changed is not sent again."""
+    front = await FakeFront(owner, 0).open()
+    owner.update_models()
+    owner.update_models()
+    layout, model = await front.receive("layout"), await front.receive("model")
+    await front.close()
 
-    assert {"topic": "shape", "crops": [32], "slots": 2} == shape
-    assert ("colours", 0, "ready") == (model["name"], model["number"], model["facts"]["state"])
-    assert [] == fake.heard
+    assert {"topic": "layout", "crops": [32], "slots": 2} == layout
+    assert ("colours", 0, "ready") == (model["name"], model["number"], model["model"]["state"])
+    assert [] == front.inbox
 
 
-async def test_any_front_is_told_the_sums(hub):
-    """A scrape asks all of them, and nothing is missing that was counted before it."""
-    fakes = [await Fake(hub, requests).open() for requests in (1, 2)]
+async def test_any_front_gets_the_sums(owner):
+    """A scrape asks all fronts, and includes everything counted before it."""
+    fronts = [await FakeFront(owner, requests).open() for requests in (1, 2)]
     texts = []
-    for number, fake in enumerate(fakes):
-        fake.words.say("scrape", number=number)
-        scraped = await fake.hear("scraped")
+    for number, front in enumerate(fronts):
+        front.messages.send("scrape", number=number)
+        scraped = await front.receive("scraped")
         texts.append((scraped["number"], requests_of(scraped["text"])))
-        fakes[0].metrics.answered("colours", 200, 0.01)
-    for fake in fakes:
-        await fake.close()
+        fronts[0].metrics.answered("colours", 200, 0.01)
+    for front in fronts:
+        await front.close()
 
     assert [(0, 3.0), (1, 4.0)] == texts
 
 
-async def test_no_sum_falls_when_a_front_goes(hub):
-    """What it had told of its counts is kept, and what is asked of it then waits for nobody."""
-    fakes = [await Fake(hub, requests).open() for requests in (1, 2)]
-    before = requests_of((await hub.scrape()).decode())
-    await fakes[1].close()
-    after = requests_of((await hub.scrape()).decode())
-    await fakes[0].close()
+async def test_no_sum_falls_when_a_front_ends(owner):
+    """The counts that it has sent are kept, and a later scrape does not wait for it."""
+    fronts = [await FakeFront(owner, requests).open() for requests in (1, 2)]
+    before = requests_of((await owner.scrape()).decode())
+    await fronts[1].close()
+    after = requests_of((await owner.scrape()).decode())
+    await fronts[0].close()
 
     assert (3.0, 3.0) == (before, after)
 
 
-async def test_a_token_is_told_to_all_others(hub):
-    """The front that gave it out has counted it itself."""
-    fakes = [await Fake(hub, 0).open() for _ in range(3)]
-    fakes[0].words.say("charge", client="a")
-    told = [await fake.hear("charge") for fake in fakes[1:]]
-    for fake in fakes:
-        await fake.close()
+async def test_a_token_is_reported_to_all_other_fronts(owner):
+    """The front that gave it has counted it itself."""
+    fronts = [await FakeFront(owner, 0).open() for _ in range(3)]
+    fronts[0].messages.send("charge", client="a")
+    received = [await front.receive("charge") for front in fronts[1:]]
+    for front in fronts:
+        await front.close()
 
-    assert [{"topic": "charge", "client": "a"}] * 2 == told
-    assert "charge" not in [said["topic"] for said in fakes[0].heard]
+    assert [{"topic": "charge", "client": "a"}] * 2 == received
+    assert "charge" not in [message["topic"] for message in fronts[0].inbox]
 
 
-async def test_boards_show_the_queue_with_what_comes_to_all(hub):
-    """Images on their way to any front make the wait longer for those of every front."""
-    fakes = [await Fake(hub, 0).open() for _ in range(2)]
-    hub.post()
-    free = fakes[1].block.free_at[0] - time.monotonic()
-    fakes[0].block.coming[0] = 10_000
-    hub.post()
-    full = fakes[1].block.free_at[0] - time.monotonic()
-    usable, beat = fakes[1].block.usable[0], fakes[1].block.beat[0]
-    for fake in fakes:
-        await fake.close()
+async def test_each_memory_has_the_queue_with_the_images_that_come_to_all_fronts(owner):
+    """Images that come to one front make the predicted wait longer in every front."""
+    fronts = [await FakeFront(owner, 0).open() for _ in range(2)]
+    owner.update_queues()
+    free = fronts[1].memory.next_start[0] - time.monotonic()
+    fronts[0].memory.coming[0] = 10_000
+    owner.update_queues()
+    full = fronts[1].memory.next_start[0] - time.monotonic()
+    usable, updated_at = fronts[1].memory.usable[0], fronts[1].memory.updated_at[0]
+    for front in fronts:
+        await front.close()
 
     assert free <= 0 < full
     assert 1.0 == usable
-    assert time.monotonic() - beat < 10
+    assert time.monotonic() - updated_at < 10
 
 
-async def test_fronts_can_be_sent_away(hub):
-    """The end of the conversation is how they learn that the owner ends."""
-    fake = await Fake(hub, 0).open()
-    hub.dismiss()
-    await asyncio.wait_for(fake.listening, 10)
-    await fake.close()
+async def test_fronts_can_be_disconnected(owner):
+    """The end of the connection tells them that the owner ends."""
+    front = await FakeFront(owner, 0).open()
+    owner.disconnect()
+    await asyncio.wait_for(front.listening, 10)
+    await front.close()
 
-    assert fake.served.done()
+    assert front.served.done()
 
 
-async def test_a_front_that_talks_nonsense_is_sent_away(hub, caplog):
-    """Neither half a line nor a wrong one harms the owner or the other fronts."""
-    fakes = [await Fake(hub, 1).open() for _ in range(2)]
-    fakes[0].words.say("samples", of=5)
-    await asyncio.wait_for(fakes[0].served, 10)
-    left = requests_of((await hub.scrape()).decode())
-    for fake in fakes:
-        await fake.close()
+async def test_a_front_that_sends_an_invalid_message_is_disconnected(owner, caplog):
+    """It harms neither the owner nor the other fronts."""
+    fronts = [await FakeFront(owner, 1).open() for _ in range(2)]
+    fronts[0].messages.send("samples", of=5)
+    await asyncio.wait_for(fronts[0].served, 10)
+    left = requests_of((await owner.scrape()).decode())
+    for front in fronts:
+        await front.close()
 
-    assert "cannot be understood" in caplog.text
+    assert "sent an invalid message" in caplog.text
     assert 1.0 == left
 
 
-async def test_what_cannot_be_is_not_believed(hub):
-    """A front that writes nonsense into its memory counts as one for which nothing comes."""
-    fake = await Fake(hub, 0).open()
+async def test_an_impossible_number_of_images_counts_as_none(owner):
+    """A front that writes nonsense into its memory does not make the others wait."""
+    front = await FakeFront(owner, 0).open()
     free = []
     for nonsense in (float("nan"), -5, float("inf")):
-        fake.block.coming[0] = nonsense
-        hub.post()
-        free.append(fake.block.free_at[0] - time.monotonic())
-    await fake.close()
+        front.memory.coming[0] = nonsense
+        owner.update_queues()
+        free.append(front.memory.next_start[0] - time.monotonic())
+    await front.close()
 
     assert max(free) <= 0

@@ -60,6 +60,7 @@ class Bench:
         self.reports: list[BatchReport] = []
         self.left: list[str] = []
         self.device = device or Device()
+        self.backlog = 0.0
         policy = {"sizes": SIZES, "cost": cost(), "queue_budget": NEVER} | policy
         clock = asyncio.get_running_loop().time
         self.batcher = Batcher(
@@ -68,6 +69,7 @@ class Bench:
             observe=self.reports.append,
             left=self.left.append,
             clock=clock,
+            decode_backlog=lambda _: self.backlog,
         )
         self.batcher.start()
 
@@ -410,7 +412,12 @@ def test_images_that_are_being_decoded_count_as_waiting(turned):
 
     async def main():
         bench = Bench()
-        assert [0.0, 0.0, 1.0] == [bench.batcher.predicted_wait(n) for n in (0, 3, 4)]
+        waits = [bench.batcher.predicted_wait()]
+        for images in (3, 1):
+            bench.batcher.count_coming(images)
+            waits.append(bench.batcher.predicted_wait())
+
+        assert [0.0, 0.0, 1.0] == waits
 
     turned(main())
 
@@ -420,11 +427,14 @@ def test_backlog_of_the_decoders_counts(turned):
 
     async def main():
         bench = Bench(queue_budget=1.0)
-        bench.batcher.admit(backlog=1.0)
+        bench.backlog = 1.0
+        bench.batcher.admit()
+        bench.backlog = 1.5
         with pytest.raises(OverloadedError) as refused:
-            bench.batcher.admit(backlog=1.5)
+            bench.batcher.admit()
 
         assert 0.5 == refused.value.retry_after
+        assert 1.5 == bench.batcher.predicted_wait()
 
     turned(main())
 

@@ -1,57 +1,179 @@
-"""Who is let into a queue."""
+import asyncio
 
+import numpy as np
 import pytest
 
-from app.errors import ModelFailedError, OverloadedError
+from app.errors import DeadlineExceededError, ModelFailedError, OverloadedError
+from app.records import Row
 from app.serving.batching.costs import BatchPolicy, RunCost
 from app.serving.batching.queue import Queue
 
+PIXELS = np.zeros((1, 1, 3), np.uint8)
+ROW = Row(np.zeros(1000, np.float32), 0.0, 0.0, 1)
+NEVER = 1e9
 
-class Standing(Queue):
-    """A queue in which one waits as long as it is told."""
 
-    def __init__(self, wait: float, usable: float = 1.0) -> None:
-        self.policy = BatchPolicy((1,), RunCost(0.1, 0.0, ((1, 0.1),)), queue_budget=2.0)
-        self.coming = 0
-        self._wait = wait
-        self._usable = usable
+class FixedQueue(Queue):
+    """A queue with a fixed wait, which records what happens at a submit."""
+
+    def __init__(self, wait=0.0, usable=1.0, **options):
+        policy = BatchPolicy((1,), RunCost(0.1, 0.0, ((1, 0.1),)), queue_budget=2.0)
+        super().__init__(policy, **options)
+        self.wait, self.share = wait, usable
+        self.coming_at_submit = []
 
     @property
-    def usable(self) -> float:
-        return self._usable
+    def usable(self):
+        return self.share
 
-    def predicted_wait(self, coming: int = 0) -> float:
-        return self._wait + coming
+    @property
+    def depth(self):
+        return self.coming
 
-    def longest_wait(self, coming: int = 0) -> float:
-        return self.predicted_wait(coming)
+    def device_wait(self):
+        return self.wait, self.wait
 
-    async def submit(self, pixels, deadline):
-        raise NotImplementedError
+    async def submit(self, _pixels, _deadline):
+        self.coming_at_submit.append(self.coming)
+        return ROW
 
-    async def stop(self) -> None:
+    async def stop(self):
         raise NotImplementedError
 
 
 @pytest.mark.parametrize(
-    ("coming", "backlog", "patience", "late"),
-    [(1, 0.0, 9.0, None), (2, 0.0, 9.0, 0.5), (0, 2.5, 9.0, 0.5), (0, 0.0, 0.25, 0.25)],
+    ("wait", "backlog", "patience", "late"),
+    [(1.5, 0.0, 9.0, None), (2.5, 0.0, 9.0, 0.5), (0.5, 2.5, 9.0, 0.5), (0.5, 0.0, 0.25, 0.25)],
 )
-def test_who_would_wait_too_long_is_refused(coming, backlog, patience, late):
-    """Longer than the budget or than the client's patience, for a run or for the decoding."""
+def test_an_image_that_would_wait_too_long_is_refused(wait, backlog, patience, late):
+    """It must not wait longer than the budget or its client's patience, for decoding or a run."""
     refused = None
     try:
-        Standing(0.5).admit(coming, backlog, patience)
+        FixedQueue(wait, decode_backlog=lambda _: backlog).admit(patience)
     except OverloadedError as exc:
         refused = exc.retry_after
 
     assert late == refused
 
 
-def test_a_queue_lives_while_all_its_lanes_do_and_admits_while_one_does():
-    """Half of the lanes fail the probes and still answer; none answers nobody."""
-    Standing(0.0, usable=0.5).admit()
+def test_a_queue_is_alive_while_all_lanes_are_usable_and_admits_while_one_is():
+    """With half of its lanes it fails the probes and still answers; with none it refuses."""
+    FixedQueue(usable=0.5).admit()
     with pytest.raises(ModelFailedError):
-        Standing(0.0, usable=0.0).admit()
+        FixedQueue(usable=0.0).admit()
 
-    assert [True, False, False] == [Standing(0.0, part).alive for part in (1.0, 0.5, 0.0)]
+    assert [True, False, False] == [FixedQueue(usable=part).alive for part in (1.0, 0.5, 0.0)]
+
+
+class Entry:
+    """A queue whose places can be taken and given back."""
+
+    def __init__(self):
+        self.left: list[str] = []
+        self.backlogs = []
+        clock = asyncio.get_running_loop().time
+        self.queue = FixedQueue(left=self.left.append, clock=clock, decode_backlog=self.backlog)
+        self.free = asyncio.Event()
+        self.entered = []
+
+    def backlog(self, awaited):
+        self.backlogs.append(awaited)
+        return 0.0
+
+    def enter(self, number, deadline=NEVER):
+        async def hold():
+            async with self.queue.reserve(deadline) as place:
+                self.entered.append(number)
+                await self.free.wait()
+                return await place.submit(PIXELS)
+
+        return asyncio.create_task(hold())
+
+
+def test_places_are_given_in_order_and_every_image_is_counted(turned):
+    """RUNS_AHEAD runs of images have a place; the others wait, and all are counted as coming."""
+
+    async def main():
+        entry = Entry()
+        tasks = [entry.enter(number) for number in range(8)]
+        await asyncio.sleep(1)
+        waiting = list(entry.entered), entry.queue.coming, entry.queue.places.awaited
+        entry.queue.admit()
+        entry.free.set()
+        rows = await asyncio.gather(*tasks)
+
+        assert ([0, 1, 2], 8, 5) == waiting
+        assert 5 == entry.backlogs[-1]
+        assert list(range(8)) == entry.entered
+        assert [ROW] * 8 == rows
+        assert (0, 0) == (entry.queue.coming, entry.queue.places.awaited)
+
+    turned(main())
+
+
+def test_an_image_in_line_is_no_longer_coming(turned):
+    """It is counted once: as coming until it is submitted, then by the line."""
+
+    async def main():
+        entry = Entry()
+        entry.free.set()
+        await entry.enter(0)
+
+        assert [0] == entry.queue.coming_at_submit
+
+    turned(main())
+
+
+def test_a_client_that_leaves_frees_its_place_at_once(turned):
+    """Whether it waits for a place or holds one; the first counts as one that left the queue."""
+
+    async def main():
+        entry = Entry()
+        tasks = [entry.enter(number) for number in range(6)]
+        await asyncio.sleep(1)
+        for number in (4, 0):
+            tasks[number].cancel()
+        await asyncio.sleep(1)
+
+        assert [0, 1, 2, 3] == entry.entered
+        assert ["queue"] == entry.left
+        assert (4, 1) == (entry.queue.coming, entry.queue.places.awaited)
+        entry.free.set()
+        await asyncio.gather(*tasks[1:4], tasks[5])
+        assert 0 == entry.queue.coming
+
+    turned(main())
+
+
+def test_a_deadline_ends_the_wait_for_a_place(turned):
+    """The request fails at its deadline, and the next place goes to the one after it."""
+
+    async def main():
+        entry = Entry()
+        now = asyncio.get_running_loop().time
+        tasks = [entry.enter(number) for number in range(3)]
+        await asyncio.sleep(0)
+        late, patient = entry.enter(3, deadline=now() + 5), entry.enter(4)
+        with pytest.raises(DeadlineExceededError):
+            await late
+
+        assert 1005.0 == now()
+        entry.free.set()
+        await asyncio.gather(*tasks, patient)
+        assert [0, 1, 2, 4] == entry.entered
+
+    turned(main())
+
+
+def test_a_passed_deadline_is_reported_as_such(turned):
+    """It is no sign of a busy server, and the image takes no place."""
+
+    async def main():
+        entry = Entry()
+        entry.queue.wait = 100.0
+        with pytest.raises(DeadlineExceededError):
+            await entry.enter(0, deadline=asyncio.get_running_loop().time())
+
+        assert [] == entry.entered
+
+    turned(main())

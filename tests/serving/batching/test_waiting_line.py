@@ -71,6 +71,62 @@ def test_answer_and_error_after_the_fact_do_nothing(turned):
     turned(main())
 
 
+def test_a_passed_deadline_says_whether_the_image_was_being_run(turned):
+    """An image that was taken for a run is not said to have waited for one."""
+
+    async def main():
+        line = line_here()
+        deadline = asyncio.get_running_loop().time() + 1
+        run, waiting = started(line, deadline), started(line, deadline)
+        await asyncio.sleep(0)
+        line.take(1)
+        errors = await asyncio.gather(run, waiting, return_exceptions=True)
+
+        assert [
+            "The deadline passed while the image was being run.",
+            "The deadline passed before the image was run.",
+        ] == [str(error) for error in errors]
+
+    turned(main())
+
+
+def test_a_deadline_that_passes_as_the_line_is_taken_is_one_before_the_run(turned):
+    """An image that is taken too late was not run."""
+
+    async def main():
+        line = line_here()
+        task = started(line, deadline=asyncio.get_running_loop().time())
+        await asyncio.sleep(0)
+        taken = line.take(1)
+        with pytest.raises(DeadlineExceededError, match="before the image was run"):
+            await task
+
+        assert [] == taken
+
+    turned(main())
+
+
+def test_a_client_that_leaves_as_the_line_is_taken_left_the_queue(turned):
+    """It is counted by where its image was: in line, as no run was started for it."""
+
+    async def main():
+        left: list[str] = []
+        line = line_here(left=left.append)
+        tasks = [started(line) for _ in range(3)]
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+        taken = line.take(1)
+        tasks[1].cancel()
+        tasks[2].cancel()
+        await asyncio.wait(tasks)
+
+        assert 1 == len(taken)
+        assert ["queue", "run", "queue"] == left
+        assert 0 == len(line)
+
+    turned(main())
+
+
 def test_dismissed_waiters_get_an_error_each(turned):
     """Everyone in line gets an exception object of their own."""
 

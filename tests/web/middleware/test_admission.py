@@ -30,7 +30,7 @@ class Body:
 @contextmanager
 def busy(app, seconds=1e12):
     """Let the model have a run in progress that takes so long."""
-    device = app.state.models.get("colours").loaded.classifier.batcher._devices[0]
+    device = app.state.models.get("colours").loaded.queue._devices[0]
     flight = device.begin(seconds, time.monotonic())
     yield
     device.end(flight, time.monotonic())
