@@ -2,36 +2,24 @@
 
 import importlib
 import logging
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
 
 from app.runtime.cudart import pci_address
 
 log = logging.getLogger(__name__)
 
-_PER_CENT = 100
+GPU_GAUGES: Final = {
+    "memory_used_bytes": "Memory of the GPU used by all processes.",
+    "memory_bytes": "Memory of the GPU.",
+    "utilization_ratio": "Share of the last moments in which a kernel ran.",
+    "temperature_celsius": "Temperature of the GPU's chip.",
+}
+"""Name and help of each value that is read."""
+_PER_CENT: Final = 100
 
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """The state of a GPU, including what other processes do on it.
-
-    Attributes:
-        memory_used: Bytes.
-        memory_total: Bytes.
-        utilization: Share of the last moments in which a kernel ran, 0 to 1.
-        celsius: Temperature of the chip.
-    """
-
-    memory_used: float
-    memory_total: float
-    utilization: float
-    celsius: float
-
-
-Read: TypeAlias = Callable[[], Reading | None]
+Read: TypeAlias = Callable[[], Mapping[str, float]]
+"""Reads a GPU: the value of each of GPU_GAUGES, or none if that fails."""
 
 
 def open_gpu(
@@ -39,7 +27,7 @@ def open_gpu(
     nvml: Any = None,  # noqa: ANN401 (a module)
     address: Callable[[int], str] = pci_address,
 ) -> Read | None:
-    """Return a function that reads a GPU, or None without NVML; it returns None if that fails.
+    """Return what reads a GPU, or None without NVML.
 
     Args:
         device_id: CUDA's number of the GPU; NVML numbers GPUs in another order, and finds this
@@ -52,21 +40,23 @@ def open_gpu(
         nvml.nvmlInit()
         handle = nvml.nvmlDeviceGetHandleByPciBusId(address(device_id))
     except ImportError:
-        log.info("no GPU metrics: install the package nvidia-ml-py to have them")
+        log.info("no GPU metrics: install the package nvidia-ml-py to get them")
         return None
     except Exception as exc:  # noqa: BLE001 (whatever it is, a model works without metrics)
         log.warning("no metrics of GPU %d: %s", device_id, exc)
         return None
 
-    def read() -> Reading | None:
-        with suppress(nvml.NVMLError):
+    def read() -> Mapping[str, float]:
+        try:
             memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-            return Reading(
-                memory_used=float(memory.used),
-                memory_total=float(memory.total),
-                utilization=nvml.nvmlDeviceGetUtilizationRates(handle).gpu / _PER_CENT,
-                celsius=float(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
+            values = (
+                memory.used,
+                memory.total,
+                nvml.nvmlDeviceGetUtilizationRates(handle).gpu / _PER_CENT,
+                nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU),
             )
-        return None
+        except nvml.NVMLError:
+            return {}
+        return dict(zip(GPU_GAUGES, values, strict=True))
 
     return read

@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 
 from app.errors import answered
 from app.records import BatchReport
-from app.serving.gpu_metrics import Reading
+from app.serving.gpu_metrics import GPU_GAUGES, Read
 
 Join: TypeAlias = Literal["sum", "min", "max"]
 """How the values of several processes become one."""
@@ -35,13 +35,6 @@ SECONDS: Final = (
     *(0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
 )
 BATCH_SIZES: Final = tuple(2**power for power in range(11))
-GPU_GAUGES: Final = (
-    ("memory_used_bytes", "Memory of the GPU used by all processes.", "memory_used"),
-    ("memory_bytes", "Memory of the GPU.", "memory_total"),
-    ("utilization_ratio", "Share of the last moments in which a kernel ran.", "utilization"),
-    ("temperature_celsius", "Temperature of the GPU's chip.", "celsius"),
-)
-"""Name, help, attribute of a Reading."""
 STAGES: Final = ("decode", "queue", "run", "rank")
 CANCELLED_STAGES: Final = ("upload", "decode", "queue", "run")
 
@@ -161,15 +154,12 @@ class Metrics:
         self._depth.labels(name).set_function(depth)
         self._predicted_wait.labels(name).set_function(predicted_wait)
 
-    def add_gpu(self, number: int, read: Callable[[], Reading | None]) -> None:
+    def add_gpu(self, number: int, read: Read) -> None:
         """Show a GPU; it is read at each scrape, and its values are `NaN` if that fails."""
-        if not self._gpu:
-            self._gpu = {
-                attribute: self._gauge(f"vgg_gpu_{name}", text, ["gpu"], join="max")
-                for name, text, attribute in GPU_GAUGES
-            }
-        for attribute, gauge in self._gpu.items():
-            gauge.labels(str(number)).set_function(partial(_of_gpu, read, attribute))
+        for name, text in GPU_GAUGES.items():
+            if name not in self._gpu:
+                self._gpu[name] = self._gauge(f"vgg_gpu_{name}", text, ["gpu"], join="max")
+            self._gpu[name].labels(str(number)).set_function(partial(_value, read, name))
 
     def answered(self, model: str, code: int, seconds: float) -> None:
         """Count an answer to POST /predict."""
@@ -241,6 +231,5 @@ class _Given(Collector):
             yield metric
 
 
-def _of_gpu(read: Callable[[], Reading | None], attribute: str) -> float:
-    reading = read()
-    return float("nan") if reading is None else float(getattr(reading, attribute))
+def _value(read: Read, name: str) -> float:
+    return read().get(name, float("nan"))

@@ -1,11 +1,9 @@
-"""A GPU is read through NVML where there is one, by its place on the bus, and missed by nobody else."""
-
 from types import SimpleNamespace
 
 import pytest
 
 from app.runtime.cudart import pci_address
-from app.serving.gpu_metrics import Reading, open_gpu
+from app.serving.gpu_metrics import open_gpu
 from app.serving.metrics import Metrics
 
 
@@ -14,13 +12,13 @@ class NVMLError(Exception):
 
 
 class FakeNvml:
-    """NVML with one GPU."""
+    """NVML on a machine with one GPU."""
 
     NVMLError = NVMLError
     NVML_TEMPERATURE_GPU = 0
 
-    def __init__(self, place="0000:41:00.0"):
-        self.place = place
+    def __init__(self, address="0000:41:00.0"):
+        self.address = address
         self.gone = False
         self.begun = 0
 
@@ -28,7 +26,7 @@ class FakeNvml:
         self.begun += 1
 
     def nvmlDeviceGetHandleByPciBusId(self, place):  # noqa: N802 (NVML's name)
-        if place != self.place:
+        if place != self.address:
             raise NVMLError("Not Found")
         return "handle"
 
@@ -51,15 +49,20 @@ def here(_number):
 
 
 def test_a_reading():
-    """Bytes, a ratio and degrees, of the GPU that CUDA calls by that number."""
+    """Bytes, a ratio and degrees of the GPU that has this number in CUDA."""
     read = open_gpu(1, FakeNvml(), here)
 
     assert read is not None
-    assert Reading(3 * 2**30, 80 * 2**30, 0.87, 61) == read()
+    assert {
+        "memory_used_bytes": 3 * 2**30,
+        "memory_bytes": 80 * 2**30,
+        "utilization_ratio": 0.87,
+        "temperature_celsius": 61,
+    } == read()
 
 
-def test_metrics_show_it():
-    """Each is a gauge with the number of the GPU."""
+def test_the_metrics_show_each_gpu():
+    """Each value is a gauge labelled with the number of the GPU; it is NaN once the GPU is lost."""
     metrics, nvml = Metrics(), FakeNvml()
     read = open_gpu(1, nvml, here)
     assert read is not None
@@ -75,13 +78,13 @@ def test_metrics_show_it():
     assert 'vgg_gpu_temperature_celsius{gpu="1"} NaN' in metrics.render().decode()
 
 
-def test_without_a_gpu_there_is_no_such_metric():
-    """A service on a CPU shows nothing of GPUs."""
+def test_without_a_gpu_there_are_no_gpu_metrics():
+    """A server on a CPU does not have them."""
     assert b"vgg_gpu" not in Metrics().render()
 
 
 def test_without_nvml(caplog):
-    """Where the package, the driver or the GPU is missing the log says so, and nothing fails."""
+    """If the package, the driver or the GPU is missing, the log says so, and nothing fails."""
     caplog.set_level("INFO", "app.serving.gpu_metrics")
 
     def missing(_number):
@@ -94,7 +97,7 @@ def test_without_nvml(caplog):
 
 
 class Library:
-    """CUDA's runtime, as far as places on the bus go."""
+    """The part of CUDA's runtime that knows PCI addresses."""
 
     @staticmethod
     def cudaDeviceGetPCIBusId(text, size, device_id):  # noqa: N802 (CUDA's name)
@@ -105,8 +108,8 @@ class Library:
         return 0
 
 
-def test_place_on_the_bus():
-    """CUDA tells where a GPU sits, or which number there is none of."""
+def test_pci_address():
+    """CUDA knows the PCI address of a GPU, and fails for a number without one."""
     assert "0000:41:00.0" == pci_address(0, Library)
     with pytest.raises(RuntimeError, match="CUDA failure 101"):
         pci_address(1, Library)
