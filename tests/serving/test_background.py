@@ -19,8 +19,8 @@ async def test_result_and_error_reach_the_caller():
         await in_background(fail)
 
 
-async def test_loop_goes_on_and_cancelling_does_not_wait():
-    """The work blocks nothing, and whoever waits for it can give up."""
+async def test_the_loop_continues_and_cancelling_does_not_wait():
+    """The work does not block the event loop, and its caller can be cancelled."""
     gate = threading.Event()
     task = asyncio.create_task(in_background(gate.wait))
     await asyncio.sleep(0)
@@ -30,6 +30,6 @@ async def test_loop_goes_on_and_cancelling_does_not_wait():
     gate.set()
 
 
-async def test_thread_does_not_keep_the_process():
+async def test_the_thread_does_not_keep_the_process_from_ending():
     """The work runs in a daemon thread."""
     assert await in_background(lambda: threading.current_thread().daemon)

@@ -20,13 +20,13 @@ class FakeNvml:
     def __init__(self, address="0000:41:00.0"):
         self.address = address
         self.gone = False
-        self.begun = 0
+        self.initialised = 0
 
     def nvmlInit(self):  # noqa: N802 (NVML's name)
-        self.begun += 1
+        self.initialised += 1
 
-    def nvmlDeviceGetHandleByPciBusId(self, place):  # noqa: N802 (NVML's name)
-        if place != self.address:
+    def nvmlDeviceGetHandleByPciBusId(self, address):  # noqa: N802 (NVML's name)
+        if address != self.address:
             raise NVMLError("Not Found")
         return "handle"
 

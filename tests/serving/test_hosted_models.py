@@ -18,7 +18,7 @@ def model():
 
 
 def test_a_download_is_logged_ten_times(model, caplog):
-    """Whoever watches the log of a first start sees each tenth of the weights come in."""
+    """The log of a first start shows each tenth of the weights."""
     caplog.set_level("INFO", "app.serving.hosted_models")
     total = 553_000_000
     for done in range(0, total + 1, 1_000_000):
@@ -31,7 +31,7 @@ def test_a_download_is_logged_ten_times(model, caplog):
 
 
 def test_each_step_is_logged_once(model, caplog):
-    """A step that takes seconds is told when it begins, however often it reports."""
+    """A step is logged when it starts, however often it reports progress."""
     caplog.set_level("INFO", "app.serving.hosted_models")
     for step in ("verifying", "building", "loading", "warming up"):
         model.report_progress(step, 0, None)
@@ -47,8 +47,8 @@ def test_each_step_is_logged_once(model, caplog):
     assert "warming up" == model.describe_progress()
 
 
-def test_a_size_that_is_not_known(model, caplog):
-    """Without a total the bytes are not told, and nothing fails."""
+def test_a_download_of_unknown_size(model, caplog):
+    """Without a total no bytes are logged, and nothing fails."""
     caplog.set_level("INFO", "app.serving.hosted_models")
     model.report_progress("fetching", 0, None)
     model.report_progress("fetching", 1000, None)

@@ -1,5 +1,3 @@
-"""A model on GPUs: which precision, how many lanes, and that each of them was warmed and tested."""
-
 import asyncio
 
 import numpy as np
@@ -17,7 +15,7 @@ TWO = (Gpu(0), Gpu(1))
 
 
 class FakeGpuSession:
-    """A session with two lanes, which have buffers of their own; tells colours apart."""
+    """A session with two lanes, each with its own buffers, which distinguishes colours."""
 
     device = "cuda"
 
@@ -112,7 +110,7 @@ async def test_each_gpu_has_a_session_and_two_lanes(model_dir):
 
 @pytest.mark.anyio
 async def test_images_go_through_the_lanes_buffers(model_dir):
-    """Full batches spread over both GPUs and everyone gets the row of their own image."""
+    """Full batches are spread over both GPUs, and each client gets the row of its own image."""
     machine = Machine(model_dir)
     batcher = (await machine.load()).queue
     before = sum(len(sizes) for session in machine.sessions for sizes in session.sizes)
@@ -144,7 +142,7 @@ async def test_a_ready_graph_keeps_its_precision(model_dir, wanted):
 
 @pytest.mark.anyio
 async def test_cuda_that_cannot_be_used(model_dir):
-    """Nothing is built or fetched for a GPU that is not there."""
+    """Nothing is built or downloaded for a GPU that is missing."""
 
     def refuse(_wanted, _gpu):
         raise SessionError("CUDA was asked for and cannot be used: no driver")

@@ -25,8 +25,8 @@ def test_counts_are_exact_under_concurrency():
     assert 10_000 == values(metrics)["vgg_requests_total", "200", "vgg16"]
 
 
-def test_known_labels_begin_at_zero():
-    """Rejections and cancellations are there before the first one, so that rates are right."""
+def test_known_labels_start_at_zero():
+    """Rejections and cancellations are shown before the first one, so that rates are right."""
     found = values(Metrics())
 
     assert 0 == found["vgg_rejected_total", "overloaded"]
@@ -36,8 +36,8 @@ def test_known_labels_begin_at_zero():
     }
 
 
-def test_readiness_is_read_when_it_is_asked_for():
-    """A model that stops is seen at the next scrape, and beside one that is ready."""
+def test_readiness_is_read_at_each_scrape():
+    """A model that stops is 0 at the next scrape, while another one is 1."""
     metrics = Metrics()
     standing = {"vgg19": 1.0}
     metrics.expect_model("vgg16", lambda: 1.0)
@@ -48,8 +48,8 @@ def test_readiness_is_read_when_it_is_asked_for():
     assert (1, 0) == (found["vgg_ready", "vgg16"], found["vgg_ready", "vgg19"])
 
 
-def test_problems_of_the_client_are_no_rejections():
-    """Only what was in order and not answered counts as rejected."""
+def test_problems_of_the_client_are_not_rejections():
+    """Only valid requests that were not answered count as rejected."""
     metrics = Metrics()
     metrics.rejected("unsupported-format")
     metrics.rejected("overloaded")
@@ -70,6 +70,6 @@ def test_run_gives_batch_size_and_prediction_error():
 
 
 def test_buckets_resolve_half_a_millisecond_to_a_minute():
-    """Latencies of a GPU and of a queue on a laptop both fall between buckets."""
+    """They cover the latencies of a GPU and of a full queue on a laptop."""
     assert (0.0005, 60.0) == (SECONDS[0], SECONDS[-1])
     assert sorted(SECONDS) == list(SECONDS)

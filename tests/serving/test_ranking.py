@@ -11,7 +11,7 @@ from app.serving.ranking import top_k
 LABELS = [Label(wnid=f"n{number:08}", text=f"class {number}") for number in range(1000)]
 
 
-def test_best_first_with_all_that_is_known_of_each():
+def test_the_best_comes_first_with_all_its_facts():
     """Rank, name, probability, id and index are those of the same class."""
     probabilities = np.zeros(1000, np.float32)
     probabilities[[285, 281]] = 0.75, 0.25
@@ -24,7 +24,7 @@ def test_best_first_with_all_that_is_known_of_each():
     ) == predictions
 
 
-def test_equal_ones_by_class_index():
+def test_equal_probabilities_are_ordered_by_class_index():
     """An answer does not depend on how a sort treats ties."""
     probabilities = np.full(1000, 0.001, np.float32)
     probabilities[[900, 7]] = 0.2
@@ -33,15 +33,15 @@ def test_equal_ones_by_class_index():
 
 
 @pytest.mark.parametrize("k", [1, 5, 1000])
-def test_k_of_them(k):
-    """As many as were asked for, ranked from 1."""
+def test_there_are_k_predictions(k):
+    """They are ranked from 1."""
     probabilities = np.random.default_rng(0).dirichlet(np.ones(1000)).astype(np.float32)
 
     assert [*range(1, k + 1)] == [p.rank for p in top_k(probabilities, LABELS, k)]
 
 
-def test_plain_python_numbers():
-    """The answer holds ints and floats, which JSON knows, and not numpy's."""
+def test_numbers_are_plain_python():
+    """The answer has ints and floats, which JSON can hold, and none of numpy's."""
     (best,) = top_k(np.full(1000, 0.001, np.float32), LABELS, 1)
 
     assert (int, float) == (type(best.class_index), type(best.probability))

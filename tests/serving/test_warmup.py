@@ -10,7 +10,7 @@ GOLDEN = np.full((4, 4, 3), 9, np.uint8)
 
 
 class FakeRun:
-    """Sees a cat; records the sizes it was given."""
+    """Recognises a cat in everything, and records the batch sizes."""
 
     def __init__(self, best=285, largest=10**6):
         self.best = best
@@ -41,23 +41,23 @@ def test_every_size_that_is_served_was_run():
     assert sizes == tuple(size for size, _ in cost.measured)
 
 
-def test_largest_size_is_warmed_first():
-    """The largest size runs first, so that its memory is there when the others come."""
+def test_the_largest_size_is_warmed_up_first():
+    """The largest size runs first, so that its memory is there for the others."""
     run = FakeRun()
     measured(run, max_batch_size=8)
 
     assert [8, 4, 2, 1] * (len(run.sizes) // 4) == run.sizes
 
 
-def test_choice_keeps_below_the_ceiling():
-    """No size above the ceiling is even tried."""
+def test_the_choice_does_not_exceed_the_ceiling():
+    """No larger size is even tried."""
     run = FakeRun()
     measured(run, ceiling=4)
 
     assert 4 == max(run.sizes)
 
 
-def test_choice_keeps_below_the_longest_run():
+def test_the_choice_does_not_exceed_the_longest_run():
     """A size whose run would take too long is not served."""
     sizes, _ = measured(FakeRun(), longest_run=0)
 
@@ -65,19 +65,19 @@ def test_choice_keeps_below_the_longest_run():
 
 
 def test_model_of_fixed_batch_size_is_served_one_by_one():
-    """A model that takes single images only is served all the same."""
+    """A model that accepts only single images can be served."""
     sizes, _ = measured(FakeRun(largest=1))
 
     assert (1,) == sizes
 
 
-def test_model_that_takes_not_even_one_fails():
-    """A model that fails on a single image is not served."""
+def test_a_model_that_fails_on_a_single_image_fails():
+    """It is not served."""
     with pytest.raises(RunFailedError):
         measured(FakeRun(largest=0))
 
 
-def test_sane_model_passes_at_every_size():
+def test_a_sound_model_passes_at_every_size():
     """The self-test runs each size."""
     run = FakeRun()
     self_test(run, GOLDEN, (1, 2, 4), trained=True)
@@ -85,8 +85,8 @@ def test_sane_model_passes_at_every_size():
     assert {1, 2, 4} == set(run.sizes)
 
 
-def test_trained_model_has_to_see_the_cat():
-    """Wrong weights, wrong channels or a wrong order of classes do not become ready."""
+def test_a_trained_model_has_to_recognise_the_cat():
+    """A model with wrong weights, channels or order of classes does not become ready."""
     with pytest.raises(SessionError, match="class 0"):
         self_test(FakeRun(best=0), GOLDEN, (1,), trained=True)
     self_test(FakeRun(best=0), GOLDEN, (1,), trained=False)
@@ -109,20 +109,20 @@ def too_much(rows):
     rows *= 2
 
 
-def swapped_by_company(rows):
+def swapped_by_batching(rows):
     rows[-1, 0], rows[-1, 1] = len(rows) * 1e-3, (2 - len(rows)) * 1e-3
 
 
-@pytest.mark.parametrize("change", [not_a_number, too_much, swapped_by_company])
-def test_insane_probabilities_are_noticed(change):
-    """Values that are not numbers, do not sum to 1 or depend on company stop the model."""
+@pytest.mark.parametrize("change", [not_a_number, too_much, swapped_by_batching])
+def test_unsound_probabilities_fail_the_self_test(change):
+    """They are not numbers, do not sum to 1, or depend on the other images of a batch."""
     with pytest.raises(SessionError, match="self-test"):
         self_test(broken(change), GOLDEN, (1, 2), trained=False)
 
 
 @pytest.mark.parametrize("most", [1, 12, 64, 65, 300, 1024])
-def test_padding_wastes_less_than_half_of_a_batch(most):
-    """Up to the largest, whatever it is, each batch size is at most twice the one before it."""
+def test_padding_is_less_than_half_of_a_batch(most):
+    """Each batch size is at most twice the previous one, whatever the largest is."""
     sizes, _ = measured(FakeRun(), max_batch_size=most)
 
     assert (1, most) == (sizes[0], sizes[-1])

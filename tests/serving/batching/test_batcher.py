@@ -1,5 +1,3 @@
-"""The batcher, on a clock that the tests turn."""
-
 import asyncio
 import random
 from collections import Counter
@@ -33,7 +31,7 @@ def pixels(value):
 
 
 class FakeRun:
-    """Says for each image its own brightness; records the batches."""
+    """Returns the brightness of each image, and records the batches."""
 
     def __init__(self):
         self.batches = []
@@ -53,7 +51,7 @@ class FakeRun:
 
 
 class Bench:
-    """One batcher with its fake run, started."""
+    """A started batcher with a fake run."""
 
     def __init__(self, device=None, **policy):
         self.run = FakeRun()
@@ -81,8 +79,8 @@ async def values(*tasks):
     return [float((await task).probabilities[0]) for task in tasks]
 
 
-def test_lone_image_does_not_wait_for_company(turned):
-    """An image that comes to an idle device is run at once, alone."""
+def test_a_lone_image_is_run_at_once(turned):
+    """An image that arrives at an idle device does not wait for others."""
 
     async def main():
         bench = Bench()
@@ -94,8 +92,8 @@ def test_lone_image_does_not_wait_for_company(turned):
     turned(main())
 
 
-def test_batch_is_what_gathered_during_the_run(turned):
-    """Images that come during a run form the next batch, without a further wait."""
+def test_images_that_arrive_during_a_run_form_the_next_batch(turned):
+    """They do not wait any longer."""
 
     async def main():
         bench = Bench()
@@ -112,7 +110,7 @@ def test_batch_is_what_gathered_during_the_run(turned):
 
 
 def test_batches_are_padded_to_fixed_sizes_only(turned):
-    """No size other than those that were warmed ever runs, and padding is not an answer."""
+    """Only sizes that were warmed up ever run, and no client gets the row of padding."""
 
     async def main():
         bench = Bench()
@@ -142,7 +140,7 @@ def test_first_come_first_served(turned):
 
 
 def test_delay_counts_from_the_oldest_arrival(turned):
-    """With a delay, a batch waits for company no longer than that after its first image."""
+    """A batch waits to fill for at most the delay after the arrival of its first image."""
 
     async def main():
         bench = Bench(max_queue_delay=0.3)
@@ -185,8 +183,8 @@ def test_wait_during_a_run_counts_as_delay(turned):
     turned(main())
 
 
-def test_failed_run_fails_its_callers_and_not_the_next_run(turned):
-    """Each caller of a failed run gets an error of its own; the next run goes on."""
+def test_a_failed_run_fails_its_clients_but_not_the_next_run(turned):
+    """Each client of a failed run gets its own error; the next run succeeds."""
 
     async def main():
         bench = Bench()
@@ -202,7 +200,7 @@ def test_failed_run_fails_its_callers_and_not_the_next_run(turned):
 
 
 def test_wrong_number_of_rows_fails_the_run(turned):
-    """A model that gives fewer rows than images answers nobody with another's row."""
+    """If a model returns fewer rows than images, no client gets the row of another."""
 
     async def main():
         bench = Bench()
@@ -232,7 +230,7 @@ def test_out_of_memory_splits_once(turned):
 
 
 def test_cancelled_image_is_not_run(turned):
-    """Whoever leaves while waiting leaves the queue at once and costs no run."""
+    """A client that leaves while its image waits leaves the queue at once and costs no run."""
 
     async def main():
         bench = Bench()
@@ -251,8 +249,8 @@ def test_cancelled_image_is_not_run(turned):
     turned(main())
 
 
-def test_image_cancelled_during_its_run_disturbs_nobody(turned):
-    """A client that leaves while its batch runs does not touch the others' rows."""
+def test_an_image_cancelled_during_its_run_does_not_affect_the_others(turned):
+    """The other clients of the batch get their rows."""
 
     async def main():
         bench = Bench()
@@ -268,7 +266,7 @@ def test_image_cancelled_during_its_run_disturbs_nobody(turned):
 
 
 def test_deadline_passes_in_the_queue(turned):
-    """At its deadline a waiting image is answered with an error, and it is never run."""
+    """At its deadline the client of a waiting image gets an error, and the image is never run."""
 
     async def main():
         bench = Bench()
@@ -286,8 +284,8 @@ def test_deadline_passes_in_the_queue(turned):
     turned(main())
 
 
-def test_hanging_run_is_seen_and_its_callers_are_answered(turned):
-    """Callers of a run that hangs get their deadline, and the batcher counts as dead."""
+def test_a_run_that_hangs_is_noticed_and_its_clients_are_answered(turned):
+    """The clients get an error at their deadline, and the batcher is not alive."""
 
     async def main():
         bench = Bench(stuck_after=5)
@@ -309,8 +307,8 @@ def _raise(_):
     raise ZeroDivisionError
 
 
-def test_death_of_the_run_loop_answers_everyone_and_is_seen(turned):
-    """If the loop itself dies, no one waits for ever and liveness says so."""
+def test_the_death_of_a_run_loop_is_noticed_and_every_client_is_answered(turned):
+    """No client waits forever, and the batcher is not alive."""
 
     async def main():
         bench = Bench()
@@ -328,8 +326,8 @@ def test_death_of_the_run_loop_answers_everyone_and_is_seen(turned):
     turned(main())
 
 
-def test_stop_finishes_the_run_at_hand_and_answers_the_rest(turned):
-    """Stopping lets the batch that runs succeed and fails those behind it."""
+def test_stop_finishes_the_current_run_and_fails_the_rest(turned):
+    """The current batch succeeds; the images behind it get an error."""
 
     async def main():
         bench = Bench()
@@ -346,8 +344,8 @@ def test_stop_finishes_the_run_at_hand_and_answers_the_rest(turned):
     turned(main())
 
 
-def test_predicted_wait_is_the_real_wait(turned):
-    """What an image is told on arrival is what it then waits, with steady costs."""
+def test_the_predicted_wait_is_the_real_wait(turned):
+    """With steady costs, an image waits as long as predicted on its arrival."""
 
     async def main():
         bench = Bench()
@@ -364,8 +362,8 @@ def test_predicted_wait_is_the_real_wait(turned):
     turned(main())
 
 
-def test_admission_refuses_past_the_budget_and_says_when_to_come_back(turned):
-    """A request whose predicted wait passes the budget is refused with the time to come back."""
+def test_admission_refuses_beyond_the_budget_and_says_when_to_retry(turned):
+    """An image whose predicted wait exceeds the budget is refused with a Retry-After."""
 
     async def main():
         bench = Bench(queue_budget=1.5)
@@ -387,8 +385,8 @@ def test_admission_refuses_past_the_budget_and_says_when_to_come_back(turned):
     turned(main())
 
 
-def test_on_a_slower_machine_less_is_let_in(turned):
-    """What the run itself takes longer than at warm-up is taken from the time to wait for it."""
+def test_a_slower_machine_admits_less(turned):
+    """The extra time of a run, compared to warm-up, reduces the time to wait for it."""
 
     async def main():
         bench = Bench(queue_budget=1.5)
@@ -408,7 +406,7 @@ def test_on_a_slower_machine_less_is_let_in(turned):
 
 
 def test_images_that_are_being_decoded_count_as_waiting(turned):
-    """Admission counts what is on its way to the queue."""
+    """They make the predicted wait longer."""
 
     async def main():
         bench = Bench()
@@ -423,7 +421,7 @@ def test_images_that_are_being_decoded_count_as_waiting(turned):
 
 
 def test_backlog_of_the_decoders_counts(turned):
-    """A request that would wait for its decoder longer than the budget is refused too."""
+    """An image that would wait for its decoding longer than the budget is refused too."""
 
     async def main():
         bench = Bench(queue_budget=1.0)
@@ -440,7 +438,7 @@ def test_backlog_of_the_decoders_counts(turned):
 
 
 def test_two_models_take_turns_on_one_device(turned):
-    """However long the queue of one model is, the other's batch runs after at most one run."""
+    """However long the queue of one model is, the other model waits for at most one run."""
 
     async def main():
         device = Device()
@@ -459,7 +457,7 @@ def test_two_models_take_turns_on_one_device(turned):
 
 
 def test_prediction_counts_the_turns_of_other_models(turned):
-    """With two busy models the predicted wait holds the runs that come in between."""
+    """With two busy models the predicted wait includes the runs in between."""
 
     async def main():
         device = Device()
@@ -479,7 +477,7 @@ def test_prediction_counts_the_turns_of_other_models(turned):
 
 
 class LeakyBatcher(Batcher):
-    """Forgets to answer now and then: the planted leak that the check below must catch."""
+    """Forgets to answer now and then: a planted leak that the check below must catch."""
 
     async def _run_batch(self, lane, batch, *, may_split=True):
         if len(batch) > 2:
@@ -488,7 +486,7 @@ class LeakyBatcher(Batcher):
 
 
 async def storm(kind, seed, steps):
-    """Submit, cancel and fail at random; return what became of every image."""
+    """Submit, cancel and fail at random; count the outcomes."""
     chance = random.Random(seed)
     loop = asyncio.get_running_loop()
     run = FakeRun()
@@ -530,8 +528,8 @@ async def storm(kind, seed, steps):
     return outcomes
 
 
-def test_storm_answers_everyone_exactly_once_and_leaks_nothing(turned):
-    """After 10,000 random submits, cancels and failures everyone has their own row or an error."""
+def test_a_storm_answers_every_client_exactly_once_and_leaks_nothing(turned):
+    """After 10,000 random submits, cancels and failures each client has its row or an error."""
     outcomes = turned(storm(Batcher, 1, 10_000))
 
     assert 0 == outcomes["unanswered"]
@@ -540,8 +538,8 @@ def test_storm_answers_everyone_exactly_once_and_leaks_nothing(turned):
         assert outcomes[kind] > 100, kind
 
 
-def test_storm_would_notice_a_leak(turned):
-    """The check above is able to fail: a batcher that forgets a waiter is caught."""
+def test_the_storm_would_notice_a_leak(turned):
+    """The check above can fail: it catches a batcher that forgets a waiter."""
     outcomes = turned(storm(LeakyBatcher, 1, 2_000))
 
     assert outcomes["unanswered"] > 0

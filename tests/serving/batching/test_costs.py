@@ -4,8 +4,8 @@ from app.errors import OverloadedError
 from app.serving.batching.costs import BatchPolicy, CostTracker, RunCost
 
 
-def test_line_is_found_again():
-    """Costs that lie on a line give that line."""
+def test_a_line_is_fitted_exactly():
+    """Costs on a line give that line."""
     cost = RunCost.fit({1: 0.012, 2: 0.022, 4: 0.042, 8: 0.082})
 
     assert pytest.approx((0.010, 0.002)) == (cost.per_image, cost.per_run)
@@ -14,7 +14,7 @@ def test_line_is_found_again():
 
 @pytest.mark.parametrize("measured", [{1: 0.1}, {1: 0.1, 2: 0.3}, {1: 0.3, 2: 0.3, 4: 0.2}])
 def test_costs_are_never_negative(measured):
-    """However odd the measurement, no size costs less than nothing."""
+    """Whatever was measured, no size costs less than zero."""
     cost = RunCost.fit(measured)
 
     assert cost.per_image >= 0
@@ -22,8 +22,8 @@ def test_costs_are_never_negative(measured):
     assert cost(1) > 0
 
 
-def test_tracker_follows_a_machine_that_became_slower():
-    """After some runs at half the speed the prediction has doubled."""
+def test_the_tracker_follows_a_machine_that_became_slower():
+    """After some runs at half the speed, the prediction has doubled."""
     tracker = CostTracker(RunCost.fit({1: 0.1, 2: 0.2}))
     for _ in range(50):
         tracker.observe(2, 0.4)
@@ -31,15 +31,15 @@ def test_tracker_follows_a_machine_that_became_slower():
     assert pytest.approx(0.2, rel=0.02) == tracker(1)
 
 
-def test_one_hiccup_does_not_upset_the_tracker():
-    """A single run that took a hundred times as long is bounded in its effect."""
+def test_one_slow_run_has_little_effect():
+    """A single run that takes a hundred times as long at most triples the prediction."""
     tracker = CostTracker(RunCost.fit({1: 0.1}))
     tracker.observe(1, 10.0)
 
     assert tracker(1) <= 0.3
 
 
-def test_doubt_is_as_large_as_runs_differ():
+def test_the_doubt_grows_with_the_differences_between_runs():
     """Runs of one length leave none; runs 5 % above and below the mean leave 20 %, at most 50 %."""
     steady, restless, wild = (CostTracker(RunCost.fit({1: 0.1})) for _ in range(3))
     for turn in range(100):
@@ -52,8 +52,8 @@ def test_doubt_is_as_large_as_runs_differ():
     assert 0.5 == wild.doubt
 
 
-def test_wait_includes_what_a_run_takes_longer_than_at_warm_up():
-    """It is nothing on a machine that became faster, nor where nobody waits."""
+def test_the_wait_includes_the_extra_time_of_a_run_compared_to_warm_up():
+    """There is none on a machine that became faster, nor without a wait."""
     slower, faster = CostTracker(RunCost.fit({1: 0.1})), CostTracker(RunCost.fit({1: 0.1}))
     for _ in range(200):
         slower.observe(1, 0.15)
@@ -65,8 +65,8 @@ def test_wait_includes_what_a_run_takes_longer_than_at_warm_up():
 
 
 @pytest.mark.parametrize(("wait", "patience", "late"), [(2.0, 9, 0), (3.0, 9, 1.0), (1.5, 1, 0.5)])
-def test_refusal_says_how_much_too_late(wait, patience, late):
-    """Beyond the budget or the client's patience, whichever is shorter."""
+def test_a_refusal_says_by_how_much_the_wait_is_too_long(wait, patience, late):
+    """It counts beyond the budget or the client's patience, whichever is shorter."""
     policy = BatchPolicy((1,), RunCost.fit({1: 0.1}), queue_budget=2.0)
     refused: float | None = 0
     try:

@@ -1,5 +1,3 @@
-"""Several run loops share one queue, whether they stand for two GPUs or for two batches on one."""
-
 import asyncio
 import threading
 
@@ -22,7 +20,7 @@ def pixels(value):
 
 
 class Card:
-    """A fake GPU: says for each image its brightness, remembers what it ran and when."""
+    """A fake GPU: returns the brightness of each image, records its runs and their times."""
 
     def __init__(self, lanes=1, ahead=0):
         self.device = Device(ahead=ahead)
@@ -89,7 +87,7 @@ def test_devices_share_the_work(turned):
 
 
 def test_a_lone_image_is_run_once(turned):
-    """Two idle cards do not both run what only one has to."""
+    """Two idle cards do not both run it."""
 
     async def main():
         first, second = Card(), Card()
@@ -101,8 +99,8 @@ def test_a_lone_image_is_run_once(turned):
     turned(main())
 
 
-def test_prediction_knows_of_several_devices(turned):
-    """The predicted wait is the real one, with both cards busy and a queue in front of them."""
+def test_the_prediction_counts_all_devices(turned):
+    """With both cards busy and a full queue, the predicted wait is the real one."""
 
     async def main():
         bench = Bench(Card(), Card())
@@ -119,7 +117,7 @@ def test_prediction_knows_of_several_devices(turned):
 
 
 def test_a_lost_device_leaves_its_work_to_the_others(turned):
-    """Only the batch that it ran fails; the process is told, and is not called alive any more."""
+    """Only its batch fails; the loss is reported, and the batcher is not alive any more."""
 
     async def main():
         good, bad = Card(), Card()
@@ -141,8 +139,8 @@ def test_a_lost_device_leaves_its_work_to_the_others(turned):
     turned(main())
 
 
-def test_the_last_lost_device_answers_everyone(turned):
-    """With no card left those who wait are told at once, and nobody is admitted."""
+def test_the_loss_of_the_last_device_answers_every_client(turned):
+    """With no card left, images that wait fail at once, and none is admitted."""
 
     async def main():
         card = Card()
@@ -161,8 +159,8 @@ def test_the_last_lost_device_answers_everyone(turned):
     turned(main())
 
 
-def test_a_bug_in_one_loop_leaves_the_others(turned):
-    """A loop that ends by a mistake of ours is not alive, and the queue goes on without it."""
+def test_the_end_of_one_loop_leaves_the_others(turned):
+    """The batcher is not alive, and continues with the other loop."""
 
     async def main():
         bench = Bench(Card(), Card())
@@ -182,7 +180,7 @@ def test_a_bug_in_one_loop_leaves_the_others(turned):
 
 
 def test_a_full_batch_is_prepared_while_one_runs(turned):
-    """The second of two full batches is handed over before the first has ended."""
+    """The second of two full batches is given to its lane before the first has ended."""
 
     async def main():
         card = Card(lanes=2, ahead=1)
@@ -196,7 +194,7 @@ def test_a_full_batch_is_prepared_while_one_runs(turned):
 
 
 def test_a_batch_that_is_not_full_waits_for_the_device(turned):
-    """Images that come during a run gather until it ends, as with one lane."""
+    """Images that arrive during a run wait until it ends, as with one lane."""
 
     async def main():
         card = Card(lanes=2, ahead=1)
@@ -214,7 +212,7 @@ def test_a_batch_that_is_not_full_waits_for_the_device(turned):
 
 
 def test_a_batch_is_prepared_as_soon_as_it_is_full(turned):
-    """The image that fills a batch sends it off, in the middle of a run."""
+    """The image that fills the batch starts it, in the middle of a run."""
 
     async def main():
         card = Card(lanes=2, ahead=1)
@@ -247,7 +245,7 @@ def test_no_more_than_one_batch_is_prepared(turned):
 
 
 def test_a_device_is_busy_until_all_of_its_runs_have_ended():
-    """What was handed over ahead counts after the run at hand, and its time from there on."""
+    """A run given ahead is counted after the current run, and begins when that one ends."""
     device = Device(ahead=1)
     one = device.begin(2.0, now=10.0)
     other = device.begin(3.0, now=11.0)
@@ -260,7 +258,7 @@ def test_a_device_is_busy_until_all_of_its_runs_have_ended():
 
 
 def test_two_models_still_take_turns(turned):
-    """A model with a long queue prepares ahead, and the other's batch comes in between."""
+    """A model with a long queue prepares ahead, and the other model's batch runs in between."""
 
     async def main():
         card = Card(lanes=2, ahead=1)
@@ -279,7 +277,7 @@ def test_two_models_still_take_turns(turned):
 
 
 def test_out_of_memory_halves_the_batch_once(turned):
-    """Two halves run after each other; halves that do not fit either are told so."""
+    """The halves run one after the other; if they do not fit either, their clients get an error."""
 
     async def main():
         card = Card(lanes=2, ahead=1)
@@ -301,7 +299,7 @@ def test_out_of_memory_halves_the_batch_once(turned):
 
 @pytest.mark.anyio
 async def test_images_are_written_once_into_the_batch_that_is_run():
-    """The run gets the very memory that the lane was given to fill, padding zeroed."""
+    """The run gets the memory that the lane was given to fill, with zeros as padding."""
     memory = np.full((4, 2, 2, 3), 77, np.uint8)
     seen = []
 

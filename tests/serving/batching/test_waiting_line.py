@@ -19,7 +19,7 @@ def line_here(**options):
     return WaitingLine(asyncio.get_running_loop().time, **options)
 
 
-def test_oldest_is_taken_first(turned):
+def test_the_oldest_is_taken_first(turned):
     """Waiters are taken in the order of their arrival, as many as asked for."""
 
     async def main():
@@ -37,7 +37,7 @@ def test_oldest_is_taken_first(turned):
 
 
 def test_waiter_past_its_deadline_is_not_taken(turned):
-    """At its deadline a waiter has its error, and whoever takes the line does not see it."""
+    """At its deadline its client gets an error, and the image is not taken any more."""
 
     async def main():
         line = line_here()
@@ -51,7 +51,7 @@ def test_waiter_past_its_deadline_is_not_taken(turned):
     turned(main())
 
 
-def test_answer_and_error_after_the_fact_do_nothing(turned):
+def test_a_late_answer_or_error_does_nothing(turned):
     """A waiter that was answered, or has left, is not touched again."""
 
     async def main():
@@ -128,7 +128,7 @@ def test_a_client_that_leaves_as_the_line_is_taken_left_the_queue(turned):
 
 
 def test_dismissed_waiters_get_an_error_each(turned):
-    """Everyone in line gets an exception object of their own."""
+    """No two waiters share an exception object."""
 
     async def main():
         line = line_here()
