@@ -12,8 +12,8 @@ REQUEST: Final = struct.Struct("=HHIId")
 SUBMIT: Final = 0
 CANCEL: Final = 1
 REPLY: Final = struct.Struct("=IHHff")
-"""From the owner: ticket; 0 for a row, else the number of an error (see `encode_error`); images in
-the run, or bytes of the error's sentence; seconds in the queue; seconds of the run."""
+"""From the owner: ticket, and for a row 0, images in the run, seconds in the queue, seconds of the
+run; for an error its number, bytes of its sentence, seconds to wait before a retry or 0, and 0."""
 
 
 class ImageChannel(asyncio.Protocol):
@@ -75,19 +75,20 @@ class ImageChannel(asyncio.Protocol):
         self._outgoing.clear()
 
 
-def encode_error(error: Exception, room: int) -> tuple[int, bytes]:
-    """Return the number of an error and its sentence.
+def encode_error(error: Exception, room: int) -> tuple[int, bytes, float]:
+    """Return the number of an error, its sentence, and the seconds to wait before a retry or 0.
 
     Args:
         error: Its number is the place of its class in the kinds of ServiceError, from 1.
         room: Most bytes of the sentence.
     """
-    known: list[type[Exception]] = list(kinds(ServiceError))
-    kind = type(error) if type(error) in known else ServiceError
-    sentence = str(error) if isinstance(error, ServiceError) else "The server failed."
-    return known.index(kind) + 1, sentence.encode()[:room]
+    if not isinstance(error, ServiceError):
+        error = ServiceError("The server failed.")
+    number = list(kinds(ServiceError)).index(type(error)) + 1
+    return number, str(error).encode()[:room], error.retry_after or 0.0
 
 
-def decode_error(number: int, sentence: bytes) -> ServiceError:
+def decode_error(number: int, sentence: bytes, retry_after: float) -> ServiceError:
     """Return the error that was encoded."""
-    return list(kinds(ServiceError))[number - 1](sentence.decode(errors="replace"))
+    kind = list(kinds(ServiceError))[number - 1]
+    return kind(sentence.decode(errors="replace"), retry_after=retry_after or None)

@@ -84,13 +84,13 @@ class ImageClient:
                 answer.set_exception(ModelFailedError("The server has stopped."))
 
     def _received(
-        self, ticket: int, error: int, count: int, queue_seconds: float, run_seconds: float
+        self, ticket: int, error: int, count: int, seconds: float, run_seconds: float
     ) -> None:
         slot, answer = self._waiting.get(ticket, (0, None))
         if answer is None or answer.done():
             return
         if error:
             sentence = self.memory.rows[slot].tobytes()[:count]
-            answer.set_exception(decode_error(error, sentence))
+            answer.set_exception(decode_error(error, sentence, seconds))
         else:
-            answer.set_result(Row(self.memory.row(slot), queue_seconds, run_seconds, count))
+            answer.set_result(Row(self.memory.row(slot), seconds, run_seconds, count))

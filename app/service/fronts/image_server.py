@@ -59,9 +59,9 @@ class ImageServer:
             if not isinstance(exc, ServiceError):
                 log.exception("unhandled exception while an image of a front was run")
             room = self.memory.rows[slot].view("uint8")
-            number, sentence = encode_error(exc, room.size)
+            number, sentence, retry_after = encode_error(exc, room.size)
             room[: len(sentence)] = list(sentence)
-            reply = REPLY.pack(ticket, number, len(sentence), 0.0, 0.0)
+            reply = REPLY.pack(ticket, number, len(sentence), retry_after, 0.0)
         else:
             self.memory.rows[slot] = row.probabilities
             times = row.queue_seconds, row.run_seconds

@@ -3,7 +3,14 @@ import socket
 
 import pytest
 
-from app.errors import DeadlineExceededError, DeviceLostError, OutOfMemoryError, ServiceError
+from app.errors import (
+    DeadlineExceededError,
+    DeviceLostError,
+    ModelFailedError,
+    OutOfMemoryError,
+    OverloadedError,
+    ServiceError,
+)
 from app.service.fronts.image_channel import REQUEST, ImageChannel, decode_error, encode_error
 
 pytestmark = pytest.mark.anyio
@@ -60,8 +67,16 @@ def test_an_error_keeps_its_class_and_its_sentence(kind):
     """Its class decides the answer, and its sentence is what the client reads."""
     error = decode_error(*encode_error(kind("Too much, naïvely."), 4000))
 
-    assert kind is type(error)
+    assert (kind, None) == (type(error), error.retry_after)
     assert "Too much, naïvely." == str(error)
+
+
+def test_an_error_keeps_its_retry_after():
+    """The client gets the one that was computed, or else the one of its class."""
+    errors = [OverloadedError("", retry_after=7.5), OverloadedError(""), ModelFailedError("")]
+    sent = [decode_error(*encode_error(error, 4000)) for error in errors]
+
+    assert [7.5, 1, 10] == [error.retry_after for error in sent]
 
 
 def test_the_sentence_of_an_unhandled_exception_is_not_sent():
