@@ -77,7 +77,7 @@ class ImageInfo:
     Attributes:
         width: Pixels, after its EXIF orientation was applied.
         height: Pixels, after its EXIF orientation was applied.
-        format: `jpeg`, `png`, `webp`, `gif` or `bmp`.
+        format: A name of `app.images.formats.FORMATS`: `jpeg`.
     """
 
     width: int

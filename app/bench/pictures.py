@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from app.errors import SetupError
+from app.images.formats import TITLES
 from app.web.page.files import STATIC
 
 DEFAULT_SIZES: Final = "500x375:6,1024x768:3,4032x3024:1"
@@ -58,7 +59,7 @@ def read_pictures(paths: Sequence[Path]) -> list[Picture]:
         SetupError: If there is none, or one cannot be read.
     """
     if not paths:
-        raise SetupError("--images: there is no JPEG, PNG, WebP, GIF or BMP in there.")
+        raise SetupError(f"--images: these folders contain no {TITLES}.")
     try:
         return [Picture(path.name, path.read_bytes(), _mime(path)) for path in paths]
     except OSError as exc:

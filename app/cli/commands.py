@@ -27,7 +27,7 @@ from app.cli.options import Key
 from app.cli.remote import classify_remotely
 from app.errors import SetupError, VggServeError
 from app.graph.vgg import CLASSES
-from app.images.formats import find_images
+from app.images.formats import TITLES, find_images
 from app.service.logs import configure_logs
 from app.service.owner import serve_with_fronts
 from app.service.parts import provisioning
@@ -110,7 +110,7 @@ def predict(
     """Classify photos, on this machine or on a server."""
     files = find_images(paths)
     if not files:
-        raise SetupError("There is no JPEG, PNG, WebP, GIF or BMP in there.")
+        raise SetupError(f"These folders contain no {TITLES}.")
     if url is not None:
         results: Iterable[FileResult] = classify_remotely(
             url, files, model=model, top_k=top_k, key=key

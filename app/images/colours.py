@@ -1,7 +1,7 @@
-"""Any kind of image as red, green and blue.
+"""Convert any kind of image to RGB.
 
-ICC profiles are not applied: the published accuracies of these weights were measured
-without, and Pillow's ImageCms, which would apply them, has had holes of its own.
+ICC profiles are not applied: the published accuracies of the weights were measured without them,
+and Pillow's ImageCms, which applies them, has had vulnerabilities of its own.
 """
 
 from typing import Final
@@ -10,11 +10,11 @@ import numpy as np
 from PIL import Image
 
 _EIGHT_BITS: Final = np.rint(np.arange(65536) / 257).astype(np.uint8)
-"""[65536]: the 8-bit value of each 16-bit one. 257 = 65535 / 255."""
+"""uint8 [65536]: the 8-bit value of each 16-bit value. 257 = 65535 / 255."""
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode; transparent pixels show white, whatever colour hides beneath."""
+    """Convert an image in any mode; transparent pixels become white, whatever their colour."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I"):
@@ -28,7 +28,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _from_16_bits(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey to 8 bits; Pillow's `convert` clips it, so that nearly all is white."""
+    """Scale 16-bit grey to 8 bits; Pillow's `convert` clips it, which makes nearly all of it white."""
     values = np.asarray(image)
     grey = _EIGHT_BITS[values]
     if isinstance(key := image.info.get("transparency"), int):

@@ -1,42 +1,75 @@
-"""Which uploads are refused by what they say of themselves, before a pixel of them is decoded."""
+"""What decoding an upload may cost, decided by its header before any pixel is decoded.
 
+Pillow and libjpeg trust a header before they look at any pixel, and some headers cost far more
+than what follows them. Nothing here decodes anything, and no bytes can make it fail.
+"""
+
+import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from app.errors import CorruptImageError, ImageTooLargeError, ImageTooSmallError
-from app.images.jpeg_header import JpegHeader
 
 MAX_SCANNED_PIXELS: Final = 1_000_000_000
 """Pixels times scans of a JPEG, about 1 s: 25 scans of 40 MP, where programs write 3 to 12.
 
-A progressive JPEG goes over the whole picture once a scan, and a scan can be 61 bytes short.
+A progressive JPEG goes over the whole picture once per scan, and a scan can be as short as 61
+bytes.
 """
 
+MOST: Final = {
+    "markers": 2_000,  # each is a step in Python; photos have up to 14, 10 MB of metadata 200
+    "EXIF segments": 64,  # Pillow copies all earlier ones for each: 9 s for the most in 10 MB
+    "quantization tables": 64,  # Pillow reorders each in Python; decoders use up to 4
+    "Photoshop resources": 10_000,  # each is a step in Python; Photoshop writes about 30
+    "frames": 1,
+    "components": 4,
+}
+"""What the header of a JPEG may hold before its first scan."""
+
+# Markers of ITU-T T.81, table B.1.
+_FRAMES: Final = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+_ALONE: Final = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
+"""Those without a segment, and 0, which is no marker."""
+_SCAN: Final = 0xDA
+_END: Final = 0xD9
+_TABLES: Final = 0xDB
+_APP1: Final = 0xE1
+_APP13: Final = 0xED
+_ARITHMETIC: Final = 0x08
+_LOSSLESS: Final = 0x03
+"""Bits of a frame's marker. A lossless frame has no DCT, and so no smaller scales."""
+_MARKER: Final = re.compile(rb"\xff++([^\xff])")
+_LENGTH_BYTES: Final = 2
+"""Every segment begins with its length, which counts itself."""
+_COMPONENTS: Final = slice(5, 6)
+"""In a frame, the number of its components."""
+_TABLE_BYTES: Final = 65
 _START_OF_SCAN: Final = 0xFFDA
-_MOST_EXIF: Final = 64
-"""Segments of EXIF in a JPEG; Pillow copies all before it for each, 9 s for the most in 10 MB."""
-_MOST_COMPONENTS: Final = 4
+
 _MAX_RLE_PIXELS: Final = 4_000_000
-"""Of a BMP with run lengths, 0.3 s: Pillow reads them byte by byte, in Python."""
+"""Pixels of a BMP with run lengths, 0.3 s: Pillow reads the runs byte by byte, in Python."""
 _MAX_RLE_READS: Final = 2_000_000
-"""Of such a BMP: 0.7 s."""
-_PNG_DEPTH: Final = 24
-_BMP_HEADER: Final = 14
-_BMP_COMPRESSION: Final = 30
-"""Where a file says how many bits a number has, how long its header is, how it is compressed."""
-_BYTE: Final = 8
-_BMP_WITH_COMPRESSION: Final = 40
+"""Reads of such a BMP: 0.7 s."""
+_PNG_DEPTH: Final = slice(24, 25)
+_BMP_HEADER: Final = slice(14, 15)
+_BMP_COMPRESSION: Final = slice(30, 31)
+"""Where a file says how many bits a channel has, how long its header is, how it is compressed."""
+_EIGHT_BITS: Final = b"\x08"
+_BMP_WITH_COMPRESSION: Final = b"\x28"
+"""Length from which on a BMP header names its compression; OS/2's are shorter."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """Which images are refused by their header.
+    """Sizes beyond which an image is refused by its header.
 
     Attributes:
-        max_pixels: Width times height. A pixel takes 4 bytes, 8 where there is transparency.
-            Pillow's own limit, 179 million, stays in force above.
+        max_pixels: Width times height. A pixel takes 4 bytes, 8 if the image has transparency.
+            Pillow's own limit, 179 million, also applies.
         min_side: Pixels.
         max_side: Pixels.
     """
@@ -46,86 +79,139 @@ class ImageLimits:
     max_side: int = 16_384
 
 
-def allowed_reads(data: bytes, name: str) -> int:
-    """Return how often a decoder may read from an upload; millions of tiny pieces take seconds."""
-    reads = min(len(data), _MAX_RLE_READS) if _has_run_lengths(data, name) else len(data) // 64
-    return 10_000 + reads
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What decoding one upload may cost.
+
+    Attributes:
+        limits: Of its size; stricter than usual for formats that cost more per pixel.
+        reads: How often the decoder may read; an upload of millions of pieces would take seconds.
+        scans: How often the decoder would go over the whole picture.
+        scalable: Whether a JPEG can be decoded at a smaller scale.
+    """
+
+    limits: ImageLimits
+    reads: int
+    scans: int = 1
+    scalable: bool = True
+
+    def check_size(self, size: tuple[int, int]) -> None:
+        """Refuse an image that would take too much time or memory, or that shows nothing.
+
+        Args:
+            size: Width and height in pixels, by the header.
+
+        Raises:
+            ImageTooLargeError: If it is beyond the limits.
+            ImageTooSmallError: If it is below the limits.
+        """
+        width, height = size
+        limits = self.limits
+        numbers: dict[str, float] = {"width": width, "height": height}
+        if max(size) > limits.max_side:
+            raise ImageTooLargeError(
+                f"The image is {width} x {height}; the limit is {limits.max_side} pixels per side.",
+                limit={**numbers, "max_side": limits.max_side},
+            )
+        if width * height > limits.max_pixels:
+            raise ImageTooLargeError(
+                f"The image is {width} x {height} ({width * height / 1e6:.1f} MP); "
+                f"the limit is {limits.max_pixels / 1e6:g} MP.",
+                limit={**numbers, "max_pixels": limits.max_pixels},
+            )
+        if min(size) < limits.min_side:
+            raise ImageTooSmallError(
+                f"The image is {width} x {height}; "
+                f"the minimum is {limits.min_side} pixels per side.",
+                limit={**numbers, "min_side": limits.min_side},
+            )
+        if self.scans * width * height > MAX_SCANNED_PIXELS:
+            most = MAX_SCANNED_PIXELS // (width * height)
+            raise ImageTooLargeError(
+                f"The image is {width} x {height} in {self.scans} JPEG scans; "
+                f"the limit is {most} at this size.",
+                limit={**numbers, "max_scans": most},
+            )
 
 
-def check_size(size: tuple[int, int], data: bytes, name: str, limits: ImageLimits) -> None:
-    """Refuse what would take too much time or memory, or is too small to see anything.
+def read_allowance(data: bytes, name: str, limits: ImageLimits) -> Allowance:
+    """Return what decoding an upload may cost.
 
     Args:
-        size: Width and height in pixels, by the header.
         data: The upload.
         name: Its format.
-        limits: For most images; some take more for each pixel, and may have fewer.
+        limits: For most formats.
 
     Raises:
-        ImageTooLargeError: If it is beyond the limits.
-        ImageTooSmallError: If it is below the limits.
+        CorruptImageError: If it is a JPEG with arithmetic coding, or with more of anything in its
+            header than files have.
     """
-    _check(size, _scans(data) if name == "jpeg" else 1, limits)
-    if name == "png" and data[_PNG_DEPTH] > _BYTE:
-        _check(size, 1, replace(limits, max_pixels=limits.max_pixels // 2))
-    if _has_run_lengths(data, name):
-        _check(size, 1, replace(limits, max_pixels=min(limits.max_pixels, _MAX_RLE_PIXELS)))
+    reads = 10_000 + len(data) // 160
+    match name:
+        case "jpeg":
+            return _jpeg_allowance(data, limits, reads)
+        case "png" if data[_PNG_DEPTH] > _EIGHT_BITS:
+            limits = replace(limits, max_pixels=limits.max_pixels // 2)
+        case "bmp" if _has_run_lengths(data):
+            limits = replace(limits, max_pixels=min(limits.max_pixels, _MAX_RLE_PIXELS))
+            reads = 10_000 + min(len(data), _MAX_RLE_READS)
+    return Allowance(limits, reads)
 
 
-def _has_run_lengths(data: bytes, name: str) -> bool:
-    """Tell whether a BMP is compressed by RLE8 or RLE4; the oldest headers have no such field."""
-    return (
-        name == "bmp"
-        and len(data) > _BMP_COMPRESSION
-        and data[_BMP_HEADER] >= _BMP_WITH_COMPRESSION
-        and data[_BMP_COMPRESSION] in {1, 2}
-    )
+def _has_run_lengths(data: bytes) -> bool:
+    """Return whether a BMP is compressed by RLE8 or RLE4."""
+    return data[_BMP_HEADER] >= _BMP_WITH_COMPRESSION and data[_BMP_COMPRESSION] in {b"\1", b"\2"}
 
 
-def check_header(header: JpegHeader) -> None:
-    """Refuse what takes seconds to find out, or would be damaged anyway.
-
-    Raises:
-        CorruptImageError: For arithmetic coding, and for what a header has more often than any file.
-    """
-    if header.arithmetic:
-        # libjpeg goes on with zeros where such codes end: 25 kB take half a minute.
+def _jpeg_allowance(data: bytes, limits: ImageLimits, reads: int) -> Allowance:
+    counts = count_jpeg_header(data)
+    if counts["arithmetic frames"]:
+        # libjpeg continues with zeros where such codes end: 25 kB take half a minute.
         raise CorruptImageError(
-            "JPEG with arithmetic coding is not read here; save it as baseline."
+            "JPEG with arithmetic coding is not supported. Save the image as baseline JPEG."
         )
-    if header.frames > 1 or header.components > _MOST_COMPONENTS or header.exif > _MOST_EXIF:
-        raise CorruptImageError("The header of the JPEG data is damaged.")
+    if any(counts[name] > most for name, most in MOST.items()):
+        raise CorruptImageError("The header of the JPEG file is damaged.")
+    return Allowance(limits, reads, _scans(data), scalable=not counts["lossless frames"])
+
+
+def count_jpeg_header(data: bytes) -> Counter[str]:
+    """Count what a JPEG holds before its first scan, by the names of MOST.
+
+    Walks the segments as libjpeg does, until something cannot be followed, or until there are more
+    markers than MOST allows. "arithmetic frames" and "lossless frames" are counted as well.
+    """
+    counts: Counter[str] = Counter()
+    at = 0
+    while counts["markers"] <= MOST["markers"] and (at := data.find(b"\xff", at)) >= 0:
+        found = _MARKER.match(data, at)
+        if not found or (marker := found[1][0]) in {_SCAN, _END}:
+            break
+        at = found.end()
+        counts["markers"] += 1
+        if marker in _ALONE:
+            continue
+        length = int.from_bytes(data[at : at + _LENGTH_BYTES], "big")
+        if length < _LENGTH_BYTES:
+            break
+        segment = data[at + _LENGTH_BYTES : at + length]
+        at += length
+        if marker in _FRAMES:
+            counts["frames"] += 1
+            counts["arithmetic frames"] += bool(marker & _ARITHMETIC)
+            counts["lossless frames"] += marker & _LOSSLESS == _LOSSLESS
+            counts["components"] += sum(segment[_COMPONENTS])
+        elif marker == _TABLES:
+            counts["quantization tables"] += len(segment) // _TABLE_BYTES
+        elif marker == _APP1:
+            counts["EXIF segments"] += segment.startswith(b"Exif\0")
+        elif marker == _APP13:
+            counts["Photoshop resources"] += segment.count(b"8BIM")
+    return counts
 
 
 def _scans(data: bytes) -> int:
-    """Count what begins a scan of a JPEG: pairs of bytes, from the first and from the second on."""
-    first = np.frombuffer(data, ">u2", len(data) // 2)
-    second = np.frombuffer(data, ">u2", (len(data) - 1) // 2, offset=1)
-    return int((first == _START_OF_SCAN).sum() + (second == _START_OF_SCAN).sum())
-
-
-def _check(size: tuple[int, int], scans: int, limits: ImageLimits) -> None:
-    width, height = size
-    numbers: dict[str, float] = {"width": width, "height": height}
-    if max(size) > limits.max_side:
-        raise ImageTooLargeError(
-            f"The image is {width} x {height}; the limit is {limits.max_side} pixels a side.",
-            limit={**numbers, "max_side": limits.max_side},
-        )
-    if width * height > limits.max_pixels:
-        raise ImageTooLargeError(
-            f"The image is {width} x {height} ({width * height / 1e6:.1f} MP); "
-            f"the limit is {limits.max_pixels / 1e6:g} MP.",
-            limit={**numbers, "max_pixels": limits.max_pixels},
-        )
-    if min(size) < limits.min_side:
-        raise ImageTooSmallError(
-            f"The image is {width} x {height}; at least {limits.min_side} pixels a side are needed.",
-            limit={**numbers, "min_side": limits.min_side},
-        )
-    if scans * width * height > MAX_SCANNED_PIXELS:
-        most = MAX_SCANNED_PIXELS // (width * height)
-        raise ImageTooLargeError(
-            f"The image is {width} x {height} in {scans} JPEG scans; the limit is {most} at this size.",
-            limit={**numbers, "max_scans": most},
-        )
+    """Count the pairs of bytes that begin a scan of a JPEG, at even and at odd addresses."""
+    even = np.frombuffer(data, ">u2", len(data) // 2)
+    odd = np.frombuffer(data, ">u2", (len(data) - 1) // 2, offset=1)
+    return int((even == _START_OF_SCAN).sum() + (odd == _START_OF_SCAN).sum())

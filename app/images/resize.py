@@ -1,8 +1,8 @@
-"""Resize a part of an image: with SIMD where a package for it is at hand, by Pillow elsewhere.
+"""Resize a part of an image: with SIMD if cykooz-resizer is installed, otherwise by Pillow.
 
-cykooz-resizer has no wheel for some machines (Linux on ARM is one), and it reads the rows of
-Pillow's images from where a release of Pillow keeps them, so that it is trusted with that
-release only. DECISIONS.md, 25.
+cykooz-resizer has no wheel for some machines, such as Linux on ARM. It reads the rows of an image
+directly from Pillow's memory, whose layout may change, so it is used with one release only.
+DECISIONS.md, 25.
 """
 
 from math import ceil, floor
@@ -22,10 +22,10 @@ Box: TypeAlias = tuple[float, float, float, float]
 BILINEAR: Final = Image.Resampling.BILINEAR
 
 _PILLOW: Final = "13"
-"""The release whose images' memory cykooz-resizer 4.0 was seen to read right."""
+"""The release whose images cykooz-resizer 4.0 was seen to read correctly."""
 
 HAS_SIMD: Final = simd is not None and PIL.__version__.split(".")[0] == _PILLOW
-"""Whether grey and RGB images are resized with SIMD here."""
+"""Whether this machine resizes grey and RGB images with SIMD."""
 
 _MODES: Final = {"L", "RGB"}
 
@@ -33,25 +33,25 @@ _MODES: Final = {"L", "RGB"}
 def resize(
     image: Image.Image, size: tuple[int, int], box: Box, *, with_simd: bool = HAS_SIMD
 ) -> Image.Image:
-    """Resize a part of an image with a triangle filter as wide as what becomes one pixel.
+    """Resize a part of an image with a triangle filter, as wide as the area that becomes one pixel.
 
     Args:
         image: In any mode that Pillow resizes.
         size: Width and height of the result.
-        box: What is resized, in pixels of the image, which holds all of it. The filter also
-            looks beyond its edges.
-        with_simd: False leaves all to Pillow; True takes cykooz-resizer, which has to be there.
+        box: The part, in pixels of the image and within it. The filter also looks beyond its
+            edges.
+        with_simd: Use cykooz-resizer, which has to be installed.
 
     Returns:
-        The part as Pillow has it after resizing the whole image: of photos not much higher than
-        wide one value in a thousand is one level off, of noise one in 300 (the weights of SIMD have
-        16 bits).
+        The pixels that Pillow computes when it resizes the whole image. With SIMD, whose weights
+        have 16 bits, one value in a thousand differs by one level in photos that are not much
+        taller than wide, and one in 300 in noise.
     """
     left, top, right, bottom = box
     reach = max(1.0, (bottom - top) / size[1])
     first, last = max(0, floor(top - reach)), min(image.height, ceil(bottom + reach))
-    # One direction at a time, because what lies between is rounded to 8 bits: in the other
-    # order one value in four would be another. Pillow turns the order round for tall boxes.
+    # Horizontally first: the intermediate image is rounded to 8 bits, so in the other order one
+    # value in four would differ. Pillow reverses the order for tall boxes.
     filtered = _filter_fast if with_simd and image.mode in _MODES else _filter
     narrow = filtered(image, (size[0], last - first), (left, first, right, last))
     return filtered(narrow, size, (0, top - first, size[0], bottom - first))
@@ -68,7 +68,7 @@ def _filter_fast(image: Image.Image, size: tuple[int, int], box: Box) -> Image.I
         crop_box=simd.CropBox(left, top, right - left, bottom - top),
     )
     result = Image.new(image.mode, size)
-    # A resizer for each image: it works on one at a time, and whoever waits for it would keep
-    # the interpreter's lock.
+    # One resizer per image: a thread that waited for a shared one would hold the interpreter's
+    # lock.
     simd.Resizer().resize_pil(image, result, options)
     return result

@@ -5,7 +5,7 @@ from functools import partial
 from app.errors import SetupError
 from app.graph.conv_plan import plans
 from app.images.header_limits import ImageLimits
-from app.images.prepare import Prepare
+from app.images.prepare import Prepare, ignore_warnings
 from app.images.prepare import prepare as prepare_image
 from app.machine import usable_cpus
 from app.runtime.conv_choice import PlanChooser
@@ -76,6 +76,7 @@ def gpus(settings: Settings) -> tuple[Gpu, ...]:
 def preparation(settings: Settings) -> Prepare:
     """Return what makes pixels of an upload."""
     limits = ImageLimits(max_pixels=settings.max_pixels)
+    ignore_warnings()
     return partial(prepare_image, limits=limits, exact=settings.decode == "exact")
 
 

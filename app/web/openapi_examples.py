@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from app.images.formats import FORMATS
 from app.web.middleware.admission import TIMEOUT_HEADER
 from app.web.uploads import FIELD
 
@@ -18,7 +19,7 @@ PREDICT_BODY: Final[dict[str, Any]] = {
                 "properties": {FIELD: {"type": "string", "format": "binary"}},
             }
         },
-        **{f"image/{name}": _IMAGE for name in ("jpeg", "png", "webp", "gif", "bmp")},
+        **{one.media_type: _IMAGE for one in FORMATS},
         "application/octet-stream": _IMAGE,
     },
 }

@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.images.formats import FORMATS, listed
+
 
 class _Out(BaseModel):
     model_config = ConfigDict(from_attributes=True, use_attribute_docstrings=True, frozen=True)
@@ -44,8 +46,7 @@ class ImageOut(_Out):
     """Pixels, upright."""
     height: int = Field(examples=[768])
     """Pixels, upright."""
-    format: str = Field(examples=["jpeg"])
-    """jpeg, png, webp, gif or bmp."""
+    format: str = Field(examples=["jpeg"], description=f"{listed(one.name for one in FORMATS)}.")
 
 
 class PredictOut(_Out):

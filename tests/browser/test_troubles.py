@@ -108,7 +108,7 @@ def test_heic(open_page):
     page = open_page()
     give(page, "IMG_0001.HEIC", HEIC, "image/heic")
 
-    expect(panel(page)).to_contain_text("This looks like HEIC")
+    expect(panel(page)).to_contain_text("HEIC is not supported")
     assert "Most Compatible" in panel(page).inner_text()
     assert not panel(page).get_by_role("button", name="Convert").is_visible()
     expect(page.locator("#no-preview")).to_be_visible()
@@ -141,9 +141,9 @@ def test_pdf_is_a_document(open_page):
 @pytest.mark.parametrize(
     ("name", "make", "says"),
     [
-        ("cut.jpg", lambda photo: photo.read_bytes()[:9000], "end too early"),
-        ("tiny.png", lambda _: png(size=(4, 4)), "at least 8 pixels a side"),
-        ("wide.png", lambda _: png(size=(17_000, 9)), "the limit is 16384 pixels a side"),
+        ("cut.jpg", lambda photo: photo.read_bytes()[:9000], "is incomplete"),
+        ("tiny.png", lambda _: png(size=(4, 4)), "the minimum is 8 pixels per side"),
+        ("wide.png", lambda _: png(size=(17_000, 9)), "the limit is 16384 pixels per side"),
     ],
 )
 def test_422_has_the_servers_sentence(open_page, photo, name, make, says):

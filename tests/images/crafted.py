@@ -7,7 +7,7 @@ from io import BytesIO
 from PIL import Image
 
 SIDE = 6324
-"""Of 40 million pixels."""
+"""Side of a square of 40 million pixels."""
 
 
 def _saved(name, size=(64, 48), **options):
@@ -67,8 +67,51 @@ def many_components():
     return segments(*[(0xC0, frame)] * 100)
 
 
+def crumbs(size):
+    """Return files of this size, by name, that consist of as many small pieces as possible."""
+    jpeg, png, gif, webp = map(_saved, ("JPEG", "PNG", "GIF", "WEBP"))
+    tables = b"".join(bytes([n % 4]) + b"\1" * 64 for n in range(1008))
+    resources = b"Photoshop 3.0\0" + b"8BIM\4\4\0\0\0\0\0\0" * 5400
+    gif_start = 13 + (3 * 2 << (gif[10] & 7) if gif[10] & 0x80 else 0)
+
+    def filled(data, at, crumb):
+        return data[:at] + crumb * ((size - len(data)) // len(crumb)) + data[at:]
+
+    def segment(marker, body):
+        return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
+
+    inside = {
+        "JPEG, restart markers": (jpeg, 2, b"\xff\xd0"),
+        "JPEG, empty segments": (jpeg, 2, b"\xff\xe1\0\2"),
+        "JPEG, short segments": (jpeg, 2, segment(0xE5, bytes(400))),
+        "JPEG, escaped bytes": (jpeg, 2, b"\xff\0"),
+        "JPEG, fill bytes": (jpeg, 2, b"\xff"),
+        "JPEG, junk": (segments((0xFE, b"x")), 7, b"\0"),
+        "JPEG, EXIF": (jpeg, 2, segment(0xE1, b"Exif\0\0.")),
+        "JPEG, frames": (jpeg, 2, segment(0xC0, b"\x08\0\x10\0\x10\1\1\x11\0")),
+        "JPEG, quantization tables": (jpeg, 2, segment(0xDB, tables)),
+        "JPEG, Photoshop resources": (jpeg, 2, segment(0xED, resources)),
+        "PNG, empty chunks": (png, 33, _chunk(b"abCd", b"")),
+        "PNG, short chunks": (png, 33, _chunk(b"abCd", bytes(180))),
+        "PNG, texts": (png, 33, _chunk(b"tEXt", b"k\0v")),
+        "PNG, empty pixels": (png, png.index(b"IDAT") - 4, _chunk(b"IDAT", b"")),
+        "PNG, chunks behind the pixels": (png, len(png) - 12, _chunk(b"abCd", b"")),
+        "GIF, comments": (gif, gif_start, b"\x21\xfe\1a\0"),
+        "GIF, empty blocks": (gif, gif_start, b"\x21\xf9\4\0\0\0\0\0"),
+        "GIF, junk": (gif, gif_start, b"\0"),
+        "WebP, chunks behind the pixels": (webp, len(webp), b"ABCD\0\0\0\0"),
+        "SVG, comments": (b"<!--", 4, b"<!--"),
+        "JSON": (b"[", 1, b"["),
+        "HEIC, brands": (struct.pack(">I4s", size, b"ftyp"), 8, b"heic"),
+    }
+    lines = _chunk(b"tEXt", b"Raw profile type exif\0" + b"\n" * (size - len(png) - 34))
+    return {name: filled(*parts) for name, parts in inside.items()} | {
+        "PNG, text of many lines": png[:33] + lines + png[33:]
+    }
+
+
 def costly():
-    """Return all of them by name."""
+    """Return files that cost seconds or gigabytes without the limits, by name."""
     height = 40_000_000 // 16_384
     return {
         "40 MP": large_png(),

@@ -1,20 +1,17 @@
+import json
+import os
+import shutil
 import struct
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import UnsupportedFormatError
-from app.images.formats import ends_too_early, identify, orientation
-
-
-def exif(value, *, order="<", kind=3, before=0):
-    """A TIFF block whose first directory has `before` other tags, then the orientation."""
-    number = struct.pack(f"{order}HH", value, 0) if kind == 3 else struct.pack(f"{order}I", value)
-    others = b"".join(struct.pack(f"{order}HHII", 0x0100 + n, 4, 1, 9) for n in range(before))
-    tag = struct.pack(f"{order}HHI", 0x0112, kind, 1) + number
-    header = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8)
-    return header + struct.pack(f"{order}H", before + 1) + others + tag + bytes(4)
+from app.images.formats import FORMATS, find_images, identify
+from tests.conftest import REPOSITORY
 
 
 def ftyp(*brands):
@@ -37,8 +34,8 @@ def ftyp(*brands):
     ],
 )
 def test_formats_that_are_read_are_named(head, name):
-    """The five formats are told by their first bytes alone."""
-    assert name == identify(head)
+    """The first bytes alone tell the five formats apart."""
+    assert name == identify(head).name
 
 
 @pytest.mark.parametrize(
@@ -48,27 +45,27 @@ def test_formats_that_are_read_are_named(head, name):
         (ftyp(b"mif1", b"heic"), "HEIC"),
         (ftyp(b"avif", b"mif1"), "AVIF"),
         (ftyp(b"mif1", b"miaf", b"avif"), "AVIF"),
-        (ftyp(b"isom", b"mp41"), "a video (MP4)"),
-        (ftyp(b"qt  "), "a video (MP4)"),
-        (b"\x1a\x45\xdf\xa3\x01", "a video (WebM)"),
-        (b"RIFF\x00\x00\x00\x00AVI LIST", "a video (AVI)"),
+        (ftyp(b"isom", b"mp41"), "MP4 video"),
+        (ftyp(b"qt  "), "MP4 video"),
+        (b"\x1a\x45\xdf\xa3\x01", "WebM video"),
+        (b"RIFF\x00\x00\x00\x00AVI LIST", "AVI video"),
         (b"II*\0\x08\0\0\0", "TIFF"),
         (b"MM\0*\0\0\0\x08", "TIFF"),
         (b"II+\0\x08\0\0\0", "TIFF"),
-        (b"%PDF-1.7\n", "a PDF document"),
+        (b"%PDF-1.7\n", "PDF"),
         (b"%!PS-Adobe-3.0 EPSF-3.0", "PostScript (EPS)"),
         (b"\xc5\xd0\xd3\xc6\x1e\0\0\0", "PostScript (EPS)"),
         (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
         (b"\xff\x4f\xff\x51\0\x29", "JPEG 2000"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
         (b"\xff\x0a\xfa\x7f", "JPEG XL"),
-        (b"8BPS\0\1", "a Photoshop document (PSD)"),
-        (b"\0\0\1\0\1\0", "a Windows icon (ICO)"),
-        (b"PK\3\4\x14\0", "a ZIP archive"),
-        (b"\x1f\x8b\x08\0", "gzip-compressed data"),
-        (b"\x93NUMPY\1\0", "a NumPy array"),
-        (b"iVBORw0KGgoAAAANSUhEUg", "base64 text"),
-        (b"data:image/png;base64,iVBOR", "base64 text"),
+        (b"8BPS\0\1", "Photoshop (PSD)"),
+        (b"\0\0\1\0\1\0", "ICO"),
+        (b"PK\3\4\x14\0", "ZIP"),
+        (b"\x1f\x8b\x08\0", "gzip"),
+        (b"\x93NUMPY\1\0", "NumPy"),
+        (b"iVBORw0KGgoAAAANSUhEUg", "Base64 text"),
+        (b"data:image/png;base64,iVBOR", "Base64 text"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
         (b"\xef\xbb\xbf<?xml version='1.0'?>\n<!-- a <b> -->\n<svg>", "SVG"),
         (b"<!DOCTYPE html><html><svg></svg></html>", "HTML"),
@@ -76,17 +73,17 @@ def test_formats_that_are_read_are_named(head, name):
         (b"<?xml version='1.0'?><rss/>", "XML"),
         (b'{"image": "..."}', "JSON"),
         (b"[1, 2]", "JSON"),
-        (b"BM is not always a bitmap", "plain text"),
-        ("Grüße, ".encode() * 100, "plain text"),
+        (b"BM is not always a bitmap", "Plain text"),
+        ("Grüße, ".encode() * 100, "Plain text"),
     ],
 )
 def test_known_formats_that_are_not_read_are_named(data, name):
-    """Someone who sends a known format is told which, and what to send instead."""
+    """The error names the format that was sent, and those to send instead."""
     with pytest.raises(UnsupportedFormatError) as caught:
         identify(data)
 
     assert str(caught.value).startswith(
-        f"This looks like {name}, which is not read here; send JPEG, PNG, WebP, GIF or BMP."
+        f"{name} is not supported. Send JPEG, PNG, WebP, GIF or BMP."
     )
 
 
@@ -97,27 +94,27 @@ def test_an_iphone_is_told_which_setting_to_change():
 
 
 def test_an_empty_body_is_called_empty():
-    """No data are not an unknown format."""
-    with pytest.raises(UnsupportedFormatError, match=r"^The body is empty; send JPEG"):
+    """An empty body is not called an unknown format."""
+    with pytest.raises(UnsupportedFormatError, match=r"^The body is empty\. Send JPEG"):
         identify(b"")
 
 
 @pytest.mark.parametrize("data", [b"\0\1\2\3", b"BM\xff\xff", b"\xff\xd8", b"\xc3\x28 latin"])
 def test_unknown_bytes_are_not_guessed_at(data):
-    """What is not known is not given a name."""
-    with pytest.raises(UnsupportedFormatError, match=r"^This is not an image of a known format"):
+    """An unknown format gets no name."""
+    with pytest.raises(UnsupportedFormatError, match=r"^The format of this file is not supported"):
         identify(data)
 
 
 @given(st.binary(max_size=600))
 def test_any_bytes_are_named_or_refused(data):
-    """No bytes make the sniffer fail."""
+    """No bytes make it fail."""
     try:
-        name = identify(data)
+        image_format = identify(data)
     except UnsupportedFormatError:
         return
-    assert name in {"jpeg", "png", "webp", "gif", "bmp"}
-    assert ends_too_early(data, name) in {True, False}
+    assert image_format in FORMATS
+    assert image_format.has_end(data) in {True, False}
 
 
 def test_a_hostile_comment_costs_no_time():
@@ -137,54 +134,108 @@ def test_a_hostile_comment_costs_no_time():
     ],
 )
 def test_a_missing_end_is_seen(name, whole):
-    """Each format tells where it ends."""
-    assert not ends_too_early(whole, name)
-    assert ends_too_early(whole[:-5], name)
+    """Each format has its own way to say where it ends."""
+    [image_format] = [one for one in FORMATS if one.name == name]
+
+    assert image_format.has_end(whole)
+    assert not image_format.has_end(whole[:-5])
 
 
-@pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize("value", range(1, 9))
-def test_orientation_is_read_in_both_byte_orders(order, value):
-    """EXIF of either byte order, with or without its prefix, other tags before it or not."""
-    assert value == orientation({"exif": exif(value, order=order)})
-    assert value == orientation({"exif": b"Exif\0\0" + exif(value, order=order, before=5)})
+def test_images_are_found_by_their_suffix(tmp_path):
+    """Of a folder all images are taken, at any depth; a file that is named is taken anyway."""
+    wanted = [tmp_path / "a.JPG", tmp_path / "deep" / "b.webp", tmp_path / "deep" / "c.txt"]
+    (tmp_path / "deep").mkdir()
+    for path in (*wanted, tmp_path / "notes.txt"):
+        path.touch()
+
+    assert wanted == find_images([tmp_path, wanted[-1]])
 
 
-@pytest.mark.parametrize(
-    "info",
-    [
-        {},
-        {"exif": b""},
-        {"exif": b"Exif\0\0"},
-        {"exif": b"Exif\0\0II*\0\xff\xff\xff\xff"},
-        {"exif": exif(6)[:-8]},
-        {"exif": exif(6, kind=4)},
-        {"exif": exif(0)},
-        {"exif": "text, from a PNG chunk of that name"},
-        {"xmp": b"tiff:Orientation=9"},
-        {"Raw profile type exif": "\nexif\n  4\nnot hex"},
-    ],
+NEW_FORMAT = """    ImageFormat("tiff", "TIFF", TiffImageFile, (".tif",), rb"II", lambda data: True),
+"""
+USE_IT = """
+import asyncio, io, json, sys
+from pathlib import Path
+import httpx
+from PIL import Image
+from app.errors import SetupError, UnsupportedFormatError
+from app.bench.pictures import read_pictures
+from app.images.formats import identify
+from app.images.header_limits import ImageLimits
+from app.images.prepare import prepare
+from app.records import Preprocess
+from app.service.app import create_app
+from app.service.settings import Settings
+
+def sentence(function, argument):
+    try:
+        function(argument)
+    except (SetupError, UnsupportedFormatError) as exc:
+        return str(exc)
+
+async def get(path):
+    app = create_app(Settings(models=["vgg16"], model_dir=Path(sys.argv[1])))
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+        return (await client.get(path)).text
+
+file = io.BytesIO()
+Image.new("RGB", (16, 16)).save(file, "TIFF")
+_, info = prepare(
+    file.getvalue(), Preprocess(16, 16, "RGB", (0.0,) * 3, (1.0,) * 3), ImageLimits()
 )
-def test_a_broken_block_is_no_orientation(info):
-    """Missing, cut, mistyped or meaningless metadata leave the picture as it is."""
-    assert 1 == orientation(info)
+print(json.dumps({
+    "decoded": info.format,
+    "error": sentence(identify, b"%PDF"),
+    "bench": sentence(read_pictures, []),
+    "page": asyncio.run(get("/")),
+    "schema": asyncio.run(get("/openapi.json")),
+}))
+"""
 
 
-@given(st.binary(max_size=80), st.sampled_from([b"", b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08"]))
-def test_any_exif_block_is_survived(data, header):
-    """No block makes the reader fail."""
-    assert 0 <= orientation({"exif": header + data}) <= 65535
+def test_a_new_format_is_one_row(tmp_path):
+    """A row added to FORMATS appears everywhere: errors, schema, command line, page."""
+    shutil.copytree(
+        REPOSITORY / "app", tmp_path / "app", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    (tmp_path / "models").symlink_to(REPOSITORY / "models")
+    formats = tmp_path / "app" / "images" / "formats.py"
+    text = formats.read_text(encoding="utf-8")
+    assert 1 == text.count(")  # fmt: skip\n")
+    text = text.replace(")  # fmt: skip\n", NEW_FORMAT + ")  # fmt: skip\n")
+    text = text.replace(
+        "import codecs\n", "import codecs\nfrom PIL.TiffImagePlugin import TiffImageFile\n"
+    )
+    formats.write_text(text, encoding="utf-8")
+    empty = tmp_path / "empty"
+    empty.mkdir()
 
+    def run(*arguments):
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=tmp_path,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path), "COLUMNS": "200"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
-@pytest.mark.parametrize(
-    "info",
-    [
-        {"xmp": b'<rdf:Description tiff:Orientation="6"/>'},
-        {"XML:com.adobe.xmp": "<tiff:Orientation>6</tiff:Orientation>"},
-        {"exif": exif(6), "xmp": b'tiff:Orientation="3"'},
-        {"Raw profile type exif": f"\nexif\n  26\n{(b'Exif' + bytes(2) + exif(6)).hex()}\n"},
-    ],
-)
-def test_orientation_is_found_wherever_programs_put_it(info):
-    """XMP counts where EXIF says nothing; ImageMagick's hexadecimal EXIF counts as EXIF."""
-    assert 6 == orientation(info)
+    used = run("-c", USE_IT, str(empty))
+    assert "" == used.stderr
+    found = json.loads(used.stdout)
+    command = run("-m", "app", "predict", str(empty))
+
+    titles = "JPEG, PNG, WebP, GIF, BMP or TIFF"
+    assert "tiff" == found["decoded"]
+    assert titles in found["error"]
+    assert titles in found["bench"]
+    assert titles in command.stderr
+    assert titles in found["page"]
+    assert "image/bmp,image/tiff" in found["page"]
+    schema = json.loads(found["schema"])
+    predict = schema["paths"]["/predict"]["post"]
+    assert "image/tiff" in predict["requestBody"]["content"]
+    assert titles in json.dumps(predict["responses"]["415"])
+    name = schema["components"]["schemas"]["ImageOut"]["properties"]["format"]
+    assert "jpeg, png, webp, gif, bmp or tiff." == name["description"]

@@ -1,16 +1,18 @@
-"""What costs far more than it weighs is refused by its header; sides, pixels and scans: test_imaging.py."""
+"""Files that cost far more than they weigh; sides, pixels and scans are in test_prepare.py."""
 
+import sys
+from collections import Counter
 from io import BytesIO
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from app.errors import CorruptImageError, ImageTooLargeError
-from app.images.header_limits import ImageLimits, allowed_reads
+from app.errors import CorruptImageError, ImageTooLargeError, RequestError
+from app.images.header_limits import MOST, ImageLimits, count_jpeg_header, read_allowance
 from app.images.prepare import prepare
 from app.records import Preprocess
-from tests.images.crafted import coded_as, run_lengths, segments
+from tests.images.crafted import coded_as, crumbs, run_lengths, segments
 
 EVALUATION = Preprocess(256, 224, "RGB", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
@@ -18,6 +20,11 @@ EVALUATION = Preprocess(256, 224, "RGB", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 def prepared(data, limits=None):
     """Pixels and particulars of an upload."""
     return prepare(data, EVALUATION, limits or ImageLimits())
+
+
+def reads(data, name):
+    """How often a decoder may read from an upload."""
+    return read_allowance(bytes(data), name, ImageLimits()).reads
 
 
 def png(image):
@@ -29,22 +36,59 @@ def png(image):
 
 @pytest.mark.parametrize("frame", [0xC9, 0xCA])
 def test_arithmetic_coding_is_refused_by_the_header(frame):
-    """Where such codes end libjpeg goes on with zeros, scan for scan: 25 kB took 33 s."""
+    """Where such codes end libjpeg continues with zeros, scan after scan: 25 kB took 33 s."""
     with pytest.raises(CorruptImageError, match="arithmetic coding"):
         prepared(coded_as(frame))
 
 
-def test_a_header_may_not_say_everything_many_times():
-    """EXIF once more for each segment, frames with thousands of components."""
-    frame = b"\x08\0\x10\0\x10\xff" + b"\1\x11\0" * 255
-    for data in (segments(*[(0xE1, b"Exif\0\0MM")] * 65), segments((0xC0, frame))):
-        with pytest.raises(CorruptImageError, match="header"):
-            prepared(data)
-    prepared(segments(*[(0xE1, b"Exif\0\0MM")] * 64))
+@pytest.mark.parametrize(
+    ("most", "more"),
+    [
+        ([(0xE1, b"Exif\0\0MM")] * 64, (0xE1, b"Exif\0\0MM")),
+        ([(0xDB, (b"\0" + b"\1" * 64) * 62)], (0xDB, b"\0" + b"\1" * 64)),
+        ([(0xED, b"Photoshop 3.0\0" + b"8BIM\4\4\0\0\0\0\0\0" * 5000)] * 2, (0xED, b"8BIM")),
+        ([(0xE5, b"")] * 1990, (0xE5, bytes(20))),
+        ([], (0xC0, b"\x08\0\x10\0\x10\xff" + b"\1\x11\0" * 255)),
+    ],
+    ids=["EXIF", "tables", "resources", "markers", "components"],
+)
+def test_a_header_may_not_repeat_itself_without_end(most, more):
+    """What Pillow handles in Python, piece by piece, is refused beyond what any file has."""
+    prepared(segments(*most))
+    with pytest.raises(CorruptImageError, match="header"):
+        prepared(segments(*most, *[more] * 8))
+
+
+@pytest.mark.parametrize("name", crumbs(100_000))
+def test_work_in_python_does_not_grow_with_the_number_of_pieces(name):
+    """1 MB of crumbs costs at most 250,000 calls; restart markers took 1,089,078."""
+    data, calls = crumbs(1_000_000)[name], 0
+
+    def count(_, event, __):
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    sys.setprofile(count)
+    try:
+        prepared(data)
+    except RequestError:
+        pass
+    finally:
+        sys.setprofile(None)
+    assert calls < 250_000
+
+
+def test_the_walk_over_a_header_ends():
+    """Beyond the allowed number of markers no more of them are looked at."""
+    for marker in (b"\xff\xd0", b"\xff\xe1\0\2", b"\xff\0", b"x\xff\xff\1"):
+        data = b"\xff\xd8" + marker * 10_000
+
+        assert MOST["markers"] + 1 == count_jpeg_header(data)["markers"]
+    assert 2 == count_jpeg_header(b"\xff" * 1_000_000 + b"\xd8\xff\xd0")["markers"]
 
 
 def test_numbers_of_16_bits_count_twice():
-    """Of a PNG: they are twice as much to undo, and were above 2 s at the limit."""
+    """A PNG of 16 bits per channel takes twice as long: at the limit it took more than 2 s."""
     limits = ImageLimits(max_pixels=1600)
     for depth, side in ((8, 40), (16, 28)):
         image = Image.new("I;16" if depth == 16 else "L", (side, side))
@@ -54,7 +98,7 @@ def test_numbers_of_16_bits_count_twice():
 
 
 def test_run_lengths_of_a_bmp():
-    """They are read, byte by byte, and so no more than 4 MP of them."""
+    """A BMP with run lengths is read byte by byte, and so may have 4 MP at most."""
     body = b"".join(bytes([64, row % 256] * 10 + [0, 0]) for row in range(480))
 
     pixels, info = prepared(run_lengths((640, 480), body))
@@ -67,14 +111,94 @@ def test_run_lengths_of_a_bmp():
 
 
 def test_an_old_bmp_has_no_run_lengths():
-    """Where later headers name the compression, OS/2's have a colour already."""
+    """Where later headers name the compression, OS/2's already have a colour."""
     file = BytesIO()
     Image.new("RGB", (64, 48), (1, 1, 1)).save(file, "BMP")
     plain = bytearray(file.getvalue())
     plain[30] = 1
-    assert allowed_reads(bytes(plain), "bmp") > allowed_reads(bytes(plain), "png")
+    assert reads(plain, "bmp") > reads(plain, "png")
 
     plain[14] = 12
 
-    assert allowed_reads(bytes(plain), "bmp") == allowed_reads(bytes(plain), "png")
-    assert 10_000 == allowed_reads(b"BM", "bmp")
+    assert reads(plain, "bmp") == reads(plain, "png")
+    assert 10_000 == reads(b"BM", "bmp")
+
+
+def jpeg(mode="RGB", **options):
+    """Return a small JPEG as Pillow writes it."""
+    file = BytesIO()
+    Image.new(mode, (32, 24)).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize(("mode", "components"), [("L", 1), ("RGB", 3), ("CMYK", 4)])
+def test_an_honest_file(mode, components, progressive):
+    """One frame of Huffman codes, as every program writes it."""
+    found = count_jpeg_header(jpeg(mode, progressive=progressive))
+
+    assert (1, components) == (found["frames"], found["components"])
+    assert not found["arithmetic frames"] + found["lossless frames"]
+    assert 4 < found["markers"] < 12
+
+
+@pytest.mark.parametrize(
+    ("frame", "arithmetic", "lossless"),
+    [(0xC1, False, False), (0xC3, False, True), (0xC9, True, False), (0xCA, True, False)],
+)
+def test_how_it_is_coded(frame, arithmetic, lossless):
+    """By the number of its frame (ITU-T T.81, table B.1)."""
+    found = count_jpeg_header(coded_as(frame))
+
+    assert (arithmetic, lossless) == (found["arithmetic frames"], found["lossless frames"])
+
+
+def test_what_there_is_too_much_of_is_counted():
+    """EXIF, tables, resources, frames and their components; other APP1 (XMP) is no EXIF."""
+    frame = b"\x08\0\x10\0\x10\xc8"
+    data = segments(
+        *[(0xE1, b"Exif\0\0MM")] * 3,
+        (0xE1, b"http://ns.adobe.com/xap"),
+        (0xDB, bytes(2 * 65)),
+        (0xED, b"Photoshop 3.0\0" + b"8BIM" * 5),
+        (0xC0, frame),
+    )
+
+    found = count_jpeg_header(data)
+
+    assert (3, 4, 5) == (
+        found["EXIF segments"],
+        found["quantization tables"],
+        found["Photoshop resources"],
+    )
+    assert (2, 203) == (found["frames"], found["components"])
+
+
+def test_fill_bytes_and_junk_are_passed_over():
+    """As libjpeg does: any number of 0xFF before a marker, anything else before that."""
+    data = jpeg()
+    at = data.index(b"\xff\xc0")
+
+    padded = count_jpeg_header(data[:at] + b"junk\xff\0\xff\xff\xff" + data[at:])
+    assert count_jpeg_header(data) == padded - Counter(markers=1)
+
+
+def test_what_follows_the_first_scan_is_no_header():
+    """Bytes of pixels, and thumbnails inside of EXIF, may look like anything."""
+    thumbnail = segments((0xE1, b"Exif\0\0" + coded_as(0xC9)))
+
+    assert not count_jpeg_header(jpeg() + coded_as(0xC9))["arithmetic frames"]
+    assert not count_jpeg_header(thumbnail)["arithmetic frames"]
+
+
+def test_no_bytes_make_it_fail():
+    """Cut at every byte, and noise; it comes to an end."""
+    data = segments((0xE1, b"Exif\0\0MM"))[:700]
+    for end in range(len(data)):
+        count_jpeg_header(data[:end])
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        count_jpeg_header(
+            b"\xff\xd8" + random.choice([0, 1, 2, 0xC0, 0xE1, 0xFF], 400).astype("u1").tobytes()
+        )
+    assert Counter() == count_jpeg_header(b"") == count_jpeg_header(b"\xff" * 99)

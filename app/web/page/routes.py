@@ -10,6 +10,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 
+from app.images.formats import FORMATS, TITLES
 from app.web.page.files import HEADERS, STATIC, PageFiles, preloads, versioned
 
 DOCS_POLICY: Final = (
@@ -26,6 +27,8 @@ router = APIRouter(include_in_schema=False)
 def page(request: Request) -> Response:
     """Return the demo page; it is there before any model is."""
     html = versioned((STATIC / "index.html").read_text(encoding="utf-8"))
+    html = html.replace("{{media types}}", ",".join(one.media_type for one in FORMATS))
+    html = html.replace("{{formats}}", TITLES)
     # Written here: a script that adds it later would move what stands below.
     told = f'id="largest">, up to {_size(request.app.state.max_body_bytes)}<'
     html = html.replace('id="largest"><', told)
