@@ -1,9 +1,11 @@
 """Measure the slowest files and what processes cost: `.venv/bin/python -m tests.measure_isolation`.
 
-Prints the processor seconds of files at the limits (40 MP, 10 MB, 25 scans) for each format, then
-the time of one photo in a thread and in a process of its own, in turns, and that process's memory.
+Prints the time of one photo in a thread and in a separate process, in turns, and the memory of that
+process; then the processor seconds of 10 MB files whose headers take longest, and those of files at
+the limits (40 MP, 10 MB, 25 scans) for each format.
 """
 
+import os
 import time
 from functools import partial
 from io import BytesIO
@@ -12,11 +14,13 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
+from app.errors import RequestError
 from app.images.header_limits import MAX_SCANNED_PIXELS, ImageLimits
 from app.images.prepare import prepare
-from app.images.process_pool import Isolated
+from app.images.process_pool import DecodeProcesses
 from tests.conftest import PHOTOS
 from tests.fuzz import resident
+from tests.images.crafted import crumbs
 from tests.measure_decode import LIMITS, VGG, jpeg
 
 SIZE = (8000, 5000)
@@ -73,27 +77,45 @@ def print_slowest():
         print(f"{name:36} {len(data) / 1e6:6.1f} {took[0]:9.2f} {took[1]:9.2f}")  # noqa: T201
 
 
+def print_crumbs():
+    """Print the seconds of files that consist of as many pieces as possible, the slowest first."""
+    rows = []
+    for name, data in crumbs(MOST_BYTES).items():
+        began = time.process_time()
+        try:
+            prepare(data, VGG, LIMITS)
+            outcome = "decoded"
+        except RequestError as exc:
+            outcome = str(exc)
+        rows.append((time.process_time() - began, name, outcome))
+    print("10 MB of crumbs                   seconds")  # noqa: T201
+    for seconds, name, outcome in sorted(rows, reverse=True):
+        print(f"{name:34}{seconds:7.3f}  {outcome[:60]}")  # noqa: T201
+
+
 def print_cost():
     """Print what one photo costs in a thread and in a process."""
     photo = (PHOTOS / "coffee.jpg").read_bytes()
     here = partial(prepare, photo, VGG, LIMITS)
-    isolated = Isolated(partial(prepare, limits=LIMITS))
+    processes = DecodeProcesses(partial(prepare, limits=LIMITS))
     began = time.perf_counter()
-    isolated(photo, VGG)
+    processes(photo, VGG)
     first = time.perf_counter() - began
     took: list[list[float]] = [[], []]
     for _ in range(TURNS):
-        for way, kept in zip((here, partial(isolated, photo, VGG)), took, strict=True):
+        for way, kept in zip((here, partial(processes, photo, VGG)), took, strict=True):
             began = time.perf_counter()
             way()
             kept.append(1000 * (time.perf_counter() - began))
     thread, process = map(median, took)
-    memory = resident(isolated.pids[0]) / 1e6
-    isolated.stop()
+    with_it = resident(os.getpid())
+    processes.stop()
+    memory = (with_it - resident(os.getpid())) / 1e6
     print(f"one photo in a thread {thread:.2f} ms, in a process {process:.2f} ms")  # noqa: T201
     print(f"a process: {1000 * first:.0f} ms to its first answer, {memory:.0f} MB resident")  # noqa: T201
 
 
 if __name__ == "__main__":
     print_cost()
+    print_crumbs()
     print_slowest()

@@ -1,10 +1,11 @@
-"""Decode in processes of their own, which a file may crash, bloat or stall without hurting anyone.
+"""Decode in separate processes, so that a file that crashes, bloats or stalls one hurts no other.
 
-What comes out of such a process is not trusted: it is a line of JSON and plain pixels, both of a
-limited length, and never a pickle. Nothing is shared between the processes but their program.
+The answer of such a process is not trusted: it is a line of JSON and plain pixels, both of limited
+length, and never a pickle. The processes share nothing but their program.
 """
 
 import json
+import logging
 import os
 import pickle
 import signal
@@ -17,25 +18,30 @@ from typing import Final
 
 import numpy as np
 
-from app.errors import CorruptImageError, RequestError, kinds
+from app.errors import CorruptImageError, ModelFailedError, RequestError, kinds
 from app.images.prepare import Prepare
 from app.records import ImageInfo, Pixels, Preprocess
 
+log = logging.getLogger(__name__)
+
 CPU_SECONDS: Final = 5
-"""Of one image; the slowest within the limits takes less than half (docs/performance.md)."""
+"""Processor time per image; the slowest within the limits takes less than half of it."""
 
 WALL_SECONDS: Final = 10.0
-"""Longest wait for one image, on however busy a machine."""
+"""Longest wait for one image, however busy the machine is."""
+
+_START_SECONDS: Final = 30.0
+"""Longest wait for a new process."""
 
 _LONGEST_LINE: Final = 4096
 """Bytes of JSON in an answer."""
 
 _PASSED_ON: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG")
-"""What a worker sees of the environment, which may hold secrets."""
+"""Variables that a process sees of the environment, which may hold secrets."""
 
 
-class Isolated:
-    """`prepare` in worker processes: one for each thread that calls it at a time."""
+class DecodeProcesses:
+    """`prepare` in processes: as many as threads call it at the same time."""
 
     def __init__(
         self,
@@ -47,116 +53,123 @@ class Isolated:
         """Start no process yet; the first image of each thread does.
 
         Args:
-            prepare: What to do there; has to be picklable.
-            cpu_seconds: What one image may take.
-            wall_seconds: How long anyone waits for it.
+            prepare: Runs in the processes; has to be picklable.
+            cpu_seconds: Processor time per image.
+            wall_seconds: Longest wait for one image.
         """
         self._prepare = prepare
         self._cpu_seconds = cpu_seconds
         self._wall_seconds = wall_seconds
-        self._idle: list[_Worker] = []
-        self._all: set[_Worker] = set()
+        self._idle: list[_Process] = []
+        self._busy: set[_Process] = set()
         self._lock = threading.Lock()
         self._stopped = False
 
     def __call__(self, data: bytes, preprocess: Preprocess) -> tuple[Pixels, ImageInfo]:
-        """Do it in a process that does nothing else meanwhile.
+        """Prepare one image in a process that does nothing else meanwhile.
 
         Raises:
-            CorruptImageError: If the file ended the process or was not decoded in time, too.
-            RequestError: Whatever `prepare` raises.
+            CorruptImageError: Also if the file ended the process or took too long.
+            RequestError: Any that `prepare` raises.
+            ModelFailedError: If no process could be started.
         """
-        worker = self._take()
-        watch = threading.Timer(self._wall_seconds, worker.kill)
+        process = self._take()
+        watch = threading.Timer(self._wall_seconds, process.kill)
         watch.start()
         began = time.monotonic()
+        answer = None
         try:
-            answer = worker.ask(data, preprocess)
+            answer = process.ask(data, preprocess)
         except (EOFError, OSError) as exc:
             late = time.monotonic() - began >= self._wall_seconds
-            self._remove(worker)
-            late |= worker.burnt_out
-            why = "takes too long" if late else "ended the decoder"
-            raise CorruptImageError(f"Decoding this file {why}; it was stopped.") from exc
+            process.end()
+            late |= process.out_of_cpu_time
+            why = "took too long to decode" if late else "crashed the decoder"
+            raise CorruptImageError(f"The file {why}.") from exc
         finally:
             watch.cancel()
-        self._give_back(worker)
+            self._give_back(process, usable=answer is not None)
         if isinstance(answer, RequestError):
             raise answer
         return answer
 
     def stop(self) -> None:
-        """End every process; whoever waits for one gets a CorruptImageError."""
+        """End every process; images that are being decoded get a CorruptImageError."""
         with self._lock:
             self._stopped = True
-            idle, self._idle = self._idle, []
-            busy = self._all.difference(idle)
-        for worker in busy:
-            worker.kill()  # its pipe is closed by whoever reads it
-        for worker in idle:
-            worker.end()
+            for process in self._busy:
+                process.kill()  # the thread that reads its pipe closes it
+            for process in self._idle:
+                process.end()
+            self._idle.clear()
 
-    @property
-    def pids(self) -> list[int]:
-        """List the processes."""
-        with self._lock:
-            return [worker.pid for worker in self._all]
-
-    def _take(self) -> "_Worker":
+    def _take(self) -> "_Process":
         with self._lock:
             while self._idle:
-                worker = self._idle.pop()
-                if worker.alive:
-                    return worker
-                self._all.discard(worker)
-        worker = _Worker(self._prepare, self._cpu_seconds)
+                process = self._idle.pop()
+                if process.alive:
+                    self._busy.add(process)
+                    return process
+                process.end()
+        try:
+            process = _Process(self._prepare, self._cpu_seconds)
+        except (EOFError, OSError) as exc:
+            log.exception("cannot start a decoding process")
+            raise ModelFailedError(
+                "The server could not start a process to decode images."
+            ) from exc
         with self._lock:
-            self._all.add(worker)
-        return worker
+            self._busy.add(process)
+        return process
 
-    def _give_back(self, worker: "_Worker") -> None:
+    def _give_back(self, process: "_Process", *, usable: bool) -> None:
         with self._lock:
-            if not self._stopped:
-                self._idle.append(worker)
-
-    def _remove(self, worker: "_Worker") -> None:
-        worker.end()
-        with self._lock:
-            self._all.discard(worker)
+            self._busy.discard(process)
+            if usable and not self._stopped:
+                self._idle.append(process)
+                return
+        process.end()
 
 
-class _Worker:
+class _Process:
     """One process, and the pipe to it."""
 
     def __init__(self, prepare: Prepare, cpu_seconds: int) -> None:
+        """Start it, and wait until it is ready.
+
+        Raises:
+            EOFError: If it ended before.
+            OSError: If it could not be started, or was not ready in time.
+        """
         self._pipe, theirs = Pipe()
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        command = [sys.executable, "-m", "app.images.process_worker"]
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 (our own module)
-                [
-                    sys.executable,
-                    "-m",
-                    "app.images.process_worker",
-                    str(theirs.fileno()),
-                    str(cpu_seconds),
-                ],
+                [*command, str(theirs.fileno()), str(cpu_seconds)],
                 env=environment | {"OPENBLAS_NUM_THREADS": "1"},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
             )
-        self._pipe.send_bytes(pickle.dumps(prepare))
+        try:
+            self._wait_until_ready(prepare)
+        except BaseException:
+            self.end()
+            raise
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+    def _wait_until_ready(self, prepare: Prepare) -> None:
+        self._pipe.send_bytes(pickle.dumps(prepare))
+        if not self._pipe.poll(_START_SECONDS):
+            raise TimeoutError("the process was not ready in time")
+        self._pipe.recv_bytes(_LONGEST_LINE)
 
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
 
     @property
-    def burnt_out(self) -> bool:
+    def out_of_cpu_time(self) -> bool:
         return self._process.returncode == -signal.SIGXCPU
 
     def ask(self, data: bytes, preprocess: Preprocess) -> tuple[Pixels, ImageInfo] | RequestError:
@@ -164,7 +177,7 @@ class _Worker:
 
         Raises:
             EOFError: If the process ended.
-            OSError: If it ended, or said something impossible.
+            OSError: If it ended, or its answer is impossible.
         """
         self._pipe.send_bytes(pickle.dumps(preprocess))
         self._pipe.send_bytes(data)
@@ -174,13 +187,14 @@ class _Worker:
         self._process.kill()
 
     def end(self) -> None:
+        """Kill it, if it still runs, and free what it held."""
         self.kill()
         self._process.wait()
         self._pipe.close()
 
 
 def _read(pipe: Connection, crop: int) -> tuple[Pixels, ImageInfo] | RequestError:
-    """Read an answer, believing nothing of it.
+    """Read an answer without trusting it.
 
     Raises:
         OSError: If it is not one.

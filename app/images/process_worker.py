@@ -1,4 +1,4 @@
-"""What runs in a decoding process: `python -m app.images.process_worker FD`, started by `app.images.process_pool`."""
+"""The program of a decoding process: `python -m app.images.process_worker FD CPU_SECONDS`."""
 
 import contextlib
 import json
@@ -14,25 +14,27 @@ from pathlib import Path
 from typing import Final
 
 from app.errors import RequestError
-from app.images.prepare import Prepare
+from app.images.prepare import Prepare, ignore_warnings
 from app.records import Preprocess
 
 MEMORY: Final = 1 << 30
-"""Bytes of addresses beyond those of the idle process; 40 MP of WebP with alpha take 0.8 of it."""
+"""Bytes of address space beyond the idle process; 40 MP of WebP with alpha take 0.8 of them."""
 
 
 def serve(pipe: Connection, cpu_seconds: int) -> None:
-    """Decode what comes through the pipe until it is closed.
+    """Decode the images that come through the pipe until it is closed.
 
     Args:
         pipe: To `app.images.process_pool`.
-        cpu_seconds: What one image may take.
+        cpu_seconds: Processor time per image.
 
     Source:
         setrlimit(2): beyond its soft limit of CPU time a process gets SIGXCPU, which ends it.
     """
     prepare: Prepare = pickle.loads(pipe.recv_bytes())  # noqa: S301 (from the parent)
     _limit()
+    ignore_warnings()
+    pipe.send_bytes(b"ready")
     while True:
         preprocess: Preprocess = pickle.loads(pipe.recv_bytes())  # noqa: S301 (from the parent)
         data = pipe.recv_bytes()
@@ -50,16 +52,16 @@ def serve(pipe: Connection, cpu_seconds: int) -> None:
 
 
 def _limit() -> None:
-    """Take from this process what decoding does not need: files, core dumps, most of the memory."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this one
+    """Take away what decoding does not need: files, core dumps, most of the memory."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with contextlib.suppress(FileNotFoundError):  # only Linux tells how much is in use
+    with contextlib.suppress(FileNotFoundError):  # only Linux says how much is in use
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         most = pages * resource.getpagesize() + MEMORY
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(EOFError):  # the parent has gone
+    with contextlib.suppress(EOFError):  # the parent has ended
         serve(Connection(int(sys.argv[1])), int(sys.argv[2]))

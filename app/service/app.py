@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from app import __version__
 from app.images.decode_pool import DecodePool
-from app.images.process_pool import Isolated
+from app.images.process_pool import DecodeProcesses
 from app.machine import usable_cpus
 from app.runtime.open_session import Session, open_session
 from app.service.fronts.front_side import FrontSide, OwnerConnection
@@ -53,7 +53,7 @@ def create_app(
     keys = Keys(settings.api_keys_file) if settings.api_keys_file else None
     decoders = DecodePool(settings.decode_threads or usable_cpus())
     prepare = preparation(settings)
-    isolated = Isolated(prepare) if settings.decode_isolation == "process" else None
+    isolated = DecodeProcesses(prepare) if settings.decode_isolation == "process" else None
     classifier = Classifier(decoders, isolated or prepare, metrics)
     hosting = replace(
         hosting_of(settings), open_session=open_session, decode_backlog=decoders.backlog
