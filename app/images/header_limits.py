@@ -5,7 +5,6 @@ than what follows them. Nothing here decodes anything, and no bytes can make it 
 """
 
 import re
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -34,8 +33,8 @@ MOST: Final = {
 _FRAMES: Final = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _ALONE: Final = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
 """Those without a segment, and 0, which is no marker."""
-_SCAN: Final = 0xDA
-_END: Final = 0xD9
+_LAST: Final = frozenset({0xD9, 0xDA})
+"""The end of the image, and the first scan."""
 _TABLES: Final = 0xDB
 _APP1: Final = 0xE1
 _APP13: Final = 0xED
@@ -48,7 +47,8 @@ _LENGTH_BYTES: Final = 2
 _COMPONENTS: Final = slice(5, 6)
 """In a frame, the number of its components."""
 _TABLE_BYTES: Final = 65
-_START_OF_SCAN: Final = 0xFFDA
+_START_OF_SCAN: Final = 0xDAFF
+"""FF DA, read as a little-endian number."""
 
 _MAX_RLE_PIXELS: Final = 4_000_000
 """Pixels of a BMP with run lengths, 0.3 s: Pillow reads the runs byte by byte, in Python."""
@@ -175,17 +175,17 @@ def _jpeg_allowance(data: bytes, limits: ImageLimits, reads: int) -> Allowance:
     return Allowance(limits, reads, _scans(data), scalable=not counts["lossless frames"])
 
 
-def count_jpeg_header(data: bytes) -> Counter[str]:
-    """Count what a JPEG holds before its first scan, by the names of MOST.
+def count_jpeg_header(data: bytes) -> dict[str, int]:
+    """Count what a JPEG holds before its first scan, by the names of MOST and two kinds of frame.
 
     Walks the segments as libjpeg does, until something cannot be followed, or until there are more
-    markers than MOST allows. "arithmetic frames" and "lossless frames" are counted as well.
+    markers than MOST allows.
     """
-    counts: Counter[str] = Counter()
+    counts = dict.fromkeys((*MOST, "arithmetic frames", "lossless frames"), 0)
     at = 0
     while counts["markers"] <= MOST["markers"] and (at := data.find(b"\xff", at)) >= 0:
         found = _MARKER.match(data, at)
-        if not found or (marker := found[1][0]) in {_SCAN, _END}:
+        if not found or (marker := found[1][0]) in _LAST:
             break
         at = found.end()
         counts["markers"] += 1
@@ -212,6 +212,6 @@ def count_jpeg_header(data: bytes) -> Counter[str]:
 
 def _scans(data: bytes) -> int:
     """Count the pairs of bytes that begin a scan of a JPEG, at even and at odd addresses."""
-    even = np.frombuffer(data, ">u2", len(data) // 2)
-    odd = np.frombuffer(data, ">u2", (len(data) - 1) // 2, offset=1)
-    return int((even == _START_OF_SCAN).sum() + (odd == _START_OF_SCAN).sum())
+    even = np.frombuffer(data, "<u2", len(data) // 2)
+    odd = np.frombuffer(data, "<u2", (len(data) - 1) // 2, offset=1)
+    return sum(int(np.count_nonzero(pairs == _START_OF_SCAN)) for pairs in (even, odd))

@@ -1,7 +1,6 @@
 """Files that cost far more than they weigh; sides, pixels and scans are in test_prepare.py."""
 
 import sys
-from collections import Counter
 from io import BytesIO
 
 import numpy as np
@@ -180,7 +179,7 @@ def test_fill_bytes_and_junk_are_passed_over():
     at = data.index(b"\xff\xc0")
 
     padded = count_jpeg_header(data[:at] + b"junk\xff\0\xff\xff\xff" + data[at:])
-    assert count_jpeg_header(data) == padded - Counter(markers=1)
+    assert count_jpeg_header(data) == padded | {"markers": padded["markers"] - 1}
 
 
 def test_what_follows_the_first_scan_is_no_header():
@@ -201,4 +200,5 @@ def test_no_bytes_make_it_fail():
         count_jpeg_header(
             b"\xff\xd8" + random.choice([0, 1, 2, 0xC0, 0xE1, 0xFF], 400).astype("u1").tobytes()
         )
-    assert Counter() == count_jpeg_header(b"") == count_jpeg_header(b"\xff" * 99)
+    assert not any(count_jpeg_header(b"").values())
+    assert not any(count_jpeg_header(b"\xff" * 99).values())
