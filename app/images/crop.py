@@ -23,13 +23,11 @@ class Crop:
     """The part of an image that a model sees.
 
     Attributes:
-        size: Width and height of the upright image.
         resized: Width and height after resizing.
         corner: Left and top of the crop in the resized image.
         side: Side of the crop, in pixels of the resized image.
     """
 
-    size: tuple[int, int]
     resized: tuple[int, int]
     corner: tuple[int, int]
     side: int
@@ -49,19 +47,7 @@ class Crop:
         else:
             resized = (int(short * width / height), short)
         left, top = (round((side - crop) / 2.0) for side in resized)
-        return cls(size, resized, (left, top), crop)
-
-    @property
-    def box(self) -> Box:
-        """The crop in pixels of the upright image, before it is resized."""
-        (width, height), (left, top) = self.size, self.corner
-        across, down = width / self.resized[0], height / self.resized[1]
-        return (
-            left * across,
-            top * down,
-            min((left + self.side) * across, width),
-            min((top + self.side) * down, height),
-        )
+        return cls(resized, (left, top), crop)
 
 
 def crop_exactly(image: Image.Image, crop: Crop) -> Image.Image:
@@ -86,14 +72,14 @@ def crop_fast(
     Args:
         image: As stored in the file, not turned, in any mode.
         crop: Of the upright image.
-        extent: What the width and height of the file's image have become in this one, if
-            it was decoded at a smaller scale; the last row and column may be part of a pixel.
+        extent: Its width and height as stored; fractions if a smaller scale was decoded, whose
+            last row and column may be part of a pixel.
         orientation: EXIF's.
     """
     width, height = upright_size(extent, orientation)
-    across, down = width / crop.size[0], height / crop.size[1]
-    left, top, right, bottom = crop.box
-    seen = (left * across, top * down, right * across, bottom * down)
+    across, down = width / crop.resized[0], height / crop.resized[1]
+    left, top = crop.corner
+    seen = (left * across, top * down, (left + crop.side) * across, (top + crop.side) * down)
     box = stored_box(seen, (width, height), orientation)
     box = (max(0, box[0]), max(0, box[1]), min(box[2], image.width), min(box[3], image.height))
     side = (crop.side, crop.side)

@@ -138,7 +138,8 @@ def identify(data: bytes) -> ImageFormat:
             return one
     if not data:
         raise UnsupportedFormatError(f"The body is empty. Send {TITLES}.")
-    known = _signature(head) or _container(head) or _text(head)
+    signed = ((name, advice) for name, starts, advice in _SIGNATURES if head.startswith(starts))
+    known = next(signed, None) or _container(head) or _text(head)
     name, advice = known or ("The format of this file", "")
     raise UnsupportedFormatError(f"{name} is not supported. Send {TITLES}. {advice}".rstrip())
 
@@ -153,13 +154,6 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
         else:
             found.append(path)
     return found
-
-
-def _signature(head: bytes) -> tuple[str, str] | None:
-    for name, beginnings, advice in _SIGNATURES:
-        if head.startswith(beginnings):
-            return name, advice
-    return None
 
 
 def _container(head: bytes) -> tuple[str, str] | None:

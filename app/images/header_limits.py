@@ -59,7 +59,8 @@ _BMP_HEADER: Final = slice(14, 15)
 _BMP_COMPRESSION: Final = slice(30, 31)
 """Where a file says how many bits a channel has, how long its header is, how it is compressed."""
 _EIGHT_BITS: Final = b"\x08"
-_BMP_WITH_COMPRESSION: Final = b"\x28"
+_RLE: Final = {b"\1", b"\2"}
+_NAMES_COMPRESSION: Final = b"\x28"
 """Length from which on a BMP header names its compression; OS/2's are shorter."""
 
 
@@ -152,15 +153,10 @@ def read_allowance(data: bytes, name: str, limits: ImageLimits) -> Allowance:
             return _jpeg_allowance(data, limits, reads)
         case "png" if data[_PNG_DEPTH] > _EIGHT_BITS:
             limits = replace(limits, max_pixels=limits.max_pixels // 2)
-        case "bmp" if _has_run_lengths(data):
+        case "bmp" if data[_BMP_HEADER] >= _NAMES_COMPRESSION and data[_BMP_COMPRESSION] in _RLE:
             limits = replace(limits, max_pixels=min(limits.max_pixels, _MAX_RLE_PIXELS))
             reads = 10_000 + min(len(data), _MAX_RLE_READS)
     return Allowance(limits, reads)
-
-
-def _has_run_lengths(data: bytes) -> bool:
-    """Return whether a BMP is compressed by RLE8 or RLE4."""
-    return data[_BMP_HEADER] >= _BMP_WITH_COMPRESSION and data[_BMP_COMPRESSION] in {b"\1", b"\2"}
 
 
 def _jpeg_allowance(data: bytes, limits: ImageLimits, reads: int) -> Allowance:
