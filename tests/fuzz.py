@@ -26,21 +26,21 @@ from tests.conftest import SHARED_DATA, png, running_server, write_colours
 
 HOSTILE = SHARED_DATA / "hostile"
 PATIENCE = 2.0
-"""Seconds in which everything is answered."""
+"""Seconds in which every upload is answered."""
 
 _EDGES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF)
 _LARGEST = 200_000
-"""Bytes of a file that is mutated: larger ones are posted as they are."""
+"""Most bytes of a file that is mutated; larger ones are posted as they are."""
 
 
 @dataclass
 class Report:
-    """What came of an attack.
+    """The outcome of an attack.
 
     Attributes:
-        statuses: How often each was answered.
+        statuses: Answers per status.
         slowest: Seconds of the slowest answer, and the name of its upload.
-        problems: What must not be.
+        problems: What went wrong.
     """
 
     statuses: Counter[int] = field(default_factory=Counter)
@@ -49,7 +49,7 @@ class Report:
 
 
 def seeds() -> dict[str, bytes]:
-    """Return files by name: a few of each format that is read, and the hostile ones."""
+    """Return files by name: a few of each supported format, and the hostile ones."""
     found = {}
     noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     for name, options in (
@@ -71,10 +71,10 @@ def seeds() -> dict[str, bytes]:
 
 
 def mutations(seeds: dict[str, bytes], seed: int) -> Iterator[tuple[str, bytes]]:
-    """Damage files for ever, always the same for the same seed.
+    """Damage files without end, always in the same way for the same seed.
 
-    Half of what is hit lies in the first 512 bytes, where the headers are, and half of the files
-    are of a format that is read.
+    Half of the damage is in the first 512 bytes, where the headers are, and half of the files are
+    in a supported format.
     """
     chance = random.Random(seed)
     small = [name for name, data in seeds.items() if 16 < len(data) <= _LARGEST]
@@ -113,12 +113,12 @@ def _damage(data: bytearray, chance: random.Random, other: bytes) -> None:
 
 
 def attack(url: str, uploads: Iterable[tuple[str, bytes]], seconds: float = 1e9) -> Report:
-    """Post uploads one after the other, a good photo after each, for so long.
+    """Post uploads one after the other, with a good photo after each.
 
     Args:
-        url: Of a server of the model `colours`.
-        uploads: By name.
-        seconds: After which it ends.
+        url: A server of the model `colours`.
+        uploads: Names and bodies.
+        seconds: Longest duration of the attack.
     """
     report = Report()
     client = HTTPConnection(url.removeprefix("http://"), timeout=30)
@@ -158,7 +158,7 @@ def resident(pid: int) -> int:
 
 
 def main(count: int, seed: int) -> int:
-    """Attack and print what came of it; return 1 if anything must not be."""
+    """Attack a server and print the outcome; return 1 if anything went wrong."""
     files = seeds()
     passed_on: dict[str, Any] = {
         name.removeprefix("VGG_").lower(): value

@@ -1,8 +1,9 @@
 """Measure how uploads become pixels: `.venv/bin/python -m tests.measure_decode FOLDER`.
 
-FOLDER holds photos, the more megapixels the better. Prints the times of the fast and the exact
-way beside the plain reference (Pillow's full decode, torchvision's transform) and beside what no way
-can be faster than, in turns in this process, and how far the fast way drifts from the exact one over all the photos and their parts.
+FOLDER holds photos, the more megapixels the better. Prints the times of the fast and the exact way
+beside those of the plain reference (Pillow's full decode, torchvision's transform) and of the least
+that any way has to do, in turns in this process. Then it prints how far the fast way drifts from the
+exact one over all photos and their parts.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Files that cost a decoder far more than they weigh, made by hand."""
+"""Handmade files that cost a decoder far more than their size suggests."""
 
 import struct
 import zlib
@@ -21,7 +21,7 @@ def _chunk(kind, data):
 
 
 def large_png(depth=8, *, whole=True):
-    """40 MP with transparency; of one that is cut short the last tenth is missing."""
+    """Return 40 MP with transparency; without its last tenth if it is not whole."""
     rows = (b"\1" + b"\1" * (SIDE * depth // 2)) * SIDE
     pixels = zlib.compress(rows, 1)
     header = struct.pack(">IIBBBBB", SIDE, SIDE, depth, 6, 0, 0, 0)
@@ -41,7 +41,7 @@ def segments(*more):
 
 
 def coded_as(frame):
-    """Return a JPEG whose frame says that it is coded in another way: SOF9 is arithmetic."""
+    """Return a JPEG whose frame claims another coding: SOF9 is arithmetic."""
     data = _saved("JPEG")
     at = data.index(b"\xff\xc0")
     return data[: at + 1] + bytes([frame]) + data[at + 2 :]
@@ -56,7 +56,7 @@ def run_lengths(size, body, bits=8):
 
 
 def many_exif():
-    """Return 10 MB of EXIF: long segments, and then as many short ones as there is room for."""
+    """Return 10 MB of EXIF: long segments, then as many short ones as fit."""
     long = [(0xE1, b"Exif\0\0" + bytes(65_000))] * 140
     return segments(*long, *[(0xE1, b"Exif\0\0x")] * 60_000)
 

@@ -52,7 +52,7 @@ def test_arithmetic_coding_is_refused_by_the_header(frame):
     ids=["EXIF", "tables", "resources", "markers", "components"],
 )
 def test_a_header_may_not_repeat_itself_without_end(most, more):
-    """What Pillow handles in Python, piece by piece, is refused beyond what any file has."""
+    """More pieces than any file has are refused, because Pillow handles each of them in Python."""
     prepared(segments(*most))
     with pytest.raises(CorruptImageError, match="header"):
         prepared(segments(*most, *[more] * 8))
@@ -146,7 +146,7 @@ def test_an_honest_file(mode, components, progressive):
     [(0xC1, False, False), (0xC3, False, True), (0xC9, True, False), (0xCA, True, False)],
 )
 def test_how_it_is_coded(frame, arithmetic, lossless):
-    """By the number of its frame (ITU-T T.81, table B.1)."""
+    """The marker of the frame says how it is coded (ITU-T T.81, table B.1)."""
     found = count_jpeg_header(coded_as(frame))
 
     assert (arithmetic, lossless) == (found["arithmetic frames"], found["lossless frames"])
@@ -174,7 +174,7 @@ def test_what_there_is_too_much_of_is_counted():
 
 
 def test_fill_bytes_and_junk_are_passed_over():
-    """As libjpeg does: any number of 0xFF before a marker, anything else before that."""
+    """As in libjpeg, any number of 0xFF may precede a marker, and anything may precede those."""
     data = jpeg()
     at = data.index(b"\xff\xc0")
 
@@ -183,7 +183,7 @@ def test_fill_bytes_and_junk_are_passed_over():
 
 
 def test_what_follows_the_first_scan_is_no_header():
-    """Bytes of pixels, and thumbnails inside of EXIF, may look like anything."""
+    """Pixels, and thumbnails inside EXIF, may look like anything."""
     thumbnail = segments((0xE1, b"Exif\0\0" + coded_as(0xC9)))
 
     assert not count_jpeg_header(jpeg() + coded_as(0xC9))["arithmetic frames"]
@@ -191,7 +191,7 @@ def test_what_follows_the_first_scan_is_no_header():
 
 
 def test_no_bytes_make_it_fail():
-    """Cut at every byte, and noise; it comes to an end."""
+    """The walk ends in files that are cut at any byte, and in noise."""
     data = segments((0xE1, b"Exif\0\0MM"))[:700]
     for end in range(len(data)):
         count_jpeg_header(data[:end])

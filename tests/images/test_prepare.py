@@ -203,7 +203,7 @@ def test_half_pixels_are_rounded_to_even(crop, corner):
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("size", [(8, 16384), (16384, 8)])
 def test_very_long_images_cost_little(size, exact):
-    """What would be 134 million pixels resized is computed only where it is kept, within 1."""
+    """Of 134 million resized pixels only those that are kept are computed, within 1."""
     pixels = noise(*size)
     data = encode(pixels)
     long = pixels if size[0] < size[1] else pixels.transpose(1, 0, 2)
@@ -223,7 +223,7 @@ def test_very_long_images_cost_little(size, exact):
     "size", [(500, 375), (375, 500), (224, 700), (40, 5120), (41, 5300), (5003, 39), (64, 9001)]
 )
 def test_the_short_way_agrees_with_the_exact_one(size):
-    """Resizing only what is kept gives what resizing the whole gives, within 1."""
+    """Resizing only the crop gives the same as resizing the whole, within 1."""
     data = encode(noise(*size))
     exact, _ = prepare(data, EVALUATION, LIMITS, exact=True)
     short, _ = prepare(data, EVALUATION, LIMITS)
@@ -234,7 +234,7 @@ def test_the_short_way_agrees_with_the_exact_one(size):
 @pytest.mark.parametrize("crop", [63, 64])
 @pytest.mark.parametrize("size", [(63, 64), (64, 63), (64, 64), (64, 65), (65, 64), (65, 66)])
 def test_a_crop_may_be_one_pixel_short(size, crop):
-    """One pixel more or less than the crop, before or after the resize, and nothing is shifted."""
+    """Nothing shifts if an image is one pixel larger or smaller than the crop."""
     pixels = noise(*size)
     ratio = 64 / min(size)
     resized = [64 if side == min(size) else int(side * ratio) for side in size]
@@ -273,7 +273,7 @@ def test_the_short_way_takes_any_mode_and_turn(mode, orientation, width, height)
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
 def test_a_large_jpeg_is_decoded_at_a_smaller_scale(mode, orientation, options):
-    """The answer says its true size; the picture is the exact one's, not shifted, not turned.
+    """The answer has its true size; the picture is the exact one, neither shifted nor turned.
 
     1 of 255 in the mean; one pixel of shift would be about 3 in this picture.
     """
@@ -289,7 +289,7 @@ def test_a_large_jpeg_is_decoded_at_a_smaller_scale(mode, orientation, options):
 
 
 def test_a_large_jpeg_costs_less_memory():
-    """Of 12 million pixels only a quarter is ever held, 12 MB; exact holds them all, 48 MB."""
+    """Only a quarter of 12 million pixels is ever in memory, 12 MB; the exact way takes 48 MB."""
     data = encode(Image.new("RGB", (4000, 3000), "teal"), "JPEG")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
@@ -378,7 +378,7 @@ def test_a_palette_with_alpha_shows_white():
 
 @pytest.mark.parametrize("file_format", ["PNG", "GIF"])
 def test_a_transparent_palette_entry_is_white(file_format):
-    """P with one transparent entry, the way of GIF, shows white there."""
+    """P with one transparent entry, as in a GIF, shows white there."""
     palette = noise(256, 1)[0]
     indices = noise(16, 16, channels=0)
     image = Image.fromarray(indices, "P")
@@ -414,7 +414,7 @@ def test_sixteen_bit_grey_is_scaled_not_clipped():
 
 
 def test_a_transparent_sixteen_bit_grey_is_white():
-    """The declared transparent value shows white, not its neighbour that scales to the same."""
+    """The value declared transparent shows white; its neighbour, which scales to the same, does not."""
     values = np.full((16, 16), 1000, ">u2")
     values[0, 0] = 1001
     data = png(16, 16, 16, 0, [row.tobytes() for row in values], (b"tRNS", b"\x03\xe9"))
@@ -446,7 +446,7 @@ def test_a_transparent_sixteen_bit_colour_is_white(key):
 
 
 def test_cmyk_is_read_inverted_with_and_without_a_marker():
-    """A CMYK JPEG is stored inverted, as Adobe does it; Pillow reads one without marker alike."""
+    """A CMYK JPEG is stored inverted, as Adobe does it; one without Adobe's marker is read the same."""
     cyan, magenta, yellow, black = 200, 100, 30, 40
     ink = Image.new("CMYK", (16, 16), (cyan, magenta, yellow, black))
     data = encode(ink, "JPEG", quality=100)
@@ -478,7 +478,7 @@ def test_ycck_is_read_inverted():
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("profile", [b"not a profile", swapped_profile()])
 def test_a_colour_profile_is_left_aside(file_format, profile):
-    """ICC profiles change nothing, be they broken or, as here, of swapped primaries.
+    """ICC profiles change nothing, whether they are broken or swap the primaries.
 
     torchvision's evaluation, by which the accuracies were published, does not look at them.
     """
@@ -519,7 +519,7 @@ def test_exif_orientation_is_undone(file_format, orientation):
 
 @pytest.mark.parametrize(("orientation", "size"), [(1, (40, 24)), (3, (40, 24)), (6, (24, 40))])
 def test_the_size_is_that_of_the_upright_image(orientation, size):
-    """Width and height are those that a person sees."""
+    """Width and height are those of the upright image."""
     _, info = prepare(encode(noise(40, 24), "JPEG", exif=exif(orientation)), square(16), LIMITS)
 
     assert size == (info.width, info.height)
@@ -527,7 +527,7 @@ def test_the_size_is_that_of_the_upright_image(orientation, size):
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "I;16"])
 def test_any_mode_can_be_turned(mode):
-    """Turning comes before the conversion to RGB, and each mode can be turned."""
+    """An image is turned before it is converted to RGB, so every mode can be turned."""
     image = Image.fromarray(noise(16, 16, channels=0)).convert(mode)
     stored = decode(encode(image))
 
@@ -567,7 +567,7 @@ def test_the_format_is_named(file_format):
 
 
 def test_a_photo_of_several_pictures_is_a_jpeg():
-    """Of an MPO, as phones write it, the first picture is read, and it is called a JPEG."""
+    """Of an MPO, which phones write, the first picture is read, and the format is JPEG."""
     first, second = Image.new("RGB", (16, 16), "red"), Image.new("RGB", (16, 16), "blue")
     data = encode(first, "MPO", save_all=True, append_images=[second])
 
@@ -580,7 +580,7 @@ def test_a_photo_of_several_pictures_is_a_jpeg():
 
 @pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP"])
 def test_the_first_frame_of_an_animation_is_read(file_format):
-    """Later frames are not looked at."""
+    """Later frames are ignored."""
     frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "lime", "blue")]
     options = SAVED_LOSSLESS.get(file_format, {})
     data = encode(frames[0], file_format, save_all=True, append_images=frames[1:], **options)
@@ -589,7 +589,7 @@ def test_the_first_frame_of_an_animation_is_read(file_format):
 
 
 def test_a_long_animation_costs_what_its_first_frame_costs():
-    """A cut after the first frame changes nothing: the rest is never read."""
+    """Nothing after the first frame is read."""
     frames = [Image.fromarray(noise(16, 16, channels=0, seed=n)) for n in range(50)]
     data = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
 
@@ -607,7 +607,7 @@ def test_a_broken_animation_header_does_not_matter():
     np.testing.assert_array_equal(pixels, actual)
 
 
-def test_a_bitmap_may_stand_on_its_head():
+def test_a_bitmap_may_be_stored_top_down():
     """BMP stores rows upwards, or downwards where its height is negative."""
     pixels = noise(16, 16)
     data = bytearray(encode(pixels, "BMP"))
@@ -624,7 +624,7 @@ def test_a_bitmap_may_stand_on_its_head():
     ],
 )
 def test_a_bitmap_may_have_sixteen_bits(masks, shift, bits):
-    """BMP of 15 and of 16 bits a pixel scales each channel to 0..255."""
+    """BMP of 15 and of 16 bits per pixel scales each channel to 0..255."""
     words = np.random.default_rng(0).integers(0, 1 << sum(bits), (16, 16)).astype("<u2")
     header = struct.pack("<IiiHHIIiiII", 40, 16, -16, 1, 16, 3, 512, 0, 0, 0, 0)
     start = 14 + len(header) + 12
@@ -645,7 +645,7 @@ def bmp(header, palette, rows):
 
 
 def test_a_bitmap_may_be_of_os2():
-    """BMP with OS/2's header of 12 bytes, 24 bits a pixel, rows upwards."""
+    """BMP with OS/2's header of 12 bytes, 24 bits per pixel, rows upwards."""
     pixels = noise(16, 16)
     header = struct.pack("<IHHHH", 12, 16, 16, 1, 24)
 
@@ -655,7 +655,7 @@ def test_a_bitmap_may_be_of_os2():
 
 
 def test_a_bitmap_may_have_four_bits():
-    """BMP of two pixels a byte, with a palette of 16."""
+    """BMP of two pixels per byte, with a palette of 16."""
     palette, indices = noise(16, 1)[0], noise(16, 16, channels=0) >> 4
     header = struct.pack("<IiiHHIIiiII", 40, 16, -16, 1, 4, 0, 128, 0, 0, 16, 0)
     entries = np.pad(palette[:, ::-1], ((0, 0), (0, 1))).tobytes()
@@ -678,7 +678,7 @@ def test_a_bitmap_may_be_run_length_encoded():
 
 
 def test_the_fourth_byte_of_a_bitmap_is_no_alpha():
-    """BMP of 32 bits without masks leaves its fourth byte unused, whatever stands there."""
+    """BMP of 32 bits without masks leaves its fourth byte unused, whatever its value."""
     pixels = noise(16, 16, channels=4)
     header = struct.pack("<IiiHHIIiiII", 40, 16, -16, 1, 32, 0, 1024, 0, 0, 0, 0)
 
@@ -712,7 +712,7 @@ def test_too_many_pixels_are_refused_from_the_header():
 
 
 def test_a_bomb_is_refused_at_once():
-    """9000 x 9000 pixels in 10 kB are refused in the time that their header takes."""
+    """9000 x 9000 pixels in 10 kB are refused before they are decompressed."""
     data = png(9000, 9000, 1, 0, [bytes(1125)] * 9000)
     start = time.perf_counter()
 
@@ -724,7 +724,7 @@ def test_a_bomb_is_refused_at_once():
 
 @pytest.mark.parametrize("size", [(16_385, 8), (8, 16_385), (0x7FFFFFFF, 0x7FFFFFFF)])
 def test_a_long_side_is_refused(size):
-    """A side beyond the limit is refused even where the pixels are few."""
+    """A side beyond the limit is refused even if the image has few pixels."""
     with pytest.raises(ImageTooLargeError, match="the limit is 16384 pixels per side") as caught:
         prepare(png(*size, 1, 0, []), EVALUATION, LIMITS)
 
@@ -770,7 +770,7 @@ def test_a_webp_canvas_larger_than_its_picture_counts(side):
 
 
 def test_a_jpeg_of_too_many_scans_is_refused():
-    """61 bytes more make a decoder go over the picture once more: the sum of it is limited."""
+    """Each scan of 61 bytes makes a decoder go over the picture once more; their number is limited."""
     data = encode(Image.new("L", (4000, 4000)), "JPEG", progressive=True)
     scan = data[data.rindex(b"\xff\xda") : -2]
     start = time.perf_counter()
@@ -790,7 +790,7 @@ def test_a_jpeg_of_too_many_scans_is_refused():
     ],
 )
 def test_a_file_of_crumbs_is_refused(name, at, crumb):
-    """Hundreds of thousands of empty segments are not read to their end."""
+    """Hundreds of thousands of empty segments are not all read."""
     data = SMALL[name][:at] + crumb * (2_000_000 // len(crumb)) + SMALL[name][at:]
     start = time.perf_counter()
 
@@ -805,7 +805,7 @@ def test_a_file_of_crumbs_is_refused(name, at, crumb):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_file_cut_short_is_refused_as_such(name):
-    """A cut at any 64th byte is told as what it is; half a picture is never classified."""
+    """A file cut at any 64th byte is called incomplete; half a picture is never classified."""
     data = SMALL[name]
     for length in range(64, len(data) - 16, 64):
         with pytest.raises(CorruptImageError, match="is incomplete") as caught:
@@ -815,7 +815,7 @@ def test_a_file_cut_short_is_refused_as_such(name):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_stump_of_a_header_is_refused(name):
-    """The first few bytes of an image are damaged or unknown, never an error of ours."""
+    """The first few bytes of an image are called damaged or unknown; nothing else is raised."""
     for length in range(1, 64):
         with pytest.raises((CorruptImageError, UnsupportedFormatError)):
             prepare(SMALL[name][:length], EVALUATION, LIMITS)
@@ -828,7 +828,7 @@ def test_a_stump_of_a_header_is_refused(name):
 )
 @pytest.mark.filterwarnings("ignore:Invalid APNG")
 def test_flipped_bits_give_a_picture_or_a_refusal(name, flips):
-    """Whatever Pillow makes of damage, it is a picture or a RequestError."""
+    """Damage leads to a picture or to a RequestError."""
     data = bytearray(SMALL[name])
     for at, bit in flips:
         # Half of all flips hit the first 512 bytes, where the headers are.
@@ -850,7 +850,7 @@ def test_flipped_bits_give_a_picture_or_a_refusal(name, flips):
     ids=["iCCP", "zTXt", "iTXt"],
 )
 def test_a_metadata_bomb_is_refused(bomb):
-    """20 MB of zeros in a compressed chunk of 20 kB do not come to unfold."""
+    """20 MB of zeros in a compressed chunk of 20 kB are not decompressed."""
     rows = [row.tobytes() for row in noise(16, 16)]
 
     with pytest.raises(CorruptImageError, match="damaged"):
@@ -858,7 +858,7 @@ def test_a_metadata_bomb_is_refused(bomb):
 
 
 def test_text_chunks_cannot_pose_as_metadata():
-    """A PNG text whose keyword is one of Pillow's own names neither turns nor breaks the picture."""
+    """A PNG text whose keyword is a name that Pillow uses neither turns nor breaks the picture."""
     texts = PngImagePlugin.PngInfo()
     for keyword in ("exif", "xmp", "icc_profile", "gamma"):
         texts.add_text(keyword, 'tiff:Orientation="none"')
@@ -883,8 +883,8 @@ def test_text_chunks_cannot_pose_as_metadata():
         ("webp", 28, b"\x09\0"),
     ],
 )
-def test_a_header_that_lies_is_survived(name, at, lie):
-    """More or fewer rows than the header says: a picture of the size it says, or damage."""
+def test_a_wrong_height_in_a_header_does_no_harm(name, at, lie):
+    """More or fewer rows than the header says: a picture of that size, or a damaged image."""
     data = bytearray(SMALL[name])
     data[at : at + len(lie)] = lie
     if name == "png":
@@ -903,7 +903,7 @@ def test_other_formats_are_not_even_opened():
 
 
 def test_the_cause_is_kept_for_the_log():
-    """The public sentence says little; what Pillow said stays chained to it."""
+    """The public sentence says little; Pillow's error is its cause."""
     with pytest.raises(CorruptImageError) as caught:
         decode(SMALL["png"][:200])
 
@@ -942,7 +942,7 @@ def test_every_picture_comes_out_in_shape(kind, width, height, crop, margin):
 
 
 def test_threads_do_not_disturb_each_other():
-    """Many threads at once get what one thread gets."""
+    """Many threads get the same pixels as one thread."""
     uploads = [*SMALL.values()] * 4
     alone = [prepare(data, EVALUATION, LIMITS)[0] for data in uploads]
 
