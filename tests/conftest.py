@@ -148,7 +148,7 @@ def running_server(
     )
     server = RunningServer(process)
     try:
-        server.url = server.wait_for("answers; its models")["event"].split()[0]
+        server.url = server.wait_for("listening on")["event"].split()[2]
         if ready:
             server.wait_for("ready after")
         yield server

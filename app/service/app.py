@@ -50,7 +50,7 @@ def create_app(
         SetupError: If a manifest or the file of keys is wrong, or a model has no manifest.
     """
     metrics = Metrics()
-    keys = Keys(settings.api_keys_file) if settings.api_keys_file else None
+    keys = Keys(None if owner else settings.api_keys_file) if settings.api_keys_file else None
     decoders = DecodePool(settings.decode_threads or usable_cpus())
     prepare = preparation(settings)
     isolated = DecodeProcesses(prepare) if settings.decode_isolation == "process" else None
@@ -59,7 +59,7 @@ def create_app(
         hosting_of(settings), open_session=open_session, decode_backlog=decoders.backlog
     )
     models = Models(chosen(settings), hosting, metrics)
-    front = FrontSide(owner, models, hosting, metrics) if owner is not None else None
+    front = FrontSide(owner, models, hosting, metrics, keys) if owner is not None else None
     bring = front.follow if front else models.load
     make_quotas = front.make_quotas if front else Quotas
     rate = settings.rate_limit
@@ -72,6 +72,8 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         loading = asyncio.create_task(bring(), name="loading")
         app.state.loading = loading
+        if front is not None:
+            await front.joined.wait()  # no request is answered before the API keys have come
         yield
         loading.cancel()
         await models.stop()

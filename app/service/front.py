@@ -1,42 +1,46 @@
-"""A front process, started by `app.service.owner`: `python -m app.service.front LISTENER MEMORY IMAGES MESSAGES [KEYS]`."""
+"""A front process, started by `app.service.owner`: `python -m app.service.front LISTENER MEMORY IMAGES MESSAGES`."""
 
+import logging
 import signal
 import socket
 import sys
-from pathlib import Path
 
+from app.errors import SetupError
 from app.machine import usable_cpus
 from app.service.app import create_app
 from app.service.fronts.front_side import OwnerConnection
 from app.service.logs import configure_logs
-from app.service.server import Server, make_config
+from app.service.server import Server
 from app.service.settings import Settings
 
+log = logging.getLogger(__name__)
 
-def main(listener: int, memory: int, images: int, messages: int, keys: int | None = None) -> None:
-    """Speak HTTP until a signal comes or the owner has gone.
+
+def main(listener: int, memory: int, images: int, messages: int) -> int:
+    """Speak HTTP until a signal comes or the owner has gone; return the exit status.
 
     Args:
         listener: Descriptor of a socket from which connections are accepted.
         memory: See OwnerConnection.
         images: See OwnerConnection.
         messages: See OwnerConnection.
-        keys: Descriptor of a copy of the file of keys, as the owner has found it in order.
     """
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the server heeds it
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the owner reads the keys for all fronts
     settings = Settings()
     configure_logs(settings.log_level, settings.log_format)
-    settings = share_of(settings)
-    if keys is not None:
-        settings = settings.model_copy(update={"api_keys_file": Path(f"/proc/self/fd/{keys}")})
     owner = OwnerConnection(memory, socket.socket(fileno=images), socket.socket(fileno=messages))
-    app = create_app(settings, owner=owner)
-    server = Server(make_config(app, settings), app, settings.drain_delay_ms / 1000)
+    settings = share_of(settings)
+    try:
+        server = Server(create_app(settings, owner=owner), settings)
+    except SetupError as exc:
+        log.error("a front process cannot start: %s", exc)
+        return 1
     server.run(sockets=[socket.socket(fileno=listener)])
+    return server.status
 
 
 def share_of(settings: Settings) -> Settings:
-    """Return the settings of one front: what is counted in a process is divided, and rounded up."""
+    """Return the settings of one front: limits per process are divided, and rounded up."""
     fronts = settings.front_processes
     threads = settings.decode_threads or usable_cpus()
     return settings.model_copy(
@@ -49,4 +53,4 @@ def share_of(settings: Settings) -> Settings:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    sys.exit(main(*map(int, sys.argv[1:])))

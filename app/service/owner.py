@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from socket import socket
 from typing import Final
 
@@ -15,10 +15,10 @@ import uvicorn
 from app.errors import SetupError
 from app.runtime.open_session import Session, open_session
 from app.service.fronts.owner_side import OwnerSide
-from app.service.fronts.processes import Keeper, listen
+from app.service.fronts.processes import FrontProcesses, listen
 from app.service.fronts.shared_memory import Layout
 from app.service.parts import chosen, hosting_of
-from app.service.server import announce, read_again
+from app.service.server import GPU_LOST, announce, exit_if_lost, reload_keys
 from app.service.settings import Settings
 from app.serving.batching.queue import RUNS_AHEAD
 from app.serving.hosted_models import Models
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 _BACKLOG: Final = 2048
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _GRACE: Final = 5.0
-"""Seconds beyond those of a drain after which fronts are killed."""
+"""Seconds after the end of a drain when the remaining fronts are killed."""
 
 
 def serve_with_fronts(
@@ -40,27 +40,31 @@ def serve_with_fronts(
     """Serve until a signal comes; return the exit status.
 
     Args:
-        settings: All of them; `front_processes` is not 0.
-        open_session: Loads a serving graph; tests give another one.
+        settings: The whole configuration; `front_processes` is not 0.
+        open_session: Loads a serving graph; tests pass a fake.
 
     Raises:
         SetupError: If the service cannot be built.
     """
     if sys.platform != "linux":
-        raise SetupError("VGG_FRONT_PROCESSES: only Linux can do that; take 0.")
+        raise SetupError("VGG_FRONT_PROCESSES needs Linux; set it to 0.")
     with asyncio.Runner(loop_factory=uvicorn.Config("").get_loop_factory()) as runner:
         owner = Owner(settings, open_session)
-        status = runner.run(owner.serve())
-    if owner.lost:
-        logging.shutdown()
-        os._exit(1)  # what is left of CUDA may hang when it is taken down
+        runner.run(owner.serve())
+    exit_if_lost(owner.models)
     if owner.signalled is not None:
         signal.raise_signal(owner.signalled)
-    return status
+    return 1 if owner.failed else 0
 
 
 class Owner:
-    """The models, one queue for each, and the processes in front of them."""
+    """The models, one queue for each, and the processes in front of them.
+
+    Attributes:
+        models: The models of all fronts.
+        failed: True once the service ends for any reason but a signal.
+        signalled: The last signal that came.
+    """
 
     def __init__(self, settings: Settings, open_session: Callable[..., Session]) -> None:
         """Build the parts; nothing runs before `serve`."""
@@ -69,103 +73,90 @@ class Owner:
         metrics = Metrics()
         manifests = chosen(settings)
         hosting = replace(hosting_of(settings), open_session=open_session)
-        self._models = Models(manifests, hosting, metrics)
+        self.models = Models(manifests, hosting, metrics)
         most = RUNS_AHEAD * (settings.max_batch_size or max(CEILING.values()))
         crops = tuple(manifest.preprocess.crop for manifest in manifests)
-        self._shape = Layout(crops, most * len(manifests))
-        self._hub = OwnerSide(self._models, self._shape, metrics)
+        layout = Layout(crops, most * len(manifests))
+        self._owner_side = OwnerSide(self.models, layout, metrics, self._keys)
+        self._fronts = FrontProcesses(self._owner_side, layout)
+        self.failed = False
         self.signalled: int | None = None
 
-    @property
-    def lost(self) -> bool:
-        """Tell whether a GPU has failed for good."""
-        return self._models.lost.is_set()
-
-    async def serve(self) -> int:
-        """Serve until the fronts have been told to end; return the exit status.
+    async def serve(self) -> None:
+        """Serve until every front has ended.
 
         Raises:
             SetupError: If the port is taken, or a front cannot start.
         """
         settings = self._settings
         listeners = listen(settings.host, settings.port, settings.front_processes, _BACKLOG)
-        keys = None if self._keys is None else os.memfd_create("vgg-keys")
-        self._keeper = Keeper(self._hub, self._shape, listeners, keys)
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
-            loop.add_signal_handler(number, self._end, number)
-        if self._keys is not None and keys is not None:
-            write_again(keys, self._keys)
-            loop.add_signal_handler(signal.SIGHUP, self._read_again, self._keys, keys)
+            loop.add_signal_handler(number, self._drain_at_signal, number)
+        if self._keys is not None and settings.api_keys_file is not None:
+            loop.add_signal_handler(
+                signal.SIGHUP, self._reload_keys, self._keys, settings.api_keys_file
+            )
         work = [
-            self._hub.keep_queues_updated(),
-            self._hub.keep_models_updated(),
+            self._owner_side.keep_queues_updated(),
+            self._owner_side.keep_models_updated(),
             self._load(listeners),
         ]
-        tasks = [asyncio.create_task(one) for one in (*work, self._end_if_lost())]
+        tasks = [asyncio.create_task(one) for one in (*work, self._drain_if_lost())]
         for task in tasks:
-            task.add_done_callback(self._end_if_broken)
+            task.add_done_callback(self._drain_if_broken)
         try:
-            await self._keeper.run()
+            await self._fronts.run(listeners)
         finally:
             for task in tasks:
                 task.cancel()
-            await self._models.stop()
+            await self.models.stop()
             for number in _SIGNALS:
-                loop.remove_signal_handler(number)  # from here on they do what they always do
-        failed = any(model.state == "failed" for model in self._models.all().values())
-        return 1 if failed else 0
+                loop.remove_signal_handler(number)  # a further signal ends the process at once
 
-    def _read_again(self, keys: Keys, copy: int) -> None:
-        """Take new keys, unless the file has a mistake; a front that starts later has the same."""
-        if read_again(keys):
-            write_again(copy, keys)
-            self._keeper.read_keys()
+    def _reload_keys(self, keys: Keys, file: Path) -> None:
+        reload_keys(keys, file)
+        self._owner_side.send_keys()
 
-    def _end_if_broken(self, task: asyncio.Task[None]) -> None:
-        """End, to be started anew: without this task the fronts would soon know nothing."""
+    def _drain_if_broken(self, task: asyncio.Task[None]) -> None:
+        """End the service: without this task the fronts would soon have outdated information."""
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a bug: the service ends", exc_info=error)
+            self.failed = True
+            log.error("unhandled exception, draining to exit with 1", exc_info=error)
             self._drain()
 
-    def _end(self, number: int) -> None:
+    def _drain_at_signal(self, number: int) -> None:
         """Have the fronts drain at the first signal, and stop at the second."""
         self.signalled = number
         self._drain()
 
     def _drain(self) -> None:
-        self._leave()
-        self._keeper.signal(signal.SIGTERM)
+        self._replace_no_front()
+        self._fronts.signal(signal.SIGTERM)
 
-    def _leave(self) -> None:
+    def _replace_no_front(self) -> None:
         settings = self._settings
-        self._keeper.end()
+        self._fronts.end()
         longest = (settings.drain_delay_ms + settings.drain_timeout_ms) / 1000 + _GRACE
-        asyncio.get_running_loop().call_later(longest, self._keeper.kill)
+        asyncio.get_running_loop().call_later(longest, self._fronts.kill)
 
     async def _load(self, listeners: Sequence[socket]) -> None:
-        """Load the models; a service that cannot do what it was started for ends.
+        """Load the models; end the service if one cannot be loaded.
 
-        Only once the fronts serve: what runs cost is measured, and they take processors to start.
+        The fronts start first: they take processor time, and the cost of runs is measured here.
         """
-        await self._keeper.serving.wait()
+        await self._fronts.serving.wait()
         announce(listeners, self._keys)
-        await self._models.load()
-        if any(model.state == "failed" for model in self._models.all().values()):
-            self._hub.update_models()
-            self._leave()
-            self._hub.disconnect()
+        await self.models.load()
+        if any(model.state == "failed" for model in self.models.all().values()):
+            self.failed = True
+            self._owner_side.update_models()
+            self._replace_no_front()
+            self._owner_side.disconnect()
 
-    async def _end_if_lost(self) -> None:
+    async def _drain_if_lost(self) -> None:
         """Drain once a GPU has failed for good: only a new process can use it."""
-        await self._models.lost.wait()
-        self._hub.update_queues()
-        log.error("a GPU has failed for good: this process ends, to be started anew")
+        await self.models.lost.wait()
+        self._owner_side.update_queues()
+        log.error(GPU_LOST)
         self._drain()
-
-
-def write_again(copy: int, keys: Keys) -> None:
-    """Write keys into a file that fronts read."""
-    text = keys.text.encode()
-    os.ftruncate(copy, 0)
-    os.pwrite(copy, text, 0)

@@ -1,4 +1,4 @@
-"""The service on a socket: from the settings to the exit status."""
+"""The service in one process: from the settings to the exit status."""
 
 import asyncio
 import logging
@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Sequence
 from functools import partial
 from ipaddress import ip_address
+from pathlib import Path
 from socket import socket
 from types import FrameType
 from typing import Final
@@ -14,11 +15,11 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI
 
-from app.errors import KeysError
+from app.errors import KeysError, SetupError
 from app.machine import most_connections
 from app.runtime.open_session import Session, open_session
 from app.service.app import create_app
-from app.service.drain import take_in
+from app.service.drain import accept_pending
 from app.service.settings import Settings
 from app.serving.hosted_models import Models
 from app.web.connection.bounds import Bounds
@@ -27,32 +28,37 @@ from app.web.keys import Keys
 
 log = logging.getLogger(__name__)
 
-_LAST_WORDS: Final = 0.25
-"""Seconds between the close of the port and the close of the connections that ask for nothing."""
-
-_PUBLIC: Final = (
-    "anyone who can reach http://%s:%d may use it: set VGG_API_KEYS_FILE, or read SECURITY.md"
+GPU_LOST: Final = (
+    "unrecoverable GPU failure, exiting with 1 so that a supervisor can restart the process"
 )
+_LAST_REQUESTS: Final = 0.25
+"""Seconds between closing the port and closing idle connections."""
+_PUBLIC: Final = "anyone who can reach http://%s:%d may use this service: set VGG_API_KEYS_FILE, or read SECURITY.md"
 
 
 class Server(uvicorn.Server):
-    """uvicorn, which on SIGTERM first says that it is not ready and goes on for a while."""
+    """uvicorn, which on SIGTERM reports not ready and keeps answering for VGG_DRAIN_DELAY_MS.
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI, drain_delay: float) -> None:
-        """Take the app's state along.
+    Attributes:
+        failed: True once it stops for any reason but a signal.
+    """
 
-        Args:
-            config: uvicorn's.
-            app: Whose state says that it drains.
-            drain_delay: Seconds between the signal and the close of the port.
-        """
-        super().__init__(config)
-        self._app = app
-        self._drain_delay = drain_delay
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
+        """Configure uvicorn; nothing runs before `run`."""
+        super().__init__(make_config(app, settings))
+        self.failed = False
+        self._state = app.state
+        self._keys_file = settings.api_keys_file
+        self._drain_delay = settings.drain_delay_ms / 1000
         self._signalled = False
         self._impatient = False
         self._event_loop: asyncio.AbstractEventLoop | None = None
         self._watch: asyncio.Task[None] | None = None
+
+    @property
+    def status(self) -> int:
+        """Return the exit status of a server that has stopped."""
+        return 0 if self.started and not self.failed else 1
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first signal, stop at the second."""
@@ -65,97 +71,116 @@ class Server(uvicorn.Server):
         self._event_loop.call_soon_threadsafe(self._drain, sig, frame)
 
     def _drain(self, sig: int, frame: FrameType | None) -> None:
-        self._app.state.draining.set()
-        log.info("draining for %.1f s", self._drain_delay)
+        self._state.draining.set()
+        log.info("draining: the port closes in %.1f s", self._drain_delay)
         asyncio.get_running_loop().call_later(self._drain_delay, self._close, sig, frame)
 
     def _close(self, sig: int, frame: FrameType | None) -> None:
-        if not self._impatient:  # else a second signal has done it, and a third would not drain
+        if not self._impatient:  # otherwise a second signal has closed it already
             super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
-        """Bind, say where, and watch the models load."""
-        await super().startup(sockets)
+        """Listen, and watch the models load.
+
+        Args:
+            sockets: Given to a front process, whose owner announces them and reads the keys.
+
+        Raises:
+            SetupError: If the port is taken, or the address is not of this machine.
+        """
+        try:
+            await super().startup(sockets)
+        except SystemExit as exc:  # uvicorn has logged the system's reason
+            host, port = self.config.host, self.config.port
+            raise SetupError(f"VGG_HOST, VGG_PORT: cannot listen on {host}, {port}.") from exc
         self._event_loop = asyncio.get_running_loop()
-        keys: Keys | None = self._app.state.keys
-        if sockets is None:  # else whoever gave them does that
+        if sockets is None:
+            keys: Keys | None = self._state.keys
             announce([one for server in self.servers for one in server.sockets], keys)
-        if keys is not None and hasattr(signal, "SIGHUP"):
-            self._event_loop.add_signal_handler(signal.SIGHUP, read_again, keys)
-        self._app.state.loading.add_done_callback(lambda _: self._stop_if_failed())
+            if keys is not None and self._keys_file is not None and hasattr(signal, "SIGHUP"):
+                self._event_loop.add_signal_handler(
+                    signal.SIGHUP, reload_keys, keys, self._keys_file
+                )
+        self._state.loading.add_done_callback(self._stop_if_failed)
         self._watch = asyncio.create_task(self._stop_if_lost(), name="lost device")
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
-        """Close the port behind the last who has connected, and let everyone say what they want."""
-        if self._app.state.draining.is_set() and not self._impatient:
-            await take_in([listener for server in self.servers for listener in server.sockets])
+        """Accept every pending connection, close the port, and answer the last requests."""
+        if self._state.draining.is_set() and not self._impatient:
+            await accept_pending([one for server in self.servers for one in server.sockets])
             for server in self.servers:
                 server.close()
-            await asyncio.sleep(_LAST_WORDS)
+            await asyncio.sleep(_LAST_REQUESTS)
         await super().shutdown(sockets)
 
-    def _stop_if_failed(self) -> None:
-        """Stop a server that cannot do what it was started for."""
-        models: Models = self._app.state.models
-        if any(model.state == "failed" for model in models.all().values()):
-            self.should_exit = True
+    def _stop_if_failed(self, loading: asyncio.Task[None]) -> None:
+        """Stop a server whose models cannot be used."""
+        if loading.cancelled():
+            return
+        if error := loading.exception():
+            log.error("unhandled exception while loading models, exiting with 1", exc_info=error)
+        models: Models = self._state.models
+        if error or any(model.state == "failed" for model in models.all().values()):
+            self.failed = self.should_exit = True
 
     async def _stop_if_lost(self) -> None:
         """Drain and stop once a GPU has failed for good: only a new process can use it."""
-        models: Models = self._app.state.models
+        models: Models = self._state.models
         await models.lost.wait()
-        log.error("a GPU has failed for good: this process ends, to be started anew")
-        self._app.state.draining.set()
+        self.failed = True
+        log.error(GPU_LOST)
+        self._state.draining.set()
         await asyncio.sleep(self._drain_delay)
         self.should_exit = True
 
 
 def announce(listeners: Sequence[socket], keys: Keys | None) -> None:
-    """Say where the service answers, and whom; each address once."""
+    """Log each address once, and who may use it."""
     for host, port in dict.fromkeys(listener.getsockname()[:2] for listener in listeners):
         shown = f"[{host}]" if ":" in host else host
-        log.info("http://%s:%d answers; its models are loading", shown, port)
+        log.info("listening on http://%s:%d (models still loading)", shown, port)
         if keys is None and not ip_address(host).is_loopback:
             log.warning(_PUBLIC, shown, port)
     if keys is not None:
-        log.info("%d API keys", len(keys))
+        log.info("%d API keys loaded", len(keys))
 
 
-def read_again(keys: Keys) -> bool:
-    """Read the keys again and say so; tell whether the file was in order."""
+def reload_keys(keys: Keys, file: Path) -> None:
+    """Read a file of API keys again; keep the previous keys if it has a mistake."""
     try:
-        keys.read()
+        keys.read(file)
     except KeysError as exc:
-        log.error("%s; the keys stay what they were", exc)
-        return False
-    log.info("%d API keys", len(keys))
-    return True
+        log.error("%s; keeping the previous keys", exc)
+    else:
+        log.info("%d API keys loaded", len(keys))
 
 
 def serve(settings: Settings, open_session: Callable[..., Session] = open_session) -> int:
     """Serve until a signal comes; return the exit status.
 
     Args:
-        settings: All of them.
-        open_session: Loads a serving graph; tests give another one.
+        settings: The whole configuration.
+        open_session: Loads a serving graph; tests pass a fake.
 
     Raises:
         SetupError: If the service cannot be built.
     """
     app = create_app(settings, open_session)
-    config = make_config(app, settings)
-    server = Server(config, app, settings.drain_delay_ms / 1000)
+    server = Server(app, settings)
     server.run()
-    models: Models = app.state.models
-    failed = any(model.state == "failed" for model in models.all().values())
+    exit_if_lost(app.state.models)
+    return server.status
+
+
+def exit_if_lost(models: Models) -> None:
+    """Exit with 1 at once if a GPU is lost: what is left of CUDA may hang when it is torn down."""
     if models.lost.is_set():
         logging.shutdown()
-        os._exit(1)  # what is left of CUDA may hang when it is taken down
-    return 1 if failed or not server.started else 0
+        os._exit(1)
 
 
 def make_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
-    """Say in uvicorn's words what is set."""
+    """Translate the settings for uvicorn."""
     bounds = Bounds(
         header_bytes=settings.max_header_bytes,
         header_seconds=settings.header_timeout_ms / 1000,
@@ -165,6 +190,7 @@ def make_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     )
     return uvicorn.Config(
         app,
+        lifespan="on",  # "auto" would serve without models if their start raised
         http=partial(Connection, bounds=bounds),  # type: ignore[arg-type] # it is only called
         ws="none",
         proxy_headers=bool(settings.trusted_proxies),

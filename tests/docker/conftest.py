@@ -84,7 +84,7 @@ class Image:
         )
         server = RunningServer(process)
         try:
-            server.url = server.wait_for("answers; its models")["event"].split()[0]
+            server.url = server.wait_for("listening on")["event"].split()[2]
             yield server
         finally:
             process.terminate()

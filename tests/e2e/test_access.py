@@ -54,11 +54,11 @@ def test_keys_are_read_again_on_sighup(model_dir, tmp_path, alice):
         before = post(server.url, bob[0])
         file.write_text(bob[1])
         server.process.send_signal(signal.SIGHUP)
-        server.wait_for("1 API keys")
+        server.wait_for("1 API keys loaded")
         after = [post(server.url, key) for key in (alice[0], bob[0])]
         file.write_text("nonsense")
         server.process.send_signal(signal.SIGHUP)
-        said = server.wait_for("stay what they were")
+        said = server.wait_for("keeping the previous keys")
         still = post(server.url, bob[0])
 
     assert [401, 401, 200, 200] == [x.status_code for x in (before, *after, still)]

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from app.service.drain import let_in, take_in
+from app.service.drain import accept_new, accept_pending
 
 
 class Echo(asyncio.Protocol):
@@ -36,7 +36,7 @@ def test_whoever_waits_to_be_accepted_is_heard(runner, host):
         early = [socket.create_connection(address, timeout=5) for _ in range(50)]
         for connection in early:
             connection.sendall(b"here")
-        await take_in(server.sockets)
+        await accept_pending(server.sockets)
         server.close()
         heard = [await asyncio.to_thread(connection.recv, 9) for connection in early]
         for connection in early:
@@ -54,7 +54,7 @@ def test_who_comes_later_is_refused(runner):
         loop = asyncio.get_running_loop()
         server = await loop.create_server(Echo, "127.0.0.1", 0)
         address = server.sockets[0].getsockname()
-        closing = asyncio.create_task(take_in(server.sockets))
+        closing = asyncio.create_task(accept_pending(server.sockets))
         await asyncio.sleep(0)  # it has begun
         late = socket.socket()
         late.settimeout(5)
@@ -74,13 +74,13 @@ def test_a_socket_can_be_used_again():
 
     async def main(listener):
         server = await asyncio.get_running_loop().create_server(Echo, sock=listener.dup())
-        await take_in(server.sockets)
+        await accept_pending(server.sockets)
         server.close()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         asyncio.run(main(listener))
-        let_in(listener)
-        let_in(listener)  # there is nothing to undo any more
+        accept_new(listener)
+        accept_new(listener)  # there is nothing to undo any more
         with socket.create_connection(listener.getsockname(), timeout=5):
             accepted, _ = listener.accept()
             accepted.close()

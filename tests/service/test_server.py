@@ -4,8 +4,6 @@ import asyncio
 import signal
 import socket
 
-import uvicorn
-
 from app.service.app import create_app
 from app.service.server import Server, make_config
 from app.service.settings import Settings
@@ -16,7 +14,7 @@ def test_a_signal_is_answered_by_the_loop(caplog):
     """The handler of a signal, which may interrupt a line of the log, writes none itself."""
     caplog.set_level("INFO", "app.service.server")
     app = create_app(Settings())
-    server = Server(uvicorn.Config(app), app, drain_delay=0.0)
+    server = Server(app, Settings(drain_delay_ms=0))
 
     async def main():
         server._event_loop = asyncio.get_running_loop()
@@ -27,7 +25,7 @@ def test_a_signal_is_answered_by_the_loop(caplog):
         return at_once
 
     assert ([], False) == asyncio.run(main())
-    assert ["draining for 0.0 s"] == caplog.messages
+    assert ["draining: the port closes in 0.0 s"] == caplog.messages
     assert app.state.draining.is_set()
     assert server.should_exit
 
@@ -35,7 +33,7 @@ def test_a_signal_is_answered_by_the_loop(caplog):
 def test_a_second_signal_does_not_wait():
     """Whoever signals twice wants it to end now."""
     app = create_app(Settings())
-    server = Server(uvicorn.Config(app), app, drain_delay=3600.0)
+    server = Server(app, Settings(drain_delay_ms=600_000))
 
     async def main():
         server._event_loop = asyncio.get_running_loop()
@@ -49,12 +47,11 @@ def test_a_second_signal_does_not_wait():
 def test_nobody_who_has_connected_is_reset(model_dir):
     """As the port closes, a connection is answered that is not accepted yet, or not yet read."""
     app = create_app(Settings(models=("colours",), model_dir=model_dir))
-    config = make_config(app, Settings(port=0))
-    server = Server(config, app, drain_delay=0.0)
+    server = Server(app, Settings(port=0, drain_delay_ms=0))
 
     async def main():
-        config.load()
-        server.lifespan = config.lifespan_class(config)
+        server.config.load()
+        server.lifespan = server.config.lifespan_class(server.config)
         await server.startup()
         await app.state.loading
         address = server.servers[0].sockets[0].getsockname()

@@ -81,9 +81,21 @@ def test_mistake_while_reading_again_keeps_the_old_keys(file):
     keys = Keys(file)
     file.write_text("broken")
     with pytest.raises(KeysError):
-        keys.read()
+        keys.read(file)
     before = keys.holder(key.encode())
     file.write_text("")
-    keys.read()
+    keys.read(file)
 
     assert ("alice", None) == (before, keys.holder(key.encode()))
+
+
+def test_keys_go_from_process_to_process_as_text(file):
+    """What one process has read, another has after parsing its text."""
+    key, line = make_key("alice")
+    file.write_text(f"# staff\n{line}  # until June\n")
+    keys = Keys()
+    before = len(keys)
+    keys.parse(Keys(file).text)
+
+    assert 0 == before
+    assert "alice" == keys.holder(key.encode())

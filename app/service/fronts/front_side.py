@@ -18,6 +18,7 @@ from app.service.fronts.shared_quotas import SharedQuotas
 from app.serving.hosted_models import HostedModel, Models
 from app.serving.loading import Hosting
 from app.serving.metrics import Metrics
+from app.web.keys import Keys
 from app.weights.labels import load_labels
 
 _PATIENCE: Final = 5.0
@@ -43,7 +44,12 @@ class FrontSide:
     """Follows the owner's messages."""
 
     def __init__(
-        self, connection: OwnerConnection, models: Models, hosting: Hosting, metrics: Metrics
+        self,
+        connection: OwnerConnection,
+        models: Models,
+        hosting: Hosting,
+        metrics: Metrics,
+        keys: Keys | None,
     ) -> None:
         """Join the parts.
 
@@ -52,7 +58,10 @@ class FrontSide:
             models: The models of this process, which are not loaded here.
             hosting: How they are hosted.
             metrics: The metrics of this process.
+            keys: Replaced by those that the owner sends; None if everyone may use the service.
         """
+        self.joined = asyncio.Event()  # the owner has sent the keys and the layout
+        self._keys = keys
         self._connection = connection
         self._models = models
         self._hosting = hosting
@@ -70,6 +79,7 @@ class FrontSide:
             async for message in self._messages.received():
                 await self._handle(self._messages, **message)
         finally:
+            self.joined.set()  # nothing more comes
             self._messages.send("samples", of=self._metrics.families())
             self._messages.close()
             self._messages = None
@@ -110,7 +120,11 @@ class FrontSide:
                 memory = SharedMemory(self._connection.memory, layout)
                 self._images = ImageClient(memory)
                 await self._images.open(self._connection.images)
+                self.joined.set()
                 messages.send("started")
+            case "keys":
+                if self._keys is not None:
+                    self._keys.parse(content["text"])
             case "model":
                 model = self._models.get(content["name"])
                 self._update(model, content["number"], content["model"])

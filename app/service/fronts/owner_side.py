@@ -16,6 +16,7 @@ from app.service.fronts.shared_memory import Layout, SharedMemory
 from app.serving.batching.queue import Queue
 from app.serving.hosted_models import Models
 from app.serving.metrics import Family, Metrics, render
+from app.web.keys import Keys
 
 log = logging.getLogger(__name__)
 
@@ -70,14 +71,18 @@ class Front:
 class OwnerSide:
     """All fronts, as the owner sees them."""
 
-    def __init__(self, models: Models, layout: Layout, metrics: Metrics) -> None:
+    def __init__(
+        self, models: Models, layout: Layout, metrics: Metrics, keys: Keys | None = None
+    ) -> None:
         """Start without fronts.
 
         Args:
             models: The owner's.
             layout: Layout of the memory shared with each front.
             metrics: The owner's.
+            keys: API keys of all fronts; None if everyone may use the service.
         """
+        self._keys = keys
         self._models = list(models.all().values())
         self._layout = layout
         self._metrics = metrics
@@ -91,8 +96,15 @@ class OwnerSide:
         front = Front(server, await MessageChannel.open(messages))
         self._fronts.append(front)
         await server.open(images)
+        self.send_keys()  # before the layout, after which the front serves
         front.messages.send("layout", crops=list(self._layout.crops), slots=self._layout.slots)
         return front
+
+    def send_keys(self) -> None:
+        """Send the API keys to every front, including those that are still starting."""
+        if self._keys is not None:
+            for front in self._fronts:
+                front.messages.send("keys", text=self._keys.text)
 
     async def serve(self, front: Front) -> None:
         """Serve a front until it has gone; then drop its images and keep its counts."""

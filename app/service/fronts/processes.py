@@ -1,4 +1,4 @@
-"""The front processes: started, replaced when they end, told to end."""
+"""The front processes: started, replaced when they end, stopped in the end."""
 
 import asyncio
 import logging
@@ -11,30 +11,32 @@ from contextlib import suppress
 from typing import Final
 
 from app.errors import SetupError
-from app.service.drain import let_in
-from app.service.fronts.owner_side import Front, OwnerSide
+from app.service.drain import accept_new
+from app.service.fronts.owner_side import OwnerSide
 from app.service.fronts.shared_memory import Layout, allocate
 
 _PAUSE: Final = 1.0
-"""Seconds before another front is started in the place of one that could not serve."""
+"""Seconds before a front that could not serve is replaced."""
+_MOST_FAILURES: Final = 5
+"""Fronts in a row that cannot serve at one socket, after which the service ends."""
 
 log = logging.getLogger(__name__)
 
 
 def listen(host: str, port: int, count: int, backlog: int) -> list[socket.socket]:
-    """Return as many sockets of one port, among which the kernel spreads connections.
+    """Return several sockets of one port, over which the kernel spreads connections.
 
-    Each front has its own, and the owner keeps it for the front that takes its place: whoever
-    connects in between waits. With one for all, the first to wake would take in everyone.
+    Each front has its own, and the owner keeps it for the next front: a client that connects in
+    between waits. With one socket for all, the first front to wake would accept everything.
 
     Args:
         host: Address to listen on.
         port: 0 takes a free one.
-        count: How many.
+        count: Sockets to open.
         backlog: Connections that may wait in each.
 
     Raises:
-        SetupError: If the address is taken, be it by another service like this one.
+        SetupError: If the address is taken, even by another service of this kind.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -45,122 +47,110 @@ def listen(host: str, port: int, count: int, backlog: int) -> list[socket.socket
             for _ in range(count)
         ]
     except OSError as exc:
-        raise SetupError(f"VGG_HOST, VGG_PORT: cannot listen on {host}, {port}: {exc}") from exc
+        raise SetupError(f"VGG_HOST, VGG_PORT: cannot listen on {host}, {port}: {exc}.") from exc
 
 
-class Keeper:
-    """As many fronts as there are listeners, until they shall end.
+class FrontProcesses:
+    """One front process for each listening socket, replaced when it ends.
 
     Attributes:
-        serving: Set once each of them has been seen to serve.
+        serving: Set once every front serves for the first time.
     """
 
-    def __init__(
-        self,
-        hub: OwnerSide,
-        shape: Layout,
-        listeners: Sequence[socket.socket],
-        keys: int | None = None,
-    ) -> None:
+    def __init__(self, owner_side: OwnerSide, layout: Layout) -> None:
         """Start nothing before `run`.
 
         Args:
-            hub: Talks with them.
-            shape: Of the memory that each shares with the owner.
-            listeners: One for each.
-            keys: Descriptor of a file with the keys, if there are any.
+            owner_side: Talks with the fronts.
+            layout: Layout of the memory that each front shares with the owner.
         """
         self.serving = asyncio.Event()
-        self._hub = hub
-        self._shape = shape
-        self._listeners = listeners
-        self._starting = len(listeners)
-        self._keys = keys
-        self._processes: dict[asyncio.subprocess.Process, Front | None] = {}
-        self._ending = False
+        self._owner_side = owner_side
+        self._layout = layout
+        self._listeners: Sequence[socket.socket] = ()
+        self._starting = 0
+        self._processes: set[asyncio.subprocess.Process] = set()
+        self._ending = asyncio.Event()
 
-    async def run(self) -> None:
-        """Return once they have ended, as they should.
+    async def run(self, listeners: Sequence[socket.socket]) -> None:
+        """Start the fronts; return once they have ended after `end`.
 
         Raises:
             SetupError: If one cannot start.
         """
+        self._listeners = listeners
+        self._starting = len(listeners)
         try:
-            await asyncio.gather(*[self._keep(listener) for listener in self._listeners])
+            await asyncio.gather(*[self._keep(listener) for listener in listeners])
         finally:
             self.kill()
 
     def end(self) -> None:
-        """Replace none any more, and leave the port to them."""
-        self._ending = True
+        """Replace no front from now on, and leave the port to those that run."""
+        self._ending.set()
         for listener in self._listeners:
             listener.close()
 
     def signal(self, number: int) -> None:
-        """Send a signal to each."""
+        """Send a signal to each front."""
         for process in self._processes:
             with suppress(ProcessLookupError):
                 process.send_signal(number)
 
-    def read_keys(self) -> None:
-        """Have those that serve read the keys again; the others have not read them yet."""
-        for process, front in self._processes.items():
-            if front is not None and front.started.is_set():
-                with suppress(ProcessLookupError):
-                    process.send_signal(signal.SIGHUP)
-
     def kill(self) -> None:
-        """End them at once."""
+        """End every front at once."""
         self.signal(signal.SIGKILL)
 
     async def _keep(self, listener: socket.socket) -> None:
-        while not self._ending:
-            let_in(listener)  # a front that was told to end has closed it to newcomers
-            status, started = await self._attend(listener)
-            await self._judge(status, started=started)
-
-    async def _judge(self, status: int, *, started: bool) -> None:
-        """Say what the end of a front means.
+        """Run a front at a socket, and another one each time it ends.
 
         Raises:
-            SetupError: If fronts cannot start here.
+            SetupError: If fronts cannot start: the kernel sends clients to this socket too, and
+                they would wait for ever.
         """
-        if self._ending:
-            return
-        if not self.serving.is_set():
-            raise SetupError(f"A front process ended with {status} before all could serve.")
-        log.error("a front process has ended with %d: another one takes its place", status)
-        if not started:
-            await asyncio.sleep(_PAUSE)
+        failures = 0
+        while not self._ending.is_set():
+            accept_new(listener)  # a front that drains refuses new connections
+            status, started = await self._run_one(listener)
+            if self._ending.is_set():
+                return
+            failures = 0 if started else failures + 1
+            if not self.serving.is_set() or failures == _MOST_FAILURES:
+                raise SetupError(
+                    f"A front process ended with status {status} before it could serve;"
+                    " the lines above say why."
+                )
+            log.error("a front process ended with status %d, starting another one", status)
+            if not started:
+                await asyncio.sleep(_PAUSE)
 
-    async def _attend(self, listener: socket.socket) -> tuple[int, bool]:
-        """Start a front and stay with it to its end; return its status and whether it served."""
-        block = allocate(self._shape)
+    async def _run_one(self, listener: socket.socket) -> tuple[int, bool]:
+        """Run a front to its end; return its exit status and whether it served."""
+        memory = allocate(self._layout)
         images, their_images = socket.socketpair()
-        words, their_words = socket.socketpair()
-        passed = [listener.fileno(), block, their_images.fileno(), their_words.fileno()]
-        passed += [] if self._keys is None else [self._keys]
+        messages, their_messages = socket.socketpair()
+        passed = [listener.fileno(), memory, their_images.fileno(), their_messages.fileno()]
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "app.service.front", *map(str, passed)),
             pass_fds=passed,
             stdin=asyncio.subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for the owner, which tells them
+            start_new_session=True,  # the owner handles Ctrl-C and signals the fronts
         )
-        self._processes[process] = None
-        if self._ending:  # a signal has come in between
+        self._processes.add(process)
+        if self._ending.is_set():  # since before the process was listed
             process.terminate()
         their_images.close()
-        their_words.close()
-        front = self._processes[process] = await self._hub.connect(block, images, words)
-        os.close(block)
-        serving = asyncio.create_task(self._note(front.started))
-        await self._hub.serve(front)
+        their_messages.close()
+        front = await self._owner_side.connect(memory, images, messages)
+        os.close(memory)
+        serving = asyncio.create_task(self._count_start(front.started))
+        await self._owner_side.serve(front)
         status = await process.wait()
-        del self._processes[process]
+        self._processes.remove(process)
         serving.cancel()
         return status, front.started.is_set()
 
-    async def _note(self, started: asyncio.Event) -> None:
+    async def _count_start(self, started: asyncio.Event) -> None:
         await started.wait()
         self._starting -= 1
         if self._starting == 0:

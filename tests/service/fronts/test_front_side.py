@@ -14,6 +14,7 @@ from app.service.fronts.owner_side import OwnerSide
 from app.service.fronts.shared_memory import Layout, allocate
 from app.service.settings import Settings
 from app.serving.metrics import Metrics
+from app.web.keys import Keys, make_key
 from tests.conftest import client_of, png, started_app
 
 pytestmark = pytest.mark.anyio
@@ -29,8 +30,10 @@ class Both:
 
 @asynccontextmanager
 async def opened(model_dir, session, **settings):
+    file = settings.get("api_keys_file")
     async with started_app(model_dir, session) as owner:
-        owner_side = OwnerSide(owner.state.models, LAYOUT, Metrics())
+        keys = Keys(file) if file else None
+        owner_side = OwnerSide(owner.state.models, LAYOUT, Metrics(), keys)
         descriptor = allocate(LAYOUT)
         images, their_images = socket.socketpair()
         messages, their_messages = socket.socketpair()
@@ -40,10 +43,24 @@ async def opened(model_dir, session, **settings):
         joined = await owner_side.connect(descriptor, images, messages)
         served = asyncio.create_task(owner_side.serve(joined))
         async with app.router.lifespan_context(app):
-            await joined.started.wait()
             yield Both(owner, app, owner_side, served)
         await asyncio.wait_for(served, 10)
         os.close(descriptor)
+
+
+async def test_no_request_is_answered_before_the_keys_have_come(model_dir, session, tmp_path):
+    """A starting front is never without keys: its port opens once the owner has sent them."""
+    file = tmp_path / "keys"
+    key, line = make_key("alice")
+    file.write_text(line)
+    async with (
+        opened(model_dir, session, api_keys_file=file) as both,
+        client_of(both.front) as client,
+    ):
+        client.headers["authorization"] = f"Bearer {key}"
+        first = await client.get("/metrics")
+
+    assert 200 == first.status_code
 
 
 async def turn_until(done):
