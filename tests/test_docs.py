@@ -8,31 +8,36 @@ from app.service.app import create_app
 from app.service.settings import Settings
 from app.weights.manifests import load_catalog
 from tests.conftest import REPOSITORY
+from tests.settings_page import PAGE, default_of, page
 
 README = (REPOSITORY / "README.md").read_text()
 
 
-def test_readme_has_every_setting_and_no_other():
-    """Each setting stands in README.md with its default, and nothing that does not exist."""
+def test_page_of_settings_is_that_of_the_code():
+    """docs/settings.md has each setting with its default and description; if not, write it again."""
+    assert page() == PAGE.read_text(), "run: python -m tests.settings_page"
+
+
+def test_readme_names_no_other_setting():
+    """Every variable in README.md is a setting."""
     settings = {f"VGG_{name.upper()}" for name in Settings.model_fields}
 
-    assert settings == set(re.findall(r"VGG_[A-Z_]+", README))
+    assert set() == set(re.findall(r"VGG_[A-Z_]+", README)) - settings
 
 
 def test_readme_has_the_defaults():
-    """The defaults in README.md are those of the settings."""
-    for name, field in Settings.model_fields.items():
-        default = field.default[0] if name in {"models", "device_ids"} else field.default
-        if name not in {"model_dir", "hf_endpoint"}:
-            variable = f"VGG_{name.upper()}"
-            [row] = [line for line in README.splitlines() if f"`{variable}`" in line[:70]]
-            names, values = (
-                [part.strip(" `") for part in cell.split(",")] for cell in row.split("|")[1:3]
-            )
-            shown = values[names.index(variable)] if len(values) > 1 else values[0]
-            if default in (None, ()):
-                default = ""
-            assert str(default).lower().removesuffix(".0") == shown, variable
+    """The tables of README.md show the defaults of the settings in them."""
+    rows = [line.split("|")[1:3] for line in README.splitlines() if line.startswith("| `VGG_")]
+    cells = [[[part.strip(" `") for part in cell.split(",")] for cell in row] for row in rows]
+    shown = {name: value for names, values in cells for name, value in spread(names, values)}
+
+    assert shown
+    assert {name: default_of(name.removeprefix("VGG_").lower()) for name in shown} == shown
+
+
+def spread(names, values):
+    """Pair names with values; one value is for all names."""
+    return zip(names, values * len(names) if len(values) == 1 else values, strict=False)
 
 
 def test_readme_has_every_route():

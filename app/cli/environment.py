@@ -30,11 +30,12 @@ def read_settings() -> Settings:
 
 
 def _explain(error: Any) -> str:  # noqa: ANN401 (pydantic's own record)
+    sentence = str(error.get("ctx", {}).get("error", error["msg"]))  # without "Value error, "
     if not error["loc"]:
-        return str(error["msg"])
+        return sentence
     name = str(error["loc"][0]).upper()
     variable = name if name.startswith(("VGG_", "HF_")) else f"VGG_{name}"
-    return f"{variable} is {error['input']!r}: {error['msg']}"
+    return f"{variable} is {os.environ.get(variable, error['input'])!r}: {sentence}"
 
 
 def find_manifest(settings: Settings, name: str | None) -> Manifest:

@@ -1,4 +1,4 @@
-"""Every setting of the service, from the environment (VGG_*), checked once."""
+"""Every setting of the service, read from the environment (VGG_*) and checked once."""
 
 import re
 from ipaddress import ip_network
@@ -14,7 +14,7 @@ _ORIGIN: Final = re.compile(r"https?://[^/?#@,\s]+")
 
 
 class Settings(BaseSettings):
-    """What an operator can set; each field is the environment variable VGG_ and its name."""
+    """The whole configuration; docs/settings.md shows these descriptions, one group after the other."""
 
     model_config = SettingsConfigDict(
         env_prefix="VGG_",
@@ -24,84 +24,100 @@ class Settings(BaseSettings):
         use_attribute_docstrings=True,
     )
 
-    host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 for all."""
-    port: int = Field(default=8000, ge=0, le=65_535)
-    """Port to listen on; 0 takes a free one."""
     models: Annotated[tuple[str, ...], NoDecode] = Field(default=("vgg16",), min_length=1)
-    """Names of the models to serve, comma-separated; the first is the default of a request."""
+    """Models to serve, comma-separated. A request that names none gets the first."""
     model_dir: Path = BUILT_IN
-    """Folder of weights, of serving graphs made from them, and of manifests of your own."""
+    """Folder of the weights, of the serving graphs made from them, and of your own manifests."""
     on_missing_weights: Literal["fail", "untrained"] = "fail"
-    """Without the weights: fail, or serve untrained ones of the true size, to try things out."""
+    """What to do without weights: `fail`, or serve `untrained` ones of the true size, whose answers mean nothing."""
     offline: bool = False
-    """Never ask the network for weights."""
+    """Never download weights."""
     hf_endpoint: str | None = Field(
         default=None, validation_alias=AliasChoices("hf_endpoint", "VGG_HF_ENDPOINT", "HF_ENDPOINT")
     )
-    """Mirror of the Hugging Face hub (HF_ENDPOINT, the hub's own variable, is read as well)."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to run: cuda fails where CUDA cannot be used, auto then takes the CPU."""
-    precision: Literal["auto", "float32", "float16"] = "auto"
-    """Numbers of the network: auto is float16 on CUDA and float32 on a CPU."""
-    conv: Literal["auto", "direct", "winograd"] = "auto"
-    """How a CPU computes convolutions: auto measures once which is faster here, direct leaves them to onnxruntime."""
-    device_ids: Annotated[tuple[int, ...], NoDecode] = Field(default=(0,), min_length=1)
-    """Numbers of the GPUs to use, comma-separated; alike ones, for they share the work evenly."""
-    gpu_memory_limit_mb: int = Field(default=0, ge=0, le=10**6)
-    """Most memory of each GPU for a model's weights and runs (MB); 0 for no limit."""
-    tensorrt: bool = False
-    """Run on TensorRT, which has to be installed; it builds its engines at the first start."""
-    threads: int = Field(default=0, ge=0, le=1024)
-    """Threads of one run on a CPU; 0 for as many as the process may use processors."""
-    decode: Literal["fast", "exact"] = "fast"
-    """How images become pixels: exact gives torchvision's, each of them, and is slower."""
-    decode_isolation: Literal["thread", "process"] = "thread"
-    """Where images are decoded: process takes a process with limits for each thread (not on Windows)."""
-    decode_threads: int = Field(default=0, ge=0, le=1024)
-    """Threads that decode images; 0 for as many as the process may use processors."""
+    """Mirror of the Hugging Face hub. The hub's own variable, `HF_ENDPOINT`, is read too."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 is every address of the machine."""
+    port: int = Field(default=8000, ge=0, le=65_535)
+    """Port to listen on; 0 picks a free one."""
     front_processes: int = Field(default=0, ge=0, le=64)
-    """Processes that speak HTTP and decode, in front of the one with the models (Linux); 0 for one that does all."""
-    max_batch_size: int = Field(default=0, ge=0, le=1024)
-    """Most images in one run; 0 to choose the best by measurement at the start."""
-    max_queue_delay_ms: float = Field(default=0, ge=0, le=10_000)
-    """Longest wait for company in a batch (milliseconds), counted from the oldest image."""
-    queue_budget_ms: float = Field(default=2000, gt=0, le=600_000)
-    """Longest predicted wait for a run (milliseconds); beyond it a request is refused, 503."""
-    deadline_ms: float = Field(default=10_000, gt=0, le=600_000)
-    """Longest time for one request (milliseconds); beyond it the answer is 504."""
-    api_keys_file: Path | None = None
-    """File of API keys, as `vgg-serve key NAME` prints them; without it anyone may ask."""
-    rate_limit: float = Field(default=0, ge=0, le=1_000_000)
-    """Photos a second that each key or, without keys, each address may post; 0 for no limit."""
-    rate_burst: int = Field(default=20, ge=1, le=1_000_000)
-    """Photos that one may post at once, above that rate."""
-    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
-    """Addresses and networks of proxies whose X-Forwarded-For is believed, comma-separated."""
-    allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
-    """Origins whose pages may call the API from a browser (https://example.org), or *."""
-    max_connections: int = Field(default=4096, ge=8, le=1_000_000)
-    """Most connections at a time; beyond them the one that is awaited longest is closed."""
-    max_header_bytes: int = Field(default=32_768, ge=1024, le=2**20)
-    """Largest head of a request (bytes), each header counted with 32 more; beyond it, or 100 headers, 431."""
-    header_timeout_ms: float = Field(default=10_000, gt=0, le=600_000)
-    """Longest time for the head of a request to come (milliseconds); beyond it 408."""
-    idle_timeout_ms: float = Field(default=75_000, gt=0, le=3_600_000)
-    """Time after which a connection on which nothing moves is closed (milliseconds)."""
-    max_body_bytes: int = Field(default=10_000_000, ge=1024, le=2**30)
-    """Largest body of a request (bytes)."""
-    max_upload_bytes: int = Field(default=256_000_000, ge=1024, le=2**34)
-    """Most bytes of uploads in memory at a time, all requests together."""
-    max_pixels: int = Field(default=40_000_000, ge=1, le=2**30)
-    """Most pixels of an image, by its header."""
+    """Processes that speak HTTP and decode, in front of the process that runs the models (Linux only).
+    0 does everything in one process."""
     drain_delay_ms: float = Field(default=1000, ge=0, le=600_000)
-    """Time between SIGTERM and the close of the port (milliseconds), when work goes on."""
+    """Time between SIGTERM and the close of the port (milliseconds). Requests are still accepted,
+    while `/readyz` already answers 503."""
     drain_timeout_ms: float = Field(default=15_000, ge=0, le=600_000)
-    """Time for requests to end after that (milliseconds)."""
+    """Time for the last requests to finish once the port is closed (milliseconds)."""
+
+    max_body_bytes: int = Field(default=10_000_000, ge=1024, le=2**30)
+    """Size limit of one request body (bytes)."""
+    max_upload_bytes: int = Field(default=256_000_000, ge=1024, le=2**34)
+    """Size limit of all request bodies held in memory (bytes)."""
+    max_pixels: int = Field(default=40_000_000, ge=1, le=2**30)
+    """Maximum pixels of an image, by its header: half as many for a PNG with 16 bits per channel,
+    and 4 million at most for a run-length encoded BMP."""
+    max_connections: int = Field(default=4096, ge=8, le=1_000_000)
+    """Maximum open connections. Beyond it, the connection that has been idle longest is closed."""
+    max_header_bytes: int = Field(default=32_768, ge=1024, le=2**20)
+    """Size limit of a request's headers (bytes), each of which counts as 32 bytes more than its text.
+    Beyond it, or beyond 100 headers, the answer is 431."""
+    header_timeout_ms: float = Field(default=10_000, gt=0, le=600_000)
+    """Time limit for sending the headers of a request (milliseconds), after which the answer is 408.
+    A new connection that sends nothing is closed after the same time."""
+    idle_timeout_ms: float = Field(default=75_000, gt=0, le=3_600_000)
+    """Time after which an idle connection is closed between two requests (milliseconds)."""
+
+    max_batch_size: int = Field(default=0, ge=0, le=1024)
+    """Maximum images per run; 0 measures the best size at the start."""
+    max_queue_delay_ms: float = Field(default=0, ge=0, le=10_000)
+    """How long a batch may wait to fill (milliseconds), counted from its oldest image."""
+    queue_budget_ms: float = Field(default=2000, gt=0, le=600_000)
+    """Requests with a longer predicted wait (milliseconds) are refused with 503 at once.
+    The prediction includes a safety margin learned from recent runs."""
+    deadline_ms: float = Field(default=10_000, gt=0, le=600_000)
+    """Time limit of one request (milliseconds), after which the answer is 504, or 408 if its body has not arrived."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where models run: `cpu`, `cuda` (the start fails without CUDA), or `auto`: CUDA if it can be used."""
+    device_ids: Annotated[tuple[int, ...], NoDecode] = Field(default=(0,), min_length=1)
+    """GPUs to use, by number, comma-separated. They share the work evenly, so they should be of one kind."""
+    gpu_memory_limit_mb: int = Field(default=0, ge=0, le=10**6)
+    """Memory limit of each GPU for the weights and runs of one model (MB); 0 is no limit."""
+    tensorrt: bool = False
+    """Run on TensorRT, which must be installed. It builds its engines at the first start."""
+    precision: Literal["auto", "float32", "float16"] = "auto"
+    """Number format of the network: `float32`, `float16`, or `auto`: float16 on CUDA, float32 on a CPU."""
+    conv: Literal["auto", "direct", "winograd"] = "auto"
+    """How a CPU computes convolutions: `direct` as onnxruntime does, `winograd` with Winograd's filtering where its
+    answers are right (176 MB more memory), or `auto`: whichever is faster here. `auto` measures once, at the first
+    start, for about ten seconds."""
+    threads: int = Field(default=0, ge=0, le=1024)
+    """Threads per run on a CPU; 0 is one per usable processor."""
+    decode: Literal["fast", "exact"] = "fast"
+    """How images become pixels: `fast`, or `exact`: the very pixels of torchvision, but slower."""
+    decode_isolation: Literal["thread", "process"] = "thread"
+    """Where images are decoded: in a `thread`, or in a `process` with limits on memory and time (not on Windows)."""
+    decode_threads: int = Field(default=0, ge=0, le=1024)
+    """Images decoded at a time; 0 is one per usable processor."""
+
+    api_keys_file: Path | None = None
+    """File of API keys, as `vgg-serve key NAME` prints them; SIGHUP reads it again. Without it, anyone may
+    use the service."""
+    rate_limit: float = Field(default=0, ge=0, le=1_000_000)
+    """Sustained rate (photos per second) per API key, or per client address if there are no keys.
+    Excess gets 429; 0 is no limit."""
+    rate_burst: int = Field(default=20, ge=1, le=1_000_000)
+    """Photos that a client may post at once, beyond that rate."""
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    """Proxies whose `X-Forwarded-For` is trusted: addresses and networks, comma-separated."""
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Web origins whose pages may call the API from a browser, comma-separated (`https://example.org`), or `*`."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least important event that is logged."""
+    """Lowest level that is logged: `debug`, `info`, `warning` or `error`."""
     log_format: Literal["auto", "json", "text"] = "auto"
-    """One JSON object a line, or text; auto is text on a terminal."""
+    """`json` (one object per line), `text`, or `auto`: text on a terminal, JSON elsewhere."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -111,8 +127,8 @@ class Settings(BaseSettings):
             )
         if self.max_upload_bytes < self.max_body_bytes * self.front_processes:
             raise ValueError(
-                "VGG_MAX_UPLOAD_BYTES is divided among the VGG_FRONT_PROCESSES, and the part of one"
-                " is below VGG_MAX_BODY_BYTES: no large upload would ever fit"
+                "VGG_MAX_UPLOAD_BYTES is divided among the VGG_FRONT_PROCESSES, and each share is below"
+                " VGG_MAX_BODY_BYTES: no large upload would ever fit"
             )
         return self
 
@@ -120,7 +136,7 @@ class Settings(BaseSettings):
     @classmethod
     def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for item in value:
-            ip_network(item)  # its ValueError says what is wrong
+            ip_network(item)  # raises a ValueError that says what is wrong
         return value
 
     @field_validator("allowed_origins")
@@ -129,7 +145,7 @@ class Settings(BaseSettings):
         for item in value:
             if item != "*" and not _ORIGIN.fullmatch(item):
                 raise ValueError(
-                    f"{item!r} is no origin: expected https://HOST or https://HOST:PORT"
+                    f"{item!r} is not an origin: expected https://HOST or https://HOST:PORT"
                 )
         return value
 
@@ -137,12 +153,12 @@ class Settings(BaseSettings):
     @classmethod
     def _numbers(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if min(value) < 0 or len(set(value)) < len(value):
-            raise ValueError("expected numbers from 0, each once, as in 0,1")
+            raise ValueError("expected different numbers from 0 on, such as 0,1")
         return value
 
     @field_validator("device_ids", "models", "trusted_proxies", "allowed_origins", mode="before")
     @classmethod
-    def _split(cls, value: Any) -> Any:  # noqa: ANN401 (whatever stands in the environment)
+    def _split(cls, value: Any) -> Any:  # noqa: ANN401 (any value of the environment)
         if isinstance(value, str):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value

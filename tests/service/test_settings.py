@@ -63,6 +63,33 @@ def test_settings_cannot_be_changed():
 
 
 @pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        (
+            {"VGG_ALLOWED_ORIGINS": "a"},
+            "VGG_ALLOWED_ORIGINS is 'a': 'a' is not an origin: expected https://HOST or https://HOST:PORT",
+        ),
+        (
+            {"VGG_TRUSTED_PROXIES": "proxy"},
+            "VGG_TRUSTED_PROXIES is 'proxy': 'proxy' does not appear to be an IPv4 or IPv6 network",
+        ),
+        (
+            {"VGG_MAX_UPLOAD_BYTES": "2000", "VGG_MAX_BODY_BYTES": "3000"},
+            "VGG_MAX_UPLOAD_BYTES is below VGG_MAX_BODY_BYTES: no large upload would ever fit",
+        ),
+    ],
+)
+def test_errors_are_our_own_sentences(monkeypatch, variables, sentence):
+    """What the service itself finds wrong is told without the words of a library around it."""
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(SetupError) as refused:
+        read_settings()
+
+    assert sentence == str(refused.value)
+
+
+@pytest.mark.parametrize(
     ("variable", "value"),
     [
         ("VGG_PORT", "70000"),
