@@ -1,8 +1,8 @@
 # vgg-serve in a container. Targets: cpu (the default) and cuda; `make image` builds cpu.
 #
-# The weights are not in it: they belong into a volume on /models, which the first start fills.
+# The weights are not in the image: the first start downloads them into a volume on /models.
 # hadolint global ignore=DL3008
-# (DL3008: Debian's release is the pin; within it, apt-get takes the version with the security fixes.)
+# (DL3008: the Debian release is the pin; within it, apt-get installs the version with the security fixes.)
 ARG BASE=debian:trixie-slim
 
 FROM ${BASE} AS python
@@ -11,7 +11,7 @@ RUN apt-get update \
   && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/ldconfig/* /var/log/*.log /var/log/apt
 
 
-# What stays behind: pip, and whatever it leaves.
+# Pip and its leftovers stay in this stage.
 FROM python AS installer
 RUN apt-get update \
   && apt-get install --yes --no-install-recommends python3-pip \
@@ -32,18 +32,18 @@ WORKDIR /srv/vgg-serve
 COPY LICENSE docker/healthcheck.py ./
 COPY models models
 COPY app app
-# Hashes in the .pyc and not times: whoever copies a layer may change these.
+# Hashes instead of times in the .pyc files: copying a layer may change times.
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash app
 
 
-# All that an image is but its packages and the code; those come last, the code on top.
+# The image without packages and code, which are the last layers: the code changes most often.
 FROM python AS service
 ARG VERSION=0.1.0
 LABEL org.opencontainers.image.title="vgg-serve" \
   org.opencontainers.image.description="The five most probable ImageNet classes of a photo, from VGG-16 and VGG-19." \
   org.opencontainers.image.licenses="MIT" \
   org.opencontainers.image.version="${VERSION}"
-# An empty volume takes over the owner of the folder that it is mounted on.
+# An empty volume inherits the owner of the folder that it is mounted on.
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /tmp --shell /usr/sbin/nologin vgg \
   && install --directory --owner=vgg --group=vgg /models
 ENV PATH=/opt/venv/bin:/usr/bin:/bin \
@@ -58,7 +58,7 @@ WORKDIR /srv/vgg-serve
 USER 10001:10001
 VOLUME ["/models"]
 EXPOSE 8000
-# The start may have to download 553 MB; a start that fails ends the process and waits for nothing.
+# The first start downloads 553 MB. A start that fails ends the process at once.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30m --retries=3 CMD ["python", "healthcheck.py"]
 ENTRYPOINT ["python", "-m", "app"]
 CMD ["serve"]

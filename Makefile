@@ -1,4 +1,4 @@
-# Every command of a developer and of a new user. `make` lists them.
+# All commands for users and developers. `make` lists them.
 PYTHON ?= python3
 PORT ?= $(or $(VGG_PORT),8000)
 MODELS ?= $(or $(VGG_MODELS),vgg16)
@@ -16,40 +16,40 @@ serve: .venv/served ## Start the service: make serve PORT=8123 MODELS=vgg16,vgg1
 	@VGG_PORT="$(PORT)" VGG_MODELS="$(MODELS)" VGG_ON_MISSING_WEIGHTS=$${VGG_ON_MISSING_WEIGHTS:-untrained} \
 	  $(BIN)/vgg-serve serve
 
-test: .venv/developed ## Run all tests that this machine can run
+test: .venv/developed ## Run every test that this machine can run
 	$(BIN)/python -m pytest $(ARGS)
 
 fuzz: .venv/developed ## Post 20,000 broken uploads to a server (nightly): make fuzz ARGS="20000 SEED"
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
-check: .venv/developed ## Lint, format, types, import contracts
+check: .venv/developed ## Check lint, format, types and import contracts
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-bench: .venv/served ## Measure the service that `make serve` started in another shell, beside raw runs
+bench: .venv/served ## Benchmark the service that `make serve` runs in another shell, and raw runs
 	$(BIN)/vgg-serve bench http://127.0.0.1:$(PORT) --raw --model $(firstword $(subst $(comma), ,$(MODELS))) $(ARGS)
 
-fix: .venv/developed ## Format, and mend what can be mended by itself
+fix: .venv/developed ## Format, and apply the automatic fixes
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-screenshots: .venv/developed ## Take the pictures of the demo page in docs/images (needs Chromium)
+screenshots: .venv/developed ## Take the screenshots in docs/images (needs Chromium)
 	$(BIN)/python -m tests.browser.screenshots
 
-image: ## Build the container's image (needs Docker; COMPOSE_FILE in .env chooses the one for a GPU)
+image: ## Build the container image (needs Docker; for a GPU, set COMPOSE_FILE in .env)
 	$(COMPOSE) build --build-arg REVISION=$(shell git rev-parse HEAD) api
 
-up: image ## Start the service in a container, with its log; Ctrl-C stops it
+up: image ## Run the service in a container and show its log; Ctrl-C stops it
 	$(COMPOSE) up $(ARGS)
 
-down: ## Remove the containers; the weights stay in their volume
+down: ## Remove the containers and keep the weights
 	$(COMPOSE) --profile observability down
 
 UV_COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-strip-extras --no-emit-index-url --no-emit-find-links
-sbom: .venv/developed .venv-sbom/installed ## Write the bill of materials of the images, build/sbom-*.json (CycloneDX)
+sbom: .venv/developed .venv-sbom/installed ## Write the images' bill of materials, build/sbom-*.json (CycloneDX)
 	@mkdir -p build
 	@for target in cpu cuda; do \
 	  $(UV_COMPILE) --python-version 3.13 --python-platform x86_64-manylinux_2_28 --no-annotate --no-header \
@@ -60,16 +60,16 @@ sbom: .venv/developed .venv-sbom/installed ## Write the bill of materials of the
 	done
 
 COMPILE := $(UV_COMPILE) --universal --python-version 3.11 --custom-compile-command "make pins"
-pins: .venv/developed ## Renew the pinned requirements
+pins: .venv/developed ## Update the pinned requirements
 	$(COMPILE) $(UPGRADE) pyproject.toml --extra cpu --group build --output-file requirements/cpu.txt
 	$(COMPILE) $(UPGRADE) pyproject.toml --extra cuda --group build --output-file requirements/cuda.txt
 	$(COMPILE) $(UPGRADE) pyproject.toml --extra cpu --group build --group dev --output-file requirements/dev.txt
 	$(COMPILE) $(UPGRADE) --group sbom --output-file docker/sbom.txt
 
-clean: ## Remove what the commands above made, weights excepted
+clean: ## Remove everything that these commands made, except weights
 	rm -rf .venv .venv-sbom build .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 
-# The environment of a user, and then of a developer, which has the same packages and more.
+# The environment of a user; a developer's has more packages in the same place.
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "vgg-serve needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }

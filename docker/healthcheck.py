@@ -1,4 +1,4 @@
-"""Exits with 0 if the service of this container is ready, and says why if it is not."""
+"""Exit with 0 if the service in this container is ready; otherwise print why not and exit with 1."""
 
 import os
 import sys
@@ -7,9 +7,9 @@ from http.client import HTTPConnection, HTTPException
 
 PORT = int(os.environ["VGG_PORT"])
 PATIENCE = 4
-"""Seconds; the health check of the image gives up after 5."""
+"""Seconds; Docker ends the health check after 5."""
 
-# Unlike urllib this asks the port itself, whatever the environment says about ways out.
+# Unlike urllib, this ignores the proxies of the environment.
 connection = HTTPConnection("127.0.0.1", PORT, timeout=PATIENCE)
 try:
     connection.request("GET", "/readyz")

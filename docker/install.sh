@@ -1,18 +1,18 @@
 #!/bin/sh
-# Fills the virtual environment of the image from pinned requirements: install.sh REQUIREMENTS
+# Install pinned requirements into the image's virtual environment: install.sh REQUIREMENTS
 set -eu
 python=/opt/venv/bin/python
 site=/opt/venv/lib/python3.13/site-packages
 
 pip3 --python "$python" install --no-cache-dir --no-compile --disable-pip-version-check \
   --only-binary :all: --require-hashes -r "$1"
-pip3 --python "$python" uninstall --yes flit-core # makes the command in a checkout; not needed here
+pip3 --python "$python" uninstall --yes flit-core # only builds this package; not needed at run time
 
-# The packages' own tests, 35 MB.
+# Remove the packages' own tests, 35 MB.
 find "$site" -type d -name tests -prune -exec rm -r {} +
 rm -r "$site/onnx/backend/test"
-# The library for C programs, 35 MB; Python's module has all of it inside, on a CPU for sure.
+# Remove the library for C programs, 35 MB: on a CPU, the Python module contains all of it.
 case $1 in */cpu.txt) rm "$site"/onnxruntime/capi/libonnxruntime.so.* ;; esac
 
-# Hashes in the .pyc and not times: whoever copies a layer may change these.
+# Hashes instead of times in the .pyc files: copying a layer may change times.
 "$python" -m compileall -q --invalidation-mode unchecked-hash "$site"

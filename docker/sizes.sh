@@ -1,5 +1,5 @@
 #!/bin/sh
-# What takes the space in an image, in MB, largest first. It runs inside:
+# List the largest parts of an image, in MB. Run it inside:
 #   docker run --rm -i --user 0 --entrypoint sh IMAGE -s < docker/sizes.sh
 set -eu
 export LC_ALL=C
@@ -8,7 +8,7 @@ largest=20
 
 size() { du --apparent-size --summarize --one-file-system --block-size=1000 "$@" 2>/dev/null; }
 
-# A package and the shared libraries that were packed for it count as one.
+# A package includes its bundled shared libraries.
 packages=$(size "$site"/* | sed 's/\.libs$//; s/\/PIL$/\/pillow/; s/-[^/]*\.dist-info$//' \
   | awk '{ sum[$2] += $1 } END { for (name in sum) print sum[name], name }')
 {
