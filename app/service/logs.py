@@ -1,4 +1,4 @@
-"""Logging: one event a line, as JSON for machines or as text for a terminal."""
+"""Logging: one event per line, as JSON for machines or as text for a terminal."""
 
 import json
 import logging
@@ -10,10 +10,10 @@ _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line; what was passed as `extra` becomes its keys."""
+    """One JSON object per line; the items of `extra` become its keys."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write a record; its time is when it was made, not when it is written."""
+        """Format a record; its time is that of its creation, not of writing."""
         event: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -33,8 +33,8 @@ def configure_logs(
 
     Args:
         level: `debug`, `info`, `warning` or `error`.
-        style: `auto` is text where the stream is a terminal.
-        stream: Where to.
+        style: `auto` is text if the stream is a terminal, otherwise JSON.
+        stream: Destination of all logs.
     """
     handler = logging.StreamHandler(stream)
     if style == "json" or (style == "auto" and not stream.isatty()):
@@ -46,7 +46,4 @@ def configure_logs(
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
-        logging.getLogger(name).handlers.clear()
-        logging.getLogger(name).propagate = True
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

@@ -6,7 +6,6 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from socket import socket
 from typing import Final
 
@@ -79,6 +78,7 @@ class Owner:
         layout = Layout(crops, most * len(manifests))
         self._owner_side = OwnerSide(self.models, layout, metrics, self._keys)
         self._fronts = FrontProcesses(self._owner_side, layout)
+        self._drain_seconds = (settings.drain_delay_ms + settings.drain_timeout_ms) / 1000 + _GRACE
         self.failed = False
         self.signalled: int | None = None
 
@@ -93,10 +93,8 @@ class Owner:
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._drain_at_signal, number)
-        if self._keys is not None and settings.api_keys_file is not None:
-            loop.add_signal_handler(
-                signal.SIGHUP, self._reload_keys, self._keys, settings.api_keys_file
-            )
+        if self._keys is not None:
+            loop.add_signal_handler(signal.SIGHUP, self._reload_keys, self._keys)
         work = [
             self._owner_side.keep_queues_updated(),
             self._owner_side.keep_models_updated(),
@@ -114,8 +112,8 @@ class Owner:
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)  # a further signal ends the process at once
 
-    def _reload_keys(self, keys: Keys, file: Path) -> None:
-        reload_keys(keys, file)
+    def _reload_keys(self, keys: Keys) -> None:
+        reload_keys(keys)
         self._owner_side.send_keys()
 
     def _drain_if_broken(self, task: asyncio.Task[None]) -> None:
@@ -131,14 +129,8 @@ class Owner:
         self._drain()
 
     def _drain(self) -> None:
-        self._replace_no_front()
+        self._fronts.end(self._drain_seconds)
         self._fronts.signal(signal.SIGTERM)
-
-    def _replace_no_front(self) -> None:
-        settings = self._settings
-        self._fronts.end()
-        longest = (settings.drain_delay_ms + settings.drain_timeout_ms) / 1000 + _GRACE
-        asyncio.get_running_loop().call_later(longest, self._fronts.kill)
 
     async def _load(self, listeners: Sequence[socket]) -> None:
         """Load the models; end the service if one cannot be loaded.
@@ -151,7 +143,7 @@ class Owner:
         if any(model.state == "failed" for model in self.models.all().values()):
             self.failed = True
             self._owner_side.update_models()
-            self._replace_no_front()
+            self._fronts.end(self._drain_seconds)
             self._owner_side.disconnect()
 
     async def _drain_if_lost(self) -> None:

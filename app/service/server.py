@@ -7,7 +7,6 @@ import signal
 from collections.abc import Callable, Sequence
 from functools import partial
 from ipaddress import ip_address
-from pathlib import Path
 from socket import socket
 from types import FrameType
 from typing import Final
@@ -44,14 +43,34 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
-        """Configure uvicorn; nothing runs before `run`."""
-        super().__init__(make_config(app, settings))
+        """Translate the settings for uvicorn; nothing runs before `run`."""
+        bounds = Bounds(
+            header_bytes=settings.max_header_bytes,
+            header_seconds=settings.header_timeout_ms / 1000,
+            idle_seconds=settings.idle_timeout_ms / 1000,
+            connections=most_connections(settings.max_connections),
+            count_refusal=app.state.metrics.connection_refused,
+        )
+        config = uvicorn.Config(
+            app,
+            lifespan="on",  # "auto" would serve without models if their start raised
+            http=partial(Connection, bounds=bounds),  # type: ignore[arg-type] # it is only called
+            ws="none",
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=list(settings.trusted_proxies),
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=bounds.idle_seconds,  # type: ignore[arg-type] # it is only added
+            timeout_graceful_shutdown=settings.drain_timeout_ms / 1000,  # type: ignore[arg-type] # it is only waited for
+        )
+        super().__init__(config)
         self.failed = False
         self._state = app.state
-        self._keys_file = settings.api_keys_file
         self._drain_delay = settings.drain_delay_ms / 1000
-        self._signalled = False
-        self._impatient = False
+        self._signals = 0
         self._event_loop: asyncio.AbstractEventLoop | None = None
         self._watch: asyncio.Task[None] | None = None
 
@@ -62,13 +81,11 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first signal, stop at the second."""
-        if self._signalled or self._event_loop is None:
-            self._impatient = True
+        self._signals += 1
+        if self._signals > 1 or self._event_loop is None:
             super().handle_exit(sig, frame)
-            return
-        self._signalled = True
-        # A signal may interrupt anything: the loop in its timers, the log in the middle of a line.
-        self._event_loop.call_soon_threadsafe(self._drain, sig, frame)
+        else:  # a signal may interrupt anything: the loop's timers, the log in the middle of a line
+            self._event_loop.call_soon_threadsafe(self._drain, sig, frame)
 
     def _drain(self, sig: int, frame: FrameType | None) -> None:
         self._state.draining.set()
@@ -76,7 +93,7 @@ class Server(uvicorn.Server):
         asyncio.get_running_loop().call_later(self._drain_delay, self._close, sig, frame)
 
     def _close(self, sig: int, frame: FrameType | None) -> None:
-        if not self._impatient:  # otherwise a second signal has closed it already
+        if self._signals == 1:  # otherwise the second signal has closed the port already
             super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
@@ -97,16 +114,14 @@ class Server(uvicorn.Server):
         if sockets is None:
             keys: Keys | None = self._state.keys
             announce([one for server in self.servers for one in server.sockets], keys)
-            if keys is not None and self._keys_file is not None and hasattr(signal, "SIGHUP"):
-                self._event_loop.add_signal_handler(
-                    signal.SIGHUP, reload_keys, keys, self._keys_file
-                )
+            if keys is not None and hasattr(signal, "SIGHUP"):
+                self._event_loop.add_signal_handler(signal.SIGHUP, reload_keys, keys)
         self._state.loading.add_done_callback(self._stop_if_failed)
         self._watch = asyncio.create_task(self._stop_if_lost(), name="lost device")
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Accept every pending connection, close the port, and answer the last requests."""
-        if self._state.draining.is_set() and not self._impatient:
+        if self._state.draining.is_set() and self._signals <= 1:
             await accept_pending([one for server in self.servers for one in server.sockets])
             for server in self.servers:
                 server.close()
@@ -145,10 +160,10 @@ def announce(listeners: Sequence[socket], keys: Keys | None) -> None:
         log.info("%d API keys loaded", len(keys))
 
 
-def reload_keys(keys: Keys, file: Path) -> None:
-    """Read a file of API keys again; keep the previous keys if it has a mistake."""
+def reload_keys(keys: Keys) -> None:
+    """Read the file of API keys again, and log what came of it."""
     try:
-        keys.read(file)
+        keys.read()
     except KeysError as exc:
         log.error("%s; keeping the previous keys", exc)
     else:
@@ -177,29 +192,3 @@ def exit_if_lost(models: Models) -> None:
     if models.lost.is_set():
         logging.shutdown()
         os._exit(1)
-
-
-def make_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
-    """Translate the settings for uvicorn."""
-    bounds = Bounds(
-        header_bytes=settings.max_header_bytes,
-        header_seconds=settings.header_timeout_ms / 1000,
-        idle_seconds=settings.idle_timeout_ms / 1000,
-        connections=most_connections(settings.max_connections),
-        count_refusal=app.state.metrics.connection_refused,
-    )
-    return uvicorn.Config(
-        app,
-        lifespan="on",  # "auto" would serve without models if their start raised
-        http=partial(Connection, bounds=bounds),  # type: ignore[arg-type] # it is only called
-        ws="none",
-        proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=list(settings.trusted_proxies),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=bounds.idle_seconds,  # type: ignore[arg-type] # it is only added
-        timeout_graceful_shutdown=settings.drain_timeout_ms / 1000,  # type: ignore[arg-type] # it is only waited for
-    )

@@ -53,9 +53,9 @@ class Keys:
         Raises:
             KeysError: If the file cannot be read or has a mistake.
         """
+        self._path = path
         self._digests: dict[str, bytes] = {}
-        if path is not None:
-            self.read(path)
+        self.read()
 
     def __len__(self) -> int:
         """Count the keys."""
@@ -67,19 +67,22 @@ class Keys:
         lines = (f"{name} sha256:{digest.hex()}\n" for name, digest in self._digests.items())
         return "".join(lines)
 
-    def read(self, path: Path) -> None:
-        """Replace the keys by those of a file, or keep the previous ones if it has a mistake.
+    def read(self) -> None:
+        """Read the file again; the previous keys stay valid if it has a mistake.
 
         Raises:
             KeysError: If the file cannot be read or has a mistake.
         """
+        if self._path is None:
+            return
         try:
-            self.parse(path.read_text(encoding="utf-8"), str(path))
+            text = self._path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as exc:
             raise KeysError(f"The file of API keys cannot be read: {exc}") from exc
+        self.parse(text)
 
-    def parse(self, text: str, source: str = "API keys") -> None:
-        """Replace all keys at once, or keep the previous ones if a line has a mistake.
+    def parse(self, text: str) -> None:
+        """Replace all keys at once, unless a line has a mistake.
 
         Raises:
             KeysError: If a line is not `NAME sha256:DIGEST`, empty, or a comment after a #.
@@ -92,11 +95,11 @@ class Keys:
             match = _LINE.fullmatch(entry)
             if match is None:
                 raise KeysError(
-                    f"{source}, line {number}: expected NAME sha256:DIGEST,"
+                    f"{self._path}, line {number}: expected NAME sha256:DIGEST,"
                     " as `vgg-serve key NAME` prints it"
                 )
             if match[1] in digests:
-                raise KeysError(f"{source}, line {number}: {match[1]!r} already has a key")
+                raise KeysError(f"{self._path}, line {number}: {match[1]!r} already has a key")
             digests[match[1]] = bytes.fromhex(match[2])
         self._digests = digests
 

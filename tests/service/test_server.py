@@ -5,7 +5,7 @@ import signal
 import socket
 
 from app.service.app import create_app
-from app.service.server import Server, make_config
+from app.service.server import Server
 from app.service.settings import Settings
 from tests.e2e.wire import request
 
@@ -77,4 +77,4 @@ def test_drain_timeout_is_what_was_set():
     """Milliseconds stay milliseconds."""
     settings = Settings(drain_timeout_ms=250)
 
-    assert 0.25 == make_config(create_app(settings), settings).timeout_graceful_shutdown
+    assert 0.25 == Server(create_app(settings), settings).config.timeout_graceful_shutdown

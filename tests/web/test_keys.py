@@ -81,10 +81,10 @@ def test_mistake_while_reading_again_keeps_the_old_keys(file):
     keys = Keys(file)
     file.write_text("broken")
     with pytest.raises(KeysError):
-        keys.read(file)
+        keys.read()
     before = keys.holder(key.encode())
     file.write_text("")
-    keys.read(file)
+    keys.read()
 
     assert ("alice", None) == (before, keys.holder(key.encode()))
 

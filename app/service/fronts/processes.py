@@ -85,11 +85,16 @@ class FrontProcesses:
         finally:
             self.kill()
 
-    def end(self) -> None:
-        """Replace no front from now on, and leave the port to those that run."""
+    def end(self, patience: float) -> None:
+        """Replace no front from now on, leave the port to those that run, and kill them in the end.
+
+        Args:
+            patience: Seconds for the fronts to end by themselves.
+        """
         self._ending.set()
         for listener in self._listeners:
             listener.close()
+        asyncio.get_running_loop().call_later(patience, self.kill)
 
     def signal(self, number: int) -> None:
         """Send a signal to each front."""
