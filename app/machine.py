@@ -1,4 +1,4 @@
-"""This machine: the processors, memory and file descriptors that this process may use."""
+"""The processors, memory and file descriptors that this process may use."""
 
 import ctypes
 import importlib
@@ -16,17 +16,17 @@ log = logging.getLogger(__name__)
 
 _CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 _CPU_INFO = Path("/proc/cpuinfo")
-_TELLING = ("vendor_id", "cpu family", "model", "model name", "stepping", "cache size", "flags")
+_IDENTIFYING = ("vendor_id", "cpu family", "model", "model name", "stepping", "cache size", "flags")
 
 _RESERVE: Final = 128
-"""Descriptors for everything else."""
+"""File descriptors for everything that is not a connection."""
 
 
 def usable_cpus(cpu_max: Path = _CPU_MAX) -> int:
-    """Count the processors that the affinity mask and the container's quota leave, at least 1.
+    """Count the processors within the affinity mask and the container's quota, at least 1.
 
-    Libraries count the processors of the host, which in a container with a quota gives far
-    too many threads (microsoft/onnxruntime#29510).
+    Libraries count the processors of the host: far too many threads in a container with a quota
+    (microsoft/onnxruntime#29510).
 
     Args:
         cpu_max: `quota period` in microseconds, or `max period` (cgroup v2).
@@ -43,36 +43,36 @@ def usable_cpus(cpu_max: Path = _CPU_MAX) -> int:
 
 
 def processor(cpu_info: Path = _CPU_INFO) -> str:
-    """Describe the kind of processor: equal on two machines only if code runs equally well on both.
+    """Describe the kind of processor; it is the same on two machines only if code runs alike on both.
 
     Args:
-        cpu_info: One line a property, `name : value`, as Linux has it.
+        cpu_info: Lines of `name : value`, as on Linux.
     """
     try:
         lines = cpu_info.read_text(encoding="utf-8", errors="replace").split("\n\n")[0].splitlines()
     except OSError:
         lines = []
     properties = dict(line.split(":", 1) for line in lines if ":" in line)
-    told = [v.strip() for name, v in properties.items() if name.strip() in _TELLING]
-    return "; ".join(told) or f"{platform.machine()} {platform.processor()}"
+    found = [v.strip() for name, v in properties.items() if name.strip() in _IDENTIFYING]
+    return "; ".join(found) or f"{platform.machine()} {platform.processor()}"
 
 
 def return_freed_memory() -> None:
-    """Let glibc give back what was freed, of all threads; does nothing elsewhere."""
+    """Make glibc return the freed memory of all threads to the system; elsewhere do nothing."""
     if sys.platform == "linux":
         with suppress(AttributeError):  # another C library
             ctypes.CDLL(None).malloc_trim(0)
 
 
 def most_connections(wanted: int, resource: ModuleType | None = None) -> int:
-    """Return how many there can be, up to `wanted`; raise the process's own limit for them.
+    """Return the connections that can be open, up to `wanted`, and raise the limit of open files for them.
 
-    The limit that a shell sets is often 1024, and the kernel allows far more to those who ask:
-    without this, a thousand idle connections would keep out the next one.
+    A shell often sets this limit to 1024, though the kernel allows a process to raise it: without
+    that, a thousand idle connections would block the next one.
 
     Args:
         wanted: Connections.
-        resource: The module of this name; None takes it where the system has it.
+        resource: A fake of the module `resource`; None imports it if the system has it.
     """
     try:
         resource = resource or importlib.import_module("resource")
@@ -84,6 +84,11 @@ def most_connections(wanted: int, resource: ModuleType | None = None) -> int:
         return wanted
     if hard != resource.RLIM_INFINITY and hard < needed:
         needed = hard
-        log.warning("only %d connections: the limit of open files is %d", hard - _RESERVE, hard)
+        log.warning(
+            "only %d of %d connections: raise the limit of open files, %d (ulimit -Hn)",
+            hard - _RESERVE,
+            wanted,
+            hard,
+        )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
     return max(1, needed - _RESERVE)

@@ -1,4 +1,4 @@
-"""What the documents say is so."""
+"""The documents agree with the code."""
 
 import re
 import tomllib
@@ -13,8 +13,8 @@ from tests.settings_page import PAGE, default_of, page
 README = (REPOSITORY / "README.md").read_text()
 
 
-def test_page_of_settings_is_that_of_the_code():
-    """docs/settings.md has each setting with its default and description; if not, write it again."""
+def test_settings_page_agrees_with_the_code():
+    """docs/settings.md has each setting with its default and its description."""
     assert page() == PAGE.read_text(), "run: python -m tests.settings_page"
 
 
@@ -36,19 +36,19 @@ def test_readme_has_the_defaults():
 
 
 def spread(names, values):
-    """Pair names with values; one value is for all names."""
+    """Pair names with values; a single value counts for all names."""
     return zip(names, values * len(names) if len(values) == 1 else values, strict=False)
 
 
 def test_readme_has_every_route():
-    """Each path of the API stands in README.md."""
+    """README.md names each path of the API."""
     paths = create_app(Settings()).openapi()["paths"]
 
     assert [] == [path for path in paths if path not in README]
 
 
 def test_readme_has_every_model():
-    """Each built-in model stands in README.md and in the model card."""
+    """README.md and the model card name each built-in model."""
     card = (REPOSITORY / "models" / "README.md").read_text()
     for name in load_catalog(REPOSITORY / "models"):
         assert f"`{name}`" in README, name
@@ -64,8 +64,8 @@ def test_changelog_has_the_version():
 
 
 def test_relative_links_lead_somewhere():
-    """No document points at a file that is not there."""
-    for document in [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("models/*.md")]:
+    """No document links to a missing file."""
+    for document in [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("*/*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
 

@@ -1,4 +1,4 @@
-"""A container's quota is respected, freed memory goes back, and connections get room."""
+"""Container quotas, freed memory and the limit of open files."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ ALL = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.c
     ],
 )
 def test_quota_rounds_up_within_the_mask(tmp_path, content, count):
-    """Half a processor is one; a quota above the affinity mask does not widen it."""
+    """Half a processor counts as one; a quota above the affinity mask does not extend it."""
     path = tmp_path / "cpu.max"
     path.write_text(content)
 
@@ -35,7 +35,7 @@ def test_quota_rounds_up_within_the_mask(tmp_path, content, count):
 
 @pytest.mark.parametrize("content", ["", "max", "a b", "1 2 3", "\u00b9 \u00b2"])
 def test_what_is_no_quota_is_ignored(tmp_path, content):
-    """A file in another form leaves the affinity mask."""
+    """A file in another format leaves the affinity mask."""
     path = tmp_path / "cpu.max"
     path.write_text(content)
 
@@ -43,18 +43,18 @@ def test_what_is_no_quota_is_ignored(tmp_path, content):
 
 
 def test_without_cgroups(tmp_path):
-    """Where there is no such file, as on a Mac, the processors are those of the mask."""
+    """Without the file, as on a Mac, the affinity mask decides."""
     assert ALL == usable_cpus(tmp_path / "cpu.max")
 
 
 def test_this_machine():
-    """The real file gives at least one and at most the mask."""
+    """The real file gives at least one processor and at most the affinity mask."""
     assert 1 <= usable_cpus() <= ALL
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="has no affinity masks")
 def test_affinity_mask(tmp_path):
-    """A process that is pinned to one processor uses one."""
+    """A process pinned to one processor uses one."""
     mask = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(mask)})
     try:
@@ -63,8 +63,8 @@ def test_affinity_mask(tmp_path):
         os.sched_setaffinity(0, mask)
 
 
-def test_a_processor_is_told_by_what_it_can_do(tmp_path):
-    """Two of a kind are equal however fast they run just now; one with fewer features is another."""
+def test_a_processor_is_identified_by_its_features(tmp_path):
+    """Processors of one kind are equal whatever their current clock; one with fewer features differs."""
     path = tmp_path / "cpuinfo"
 
     def told(**changes):
@@ -100,7 +100,7 @@ print(high - resident())
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc keeps freed memory")
 def test_freed_memory_goes_back():
-    """All small pieces but the last are freed, and most of their memory is the system's again."""
+    """After all small pieces but the last are freed, the system has most of their memory again."""
     child = subprocess.run(
         [sys.executable, "-c", FREE_HALF], cwd=REPOSITORY, capture_output=True, check=True
     )
@@ -109,7 +109,7 @@ def test_freed_memory_goes_back():
 
 
 class Limits:
-    """Stands for the module `resource`."""
+    """A fake of the module `resource`."""
 
     RLIMIT_NOFILE = 7
     RLIM_INFINITY = -1
@@ -137,7 +137,7 @@ class Limits:
     ],
 )
 def test_limit_of_the_process_is_raised_as_far_as_it_goes(limits, expected, after):
-    """What the shell has set is raised for the connections; what the kernel has set bounds them."""
+    """The soft limit is raised for the connections, up to the hard limit."""
     module = Limits(*limits)
 
     assert expected == most_connections(4096, module)  # type: ignore[arg-type] # a fake

@@ -1,4 +1,4 @@
-"""The composition root: builds every part and joins them."""
+"""The composition root: builds every part and connects them."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ from app.images.process_pool import DecodeProcesses
 from app.machine import usable_cpus
 from app.runtime.open_session import Session, open_session
 from app.service.fronts.front_side import FrontSide, OwnerConnection
-from app.service.parts import chosen, hosting_of, preparation
+from app.service.parts import make_hosting, preparation, served_manifests
 from app.service.settings import Settings
 from app.serving.classifier import Classifier
 from app.serving.hosted_models import Models
@@ -25,11 +25,11 @@ from app.web.middleware.access import Access
 from app.web.middleware.admission import Admission
 from app.web.middleware.envelope import Envelope
 from app.web.middleware.origins import Origins
-from app.web.models import router as models_router
+from app.web.models import router as model_list
 from app.web.openapi import install_openapi
 from app.web.page.routes import mount_files
 from app.web.page.routes import router as page
-from app.web.predict import router as routes
+from app.web.predict import router as predict
 from app.web.problems import install_problem_handlers
 from app.web.rate_limit import Quotas
 
@@ -39,15 +39,15 @@ def create_app(
     open_session: Callable[..., Session] = open_session,
     owner: OwnerConnection | None = None,
 ) -> FastAPI:
-    """Build the service; its models begin to load when it is started.
+    """Build the service; its models load once it is started.
 
     Args:
-        settings: All of them.
-        open_session: Loads a serving graph; tests give another one.
-        owner: Connection to the owner of the models, in a front process; else None.
+        settings: The whole configuration.
+        open_session: Loads a serving graph; tests pass a fake.
+        owner: Connection to the owner of the models; None if this process owns them.
 
     Raises:
-        SetupError: If a manifest or the file of keys is wrong, or a model has no manifest.
+        SetupError: If a manifest or the file of API keys has a mistake, or a model has no manifest.
     """
     metrics = Metrics()
     keys = Keys(None if owner else settings.api_keys_file) if settings.api_keys_file else None
@@ -56,9 +56,9 @@ def create_app(
     isolated = DecodeProcesses(prepare) if settings.decode_isolation == "process" else None
     classifier = Classifier(decoders, isolated or prepare, metrics)
     hosting = replace(
-        hosting_of(settings), open_session=open_session, decode_backlog=decoders.backlog
+        make_hosting(settings), open_session=open_session, decode_backlog=decoders.backlog
     )
-    models = Models(chosen(settings), hosting, metrics)
+    models = Models(served_manifests(settings), hosting, metrics)
     front = FrontSide(owner, models, hosting, metrics, keys) if owner is not None else None
     bring = front.follow if front else models.load
     make_quotas = front.make_quotas if front else Quotas
@@ -87,7 +87,7 @@ def create_app(
         summary="The five most probable ImageNet classes of a photo, from VGG-16 and VGG-19.",
         lifespan=lifespan,
         docs_url=None,
-        redirect_slashes=False,  # would answer with the Host that the client sent
+        redirect_slashes=False,  # a redirect would repeat the Host header of the client
         redoc_url=None,
     )
     app.state.models = models
@@ -97,11 +97,12 @@ def create_app(
     app.state.scrape = scrape
     app.state.max_body_bytes = settings.max_body_bytes
     app.state.draining = asyncio.Event()
-    for router in (routes, models_router, health, page):
+    for router in (predict, model_list, health, page):
         app.include_router(router)
     mount_files(app)
     install_problem_handlers(app)
     install_openapi(app, with_keys=keys is not None)
+    # A request passes the middleware from the last line to the first: Envelope, Origins, Access, Limits.
     app.add_middleware(
         Admission,
         models=models,
@@ -116,5 +117,5 @@ def create_app(
         app.add_middleware(Access, keys=keys)
     if settings.allowed_origins:
         app.add_middleware(Origins, origins=settings.allowed_origins)
-    app.add_middleware(Envelope, metrics=metrics)  # added last, so it is the outermost
+    app.add_middleware(Envelope, metrics=metrics)
     return app

@@ -16,7 +16,7 @@ from app.runtime.open_session import Session, open_session
 from app.service.fronts.owner_side import OwnerSide
 from app.service.fronts.processes import FrontProcesses, listen
 from app.service.fronts.shared_memory import Layout
-from app.service.parts import chosen, hosting_of
+from app.service.parts import make_hosting, served_manifests
 from app.service.server import GPU_LOST, announce, exit_if_lost, reload_keys
 from app.service.settings import Settings
 from app.serving.batching.queue import RUNS_AHEAD
@@ -70,8 +70,8 @@ class Owner:
         self._settings = settings
         self._keys = Keys(settings.api_keys_file) if settings.api_keys_file else None
         metrics = Metrics()
-        manifests = chosen(settings)
-        hosting = replace(hosting_of(settings), open_session=open_session)
+        manifests = served_manifests(settings)
+        hosting = replace(make_hosting(settings), open_session=open_session)
         self.models = Models(manifests, hosting, metrics)
         most = RUNS_AHEAD * (settings.max_batch_size or max(CEILING.values()))
         crops = tuple(manifest.preprocess.crop for manifest in manifests)

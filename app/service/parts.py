@@ -1,4 +1,4 @@
-"""The parts of a service, each made from the settings."""
+"""Parts of the service that are built from the settings alone."""
 
 from functools import partial
 
@@ -19,32 +19,32 @@ from app.weights.manifests import Manifest, load_catalog
 from app.weights.provisioning import SERVING, Provisioning, for_device
 
 
-def chosen(settings: Settings) -> list[Manifest]:
+def served_manifests(settings: Settings) -> list[Manifest]:
     """Return the manifests of the models to serve.
 
     Raises:
-        SetupError: If one has none, or any manifest is wrong.
+        SetupError: If a model has no manifest, or any manifest has a mistake.
     """
     catalog = load_catalog(settings.model_dir)
     for name in settings.models:
         if name not in catalog:
             known = ", ".join(sorted(catalog))
-            raise SetupError(f"VGG_MODELS: there is no model {name!r}; there are {known}")
+            raise SetupError(f"VGG_MODELS: there is no model {name!r}; choose from {known}.")
     return [catalog[name] for name in dict.fromkeys(settings.models)]
 
 
 def provisioning(settings: Settings, device: DeviceName | None = None) -> Provisioning:
-    """Return where weights come from, for one who will use them here without a server.
+    """Return where a command without a server gets its weights.
 
-    Where `cuda` is set it is believed: `pull` may fill a folder for another machine.
+    `cuda` is not checked: `pull` may fill a folder for another machine.
 
     Args:
-        settings: All of them.
-        device: In place of the one that is set.
+        settings: The whole configuration.
+        device: Replaces the device of the settings.
     """
     wanted = device or settings.device
-    place = find_device("auto", gpus(settings)[0]) if wanted == "auto" else wanted
-    return for_device(_sources(settings), place, settings.precision)
+    found = find_device("auto", gpus(settings)[0]) if wanted == "auto" else wanted
+    return for_device(_sources(settings), found, settings.precision)
 
 
 def _sources(settings: Settings) -> Provisioning:
@@ -68,20 +68,20 @@ def _sources(settings: Settings) -> Provisioning:
 
 
 def gpus(settings: Settings) -> tuple[Gpu, ...]:
-    """Return the GPUs to use, should CUDA be used."""
+    """Return the GPUs to use if models run on CUDA."""
     limit = settings.gpu_memory_limit_mb * 10**6
     return tuple(Gpu(number, limit, settings.tensorrt) for number in settings.device_ids)
 
 
 def preparation(settings: Settings) -> Prepare:
-    """Return what makes pixels of an upload."""
+    """Return the function that turns an upload into pixels."""
     limits = ImageLimits(max_pixels=settings.max_pixels)
     ignore_warnings()
     return partial(prepare_image, limits=limits, exact=settings.decode == "exact")
 
 
-def hosting_of(settings: Settings) -> Hosting:
-    """Return how models are hosted."""
+def make_hosting(settings: Settings) -> Hosting:
+    """Return the options with which models are loaded and run."""
     return Hosting(
         provisioning=_sources(settings),
         device=settings.device,

@@ -1,4 +1,4 @@
-"""How often a client may ask: a token bucket each, in a table that cannot grow without end."""
+"""Rate limits: one token bucket per client, in a table of limited size."""
 
 import ipaddress
 from collections import OrderedDict
@@ -6,24 +6,24 @@ from collections.abc import Callable
 from typing import Final
 
 MOST_CLIENTS: Final = 10_000
-"""Clients remembered at a time; about 2 MB."""
+"""Clients in the table; about 2 MB."""
 _IPV6_HOST: Final = 64
-"""Bits of an IPv6 address that one network has; the rest its machines choose as they like."""
+"""Bits of an IPv6 address that name a network; its machines choose the other bits themselves."""
 
 
 class Quotas:
-    """A token bucket for each client, kept as one number: when it will be full again."""
+    """A token bucket for each client, stored as one number: the time when it will be full."""
 
     def __init__(
         self, rate: float, burst: int, clock: Callable[[], float], most: int = MOST_CLIENTS
     ) -> None:
-        """Begin with full buckets.
+        """Start with full buckets.
 
         Args:
-            rate: Tokens a second.
-            burst: Tokens of a full bucket.
+            rate: Tokens per second.
+            burst: Tokens in a full bucket.
             clock: Seconds, never backwards.
-            most: Clients remembered; who is forgotten, the one seen least recently, begins anew.
+            most: Clients in the table; beyond it, the least recent one starts with a full bucket again.
         """
         self._interval = 1 / rate
         self._capacity = burst / rate
@@ -32,15 +32,15 @@ class Quotas:
         self._full_at: OrderedDict[str, float] = OrderedDict()
 
     def __len__(self) -> int:
-        """Count the clients that are remembered."""
+        """Count the clients in the table."""
         return len(self._full_at)
 
     def take(self, client: str) -> float:
-        """Take a token and return 0, or take none and return the seconds until there is one."""
+        """Take a token and return 0, or return the seconds until the client has one."""
         now = self._clock()
         full_at = max(now, self._full_at.pop(client, now)) + self._interval
         wait = full_at - now - self._capacity
-        refused = wait > 1e-9 * self._capacity  # what a sum of fractions is off by is not a wait
+        refused = wait > 1e-9 * self._capacity  # a rounding error is not a wait
         self._remember(client, full_at - self._interval if refused else full_at)
         return wait if refused else 0.0
 
@@ -61,7 +61,7 @@ class Quotas:
 
 
 def network_of(address: str) -> str:
-    """Return what one client cannot change: an IPv4 address, or the /64 of an IPv6 address."""
+    """Return the part that a client cannot change: an IPv4 address, or the /64 of an IPv6 address."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:

@@ -17,7 +17,7 @@ SETTINGS = {f"VGG_{name.upper()}" for name in Settings.model_fields}
 OF_THE_CONTAINER = {"VGG_HOST", "VGG_PORT", "VGG_MODEL_DIR", "VGG_DEVICE"}
 HANDED_ON = {"HF_ENDPOINT", "HTTPS_PROXY", "NO_PROXY"}
 EXAMPLE = (REPOSITORY / ".env.example").read_text()
-TMP = "/tmp"  # noqa: S108 (a container's, which nobody shares)
+TMP = "/tmp"  # noqa: S108 (a private folder of the container)
 SERVICES = ("api", "prometheus", "grafana")
 BYTES_OF_VGG16 = 553_433_881
 FILES = ["-f", "docker-compose.yml", "-f", "docker-compose.gpu.yml"]
@@ -46,8 +46,8 @@ def test_hardening(compose, name, key, expected):
     assert expected == compose["services"][name][key]
 
 
-def test_a_start_that_fails_is_not_tried_for_ever(compose):
-    """A wrong setting or missing weights end in an error that stays to be read, not in a loop."""
+def test_a_failing_start_is_not_repeated_for_ever(compose):
+    """After a wrong setting or missing weights the error stays readable: no endless restarts."""
     policies = {name: service["restart"] for name, service in compose["services"].items()}
 
     assert "on-failure:3" == policies["api"]
@@ -56,7 +56,7 @@ def test_a_start_that_fails_is_not_tried_for_ever(compose):
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_places_to_write(compose, name):
-    """What can be written besides volumes is in memory, small, and cannot be executed there."""
+    """Writable folders besides volumes are in memory, small, and not executable."""
     tmpfs = dict(line.split(":") for line in compose["services"][name]["tmpfs"])
 
     for options in tmpfs.values():
@@ -67,7 +67,7 @@ def test_places_to_write(compose, name):
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_limits(compose, name):
-    """Each container has a limit of memory and of processes."""
+    """Each container has a memory limit and a limit on processes."""
     limits = compose["services"][name]["deploy"]["resources"]["limits"]
 
     assert re.fullmatch(r"\d+g", limits["memory"])
@@ -75,7 +75,7 @@ def test_limits(compose, name):
 
 
 def test_nothing_takes_privileges_back(compose, gpu):
-    """No service asks for what the lines above have taken away."""
+    """No service regains what the hardening above removes."""
     for name, service in [*compose["services"].items(), *gpu["services"].items()]:
         taken = {"privileged", "cap_add", "network_mode", "pid", "ipc", "user", "devices"}
         assert not taken & set(service), name
@@ -85,7 +85,7 @@ def test_nothing_takes_privileges_back(compose, gpu):
 
 
 def test_one_port_on_the_loopback_address(compose):
-    """By default one port is published; no port ever on another address than 127.0.0.1."""
+    """By default one port is published, and every port only on 127.0.0.1."""
     published = {name: service.get("ports", []) for name, service in compose["services"].items()}
 
     assert ["127.0.0.1:${VGG_PORT:-8000}:8000"] == published["api"]
@@ -95,7 +95,7 @@ def test_one_port_on_the_loopback_address(compose):
 
 
 def test_images_are_pinned(compose, gpu):
-    """Every image has a version; those of others a digest, the base of ours too."""
+    """Every image has a version; third-party images, and the base of ours, have a digest."""
     images = {name: service["image"] for name, service in compose["services"].items()}
 
     assert f"vgg-serve:{__version__}" == images.pop("api")
@@ -117,14 +117,14 @@ def test_grace_is_longer_than_the_drain(compose):
 
 
 def test_start_period_covers_the_download(compose):
-    """At 3 Mbit a second the weights arrive before anyone calls the service unhealthy."""
+    """At 3 Mbit per second the weights arrive before the service counts as unhealthy."""
     start_period = seconds(compose["services"]["api"]["healthcheck"]["start_period"])
 
     assert 8 * BYTES_OF_VGG16 / 3e6 < start_period
 
 
 def test_health_check_is_that_of_the_image(compose):
-    """Compose asks what the image asks, with the same patience."""
+    """Compose runs the health check of the image with the same times."""
     check = compose["services"]["api"]["healthcheck"]
     [line] = re.findall(r"^HEALTHCHECK .*", (REPOSITORY / "Dockerfile").read_text(), re.MULTILINE)
 
@@ -137,7 +137,7 @@ def test_health_check_is_that_of_the_image(compose):
 
 
 def test_settings_of_compose(compose, gpu):
-    """Each setting reaches the container, and nothing that is none."""
+    """Every setting reaches the container, and no other variable."""
     names = set(compose["services"]["api"]["environment"])
 
     assert SETTINGS | HANDED_ON == names
@@ -145,7 +145,7 @@ def test_settings_of_compose(compose, gpu):
 
 
 def test_settings_of_the_container(compose):
-    """Compose decides where the service listens and runs, and where weights are; no other."""
+    """Compose fixes the address, the device and the folder of weights, and nothing else."""
     environment = compose["services"]["api"]["environment"]
     decided = {name: value for name, value in environment.items() if value is not None}
 
@@ -169,7 +169,7 @@ def test_settings_of_the_example():
 
 
 def test_defaults_of_the_example():
-    """What stands in .env.example is what holds without it."""
+    """The values in .env.example are the defaults."""
     shown = dict(re.findall(r"^#(VGG_\w+)=(.*)", EXAMPLE, re.MULTILINE))
     for name, field in Settings.model_fields.items():
         value = shown.get(f"VGG_{name.upper()}")
@@ -181,7 +181,7 @@ def test_defaults_of_the_example():
 
 
 def test_example_changes_nothing():
-    """A copy of .env.example as it is sets nothing."""
+    """An unchanged copy of .env.example sets nothing."""
     assert all(line == "" or line.startswith("#") for line in EXAMPLE.splitlines())
 
 
@@ -189,7 +189,7 @@ def test_example_changes_nothing():
 
 
 def test_gpu_is_the_same_service(compose, gpu):
-    """The override changes the build, the device and what is reserved, and nothing else."""
+    """The override changes the build, the device and the reservations, and nothing else."""
     service = copy.deepcopy(gpu["services"]["api"])
 
     assert ["api"] == list(gpu["services"])
@@ -217,7 +217,7 @@ def test_schema_of_the_specification(name):
 
 @pytest.mark.container
 def test_a_program_that_runs_compose_files_reads_them(tmp_path):
-    """podman-compose joins both files to what they say one by one."""
+    """podman-compose merges both files as intended."""
     if not shutil.which("podman"):
         pytest.skip("podman-compose does not even read without Debian's podman")
     tool = [sys.executable, "-m", "podman_compose", *FILES, "--profile", "observability", "config"]

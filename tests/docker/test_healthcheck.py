@@ -35,7 +35,7 @@ def service():
 
 @pytest.fixture
 def dead_port():
-    """A port that is taken and refuses everyone."""
+    """A port that is taken and refuses every connection."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield taken.getsockname()[1]
@@ -53,7 +53,7 @@ def check(port, **environment):
 
 
 def test_ready_is_0(service):
-    """A service that is ready is healthy, and what it says is shown."""
+    """A ready service is healthy, and its answer is printed."""
     ended = check(service.server_port)
 
     assert (0, "the reason\n") == (ended.returncode, ended.stdout)
@@ -68,7 +68,7 @@ def test_a_proxy_is_not_asked(service, dead_port):
 
 
 def test_not_ready_is_1_with_the_reason(service):
-    """Whoever asks Docker about the health reads what the service is at."""
+    """`docker inspect` shows why the service is not ready."""
     service.status = 503
     ended = check(service.server_port)
 
@@ -76,7 +76,7 @@ def test_not_ready_is_1_with_the_reason(service):
 
 
 def test_nobody_there_is_1(dead_port):
-    """A port that nobody listens on is not healthy, and is named."""
+    """A port without a listener is unhealthy, and is named."""
     ended = check(dead_port)
 
     assert 1 == ended.returncode

@@ -24,8 +24,8 @@ def post(url, key=None, **headers):
     return httpx.post(f"{url}/predict", content=png(), headers=headers)
 
 
-def test_key_is_asked_for_before_the_body_is_read(model_dir, tmp_path, alice):
-    """Without a key the answer comes before a byte of the body, with it the photo's classes."""
+def test_key_is_required_before_the_body_is_read(model_dir, tmp_path, alice):
+    """Without a key the answer comes before the body is sent; with a key it has the photo's classes."""
     file = tmp_path / "keys"
     file.write_text(alice[1])
     with (
@@ -36,17 +36,17 @@ def test_key_is_asked_for_before_the_body_is_read(model_dir, tmp_path, alice):
         early = wire.answer()
         wire.send(b"\0" * 5000 + request("GET", "/healthz"))
         reused = wire.answer()
-        let_in = post(server.url, alice[0])
+        admitted = post(server.url, alice[0])
 
     assert (401, "unauthorized") == early.problem
     assert early.headers["www-authenticate"].startswith("Bearer")
     assert 200 == reused.status
-    assert 200 == let_in.status_code
+    assert 200 == admitted.status_code
     assert not [event for event in server.events if event.get("level") == "warning"]
 
 
 def test_keys_are_read_again_on_sighup(model_dir, tmp_path, alice):
-    """A key added to the file counts from the signal on; a mistake in it changes nothing."""
+    """A key added to the file is valid from the signal on; a mistake in the file changes nothing."""
     bob = make_key("bob")
     file = tmp_path / "keys"
     file.write_text(alice[1])
@@ -66,7 +66,7 @@ def test_keys_are_read_again_on_sighup(model_dir, tmp_path, alice):
 
 
 def test_broken_file_of_keys_stops_the_start(model_dir, tmp_path):
-    """A server that was meant to be locked never starts open."""
+    """A server that should require keys never starts without them."""
     file = tmp_path / "keys"
     file.write_text("alice = vgg_secret")
     ended = subprocess.run(
@@ -85,7 +85,7 @@ def test_broken_file_of_keys_stops_the_start(model_dir, tmp_path):
 
 
 def test_command_makes_a_key_that_the_file_takes(model_dir, tmp_path):
-    """`vgg-serve key NAME >> keys` stores the line and shows the key to the operator alone."""
+    """`vgg-serve key NAME >> keys` stores the line and shows the key to the operator only."""
     file = tmp_path / "keys"
     made = subprocess.run(
         [sys.executable, "-m", "app", "key", "alice"],
@@ -105,7 +105,7 @@ def test_command_makes_a_key_that_the_file_takes(model_dir, tmp_path):
 
 
 def test_rate_is_for_each_address_and_only_a_trusted_proxy_names_it(model_dir):
-    """X-Forwarded-For counts from the proxies that were named, and from nobody else."""
+    """X-Forwarded-For counts only if a trusted proxy sends it."""
     limited = partial(
         running_server, model_dir, models="colours", rate_limit="0.001", rate_burst="1"
     )
@@ -129,8 +129,8 @@ def test_rate_is_for_each_address_and_only_a_trusted_proxy_names_it(model_dir):
     assert 990 < int(direct[1].headers["retry-after"]) <= 1000
 
 
-def test_public_address_without_keys_is_warned_of(model_dir, tmp_path, alice):
-    """Who opens the door to everyone is told so once; with keys, or at home, nobody is."""
+def test_public_address_without_keys_is_a_warning(model_dir, tmp_path, alice):
+    """A server that everyone can use logs one warning; with keys or on loopback it logs none."""
     file = tmp_path / "keys"
     file.write_text(alice[1])
     start = partial(running_server, model_dir, models="colours")
@@ -147,8 +147,8 @@ def test_public_address_without_keys_is_warned_of(model_dir, tmp_path, alice):
     assert [["warning"], [], []] == warned
 
 
-def test_only_named_origins_are_let_in(model_dir):
-    """A preflight is answered for the origins that were named, on a real server too."""
+def test_only_allowed_origins_may_call(model_dir):
+    """A preflight of an allowed origin is answered by a real server too."""
     asks = {"access-control-request-method": "POST"}
     with running_server(
         model_dir, models="colours", allowed_origins="https://lab.example"

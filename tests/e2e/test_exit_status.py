@@ -32,7 +32,7 @@ if "app.service.front" in sys.orig_argv and os.path.exists({gate!r}):
 
 @BOTH_WAYS
 def test_a_lost_gpu_ends_the_service_with_1(model_dir, fronts):
-    """The request gets its 503, the probes fail while it drains, and the log says what to do."""
+    """The request gets 503, the probes fail while the service drains, and the log says what to do."""
     with running_server(
         model_dir,
         module="tests.e2e.moody_device",
@@ -58,7 +58,7 @@ def test_a_lost_gpu_ends_the_service_with_1(model_dir, fronts):
 
 @BOTH_WAYS
 def test_an_unexpected_exception_ends_the_service_with_1(model_dir, fronts):
-    """A task of the service that fails is logged with its traceback."""
+    """The exception is logged with its traceback."""
     with running_server(
         model_dir,
         ready=False,
@@ -75,7 +75,7 @@ def test_an_unexpected_exception_ends_the_service_with_1(model_dir, fronts):
 
 @BOTH_WAYS
 def test_a_model_that_cannot_be_loaded_ends_the_service_with_1(model_dir, fronts):
-    """Whichever process speaks HTTP."""
+    """The weights are checked in the process that owns the models, with front processes too."""
     (model_dir / "colours.onnx").write_bytes(b"no graph")
     with running_server(model_dir, ready=False, models="colours", front_processes=fronts) as server:
         status = server.process.wait(30)
@@ -98,7 +98,7 @@ def test_a_taken_port_ends_the_service_with_1(model_dir, fronts):
 @BOTH_WAYS
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, -15), (signal.SIGINT, 130)])
 def test_a_signal_ends_the_service_as_it_ends_any_program(model_dir, fronts, number, status):
-    """Ctrl-C and SIGTERM are told apart by the exit status, with front processes too."""
+    """The exit status tells SIGTERM from Ctrl-C, with front processes too."""
     with running_server(model_dir, models="colours", front_processes=fronts) as server:
         server.process.send_signal(number)
         ended = server.process.wait(30)
@@ -108,7 +108,7 @@ def test_a_signal_ends_the_service_as_it_ends_any_program(model_dir, fronts, num
 
 @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs Linux")
 def test_a_front_that_cannot_be_replaced_ends_the_service(model_dir, tmp_path, monkeypatch):
-    """Else the clients that the kernel sends to its socket would wait for ever."""
+    """Otherwise the clients that the kernel sends to its socket would wait for ever."""
     gate = tmp_path / "gate"
     (tmp_path / "sitecustomize.py").write_text(FAULTY_FRONTS.format(gate=str(gate)))
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{REPOSITORY}")

@@ -1,4 +1,4 @@
-"""How a port closes: whoever has connected is heard, whoever comes later is refused."""
+"""Closing a port: pending connections are answered, later ones are refused."""
 
 import asyncio
 import errno
@@ -27,8 +27,8 @@ def runner(request):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_whoever_waits_to_be_accepted_is_heard(runner, host):
-    """Connections that nobody has accepted when the port begins to close are answered."""
+def test_pending_connections_are_answered(runner, host):
+    """Connections that are not accepted yet when the port starts to close are answered."""
 
     async def main():
         server = await asyncio.get_running_loop().create_server(Echo, host, 0)
@@ -46,9 +46,9 @@ def test_whoever_waits_to_be_accepted_is_heard(runner, host):
     assert [b"here"] * 50 == runner.run(main())
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody is turned away")
-def test_who_comes_later_is_refused(runner):
-    """Whoever connects while the port closes is neither let in nor reset."""
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has socket filters")
+def test_later_connections_are_refused(runner):
+    """A client that connects while the port closes is neither accepted nor reset."""
 
     async def main():
         loop = asyncio.get_running_loop()
@@ -68,9 +68,9 @@ def test_who_comes_later_is_refused(runner):
     assert errno.ECONNREFUSED == runner.run(main())
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody is turned away")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has socket filters")
 def test_a_socket_can_be_used_again():
-    """Who accepts next from a socket that was closing is reached again."""
+    """The next process that accepts from a closing socket gets new connections."""
 
     async def main(listener):
         server = await asyncio.get_running_loop().create_server(Echo, sock=listener.dup())

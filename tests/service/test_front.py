@@ -4,8 +4,8 @@ from app.service.front import share_of
 from app.service.settings import Settings
 
 
-def test_what_is_counted_is_divided():
-    """Bounds of a process do not become several times as large with several of them."""
+def test_limits_per_process_are_divided():
+    """Several fronts together have the limits of one process."""
     whole = Settings(
         front_processes=3, decode_threads=4, max_connections=100, max_upload_bytes=90_000_001
     )
@@ -24,6 +24,6 @@ def test_what_is_counted_is_divided():
     )
 
 
-def test_there_is_always_a_thread_to_decode():
-    """More fronts than processors have one each."""
+def test_each_front_decodes():
+    """More fronts than threads get one thread each."""
     assert 1 == share_of(Settings(front_processes=16, decode_threads=2)).decode_threads

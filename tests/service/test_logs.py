@@ -15,7 +15,7 @@ def record(**extra):
 
 
 def test_event_is_one_json_object():
-    """An event is a line of JSON with its own time, not the time of writing."""
+    """An event is a line of JSON with the time of its creation, not of writing."""
     event = json.loads(JsonFormatter().format(record(status=200)))
 
     assert {
@@ -28,7 +28,7 @@ def test_event_is_one_json_object():
 
 
 def test_line_breaks_stay_inside_the_line():
-    """Whatever is logged, an event is one line."""
+    """An event is one line, whatever is logged."""
     assert 1 == len(JsonFormatter().format(record(path="/a\nb\r\n")).splitlines())
 
 

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs L
 
 
 def test_a_front_that_cannot_start_ends_the_service(model_dir, tmp_path):
-    """The service says so and ends with 1, and does not start fronts for ever."""
+    """The service logs it and exits with 1 instead of starting fronts for ever."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\nif 'app.service.front' in sys.orig_argv: os._exit(3)\n"
     )
@@ -24,7 +24,7 @@ def test_a_front_that_cannot_start_ends_the_service(model_dir, tmp_path):
 
 
 def test_ctrl_c_ends_all_processes(model_dir):
-    """It is for the owner alone, which has the fronts drain."""
+    """Only the owner gets Ctrl-C, and makes the fronts drain."""
     with running_server(model_dir, models="colours", front_processes="1") as server:
         os.kill(server.process.pid, 2)
         status = server.process.wait(30)

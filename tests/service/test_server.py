@@ -1,4 +1,4 @@
-"""The server's own part: how it ends."""
+"""How a server drains and stops."""
 
 import asyncio
 import signal
@@ -11,7 +11,7 @@ from tests.e2e.wire import request
 
 
 def test_a_signal_is_answered_by_the_loop(caplog):
-    """The handler of a signal, which may interrupt a line of the log, writes none itself."""
+    """The signal handler, which may interrupt a line of the log, logs nothing itself."""
     caplog.set_level("INFO", "app.service.server")
     app = create_app(Settings())
     server = Server(app, Settings(drain_delay_ms=0))
@@ -31,7 +31,7 @@ def test_a_signal_is_answered_by_the_loop(caplog):
 
 
 def test_a_second_signal_does_not_wait():
-    """Whoever signals twice wants it to end now."""
+    """A second signal stops the server at once."""
     app = create_app(Settings())
     server = Server(app, Settings(drain_delay_ms=600_000))
 
@@ -44,8 +44,8 @@ def test_a_second_signal_does_not_wait():
     assert server.should_exit
 
 
-def test_nobody_who_has_connected_is_reset(model_dir):
-    """As the port closes, a connection is answered that is not accepted yet, or not yet read."""
+def test_no_open_connection_is_reset(model_dir):
+    """While the port closes, connections that are not yet accepted or read are answered."""
     app = create_app(Settings(models=("colours",), model_dir=model_dir))
     server = Server(app, Settings(port=0, drain_delay_ms=0))
 
@@ -61,7 +61,7 @@ def test_nobody_who_has_connected_is_reset(model_dir):
         waiting = socket.create_connection(address, timeout=5)
         for client in (accepted, waiting):
             client.sendall(request("GET", "/healthz"))
-        app.state.draining.set()  # nothing of all this has the loop seen
+        app.state.draining.set()  # the loop has seen none of this
         await server.shutdown()
         answers = [client.recv(4096) for client in (accepted, waiting)]
         for client in (accepted, waiting):
@@ -74,7 +74,7 @@ def test_nobody_who_has_connected_is_reset(model_dir):
 
 
 def test_drain_timeout_is_what_was_set():
-    """Milliseconds stay milliseconds."""
+    """Uvicorn gets the setting in seconds."""
     settings = Settings(drain_timeout_ms=250)
 
     assert 0.25 == Server(create_app(settings), settings).config.timeout_graceful_shutdown

@@ -9,7 +9,7 @@ from app.service.settings import Settings
 
 
 def test_defaults_serve_vgg16_on_this_machine_alone():
-    """Without any setting it is vgg16, on the loopback address, without surprises."""
+    """Without any setting, vgg16 is served on the loopback address."""
     settings = Settings()
 
     assert (("vgg16",), "127.0.0.1", 8000) == (settings.models, settings.host, settings.port)
@@ -17,7 +17,7 @@ def test_defaults_serve_vgg16_on_this_machine_alone():
 
 
 def test_environment_sets_everything(monkeypatch):
-    """Each setting is VGG_ and its name; models are separated by commas."""
+    """Each setting is VGG_ and its name; model names are separated by commas."""
     monkeypatch.setenv("VGG_MODELS", "vgg19, vgg16,")
     monkeypatch.setenv("VGG_MODEL_DIR", "/data")
     monkeypatch.setenv("VGG_QUEUE_BUDGET_MS", "1.5")
@@ -28,7 +28,7 @@ def test_environment_sets_everything(monkeypatch):
 
 
 def test_lists_are_separated_by_commas(monkeypatch):
-    """Proxies and origins are lists; empty, there are none."""
+    """Proxies and origins are lists; an empty variable is an empty list."""
     monkeypatch.setenv("VGG_TRUSTED_PROXIES", "127.0.0.1, 10.0.0.0/8,::1")
     monkeypatch.setenv("VGG_ALLOWED_ORIGINS", "https://example.org, http://localhost:3000")
     full = Settings()
@@ -42,7 +42,7 @@ def test_lists_are_separated_by_commas(monkeypatch):
 
 @pytest.mark.parametrize("variable", ["HF_ENDPOINT", "VGG_HF_ENDPOINT"])
 def test_mirror_is_read_from_the_hub_s_own_variable_too(monkeypatch, variable):
-    """HF_ENDPOINT, which every tool of the hub knows, is enough."""
+    """HF_ENDPOINT, which every tool of the hub reads, is enough."""
     monkeypatch.setenv(variable, "https://mirror.example")
 
     assert "https://mirror.example" == Settings().hf_endpoint
@@ -50,14 +50,14 @@ def test_mirror_is_read_from_the_hub_s_own_variable_too(monkeypatch, variable):
 
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_empty_is_not_set(monkeypatch, name):
-    """A line VGG_X= in .env, as people leave it behind, is the default."""
+    """A line VGG_X= in .env leaves the default."""
     monkeypatch.setenv(f"VGG_{name.upper()}", "")
 
     assert Settings() == Settings.model_construct()
 
 
 def test_settings_cannot_be_changed():
-    """What was checked once stays as it was."""
+    """Checked settings are frozen."""
     with pytest.raises(ValidationError):
         Settings().port = 1
 
@@ -80,7 +80,7 @@ def test_settings_cannot_be_changed():
     ],
 )
 def test_errors_are_our_own_sentences(monkeypatch, variables, sentence):
-    """What the service itself finds wrong is told without the words of a library around it."""
+    """The service's own checks fail with their own sentence, without a prefix of pydantic."""
     for variable, value in variables.items():
         monkeypatch.setenv(variable, value)
     with pytest.raises(SetupError) as refused:
@@ -104,7 +104,7 @@ def test_errors_are_our_own_sentences(monkeypatch, variables, sentence):
     ],
 )
 def test_wrong_value_is_named(monkeypatch, variable, value):
-    """The sentence about a wrong value has the variable and the value in it."""
+    """The error about a wrong value names the variable."""
     monkeypatch.setenv(variable, value)
     with pytest.raises(SetupError) as refused:
         read_settings()
@@ -112,8 +112,8 @@ def test_wrong_value_is_named(monkeypatch, variable, value):
     assert variable in str(refused.value)
 
 
-def test_part_of_a_front_holds_the_largest_body(monkeypatch):
-    """A division after which no large upload would ever fit is refused at the start."""
+def test_share_of_a_front_holds_the_largest_body(monkeypatch):
+    """More fronts than the upload limit can be divided among stop the start."""
     monkeypatch.setenv("VGG_MAX_UPLOAD_BYTES", "30000000")
     monkeypatch.setenv("VGG_FRONT_PROCESSES", "3")
     fitting = read_settings()
@@ -125,7 +125,7 @@ def test_part_of_a_front_holds_the_largest_body(monkeypatch):
 
 
 def test_unknown_variable_is_pointed_out(monkeypatch, capsys):
-    """A setting with a slip of the pen is not silently ignored."""
+    """A misspelled setting is reported."""
     monkeypatch.setenv("VGG_MODLES", "vgg19")
     read_settings()
 

@@ -12,7 +12,7 @@ def file(tmp_path):
 
 
 def test_key_lets_its_holder_in_and_no_other(file):
-    """Of several keys each is its own holder's; anything else is nobody's."""
+    """Each of several keys belongs to its holder; no other key is valid."""
     made = {name: make_key(name) for name in ("alice", "bob", "lab-2.b_c")}
     file.write_text("# the class of 2026\n\n" + "\n".join(line for _, line in made.values()) + "\n")
     keys = Keys(file)
@@ -25,7 +25,7 @@ def test_key_lets_its_holder_in_and_no_other(file):
 
 
 def test_key_is_not_in_its_line():
-    """What is stored does not tell the key, and no two keys are alike."""
+    """The line does not reveal the key, and no two keys are equal."""
     key, line = make_key("alice")
     again, _ = make_key("alice")
 
@@ -35,7 +35,7 @@ def test_key_is_not_in_its_line():
 
 
 def test_comment_may_follow_a_line(file):
-    """A # begins a comment anywhere."""
+    """A # starts a comment anywhere."""
     key, line = make_key("alice")
     file.write_text(f"  {line}  # until June\n")
 
@@ -44,7 +44,7 @@ def test_comment_may_follow_a_line(file):
 
 @pytest.mark.parametrize("name", ["", "a b", "ä", "x" * 65, "a\nb", "#a"])
 def test_name_that_would_break_the_file_is_refused(name):
-    """A name is one word of letters that every tool shows alike."""
+    """A name has only characters that every tool displays in the same way."""
     with pytest.raises(KeysError):
         make_key(name)
 
@@ -59,8 +59,8 @@ def test_name_that_would_break_the_file_is_refused(name):
         (b"\xff\xfe", "cannot be read"),
     ],
 )
-def test_mistake_in_the_file_is_told_with_its_line(file, text, said):
-    """A line that is no key is named by its number; what stands in it is not repeated."""
+def test_mistake_in_the_file_is_reported_with_its_line(file, text, said):
+    """The error names the number of a wrong line and does not repeat its text."""
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(KeysError, match=said) as refused:
         Keys(file)
@@ -68,14 +68,14 @@ def test_mistake_in_the_file_is_told_with_its_line(file, text, said):
     assert "the-key-itself" not in str(refused.value)
 
 
-def test_file_that_is_not_there_is_told(file):
-    """A path with a slip of the pen stops the start, and lets nobody in."""
+def test_missing_file_is_reported(file):
+    """A misspelled path stops the start instead of admitting everyone."""
     with pytest.raises(KeysError, match="cannot be read"):
         Keys(file)
 
 
 def test_mistake_while_reading_again_keeps_the_old_keys(file):
-    """After a mistake in the file those who were let in still are; once mended, it holds."""
+    """A mistake in the file keeps the previous keys; the corrected file replaces them."""
     key, line = make_key("alice")
     file.write_text(line)
     keys = Keys(file)
@@ -90,7 +90,7 @@ def test_mistake_while_reading_again_keeps_the_old_keys(file):
 
 
 def test_keys_go_from_process_to_process_as_text(file):
-    """What one process has read, another has after parsing its text."""
+    """The text of the keys that one process has read gives another process the same keys."""
     key, line = make_key("alice")
     file.write_text(f"# staff\n{line}  # until June\n")
     keys = Keys()

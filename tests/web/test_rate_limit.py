@@ -23,7 +23,7 @@ def clock():
 
 
 def test_burst_passes_and_then_the_rate(clock):
-    """A full bucket is emptied at once; then each token takes its time, told exactly."""
+    """A full bucket can be emptied at once; then each token takes exactly the announced time."""
     quotas = Quotas(rate=2, burst=3, clock=clock)
     waits = [quotas.take("a") for _ in range(4)]
     clock.now += 0.4
@@ -37,7 +37,7 @@ def test_burst_passes_and_then_the_rate(clock):
 
 
 def test_clients_have_buckets_of_their_own(clock):
-    """One who asks too much takes nothing from another."""
+    """A client beyond its rate takes no tokens from another."""
     quotas = Quotas(rate=1, burst=1, clock=clock)
 
     assert [True, False, True] == [quotas.take(client) == 0 for client in ("a", "a", "b")]
@@ -49,7 +49,7 @@ def test_clients_have_buckets_of_their_own(clock):
     pauses=st.lists(st.floats(0, 10), max_size=60),
 )
 def test_never_more_than_the_burst_and_the_rate(rate, burst, pauses):
-    """In any span no more pass than a full bucket and what the rate adds, and a wait is enough."""
+    """In any time span, at most a full bucket and the tokens added since pass, and waiting as told is enough."""
     clock = Clock()
     quotas = Quotas(rate, burst, clock)
     passed = 0
@@ -65,7 +65,7 @@ def test_never_more_than_the_burst_and_the_rate(rate, burst, pauses):
 
 
 def test_tokens_given_elsewhere_count(clock):
-    """They are missed here, beyond the last one too, and come back at the same rate."""
+    """Tokens given elsewhere are missing here, even from an empty bucket, and return at the same rate."""
     quotas = Quotas(rate=1, burst=2, clock=clock, most=100)
     for _ in range(4):
         quotas.charge("a")
@@ -91,7 +91,7 @@ def test_token_given_back_can_be_taken_again(clock):
 
 
 def test_table_of_clients_is_bounded(clock):
-    """A million addresses take no more memory than the bound; the busy one is not forgotten."""
+    """A million addresses take no more memory than the limit, and the busy one stays in the table."""
     quotas = Quotas(rate=1, burst=1, clock=clock, most=100)
     quotas.take("busy")
     for number in range(10_000):
@@ -113,5 +113,5 @@ def test_table_of_clients_is_bounded(clock):
     ],
 )
 def test_address_is_what_its_owner_cannot_change(address, expected):
-    """The lower half of an IPv6 address is the client's to choose, so it does not count."""
+    """The lower half of an IPv6 address does not count, because the client chooses it."""
     assert expected == network_of(address)

@@ -1,4 +1,4 @@
-"""The sockets and the processes of fronts."""
+"""The sockets of front processes."""
 
 import socket
 
@@ -9,7 +9,7 @@ from app.service.fronts.processes import listen
 
 
 def test_each_front_gets_connections():
-    """The kernel spreads those who connect over all sockets of the port."""
+    """The kernel spreads connections over all sockets of the port."""
     listeners = listen("127.0.0.1", 0, count=2, backlog=100)
     address = listeners[0].getsockname()
     met = [0, 0]
@@ -31,7 +31,7 @@ def test_each_front_gets_connections():
 
 
 def test_a_taken_port_is_an_error():
-    """Neither a stranger's port nor that of a service of the same kind is joined."""
+    """The port of another program is refused, even if it is a service of this kind."""
     stranger = socket.create_server(("127.0.0.1", 0))
     alike = listen("127.0.0.1", 0, count=2, backlog=10)
     with stranger, alike[0], alike[1]:
@@ -40,7 +40,7 @@ def test_a_taken_port_is_an_error():
                 listen("127.0.0.1", taken.getsockname()[1], count=2, backlog=10)
 
 
-def test_a_host_that_is_not_there_is_an_error():
-    """The sentence names the settings."""
+def test_an_address_of_another_machine_is_an_error():
+    """The error names the setting."""
     with pytest.raises(SetupError, match="VGG_HOST"):
         listen("192.0.2.1", 0, count=1, backlog=10)
