@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.conftest import REPOSITORY, running_server
+from tests.conftest import REPOSITORY
 from tests.e2e.services import serve_and_wait
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs Linux")
@@ -21,12 +21,3 @@ def test_a_front_that_cannot_start_ends_the_service(model_dir, tmp_path):
     assert 1 == ended.returncode
     assert "A front process ended" in ended.stderr
     assert "Traceback" not in ended.stderr
-
-
-def test_ctrl_c_ends_all_processes(model_dir):
-    """Only the owner gets Ctrl-C, and makes the fronts drain."""
-    with running_server(model_dir, models="colours", front_processes="1") as server:
-        os.kill(server.process.pid, 2)
-        status = server.process.wait(30)
-
-    assert 130 == status
