@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 from fastapi import FastAPI
 
@@ -55,9 +54,7 @@ def create_app(
     prepare = preparation(settings)
     isolated = DecodeProcesses(prepare) if settings.decode_isolation == "process" else None
     classifier = Classifier(decoders, isolated or prepare, metrics)
-    hosting = replace(
-        make_hosting(settings), open_session=open_session, decode_backlog=decoders.backlog
-    )
+    hosting = make_hosting(settings, open_session, decoders.backlog)
     models = Models(served_manifests(settings), hosting, metrics)
     front = FrontSide(owner, models, hosting, metrics, keys) if owner is not None else None
     bring = front.follow if front else models.load

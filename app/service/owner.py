@@ -5,7 +5,6 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from socket import socket
 from typing import Final
 
@@ -71,8 +70,7 @@ class Owner:
         self._keys = Keys(settings.api_keys_file) if settings.api_keys_file else None
         metrics = Metrics()
         manifests = served_manifests(settings)
-        hosting = replace(make_hosting(settings), open_session=open_session)
-        self.models = Models(manifests, hosting, metrics)
+        self.models = Models(manifests, make_hosting(settings, open_session), metrics)
         most = RUNS_AHEAD * (settings.max_batch_size or max(CEILING.values()))
         crops = tuple(manifest.preprocess.crop for manifest in manifests)
         layout = Layout(crops, most * len(manifests))

@@ -1,5 +1,6 @@
 """Parts of the service that are built from the settings alone."""
 
+from collections.abc import Callable
 from functools import partial
 
 from app.errors import SetupError
@@ -12,6 +13,7 @@ from app.runtime.conv_choice import PlanChooser
 from app.runtime.conv_trial import try_plan
 from app.runtime.cuda_tuning import Gpu
 from app.runtime.find_device import DeviceName, find_device
+from app.runtime.open_session import Session
 from app.runtime.ort import channel_block
 from app.service.settings import Settings
 from app.serving.loading import CEILING, Hosting
@@ -80,8 +82,12 @@ def preparation(settings: Settings) -> Prepare:
     return partial(prepare_image, limits=limits, exact=settings.decode == "exact")
 
 
-def make_hosting(settings: Settings) -> Hosting:
-    """Return the options with which models are loaded and run."""
+def make_hosting(
+    settings: Settings,
+    open_session: Callable[..., Session],
+    decode_backlog: Callable[[int], float] = lambda _: 0.0,
+) -> Hosting:
+    """Return the options with which models are loaded and run; see Hosting."""
     return Hosting(
         provisioning=_sources(settings),
         device=settings.device,
@@ -91,4 +97,6 @@ def make_hosting(settings: Settings) -> Hosting:
         queue_budget=settings.queue_budget_ms / 1000,
         precision=settings.precision,
         gpus=gpus(settings),
+        open_session=open_session,
+        decode_backlog=decode_backlog,
     )
