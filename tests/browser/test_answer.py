@@ -8,11 +8,11 @@ import sys
 import httpx
 import pytest
 
+from app.web.page.files import STATIC
 from tests.browser.conftest import needs_real
 from tests.browser.stage import REAL, as_vgg, expect, pick
-from tests.conftest import REPOSITORY
 
-SAMPLES = REPOSITORY / "app" / "static" / "samples"
+SAMPLES = STATIC / "samples"
 
 
 def rows_of(page):
