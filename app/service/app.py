@@ -26,7 +26,7 @@ from app.web.middleware.envelope import Envelope
 from app.web.middleware.origins import Origins
 from app.web.models import router as model_list
 from app.web.openapi import install_openapi
-from app.web.page.routes import mount_files
+from app.web.page.routes import install_page
 from app.web.page.routes import router as page
 from app.web.predict import router as predict
 from app.web.problems import install_problem_handlers
@@ -96,7 +96,7 @@ def create_app(
     app.state.draining = asyncio.Event()
     for router in (predict, model_list, health, page):
         app.include_router(router)
-    mount_files(app)
+    install_page(app)
     install_problem_handlers(app)
     install_openapi(app, with_keys=keys is not None)
     # A request passes the middleware from the last line to the first: Envelope, Origins, Access, Limits.

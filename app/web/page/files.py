@@ -1,14 +1,14 @@
-"""The files of the demo page, under addresses that change when their content does."""
+"""The files of the demo page, read once, under addresses that change when their content does."""
 
+import gzip
 import re
-from functools import lru_cache
+from collections.abc import Mapping
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from starlette.responses import Response
-from starlette.staticfiles import StaticFiles
-from starlette.types import Receive, Scope, Send
+from fastapi import HTTPException, Request, Response
 
 STATIC: Final = Path(__file__).resolve().parent / "static"
 POLICY: Final = (
@@ -20,66 +20,105 @@ HEADERS: Final = {
     "Content-Security-Policy": POLICY,
     "Permissions-Policy": "camera=(self), geolocation=(), microphone=()",
 }
-"""Of the page and of every HTML answer."""
+"""Headers of the page and of every HTML answer."""
 
-_PREFIX: Final = re.compile(r"v-[0-9a-f]{12}")
+_TYPES: Final = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".jpg": "image/jpeg",
+    ".js": "text/javascript",
+    ".md": "text/markdown",
+    ".svg": "image/svg+xml",
+}
+_VERSIONED: Final = {".css", ".js", ".svg"}
+_PREFIX: Final = re.compile(r"^v-[0-9a-f]{12}/")
 _YEAR: Final = 31_536_000  # seconds
 
 
-def version() -> str:
-    """Return what changes with any script or style of the page: `v-` and 12 hex digits."""
-    return _version(tuple((path, path.stat().st_mtime_ns) for path in _sources()))
+class File:
+    """One file in memory, as it is and, if it is text, compressed."""
+
+    def __init__(self, content: bytes, suffix: str) -> None:
+        self._content = content
+        self._media_type = _TYPES[suffix]
+        self._etag = f'W/"{sha256(content).hexdigest()[:24]}"'
+        self._compressed = None if suffix == ".jpg" else gzip.compress(content, mtime=0)
+
+    def answer(self, request: Request, headers: Mapping[str, str]) -> Response:
+        """Return the whole file whatever the Range, or 304 if the client has it."""
+        headers = {**headers, "ETag": self._etag, "Vary": "Accept-Encoding"}
+        if self._etag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        content = self._content
+        if self._compressed and "gzip" in request.headers.get("accept-encoding", ""):
+            content = self._compressed
+            headers["Content-Encoding"] = "gzip"
+        return Response(content, headers=headers, media_type=self._media_type)
 
 
-@lru_cache(maxsize=1)
-def _version(sources: tuple[tuple[Path, int], ...]) -> str:
-    digest = sha256()
-    for path, _ in sources:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return f"v-{digest.hexdigest()[:12]}"
+class PageFiles:
+    """The files of a folder, as they were when it was read.
 
-
-def versioned(html: str) -> str:
-    """Let the addresses of files in a page name their version.
-
-    Modules import each other by relative addresses, so they follow.
-    """
-    return html.replace('"/static/', f'"/static/{version()}/')
-
-
-def preloads() -> str:
-    """Return a Link header that names all modules at once: none waits for another's import."""
-    here = version()
-    modules = [path for path in _sources() if path.parent.name == "js"]
-    return ", ".join(f"</static/{here}/js/{path.name}>; rel=modulepreload" for path in modules)
-
-
-class PageFiles(StaticFiles):
-    """The folder `static`, with or without a version in front.
-
-    With the version of today a file may be kept for ever. With another, as during a rolling
-    update, it is served all the same; like one without, it is then asked for again each time.
+    Attributes:
+        version: `v-` and 12 hex digits, which change with any script or style.
     """
 
-    def __init__(self) -> None:
-        """Serve STATIC."""
-        super().__init__(directory=STATIC)
+    def __init__(self, folder: Path) -> None:
+        paths = {
+            path.relative_to(folder).as_posix(): path
+            for path in sorted(folder.rglob("*"))
+            if path.suffix in _TYPES
+        }
+        contents = {name: path.read_bytes() for name, path in paths.items()}
+        digest = sha256()
+        for name, content in contents.items():
+            if paths[name].suffix in _VERSIONED:
+                digest.update(name.encode() + b"\0" + content)
+        self.version = f"v-{digest.hexdigest()[:12]}"
+        self._page = contents["index.html"].decode()
+        self._files = {
+            name: File(content, paths[name].suffix) for name, content in contents.items()
+        }
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve whole files only: what is wrong in a Range would be answered in plain text."""
-        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
-        await super().__call__({**scope, "headers": headers}, receive, send)
+    @property
+    def page(self) -> str:
+        """Return the HTML of the page."""
+        return self.versioned(self._page)
 
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        """Return one file."""
-        first, _, rest = path.partition("/")
-        named = _PREFIX.fullmatch(first) is not None
-        response = await super().get_response(rest if named else path, scope)
-        current = named and first == version()
+    @property
+    def preloads(self) -> str:
+        """Return a Link header that names all modules, so that they load at the same time."""
+        return ", ".join(
+            f"</static/{self.version}/{name}>; rel=modulepreload"
+            for name in self._files
+            if name.startswith("js/")
+        )
+
+    def versioned(self, html: str) -> str:
+        """Put the version into the addresses of files.
+
+        Modules import each other by relative addresses, so they follow.
+        """
+        return html.replace('"/static/', f'"/static/{self.version}/')
+
+    def answer(self, path: str, request: Request) -> Response:
+        """Return one file, from an address with or without a version.
+
+        With the current version a browser may keep the file for ever. With another version (as
+        during a rolling update) or with none, it has to ask each time whether the file changed.
+
+        Raises:
+            HTTPException: 404 if there is no such file.
+        """
+        file = self._files.get(_PREFIX.sub("", path))
+        if file is None:
+            raise HTTPException(404)
+        current = path.startswith(f"{self.version}/")
         keep = f"public, max-age={_YEAR}, immutable" if current else "no-cache"
-        response.headers["Cache-Control"] = keep
-        return response
+        return file.answer(request, {"Cache-Control": keep})
 
 
-def _sources() -> list[Path]:
-    return sorted(path for path in STATIC.rglob("*") if path.suffix in {".js", ".css", ".svg"})
+@cache
+def page_files() -> PageFiles:
+    """Return the files of the page; the first call reads them."""
+    return PageFiles(STATIC)

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from starlette.responses import HTMLResponse
 from starlette.types import Scope
 
-from app.web.page.files import HEADERS, versioned
+from app.web.page.files import HEADERS, page_files
 from app.web.paths import uploads_photo
 from app.web.schemas import PredictOut
 
@@ -75,7 +75,7 @@ def problem_page(
 
 
 def _page(title: str, body: str, status: int, headers: Mapping[str, str]) -> HTMLResponse:
-    html = versioned(_PAGE).format(title=title, body=body)
+    html = page_files().versioned(_PAGE).format(title=title, body=body)
     return HTMLResponse(html, status, {**headers, **HEADERS, "Vary": "Accept"})
 
 

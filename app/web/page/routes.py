@@ -1,17 +1,15 @@
-"""The demo page at `/`, and /docs with assets from a package: no CDN is ever asked."""
+"""The demo page at `/`, its files, and /docs with assets from a package instead of a CDN."""
 
-from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 
 from app.images.formats import FORMATS, TITLES
-from app.web.page.files import HEADERS, STATIC, PageFiles, preloads, versioned
+from app.web.page.files import HEADERS, File, page_files
 
 DOCS_POLICY: Final = (
     # Swagger UI starts from a script in its page and styles itself.
@@ -24,24 +22,18 @@ router = APIRouter(include_in_schema=False)
 
 @router.head("/", include_in_schema=False)
 @router.get("/")
-def page(request: Request) -> Response:
-    """Return the demo page; it is there before any model is."""
-    html = versioned((STATIC / "index.html").read_text(encoding="utf-8"))
-    html = html.replace("{{media types}}", ",".join(one.media_type for one in FORMATS))
-    html = html.replace("{{formats}}", TITLES)
-    # Written here: a script that adds it later would move what stands below.
-    told = f'id="largest">, up to {_size(request.app.state.max_body_bytes)}<'
-    html = html.replace('id="largest"><', told)
-    etag = f'"{sha256(html.encode()).hexdigest()[:24]}"'
-    headers = {**HEADERS, "Cache-Control": "no-cache", "ETag": etag, "Link": preloads()}
-    if etag in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=headers)
-    return Response(html, media_type="text/html", headers=headers)
+async def page(request: Request) -> Response:
+    """Return the demo page, even before any model is ready."""
+    file: File = request.app.state.page
+    headers = {**HEADERS, "Cache-Control": "no-cache", "Link": page_files().preloads}
+    return file.answer(request, headers)
 
 
-def _size(count: int) -> str:
-    unit, name = (1e6, "MB") if count >= 1e6 else (1e3, "kB")  # noqa: PLR2004 (a megabyte)
-    return f"{count / unit:.3g}\u202f{name}"
+@router.head("/static/{path:path}", include_in_schema=False)
+@router.get("/static/{path:path}")
+async def static(path: str, request: Request) -> Response:
+    """Return a file of the page."""
+    return page_files().answer(path, request)
 
 
 @router.head("/docs", include_in_schema=False)
@@ -59,8 +51,21 @@ async def docs() -> Response:
     return response
 
 
-def mount_files(app: FastAPI) -> None:
-    """Serve the files that the two pages need."""
-    app.mount("/static", GZipMiddleware(PageFiles()))  # text only; photos pass as they are
+def install_page(app: FastAPI) -> None:
+    """Read the page's files, complete the page for this server, serve Swagger UI's files."""
+    html = page_files().page
+    html = html.replace("{{media types}}", ",".join(one.media_type for one in FORMATS))
+    html = html.replace("{{formats}}", TITLES)
+    # A script that adds these later would move what is below them.
+    largest = _size(app.state.max_body_bytes)
+    html = html.replace('id="largest"><', f'id="largest">, up to {largest}<')
+    if app.state.keys is not None:
+        html = html.replace('id="access" hidden>', 'id="access">')
+    app.state.page = File(html.encode(), ".html")
     assets = Path(str(files("fastapi_offline"))) / "static"
     app.mount("/docs/assets", StaticFiles(directory=assets))
+
+
+def _size(count: int) -> str:
+    unit, name = (1e6, "MB") if count >= 1e6 else (1e3, "kB")  # noqa: PLR2004 (a megabyte)
+    return f"{count / unit:.3g}\u202f{name}"
