@@ -1,5 +1,6 @@
 """Array aliases with their shapes, and the frozen records that pass between modules."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -145,3 +146,16 @@ class Prediction:
     probability: float
     wnid: str
     class_index: int
+
+
+def percent(probability: float) -> str:
+    """Write a probability for people: never 0 for more than none, never 100 for less than all.
+
+    app/web/page/static/js/format.js has the same rule.
+    """
+    tenths = math.floor(1000 * probability + 0.5)
+    if 0 < probability < 0.001:  # noqa: PLR2004 (the smallest that is shown)
+        return "< 0.1 %"
+    if probability < 1 and tenths == 1000:  # noqa: PLR2004 (100 %)
+        return "> 99.9 %"
+    return f"{tenths / 10:.1f} %"

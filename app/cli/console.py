@@ -18,15 +18,13 @@ from rich.progress import (
 from rich.table import Table
 
 from app.graph.vgg import architecture
-from app.records import Prediction
+from app.records import Prediction, percent
 from app.weights.manifests import Manifest
 from app.weights.provisioning import Progress as PullProgress
 from app.weights.provisioning import Step
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
-
-_TINY = 0.0005
 
 
 @contextmanager
@@ -82,8 +80,8 @@ def predictions_table(title: str, predictions: Sequence[Prediction]) -> Table:
     table.add_column("wnid", style="dim")
     table.add_column("class", justify="right", style="dim")
     for row in predictions:
-        share = f"{row.probability:.1%}" if row.probability >= _TINY else "< 0.1%"
-        table.add_row(str(row.rank), share, escape(row.label), row.wnid, str(row.class_index))
+        share, index = percent(row.probability), str(row.class_index)
+        table.add_row(str(row.rank), share, escape(row.label), row.wnid, index)
     return table
 
 

@@ -8,6 +8,7 @@ import sys
 import httpx
 import pytest
 
+from app.records import percent
 from app.web.page.files import STATIC
 from tests.browser.conftest import needs_real
 from tests.browser.stage import REAL, as_vgg, expect, pick
@@ -30,7 +31,7 @@ def test_the_answer_is_there_before_the_first_click(open_page):
 
 
 def test_bars_are_honest(open_page):
-    """Bars are on an absolute scale, numbers have one decimal, and the rest is told."""
+    """Bars are on an absolute scale, numbers have one decimal, and the sum is shown."""
     page = open_page()
     answer = json.loads(page.locator("#panel-json code").text_content())
     shares = [guess["probability"] for guess in answer["predictions"]]
@@ -58,6 +59,21 @@ def test_small_and_large_shares_are_not_rounded_away(open_page, server):
 
     found = [re.sub(r"\s", " ", text) for text in page.locator(".guesses .share").all_inner_texts()]
     assert ["> 99.9 %", "< 0.1 %", "< 0.1 %", "0.0 %", "0.0 %"] == found
+
+
+def test_page_and_terminal_write_the_same_percentages(open_page):
+    """The page's script and Python write every probability alike, but for the width of the space."""
+    page = open_page()
+    shares = [index / 20_000 for index in range(20_001)]
+    shares += [10.0**-exponent for exponent in range(2, 16)]
+    shares += [1 - 10.0**-exponent for exponent in range(2, 16)]
+    script = page.evaluate("performance.getEntriesByType('resource').map(({ name }) => name)")
+    [path] = [name for name in script if name.endswith("/format.js")]
+    shown = page.evaluate(
+        "async ([path, shares]) => shares.map((await import(path)).percent)", [path, shares]
+    )
+
+    assert [percent(share) for share in shares] == [text.replace("\u202f", " ") for text in shown]
 
 
 def test_the_samples_are_one_click(open_page):

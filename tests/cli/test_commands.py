@@ -49,7 +49,7 @@ def test_predict_prints_a_table(run, pictures):
 
     assert 0 == ended.returncode
     assert "tench, Tinca tinca" in ended.stdout
-    assert "99.9%" in ended.stdout or "100.0%" in ended.stdout
+    assert "99.9 %" in ended.stdout or "100.0 %" in ended.stdout
     assert "UNTRAINED" in ended.stdout
 
 

@@ -1,4 +1,4 @@
-"""The answer to POST /predict as a page, for a form that was sent without JavaScript."""
+"""The answer to POST /predict as HTML, for a form that was sent without JavaScript."""
 
 from collections.abc import Mapping
 from html import escape
@@ -7,6 +7,7 @@ from http import HTTPStatus
 from starlette.responses import HTMLResponse
 from starlette.types import Scope
 
+from app.records import percent
 from app.web.page.files import HEADERS, page_files
 from app.web.paths import uploads_photo
 from app.web.schemas import PredictOut
@@ -35,24 +36,19 @@ _UNTRAINED = """<p class="untrained">Untrained weights: this means nothing</p>""
 
 
 def wants_html(scope: Scope) -> bool:
-    """Tell whether a request is a form that a browser sent, and shows the answer of.
+    """Return whether a browser sent the page's form, and so will show the answer as a page.
 
-    Browsers then name text/html first of all; the script of the page, curl and HTTP libraries
-    name JSON or nothing.
+    A browser then names text/html first in `Accept`; the page's script, curl and HTTP libraries
+    do not.
     """
     accept = next((value for key, value in scope["headers"] if key == b"accept"), b"")
     return accept.lower().startswith(b"text/html") and uploads_photo(scope)
 
 
 def answer_page(answer: PredictOut, headers: Mapping[str, str]) -> HTMLResponse:
-    """Write the most probable classes as a page.
-
-    Args:
-        answer: What would have been sent as JSON.
-        headers: More headers of the response.
-    """
+    """Write as a page what would have been sent as JSON."""
     rows = "\n".join(
-        f"<li><span>{escape(guess.label)}: <b>{_percent(guess.probability)}</b></span>"
+        f"<li><span>{escape(guess.label)}: <b>{_share(guess.probability)}</b></span>"
         f'<meter value="{guess.probability:.4f}" aria-hidden="true"></meter></li>'
         for guess in answer.predictions
     )
@@ -60,7 +56,7 @@ def answer_page(answer: PredictOut, headers: Mapping[str, str]) -> HTMLResponse:
     together = sum(guess.probability for guess in answer.predictions)
     body = (
         f"{'' if answer.model.trained else _UNTRAINED}<ol>{rows}</ol>"
-        f"<p>These {len(answer.predictions)} add up to {_percent(min(1.0, together))} of all 1000"
+        f"<p>These {len(answer.predictions)} add up to {_share(min(1.0, together))} of all 1000"
         f" classes. The photo has {image.width} x {image.height} pixels"
         f" ({escape(image.format.upper())}); {escape(answer.model.name)} answered.</p>"
     )
@@ -70,7 +66,7 @@ def answer_page(answer: PredictOut, headers: Mapping[str, str]) -> HTMLResponse:
 def problem_page(
     status: int, title: str, detail: str, headers: Mapping[str, str] | None
 ) -> HTMLResponse:
-    """Write a problem as a page; the arguments are those of its JSON."""
+    """Write a problem as a page, from the fields of its JSON."""
     return _page(escape(title), f'<p role="alert">{escape(detail)}</p>', status, headers or {})
 
 
@@ -79,5 +75,5 @@ def _page(title: str, body: str, status: int, headers: Mapping[str, str]) -> HTM
     return HTMLResponse(html, status, {**headers, **HEADERS, "Vary": "Accept"})
 
 
-def _percent(share: float) -> str:
-    return f"{share:.1%}" if share == 0 or share >= 0.001 else "less than 0.1%"  # noqa: PLR2004
+def _share(probability: float) -> str:
+    return escape(percent(probability)).replace(" ", "\u202f")  # never broken at the end of a line

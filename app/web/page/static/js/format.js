@@ -2,11 +2,12 @@
 
 const THIN = "\u202f"; // space between a number and its unit
 
-/** Never 0 for what is more, never 100 for what is less. */
+/** The rule of `percent` in app/records.py: never 0 for more than none, never 100 for less than all. */
 export function percent(share) {
+	const tenths = Math.floor(1000 * share + 0.5);
 	if (share > 0 && share < 0.001) return `<${THIN}0.1${THIN}%`;
-	if (share < 1 && share >= 0.9995) return `>${THIN}99.9${THIN}%`;
-	return `${(100 * share).toFixed(1)}${THIN}%`;
+	if (share < 1 && tenths === 1000) return `>${THIN}99.9${THIN}%`;
+	return `${(tenths / 10).toFixed(1)}${THIN}%`;
 }
 
 export const size = (bytes) => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)}${THIN}kB` : `${Number((bytes / 1e6).toFixed(1))}${THIN}MB`);
