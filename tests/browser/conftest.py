@@ -100,11 +100,12 @@ class Watch:
 
 @pytest.fixture
 def open_page(browser, server):
-    """Open the page in a context of its own; every page is watched to the end of the test."""
+    """Open the page of a server in its own context, and watch it to the end of the test."""
     opened = []
     watch = Watch(server)
 
-    def opener(path="/", *, prepare=None, wait=True, scheme="light", **options):
+    def opener(path="/", *, of=server, prepare=None, wait=True, scheme="light", **options):
+        watch.origin = of
         options = {"viewport": {"width": 1280, "height": 900}} | options
         context = browser.new_context(color_scheme=scheme, **options)
         context.set_default_timeout(10_000)
@@ -114,7 +115,7 @@ def open_page(browser, server):
         watch.follow(page)
         if prepare:
             prepare(page)
-        page.goto(server + path)
+        page.goto(of + path)
         if wait:
             page.wait_for_selector("#panel-result .sum")
         return page

@@ -59,7 +59,7 @@ def refused(page):
       clipboardData.setData("text/plain", "no picture");
       document.body.dispatchEvent(new ClipboardEvent("paste", { bubbles: true, clipboardData }));
     }""")
-    expect(page.locator("#refused")).to_contain_text("That is text.")
+    expect(page.locator("#refused")).to_contain_text("It is text.")
 
 
 def failed(page):
@@ -315,7 +315,7 @@ def test_a_script_that_does_not_come(open_page):
     """A module that is missing leaves the plain form, which works and says why it is so plain."""
     open_page.watch.allowed.append(FAILED)
     page = open_page(prepare=lambda p: p.route("**/js/format.js", lambda r: r.abort()), wait=False)
-    expect(page.get_by_text("The scripts of this page do not run.")).to_be_visible()
+    expect(page.get_by_text("scripts are not running")).to_be_visible()
     page.locator("#file").set_input_files(PHOTOS / "coffee.jpg")
     page.get_by_role("button", name="Classify").click()
 

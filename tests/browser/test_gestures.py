@@ -64,12 +64,12 @@ def test_several_files_make_a_strip(open_page):
 
 
 def test_more_than_are_kept(open_page):
-    """Of more than 24 photos it is said how many were left out."""
+    """With more than 24 photos the page says that it keeps the newest."""
     page = open_page()
     files = [{"name": f"{n}.png", "mimeType": "image/png", "buffer": png()} for n in range(30)]
     page.locator("#file").set_input_files(files)
 
-    expect(page.locator("#kept")).to_have_text("This page keeps 24 photos; 7 were left out.")
+    expect(page.locator("#kept")).to_have_text("Only the newest 24 are kept.")
     expect(page.locator(ANSWERS)).to_have_count(24)
 
 
@@ -115,8 +115,8 @@ def test_paste_of_no_picture(open_page):
     refused = page.locator("#refused")
     expect(refused).to_contain_text("The clipboard holds no picture")
     page.locator("body").press("Control+V")
-    expect(refused).to_contain_text("That is text.")
-    expect(page.locator("#status")).to_contain_text("That is text.")
+    expect(refused).to_contain_text("It is text.")
+    expect(page.locator("#status")).to_contain_text("It is text.")
     assert page.locator("#panel-result .sum").is_visible()
     refused.get_by_role("button", name="Close").click()
 
@@ -165,7 +165,7 @@ def test_a_picture_of_another_site_is_not_asked_for(open_page, hand):
     hand(page, texts={"text/uri-list": "https://example.org/cat.jpg"})
 
     panel = page.locator("#refused")
-    expect(panel).to_contain_text("Only the address of that picture came along")
+    expect(panel).to_contain_text("address was dropped")
     expect(panel.get_by_role("button", name="Choose another photo")).to_be_visible()
     assert "Copy the picture itself" in panel.inner_text()
 
@@ -210,7 +210,7 @@ def test_camera_refused(open_page):
     """A camera that may not be used is told, and the dialog can be left with Escape."""
     page = open_page()
     page.get_by_role("button", name="Camera").click()
-    expect(page.locator("#camera-trouble")).to_contain_text("no camera that this page may use")
+    expect(page.locator("#camera-trouble")).to_contain_text("No camera is available")
     page.keyboard.press("Escape")
 
     assert not page.locator("#camera-dialog").is_visible()

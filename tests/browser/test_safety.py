@@ -83,7 +83,7 @@ def test_no_code_is_in_the_markup():
 
 
 def test_the_page_is_light(open_page):
-    """The page, its scripts and its style have less than 60 kB as they are, and are sent compressed."""
+    """The page, its scripts and its style have less than 60 kB, and are sent as less than 30 kB."""
     page = open_page()
     paths = page.evaluate("performance.getEntriesByType('resource').map((entry) => entry.name)")
     mine = {page.url, *(path for path in paths if path.rpartition(".")[2] in CODE)}
@@ -93,7 +93,7 @@ def test_the_page_is_light(open_page):
         path[path.rindex("/") :] for path in mine
     }
     assert sum(len(answer.content) for answer in answers) < 60_000
-    assert sum(int(answer.headers["content-length"]) for answer in answers) < 40_000
+    assert sum(int(answer.headers["content-length"]) for answer in answers) < 30_000
 
 
 def test_files_are_kept_as_long_as_they_are_the_same(server):

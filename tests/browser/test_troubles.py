@@ -4,6 +4,7 @@ import io
 import json
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -77,7 +78,7 @@ def test_too_large_is_shrunk_and_sent(open_page):
     expect(panel(page)).to_contain_text(
         f"This file has {len(data) / 1000:.0f}\u202fkB; the limit is 300\u202fkB"
     )
-    panel(page).get_by_role("button", name="Shrink it here and send").click()
+    panel(page).get_by_role("button", name="Send a smaller JPEG copy").click()
 
     page.wait_for_selector("#panel-result .sum")
     assert "400 \u00d7 300 JPEG" in panel(page).inner_text()
@@ -99,40 +100,41 @@ def test_a_connection_closed_in_the_middle_of_a_large_file(open_page):
     expect(panel(page)).to_contain_text("The connection was closed while the file was sent")
     page.unroute("**/predict*")
 
-    expect(panel(page).get_by_role("button", name="Shrink it here and send")).to_be_visible()
+    expect(panel(page).get_by_role("button", name="Send a smaller JPEG copy")).to_be_visible()
 
 
 def test_heic(open_page):
-    """HEIC says how to get a JPEG; no conversion is offered that the browser cannot do."""
+    """HEIC has the server's sentence; no copy is offered that the browser cannot make."""
     open_page.watch.allowed.append(FAILED)
     page = open_page()
     give(page, "IMG_0001.HEIC", HEIC, "image/heic")
+    said = httpx.post(f"{open_page.watch.origin}/predict", content=HEIC).json()
 
-    expect(panel(page)).to_contain_text("HEIC is not supported")
-    assert "Most Compatible" in panel(page).inner_text()
-    assert not panel(page).get_by_role("button", name="Convert").is_visible()
+    expect(panel(page)).to_contain_text(said["detail"])
+    assert said["title"] in panel(page).inner_text()
+    assert not panel(page).get_by_role("button", name="JPEG copy").is_visible()
     expect(page.locator("#no-preview")).to_be_visible()
     assert "no answer" in page.locator("#session li").first.inner_text()
 
 
 def test_svg_is_a_drawing_that_can_be_converted(open_page):
-    """An SVG is told to be a drawing, and sent as a JPEG on request."""
+    """An SVG, which the server does not read, is sent as a JPEG on request."""
     open_page.watch.allowed.append(FAILED)
     page = open_page()
     give(page, "drawing.svg", SVG, "image/svg+xml")
-    expect(panel(page)).to_contain_text("This is a drawing, not a photo.")
-    panel(page).get_by_role("button", name="Convert it here and send").click()
+    expect(panel(page)).to_contain_text(TITLES["unsupported-format"])
+    panel(page).get_by_role("button", name="Send a smaller JPEG copy").click()
 
     page.wait_for_selector("#panel-result .sum")
     assert "80 \u00d7 60 JPEG" in panel(page).inner_text()
 
 
 def test_pdf_is_a_document(open_page):
-    """A PDF is told to be a document; another photo can be chosen at once."""
+    """A PDF is named as what it is; another photo can be chosen at once."""
     open_page.watch.allowed.append(FAILED)
     page = open_page()
     give(page, "paper.pdf", b"%PDF-1.7\n" + b"0" * 200, "application/pdf")
-    expect(panel(page)).to_contain_text("This is a document, not a photo.")
+    expect(panel(page)).to_contain_text("PDF")
 
     with page.expect_file_chooser():
         panel(page).get_by_role("button", name="Choose another photo").click()
@@ -181,7 +183,7 @@ def test_busy_twice_is_left_to_the_person(open_page):
 
     page = open_page(prepare=prepare, wait=False)
     panel(page).get_by_role("button", name="Try now").click()
-    expect(panel(page)).to_contain_text("It was asked twice.")
+    expect(panel(page)).to_contain_text("The page asked twice.")
     page.wait_for_timeout(1500)
     assert 2 == len(asked)
     panel(page).get_by_role("button", name="Try again").click()
@@ -196,7 +198,7 @@ def test_busy_twice_is_left_to_the_person(open_page):
         ("draining", 503, "The server is shutting down."),
         ("model-failed", 503, "The model is not available."),
         ("run-failed", 500, "The model failed on this request."),
-        ("internal", 500, "The request was abc123."),
+        ("internal", 500, "Request ID: abc123."),
         ("unknown-model", 404, "There is no such model here."),
     ],
 )
@@ -265,30 +267,35 @@ def test_no_server_at_the_start(open_page):
 
 
 def test_loading_shows_progress_and_ends_by_itself(open_page):
-    """While the model loads, its progress is shown; then the sample is classified by itself."""
-    step = {"state": "loading", "trained": True, "device": None}
-    states = [
-        step | {"progress": "fetching, 120 of 553 MB"},
-        step | {"progress": "building"},
-        {},
-    ]
+    """While a model loads, only /readyz is asked for progress; then the sample is classified."""
+    open_page.watch.allowed.append(FAILED)
+    steps = ["fetching, 119 of 553 MB", "fetching, 120 of 553 MB", "building"]
+    asked = []
+
+    def readiness(route):
+        if steps:
+            route.fulfill(**problem("not-ready", detail=f"Not ready yet. first: {steps[0]}."))
+        else:
+            route.continue_()
+
+    def describe(route):
+        asked.append(route.request.url)
+        change = {"state": "loading", "progress": steps[0], "device": None} if steps else {}
+        route.fulfill(json=route.fetch().json() | change)
 
     def prepare(page):
-        def describe(route):
-            change = states.pop(0) if len(states) > 1 else states[0]
-            route.fulfill(json=route.fetch().json() | change)
-
-        first = (
-            "colours"
-            if page.request.get(f"{open_page.watch.origin}/models/colours").ok
-            else "squeezenet"
-        )
-        page.route(f"**/models/{first}", describe)
+        page.route("**/models/*", describe)
+        page.route("**/readyz", readiness)
 
     page = open_page(prepare=prepare, wait=False)
-    expect(panel(page)).to_contain_text("fetching, 120 of 553 MB")
+    expect(panel(page)).to_contain_text(steps[0])
+    steps.pop(0)
+    expect(panel(page)).to_contain_text(steps[0])
     expect(panel(page).get_by_role("progressbar")).to_be_visible()
-    expect(panel(page)).to_contain_text("building")
+    assert len(set(asked)) == len(asked)  # each model once
+    steps.pop(0)
+    expect(panel(page)).to_contain_text(steps[0])
+    steps.clear()
 
     page.wait_for_selector("#panel-result .sum")
 
@@ -353,13 +360,15 @@ def test_a_server_that_loads_again_is_not_busy(open_page):
     page = open_page()
     state = {"state": "loading", "progress": "fetching, 120 of 553 MB", "device": None}
     page.route("**/models/*", lambda r: r.fulfill(json=r.fetch().json() | state))
+    standing = problem("not-ready", detail="Not ready yet. first: fetching, 120 of 553 MB.")
+    page.route("**/readyz", lambda route: route.fulfill(**standing))
     answer = problem("not-ready", retry_after=60)
     page.route("**/predict*", lambda route: route.fulfill(**answer))
     give(page, "red.png", png())
     expect(panel(page)).to_contain_text("fetching, 120 of 553 MB")
     expect(page.locator("#live")).to_contain_text("0 of 3 ready")
-    page.unroute("**/predict*")
-    page.unroute("**/models/*")
+    for path in ("**/predict*", "**/models/*", "**/readyz"):
+        page.unroute(path)
 
     page.wait_for_selector("#panel-result .sum")
     expect(page.locator("#live")).to_contain_text("ready · cpu")
@@ -371,7 +380,7 @@ def test_a_server_that_comes_back(open_page):
     page = open_page()
     models = page.request.get(f"{open_page.watch.origin}/models").json()["models"]
     first, second = (one["name"] for one in models[:2])
-    for path in ("**/metrics", "**/models**", "**/predict*"):
+    for path in ("**/readyz", "**/models**", "**/predict*"):
         page.route(path, lambda route: route.abort("connectionrefused"))
     give(page, "red.png", png())
     expect(panel(page)).to_contain_text("No connection to the server.")
@@ -380,7 +389,7 @@ def test_a_server_that_comes_back(open_page):
     page.route(f"**/predict?model={first}", lambda route: route.fulfill(**gone))
 
     page.route("**/models", lambda route: route.fulfill(json={"models": models[1:2]}))
-    for path in ("**/predict*", "**/models**", "**/metrics"):
+    for path in ("**/predict*", "**/models**", "**/readyz"):
         page.unroute(path)
 
     page.wait_for_selector("#panel-result .untrained")
@@ -395,7 +404,7 @@ def test_a_server_that_does_not_answer(open_page):
 
     def prepare(page):
         page.add_init_script(patient)
-        page.route("**/metrics", lambda _: None)
+        page.route("**/readyz", lambda _: None)
 
     page = open_page(prepare=prepare)
 
@@ -429,7 +438,7 @@ def test_a_file_that_is_gone(open_page, tmp_path):
     path.unlink()
     page.unroute("**/predict*")
     panel(page).get_by_role("button", name="Try again").click()
-    expect(panel(page)).to_contain_text("The file cannot be read any more.")
+    expect(panel(page)).to_contain_text("The file can no longer be read.")
     devtools = page.context.new_cdp_session(page)
     data = {"items": [], "files": [str(tmp_path)], "dragOperationsMask": 1}
     for kind in ("dragEnter", "dragOver", "drop"):
@@ -446,14 +455,14 @@ def test_the_photo_that_is_looked_at_waits_for_no_other(open_page):
     page.route("**/predict*", lambda r: held.append(r) if len(held) < 5 else r.continue_())
     files = [{"name": f"{n}.png", "mimeType": "image/png", "buffer": png()} for n in range(9)]
     page.locator("#file").set_input_files(files)
-    expect(page.locator("#session")).to_contain_text("in line")
+    expect(page.locator("#session")).to_contain_text("waiting")
     assert 4 == len(held)
     give(page, "new.png", png("blue"))
     expect(panel(page)).to_contain_text("Sending, 0 %")
     assert 5 == len(held)
     held[4].continue_()
     page.wait_for_selector("#panel-result .sum")
-    assert "in line" in page.locator("#session").inner_text()
+    assert "waiting" in page.locator("#session").inner_text()
     for route in held[:4]:
         route.continue_()
 

@@ -36,10 +36,14 @@ _YEAR: Final = 31_536_000  # seconds
 
 
 class File:
-    """One file in memory, as it is and, if it is text, compressed."""
+    """One file in memory, as it is and, if it is text, compressed.
+
+    Attributes:
+        content: Its bytes, not compressed.
+    """
 
     def __init__(self, content: bytes, suffix: str) -> None:
-        self._content = content
+        self.content = content
         self._media_type = _TYPES[suffix]
         self._etag = f'W/"{sha256(content).hexdigest()[:24]}"'
         self._compressed = None if suffix == ".jpg" else gzip.compress(content, mtime=0)
@@ -49,7 +53,7 @@ class File:
         headers = {**headers, "ETag": self._etag, "Vary": "Accept-Encoding"}
         if self._etag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
-        content = self._content
+        content = self.content
         if self._compressed and "gzip" in request.headers.get("accept-encoding", ""):
             content = self._compressed
             headers["Content-Encoding"] = "gzip"
@@ -75,15 +79,13 @@ class PageFiles:
             if paths[name].suffix in _VERSIONED:
                 digest.update(name.encode() + b"\0" + content)
         self.version = f"v-{digest.hexdigest()[:12]}"
-        self._page = contents["index.html"].decode()
         self._files = {
             name: File(content, paths[name].suffix) for name, content in contents.items()
         }
 
-    @property
-    def page(self) -> str:
-        """Return the HTML of the page."""
-        return self.versioned(self._page)
+    def text(self, name: str) -> str:
+        """Return a file of HTML with the version in its addresses."""
+        return self.versioned(self._files[name].content.decode())
 
     @property
     def preloads(self) -> str:

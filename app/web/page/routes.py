@@ -53,14 +53,16 @@ async def docs() -> Response:
 
 def install_page(app: FastAPI) -> None:
     """Read the page's files, complete the page for this server, serve Swagger UI's files."""
-    html = page_files().page
-    html = html.replace("{{media types}}", ",".join(one.media_type for one in FORMATS))
-    html = html.replace("{{formats}}", TITLES)
-    # A script that adds these later would move what is below them.
-    largest = _size(app.state.max_body_bytes)
-    html = html.replace('id="largest"><', f'id="largest">, up to {largest}<')
-    if app.state.keys is not None:
-        html = html.replace('id="access" hidden>', 'id="access">')
+    found = page_files()
+    html = found.text("index.html")
+    fields = {
+        "media types": ",".join(one.media_type for one in FORMATS),
+        "formats": TITLES,
+        "largest": _size(app.state.max_body_bytes),
+        "key form": found.text("key.html") if app.state.keys is not None else "",
+    }
+    for name, value in fields.items():  # here: a script would move what is below them
+        html = html.replace(f"{{{{{name}}}}}", value)
     app.state.page = File(html.encode(), ".html")
     assets = Path(str(files("fastapi_offline"))) / "static"
     app.mount("/docs/assets", StaticFiles(directory=assets))

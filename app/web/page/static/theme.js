@@ -1,9 +1,11 @@
 // Before the first paint: scripts run, and a theme may have been chosen. Later: the button.
 const { classList, dataset } = document.documentElement;
-classList.add("scripted");
+let storage = {};
 try {
-	dataset.theme = localStorage.getItem("theme") ?? "";
-} catch {} // storage is switched off
+	storage = localStorage;
+} catch {} // it is switched off
+classList.add("scripted");
+dataset.theme = storage.theme ?? "";
 
 addEventListener("DOMContentLoaded", () => {
 	if (!classList.contains("running")) classList.remove("scripted"); // a module is missing: the plain form works
@@ -13,9 +15,7 @@ addEventListener("DOMContentLoaded", () => {
 	button.onclick = () => {
 		dataset.theme = button.ariaPressed === "true" ? "light" : "dark";
 		say();
-		try {
-			localStorage.setItem("theme", dataset.theme);
-		} catch {}
+		storage.theme = dataset.theme;
 	};
 	system.onchange = say;
 	say();

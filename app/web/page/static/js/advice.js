@@ -1,32 +1,28 @@
-// What went wrong, and what to do next.
+// What went wrong and what to do.
 
 import { size } from "./format.js";
 
-// Headline, text and names of the next steps (see result.js), where the server's own words do not do.
-const ADVICE = {
+// Where this page knows more: headline, text, next steps (see result.js).
+const HERE = {
 	"body-too-large": ({ limit }, file) => [
 		`This file has ${size(file.size)}; the limit is ${limit ? size(limit.bytes) : "lower"}.`,
-		"The network looks at a few hundred pixels: a smaller copy does as well.", "shrink", "choose"],
+		"The network looks at a few hundred pixels, so a smaller copy is as good.", "copy", "choose"],
 	"upload-cut": (_, file) => ["The connection was closed while the file was sent.",
-		`It has ${size(file.size)}; that may be more than is taken here.`, "shrink", "retry"],
-	"unsupported-format": ({ title, detail }) => [
-		/SVG/.test(detail) ? "This is a drawing, not a photo." : /PDF|PostScript|HTML/.test(detail) ? "This is a document, not a photo." : `${title}.`,
-		detail, "convert", "choose"],
-	"file-gone": () => ["The file cannot be read any more.", "It was moved, changed or deleted after it was chosen.", "choose"],
-	network: () => [navigator.onLine ? "No connection to the server." : "You are offline.", "Your photo is sent when it is back.", "retry"],
-	elsewhere: () => ["Only the address of that picture came along.",
-		"No other site is asked for anything. Copy the picture itself and paste it here.", "choose", "close"],
-	unreadable: ({ detail }) => ["There is no photo in that.", detail, "choose", "close"],
+		`It has ${size(file.size)}, which may be more than the server accepts.`, "copy", "retry"],
+	"file-gone": () => ["The file can no longer be read.", "It was moved, changed or deleted.", "choose"],
+	network: () => [navigator.onLine ? "No connection to the server." : "You are offline.", "Your photo is sent once you are connected.", "retry"],
+	elsewhere: () => ["Only the picture’s address was dropped.",
+		"Copy the picture itself and paste it here.", "choose", "close"],
+	unreadable: ({ detail }) => ["That is not a photo.", detail, "choose", "close"],
 	"no-copy": () => ["The browser cannot make a copy.", "The photo may be too large for it.", "choose", "close"],
-	cancelled: () => ["Cancelled.", "Nothing more happens with this photo.", "retry"],
+	cancelled: () => ["Cancelled.", "This photo was not classified.", "retry"],
 };
-const STEPS = {
-	"image-corrupt": ["convert", "choose"], "image-too-large": ["shrink", "choose"], "image-too-small": ["choose"], "unknown-model": ["reload"],
-};
+const STEP = { "unsupported-format": "copy", "image-corrupt": "copy", "image-too-large": "copy", "unknown-model": "reload", unauthorized: "reload" };
 
-export const advise = (problem, file) => (ADVICE[problem.slug] ?? other)(problem, file);
-
-function other({ slug, title, retryable, status, detail, request_id: id }) {
-	const text = `${retryable ? "It was asked twice. " : ""}${detail}${status === 500 ? ` The request was ${id}.` : ""}`;
-	return [`${title}.`, text, ...(STEPS[slug] ?? ["retry", "choose"])];
+export function advise(problem, file) {
+	const { slug, title, detail, status, retryable, request_id: id } = problem;
+	if (slug in HERE) return HERE[slug](problem, file);
+	const text = `${retryable ? "The page asked twice. " : ""}${detail}${status === 500 ? ` Request ID: ${id}.` : ""}`;
+	const usual = retryable || status >= 500 ? ["retry"] : [];
+	return [`${title}.`, text, ...(STEP[slug] ? [STEP[slug]] : usual), "choose"];
 }

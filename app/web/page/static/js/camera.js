@@ -1,12 +1,12 @@
 // A photo from the camera, only after a click.
 
 import { byId } from "./dom.js";
-import { toJpeg } from "./jpeg.js";
+import { toJpeg } from "./photo.js";
 
 export function camera(onPicked) {
 	byId("camera").hidden = !navigator.mediaDevices;
 	const [open, dialog, video, trouble, shoot] = ["camera", "camera-dialog", "video", "camera-trouble", "shoot"].map(byId);
-	let opened = 0; // times: a camera may be granted late
+	let opened = 0; // counts: permission may come after the dialog is closed
 	const stop = (stream) => stream?.getTracks().forEach((track) => track.stop());
 	open.onclick = async () => {
 		const mine = ++opened;
@@ -20,7 +20,7 @@ export function camera(onPicked) {
 			await video.play();
 			shoot.disabled = false;
 		} catch {
-			if (mine === opened) trouble.textContent = "There is no camera that this page may use. The browser can allow it.";
+			if (mine === opened) trouble.textContent = "No camera is available. You may have to allow it in the browser.";
 		}
 	};
 	shoot.onclick = async () => {

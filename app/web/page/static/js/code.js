@@ -5,29 +5,30 @@ import { address } from "./server.js";
 
 export function jsonView(runs) {
 	const done = runs.filter((run) => run?.reply);
-	if (!done.length) return [make("p", "There is no answer yet.")];
+	if (!done.length) return [make("p", "No answer yet.")];
 	return done.map(({ reply, model }) => block(`POST ${address(model)}`, JSON.stringify(reply.answer, null, 2)));
 }
 
-export function codeView(photo, model) {
-	if (!photo || !model) return [make("p", "There is no photo yet.")];
+export function codeView(photo, model, withKey) {
+	if (!photo || !model) return [make("p", "No photo yet.")];
 	const { name, image } = photo;
 	const url = location.origin + address(model);
+	const header = (before, after) => (withKey ? `${before}"Authorization": "Bearer YOUR_KEY"${after}` : "");
 	return [
-		// What was pasted, taken or shrunk here lies in no folder yet.
-		make("p.hint", "In the folder of ", make("a", { href: image.src, download: name }, name), ", which is saved by a click as it was sent."),
-		block("curl", `curl --data-binary @${shell(name)} ${shell(url)}`),
+		// What was pasted or taken is in no folder yet.
+		make("p.hint", "Run this in the folder of ", make("a", { href: image.src, download: name }, name), " (click to save it)."),
+		block("curl", `curl ${withKey ? '-H "Authorization: Bearer YOUR_KEY" ' : ""}--data-binary @${shell(name)} ${shell(url)}`),
 		block("Python, with httpx", `import httpx
 
 with open(${JSON.stringify(name)}, "rb") as photo:
-    reply = httpx.post(${JSON.stringify(url)}, content=photo)
+    reply = httpx.post(${JSON.stringify(url)}, content=photo${header(", headers={", "}")})
 reply.raise_for_status()
 for guess in reply.json()["predictions"]:
     print(f"{guess['probability']:7.2%}  {guess['label']}")`),
 		block("JavaScript, with Node", `import { openAsBlob } from "node:fs";
 
 const body = await openAsBlob(${JSON.stringify(name)});
-const reply = await fetch(${JSON.stringify(url)}, { method: "POST", body });
+const reply = await fetch(${JSON.stringify(url)}, { method: "POST", body${header(", headers: { ", " }")} });
 console.log(await reply.json());`),
 	];
 }
@@ -37,7 +38,7 @@ function block(title, text) {
 		await navigator.clipboard.writeText(text);
 		announce((copy.textContent = "Copied"));
 	}, "plain");
-	copy.hidden = !navigator.clipboard; // there is none without https
+	copy.hidden = !navigator.clipboard; // missing without https
 	return make("div.code", make("div.titled", make("h2", title), copy),
 		make("pre", { tabindex: "0", role: "region", "aria-label": title }, make("code", text)));
 }

@@ -1,11 +1,11 @@
-// Finding and making elements. Text only ever becomes text: nothing here parses HTML.
+// Finds and makes elements; nothing here parses HTML.
 
 export const byId = (id) => document.getElementById(id);
 
 /** `make("p.hint", { id, onclick }, "text", node)`: an HTML element. */
 export const make = (kind, ...parts) => furnish("http://www.w3.org/1999/xhtml", kind, parts);
 
-/** An SVG element, in the same way. */
+/** The same for SVG. */
 export const draw = (kind, ...parts) => furnish("http://www.w3.org/2000/svg", kind, parts);
 
 function furnish(namespace, kind, parts) {
@@ -30,7 +30,7 @@ export function whileShown(element, step) {
 	return element;
 }
 
-/** Replace the children; the parent takes the focus if one of them had it. */
+/** Replace the children; the parent takes their focus. */
 export function refill(parent, ...children) {
 	const focused = parent.contains(document.activeElement);
 	parent.replaceChildren(...children);

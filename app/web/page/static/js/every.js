@@ -4,9 +4,8 @@ import { announce, make } from "./dom.js";
 import { percent } from "./format.js";
 import { classify } from "./server.js";
 
-/** Closed at first; the server is asked when it is opened. */
 export function everyClass(run) {
-	const hint = make("p.hint", "The photo is sent once more.");
+	const hint = make("p.hint", "Sending the photo once more…");
 	const details = make("details.every", make("summary", "All 1000 classes"), hint);
 	details.ontoggle = async () => {
 		if (!details.open || !hint.isConnected) return;

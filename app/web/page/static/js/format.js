@@ -2,7 +2,7 @@
 
 const THIN = "\u202f"; // space between a number and its unit
 
-/** The rule of `percent` in app/records.py: never 0 for more than none, never 100 for less than all. */
+/** As `percent` in app/records.py. */
 export function percent(share) {
 	const tenths = Math.floor(1000 * share + 0.5);
 	if (share > 0 && share < 0.001) return `<${THIN}0.1${THIN}%`;
@@ -14,7 +14,6 @@ export const size = (bytes) => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)}${THIN}k
 
 export const milliseconds = (ms) => `${ms < 10 ? ms.toFixed(1) : Math.round(ms)}${THIN}ms`;
 
-/** The first name, and the others. */
 export function names(label) {
 	const [first, ...others] = label.split(", ");
 	return [first, others.join(", ")];

@@ -1,4 +1,4 @@
-// Every way in for a photo but the camera.
+// Every way in for a photo except the camera.
 
 import { byId } from "./dom.js";
 import { get, problem } from "./server.js";
@@ -16,7 +16,7 @@ export function listen(onPicked, onTrouble) {
 	input.multiple = true; // without scripts, the form sends one
 	input.onchange = () => {
 		take(ofFiles(input.files));
-		input.value = ""; // the same file can then be chosen again
+		input.value = ""; // the same file can be chosen again
 	};
 	addEventListener("paste", (event) => {
 		if (!event.target.closest?.("input")) take(ofTransfer(event.clipboardData));
@@ -50,10 +50,10 @@ const ofFiles = (files) => [...files].map((file) => ({ file, name: file.name || 
 const unreadable = (detail) => problem("unreadable", { detail });
 
 async function ofTransfer(transfer) {
-	// Most browsers hand over the picture itself when one is dragged out of a page.
+	// Most browsers give the picture itself when one is dragged out of a page.
 	if (transfer.files.length) {
 		const items = [...transfer.items].filter((item) => item.kind === "file" && !item.webkitGetAsEntry()?.isDirectory);
-		if (!items.length) throw unreadable("It is a folder. Open it and drop the photos that are in it.");
+		if (!items.length) throw unreadable("It is a folder. Drop the photos inside it instead.");
 		return ofFiles(items.map((item) => item.getAsFile()));
 	}
 	const text = transfer.getData("text/uri-list") || transfer.getData("text/plain");
@@ -61,10 +61,10 @@ async function ofTransfer(transfer) {
 }
 
 export async function ofAddress(text) {
-	if (!URL.canParse(text)) throw unreadable("That is text. Copy the picture itself, not its name.");
+	if (!URL.canParse(text)) throw unreadable("It is text. Copy the picture itself, not its name.");
 	const { origin, protocol, pathname } = new URL(text);
 	const data = protocol === "data:";
-	// Other sites are not asked: the page could leak, the server be misused.
+	// Asking other sites would tell them who looks at what.
 	if (origin !== location.origin && !data) throw problem("elsewhere");
 	return { file: await get(text, "blob"), name: data ? "dragged photo" : decodeURIComponent(pathname.split("/").pop()) };
 }

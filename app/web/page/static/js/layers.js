@@ -1,21 +1,22 @@
-// What a VGG is: its layers, drawn and as a table.
+// The layers of a VGG, drawn and as a table.
 
 import { draw, make } from "./dom.js";
 
-// A layer's column, left of the first, middle of the shapes, longest bar.
+// Width of a column, left edge of the first, middle of the shapes, longest bar.
 const [STEP, LEFT, MIDDLE, ROW] = [40, 92, 112, 48];
 const rough = (count, compactDisplay) => count.toLocaleString("en", { notation: "compact", compactDisplay, maximumSignificantDigits: 3 });
+const square = (side) => (side ? `${side}\u00a0×\u00a0${side}` : "–");
 const column = (index) => LEFT + (index + 0.5) * STEP;
 const text = (x, y, words) => draw("text", { x, y }, words);
 const box = (x, y, width, height, kind) => draw(`rect.${kind}`, { x, y, width, height });
 
-/** Draw the models that answer, or else say that these are others. */
+/** Draw the models that answer or, if none is a VGG, the others. */
 export function drawNetworks(place, { chosen, all }) {
 	const [asked, there] = [chosen, all].map((models) => models.filter(({ layers }) => layers.length));
 	const titles = chosen.map(({ title }) => title).join(" and ");
-	const hint = `${titles} answers above and is no VGG. ${there.length ? "Drawn here is what else there is." : "There is none on this server."}`;
+	const hint = `Not a VGG: ${titles}. ${there.length ? "This server also has:" : ""}`;
 	const key = titles + there.length;
-	if (!all.length || place.drawn === key) return; // it may be scrolled, or its table open
+	if (!all.length || place.drawn === key) return; // keep its scroll position and its open table
 	place.drawn = key;
 	place.replaceChildren(...(asked.length ? asked.map(architecture) : [make("p.hint", hint), ...there.map(architecture)]));
 }
@@ -30,9 +31,8 @@ function architecture(model) {
 function summary({ layers, parameters, multiply_adds: work }) {
 	const [convolutions, pools, connected] = ["convolution", "max-pooling", "fully connected"].map((kind) => layers.filter((layer) => layer.kind === kind));
 	const share = (some, key, whole) => `${Math.round((100 * some.reduce((sum, layer) => sum + layer[key], 0)) / whole)}\u00a0%`;
-	const square = (side) => `${side}\u00a0×\u00a0${side}`;
 	return `${convolutions.length} convolutions of ${square(convolutions[0].kernel)} and ${connected.length} fully connected layers. `
-		+ `Small kernels see far when stacked: a value after the last pooling has seen ${square(pools.at(-1).receptive_field)} pixels. `
+		+ `Stacked, small kernels see far: ${square(pools.at(-1).receptive_field)} pixels after the last pooling. `
 		+ `${share(connected, "parameters", parameters)} of the ${rough(parameters, "long")} parameters are fully connected, `
 		+ `${share(convolutions, "multiply_adds", work)} of the ${rough(work, "long")} multiply-adds are in the convolutions.`;
 }
@@ -42,7 +42,7 @@ function drawing({ title, layers }) {
 		...layers.map((layer, index) => shape(layer, layers[index - 1], column(index))), ...bars(layers, "parameters", 288), ...bars(layers, "multiply_adds", 364));
 }
 
-/** As high as its output (square root), as thick as it has channels (logarithm). */
+/** Height: side of the output (square root); width: channels (logarithm). */
 function shape(layer, previous, x) {
 	const [channels, side] = layer.output_shape;
 	const tall = (pixels) => 11.4 * Math.sqrt(pixels);
@@ -57,7 +57,7 @@ function shape(layer, previous, x) {
 		text(x, MIDDLE - height / 2 - 8, String(channels)), text(x, MIDDLE + 106, layer.name.replace("conv", "").replace("_", ".")));
 }
 
-/** How much each layer has, on a linear scale. */
+/** On a linear scale. */
 function bars(layers, key, foot) {
 	const most = Math.max(...layers.map((layer) => layer[key]));
 	return [text(0, foot - 2, key.replace("_", "-")), box(LEFT, foot, layers.length * STEP, 1, "line"),
@@ -70,7 +70,6 @@ function bars(layers, key, foot) {
 function table(layers) {
 	const row = (name, ...texts) => make("tr", make("th", { scope: "row" }, name), ...texts.map((words) => make("td", words)));
 	const exact = (count) => count.toLocaleString("en");
-	const square = (side) => (side ? `${side} × ${side}` : "–");
 	return make("table",
 		make("thead", make("tr", ...["Layer", "Kind", "Kernel", "Output", "Parameters", "Multiply-adds", "Sees"].map((words) => make("th", words)))),
 		make("tbody", ...layers.map((layer) => row(layer.name, layer.kind, square(layer.kernel), layer.output_shape.join(" × "),

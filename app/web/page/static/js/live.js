@@ -1,56 +1,55 @@
-// Looks at the server, and says in one line how it is; not while nobody looks.
+// Asks GET /readyz how the server is, and says so; never while the tab is hidden.
 
-import { byId, make } from "./dom.js";
+import { byId } from "./dom.js";
 import { get } from "./server.js";
 
-const [PAUSE, SHORT] = [5000, 1000]; // milliseconds; asking is not counted as a request
+const [LOADING, PAUSE, LONGEST] = [1000, 5000, 30_000]; // milliseconds between two looks
 
-/** Returns what looks at once; onLost gets the problem when it cannot be asked. */
-export function watchServer(models, onLost) {
-	let before = null; // null: not asked yet, or lost
-	let timer, looking;
+/** Returns a function that looks now; onLost gets the problem if no server answers. */
+export function watchServer(models, access, onLost) {
+	let before; // what it said; null if nothing
+	let pause, timer, looking;
+	const ask = async () => {
+		const said = await get("/readyz", "json").catch((problem) => problem);
+		models.progress = said.detail;
+		return said;
+	};
 	const look = async (doubt) => {
-		if (looking || (before && document.hidden)) return;
+		if (looking || document.hidden) return;
 		looking = true;
+		let now = null;
 		try {
-			const [text] = await Promise.all([get("/metrics", "text"), (!before || doubt || models.loading) && models.load(!before)]);
-			const now = parse(text);
-			if (before && before.process !== now.process) await models.load(true);
-			const seconds = before ? now.seconds - before.seconds : Infinity;
-			say(models, now.queue, Math.max(0, now.answers - before?.answers || 0) / seconds);
-			before = now;
+			const [said] = await Promise.all([ask(), (doubt || !before) && models.load(!before)]);
+			if (said.slug === "network") throw said;
+			// Without the figures of a download, which change all the time.
+			now = said.detail?.replace(/\b\d+\b/g, "") ?? `${said.models}`;
+			if ((before && now !== before) || (said.models && models.loading)) await models.load();
+			show(said, models, access);
 		} catch (problem) {
-			before = null;
-			show("away", navigator.onLine ? "no connection" : "offline");
+			now = null;
+			say("away", navigator.onLine ? "no connection" : "offline");
 			onLost(problem);
 		}
+		pause = doubt || now !== before ? PAUSE : Math.min(2 * pause, LONGEST);
+		before = now;
 		looking = false;
 		clearTimeout(timer);
-		timer = setTimeout(look, before && !models.loading ? PAUSE : SHORT);
+		timer = setTimeout(look, now !== null && models.loading ? LOADING : pause);
 	};
-	for (const event of ["online", "offline"]) addEventListener(event, look);
-	document.addEventListener("visibilitychange", look);
+	const lookNow = () => look(true);
+	for (const event of ["online", "offline", "visibilitychange"]) addEventListener(event, lookNow);
 	look();
-	return () => look(true);
+	return lookNow;
 }
 
-function say({ all }, queue, rate) {
-	const ready = all.filter((model) => model.state === "ready");
+function show({ slug, title }, { all }, { trouble }) {
+	if (slug && slug !== "not-ready") return say("away", title);
+	const ready = all.filter(({ state }) => state === "ready");
 	const state = ready.length < all.length ? `${ready.length} of ${all.length} ready` : "ready";
-	show(ready.length ? "ready" : "", [state, ...new Set(ready.map((model) => model.device))].join(" · "), `${queue} waiting · ${rate.toFixed(1)} answers/s`);
+	say(ready.length && !trouble ? "ready" : "", [state, ...new Set(ready.map(({ device }) => device)), trouble].filter(Boolean).join(" · "));
 }
 
-function show(state, ...texts) {
+function say(state, text) {
 	byId("live").dataset.state = state;
-	byId("live").replaceChildren(...texts.map((text) => make("span", text)));
-}
-
-function parse(text) {
-	const sum = (pattern) => [...text.matchAll(pattern)].reduce((total, [, value]) => total + Number(value), 0);
-	return {
-		seconds: performance.now() / 1000,
-		answers: sum(/^vgg_requests_total\{code="200".*\} (.+)/gm),
-		queue: sum(/^vgg_queue_depth\{.*\} (.+)/gm),
-		process: String(text.match(/^(process_start|vgg_model_info).*/gm)), // another after a restart
-	};
+	byId("live").textContent = text;
 }

@@ -1,13 +1,14 @@
-// Which models there are, which is asked, and which it is compared with.
+// The server's models: which is asked, and which it is compared with.
 
 import { byId, make } from "./dom.js";
 import { get } from "./server.js";
 
 export class Models {
 	all = []; // of GET /models/{name}, the default first
+	progress; // in the server's words
 	#names = [];
 
-	// onChange: after another choice, or when the server has others
+	// onChange: after another choice or list
 	constructor(onChange) {
 		this.onChange = onChange;
 		this.lists = ["model", "other"].map(byId);
@@ -26,7 +27,7 @@ export class Models {
 		return this.#names.flatMap((name) => this.all.filter((model) => model.name === name));
 	}
 
-	/** Ask the server; `restarted` if it may be another one. */
+	/** Ask the server; `restarted`: it may have been replaced. */
 	async load(restarted) {
 		const { models } = await get("/models", "json");
 		const all = await Promise.all(models.map(({ name }) => get(`/models/${name}`, "json")));
@@ -35,7 +36,7 @@ export class Models {
 		this.choose(...this.#names);
 	}
 
-	/** Ask this one, and compare it with that one, or with none. */
+	/** Ask one model, and compare it with another or none. */
 	choose(asked, other) {
 		const known = (name) => this.all.some((model) => model.name === name);
 		if (other && asked === other) [other] = this.#names;

@@ -1,8 +1,9 @@
-// The page: joins its parts, and holds the photo that is shown.
+// Joins the parts of the page, and holds the current photo.
 
+import { askForKey } from "./access.js";
 import { camera } from "./camera.js";
 import { codeView, jsonView } from "./code.js";
-import { announce, button, byId, make, refill } from "./dom.js";
+import { announce, button, byId, make, refill, whileShown } from "./dom.js";
 import { listen, ofAddress } from "./intake.js";
 import { drawNetworks } from "./layers.js";
 import { watchServer } from "./live.js";
@@ -16,11 +17,15 @@ import { tabs } from "./tabs.js";
 
 const preview = new Preview();
 const models = new Models(changed);
+const access = askForKey(() => {
+	refresh();
+	look();
+});
 const session = new Session(show);
 let current; // the photo that is shown; null after a Clear
 let hindrance; // why there are no models
-let latest = 0; // photos that were asked for: a slow one must not replace a newer one
-let told; // to a screen reader
+let latest = 0; // counts photos, so that a slow one does not replace a newer one
+let announced; // the last sentence for a screen reader
 
 function show(photo) {
 	if (current) byId("stage").scrollIntoView({ block: "nearest" });
@@ -36,7 +41,7 @@ function take(picked) {
 	show(photos[0]);
 }
 
-/** Say, over the photo, why what came is none; the answer stays. */
+/** Say over the photo why there is no other; the answer stays. */
 function refuse(why, again = look) {
 	const box = byId("refused");
 	box.hidden = !why;
@@ -50,7 +55,7 @@ function refuse(why, again = look) {
 	render();
 }
 
-/** After another photo, another model, another server. */
+/** After a change of photo, model, key or server. */
 function refresh() {
 	for (const photo of session.photos) {
 		for (const run of photo.runs.values()) {
@@ -66,7 +71,7 @@ function refresh() {
 
 function classify(photo) {
 	for (const { name } of models.chosen) {
-		if (!photo.runs.has(name) && models.ready(name)) start(photo, name);
+		if (!photo.runs.has(name) && models.ready(name) && !access.trouble) start(photo, name);
 		if (photo === current) photo.runs.get(name)?.hasten();
 	}
 }
@@ -74,6 +79,10 @@ function classify(photo) {
 function start(photo, name) {
 	const run = new Run(photo.file, name, () => {
 		if (photo.runs.get(name) !== run) return;
+		if (access.wanted && run.problem?.slug === "unauthorized") {
+			photo.runs.delete(name); // the next key starts another
+			return access.refuse(run.problem);
+		}
 		photo === current ? render() : list();
 		if (run.doubtful) look();
 	});
@@ -89,15 +98,15 @@ function render() {
 	list();
 	refill(byId("panel-result"), ...answers(chosen, runs));
 	refill(byId("panel-json"), ...jsonView(runs));
-	refill(byId("panel-code"), ...codeView(current, chosen[0]?.name));
-	const sentence = hindrance ? byId("panel-result").textContent : spoken(chosen, runs, current);
-	if (sentence && sentence !== told) announce(sentence);
-	told = sentence;
+	refill(byId("panel-code"), ...codeView(current, chosen[0]?.name, access.wanted));
+	const sentence = hindrance || access.trouble ? byId("panel-result").textContent : spoken(chosen, runs, current);
+	if (sentence && sentence !== announced) announce(sentence);
+	announced = sentence;
 }
 
 function answers(chosen, runs) {
 	if (hindrance) return [trouble(hindrance, null, look)];
-	if (!chosen.length || current === undefined) return [notice("One moment.", "The server is asked what it has.")];
+	if (!chosen.length || current === undefined) return [notice("One moment.", "Loading the list of models…")];
 	if (!current) return [notice("Your turn.", "Drop a photo anywhere on this page, paste one, or try a sample.")];
 	const several = chosen.length > 1;
 	const columns = chosen.map((model, index) => {
@@ -110,9 +119,13 @@ function answers(chosen, runs) {
 }
 
 function absent({ title, state, progress }) {
-	if (state !== "failed") return notice(`Loading ${title}`, `${progress}`, make("progress", { "aria-label": "Loading" }));
+	if (state === "ready") return notice("This server needs an API key.", "Enter it above; your photo is then sent.");
+	const text = make("span");
+	if (state !== "failed") return whileShown(notice(`Loading ${title}`, text, make("progress", { "aria-label": "Loading" })), () => {
+		text.textContent = models.progress ?? progress;
+	});
 	const others = models.all.filter(({ name }) => models.ready(name));
-	return notice(`${title} is not available.`, "The server’s log says why. This page goes on by itself when that is mended.",
+	return notice(`${title} is not available.`, "The server’s log says why. This page resumes automatically once it is fixed.",
 		make("div.row", ...others.map(({ title, name }) => button(`Ask ${title}`, () => models.choose(name)))));
 }
 
@@ -120,11 +133,11 @@ async function follow(step, run) {
 	if (step === "choose") byId("file").click();
 	if (step === "reload") location.reload();
 	if (step === "retry") current.runs.delete(run.model);
-	if (step === "shrink" || step === "convert") await current.replaceByJpeg().catch(() => refuse(problem("no-copy")));
+	if (step === "copy") await current.replaceByJpeg().catch(() => refuse(problem("no-copy")));
 	refresh();
 }
 
-/** The server said what it has; the answer comes before the first click. */
+/** After another list or choice of models. */
 function changed() {
 	hindrance = null;
 	refresh();
@@ -151,7 +164,7 @@ byId("samples").onclick = ({ target }) => {
 addEventListener("keydown", ({ key }) => {
 	for (const run of current?.runs.values() ?? []) if (key === "Escape") run.cancel();
 });
-const look = watchServer(models, (why) => {
+const look = watchServer(models, access, (why) => {
 	if (models.all.length) return; // the strip says so
 	hindrance = why;
 	render();

@@ -1,13 +1,12 @@
-// Photos, and the preview: whole, with the square that the model sees, or that square alone.
+// Photos, and their preview with the square that the model sees.
 
 import { byId, make } from "./dom.js";
 import { size } from "./format.js";
-import { paint, toJpeg } from "./jpeg.js";
 
-const THUMB = 96; // pixels
+const [THUMB, LONGEST] = [96, 1600]; // pixels
 
 export class Photo {
-	runs = new Map(); // by the name of the model
+	runs = new Map(); // by model
 	note = "";
 
 	constructor(file, name) {
@@ -19,17 +18,16 @@ export class Photo {
 		const image = make("img", { id: "photo", draggable: "false", alt: `Your picture: ${this.name}`, src: URL.createObjectURL(file) });
 		const thumb = make("canvas", { "aria-hidden": "true" });
 		Object.assign(this, { file, image, thumb });
-		// Resolves to whether the browser can show it.
 		this.shown = image.decode().then(() => {
 			paint(thumb, image, middle(image, 1), THUMB, THUMB);
 			return true;
-		}, () => false);
+		}, () => false); // whether the browser can show it
 	}
 
-	/** Put a smaller copy in its place. */
+	/** Replace it by a smaller copy. */
 	async replaceByJpeg() {
 		const copy = await toJpeg(this.image, this.image.naturalWidth, this.image.naturalHeight);
-		this.note = `sent as a copy of ${size(copy.size)}, made here from ${size(this.file.size)}`;
+		this.note = `sent as a copy of ${size(copy.size)} (was ${size(this.file.size)})`;
 		this.name = `${this.name.replace(/\.\w+$/, "")}-copy.jpg`;
 		this.forget();
 		this.#take(copy);
@@ -44,7 +42,7 @@ export class Photo {
 	}
 }
 
-/** The square in the middle, `part` of the shorter side. */
+/** The square in the middle. */
 function middle({ naturalWidth: width, naturalHeight: height }, part) {
 	const side = part * Math.min(width, height);
 	return [(width - side) / 2, (height - side) / 2, side, side];
@@ -73,10 +71,29 @@ export class Preview {
 		if (!this.shown) return;
 		const { image } = this.photo;
 		const { crop, resize } = this.model?.preprocess ?? {};
-		const fresh = make("div.frame", { id: "frame", hidden: frame.hidden }, image, make("span.crop", { hidden: !crop }));
+		const fresh = make("div", { id: "frame", hidden: frame.hidden }, image, make("span.crop", { hidden: !crop }));
 		fresh.style.setProperty("--ratio", image.naturalWidth / image.naturalHeight);
 		fresh.style.setProperty("--part", crop / resize);
 		frame.replaceWith(fresh);
 		if (crop) paint(view, image, middle(image, crop / resize), crop, crop);
 	}
+}
+
+/** Draw a part [left, top, width, height] on white. */
+function paint(canvas, picture, part, width, height) {
+	canvas.width = Math.max(1, Math.round(width));
+	canvas.height = Math.max(1, Math.round(height));
+	const context = canvas.getContext("2d");
+	context.fillStyle = "#fff"; // as the server does
+	context.fillRect(0, 0, canvas.width, canvas.height);
+	context.imageSmoothingQuality = "high";
+	context.drawImage(picture, ...part, 0, 0, canvas.width, canvas.height);
+}
+
+export function toJpeg(picture, width, height) {
+	const scale = Math.min(1, LONGEST / Math.max(width, height));
+	const canvas = document.createElement("canvas");
+	paint(canvas, picture, [0, 0, width, height], width * scale, height * scale);
+	return new Promise((resolve, reject) =>
+		canvas.toBlob((blob) => (blob ? resolve(blob) : reject()), "image/jpeg", 0.92));
 }

@@ -1,4 +1,4 @@
-// The answer of one run, in each of its states, and whether two agree.
+// One run in each of its states, and whether two agree.
 
 import { advise } from "./advice.js";
 import { button, make, whileShown } from "./dom.js";
@@ -6,8 +6,7 @@ import { everyClass } from "./every.js";
 import { milliseconds, names, percent } from "./format.js";
 
 const STEPS = {
-	shrink: "Shrink it here and send", convert: "Convert it here and send", retry: "Try again",
-	choose: "Choose another photo", reload: "Reload the page", close: "Close",
+	copy: "Send a smaller JPEG copy", retry: "Try again", choose: "Choose another photo", reload: "Reload the page", close: "Close",
 };
 
 export function result(photo, run, model, onStep) {
@@ -21,16 +20,16 @@ export const notice = (headline, text, ...more) => make("div.notice", make("h2",
 export function trouble(problem, photo, onStep) {
 	const [headline, text, ...steps] = advise(problem, photo?.file);
 	const row = make("div.row");
-	const offer = (copies) => steps.filter((step) => copies || !["shrink", "convert"].includes(step)).forEach((step, index) =>
+	const offer = (copies) => steps.filter((step) => copies || step !== "copy").forEach((step, index) =>
 		row.append(button(STEPS[step], () => onStep(step), index ? "button" : "button.primary")));
-	// A copy can only be made of what the browser itself can decode.
+	// The browser can only copy what it can decode.
 	photo ? photo.shown.then(offer) : offer();
 	const box = notice(headline, text, row);
 	box.classList.toggle("trouble", problem.slug !== "cancelled");
 	return box;
 }
 
-/** What a screen reader says, once there is something to say about each model. */
+/** For a screen reader, once each model has something to say. */
 export function spoken(models, runs, photo) {
 	if (!photo || runs.some((run) => run && !run.over && run.state !== "busy")) return "";
 	if (runs.length < 2) return models.map((model) => sentence(model, runs[0], photo)).join();
@@ -45,12 +44,12 @@ function sentence(model, run, photo) {
 	return `Classified: ${first}. Second: ${second}.${model.trained ? "" : " The weights are untrained: this means nothing."}`;
 }
 
-/** The banner that cannot be missed, where a model has weights that mean nothing. */
+/** A banner for models without training. */
 export function untrained(models) {
 	const some = models.filter((model) => model.trained === false);
 	const all = (key, between) => some.map((model) => model[key]).join(between);
 	return some.length ? [make("p.untrained", make("strong", `Untrained: what ${all("title", " and ")} says means nothing.`), " Real weights: ",
-		make("code", `vgg-serve pull ${all("name", " ")}`), ", then start again.")] : [];
+		make("code", `vgg-serve pull ${all("name", " ")}`), ", then restart the server.")] : [];
 }
 
 export function verdict(runs) {
@@ -79,7 +78,7 @@ function answer(run, model) {
 	];
 }
 
-/** Where the time of a request went, as a stacked bar. */
+/** Where the time went, as a stacked bar. */
 function timing({ stages, total }) {
 	const inside = ["decode", "queue", "run", "rank"].map((name) => [name, stages[name] ?? 0]);
 	const transfer = total - inside.reduce((sum, [, ms]) => sum + ms, 0);
@@ -107,7 +106,7 @@ function waiting(run) {
 
 function busy(run) {
 	const seconds = make("b");
-	return whileShown(notice(`${run.problem.title}.`, "It is asked once more by itself.",
+	return whileShown(notice(`${run.problem.title}.`, run.problem.detail,
 		make("p", { role: "timer" }, "Trying again in ", seconds),
 		make("div.row", button("Try now", () => run.hurry(), "button.primary"), button("Cancel", () => run.cancel()))), () => {
 		seconds.textContent = `${Math.max(0, Math.ceil((run.retryAt - performance.now()) / 1000))} s`;

@@ -2,22 +2,20 @@
 
 import { classify, problem } from "./server.js";
 
-const CHANGED = ["network", "not-ready", "unknown-model", "model-failed"]; // the server is not what it was
-const line = []; // runs that wait for their turn
-let free = 4; // runs at a time: enough for a batch, and others get their turn
+const CHANGED = ["network", "not-ready", "unknown-model", "model-failed"];
+const line = []; // runs that wait
+let free = 4; // runs at a time: other clients get their turn
 
-/** Calls onChange with each state. */
 export class Run {
 	#controller = new AbortController();
 	#enter;
 
 	state = "queued"; // waiting, busy, done, failed, cancelled
-	sent = 0; // share of the file that has left
-	reply;
-	problem;
-	retryAt; // while it is busy; clock of performance.now
-	hurry; // ends the pause of a busy one
+	sent = 0; // share of the file
+	retryAt; // when busy, by performance.now
+	hurry; // ends the pause when busy
 
+	// onChange: after each state
 	constructor(file, model, onChange) {
 		Object.assign(this, { file, model, onChange });
 	}
@@ -26,12 +24,12 @@ export class Run {
 		return ["done", "failed", "cancelled"].includes(this.state);
 	}
 
-	/** Whether it says that the server, or what it serves, is not what it was. */
+	/** Whether the server or its models may have changed. */
 	get doubtful() {
 		return this.state !== "done" && CHANGED.includes(this.problem?.slug);
 	}
 
-	/** Send it when it is its turn. */
+	/** Send it in its turn. */
 	async start() {
 		if (free < 1) await new Promise((resolve) => {
 			this.#enter = resolve;
@@ -43,7 +41,7 @@ export class Run {
 		if (free > 0) line[0]?.hasten();
 	}
 
-	/** Let it wait for its turn no longer: it is looked at. */
+	/** Send it before the others. */
 	hasten() {
 		const at = line.indexOf(this);
 		if (at >= 0) line.splice(at, 1)[0].#enter();
@@ -57,7 +55,7 @@ export class Run {
 		this.hurry?.();
 	}
 
-	/** Once more if the server was busy. */
+	/** Send it, and once more if the server is busy. */
 	async #send(again = true) {
 		const { signal } = this.#controller;
 		if (signal.aborted) return;

@@ -1,12 +1,16 @@
 // The only module that talks to the server.
 
-const BY_STATUS = { 413: "body-too-large", 502: "network" }; // of a proxy in between
-const PATIENCE = 15_000; // milliseconds for an answer that is small
+const BY_STATUS = { 413: "body-too-large", 502: "network" }; // of a proxy
+const PATIENCE = 15_000; // milliseconds, for a small answer
+export let key = ""; // the API key: only here, not in storage, a cookie, an address or the markup
 
-/** Why there is no answer; slug is the last part of the problem's type. */
+/** Use this key from now on, without what no header can carry. */
+export const authorize = (text) => (key = text.replace(/[^!-~]/g, ""));
+
+/** Why there is no answer; slug: the last part of its type. */
 export const problem = (slug, fields) => ({ slug, detail: "", ...fields });
 
-/** What a GET brings, as json, text or blob. */
+/** GET what needs no key, as json, text or blob. */
 export async function get(path, kind) {
 	try {
 		const reply = await fetch(path, { signal: AbortSignal.timeout(PATIENCE) });
@@ -19,19 +23,21 @@ export async function get(path, kind) {
 
 export const address = (model, more = "") => `/predict?model=${encodeURIComponent(model)}${more}`;
 
-/** Resolves to the answer, its times in milliseconds, and the size of its batch. */
+/** Resolves to the answer, its times in milliseconds, and its batch size. */
 export function classify(file, model, { more, signal, onSent } = {}) {
 	return new Promise((resolve, reject) => {
-		// fetch cannot tell how much of a body is sent.
+		// fetch does not say how much of a body is sent.
 		const request = new XMLHttpRequest();
+		const used = key;
 		const header = (name) => request.getResponseHeader(name);
 		const began = performance.now();
 		request.open("POST", address(model, more));
 		request.responseType = "json";
+		if (key) request.setRequestHeader("Authorization", `Bearer ${key}`);
 		request.upload.onprogress = (event) => onSent?.(event.loaded / event.total);
 		request.onload = () => {
 			const { status, response } = request;
-			if (status !== 200) return reject(refusal(status, response, header("Retry-After")));
+			if (status !== 200) return reject({ ...refusal(status, response, header("Retry-After")), used });
 			const stages = [...(header("Server-Timing") ?? "").matchAll(/(\w+);dur=([\d.]+)/g)].map(([, name, ms]) => [name, Number(ms)]);
 			resolve({ answer: response, stages: Object.fromEntries(stages), total: performance.now() - began, batchSize: Number(header("X-Batch-Size")) });
 		};
@@ -42,7 +48,7 @@ export function classify(file, model, { more, signal, onSent } = {}) {
 	});
 }
 
-/** Why nothing came back: is the file gone, is there no server, or did it not want so much? */
+/** Why nothing came back: no file, no server, or too much data for it. */
 async function lost(file) {
 	const there = await file.slice(0, 1).arrayBuffer().catch(() => null);
 	if (!there) return "file-gone";

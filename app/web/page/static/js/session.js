@@ -1,4 +1,4 @@
-// The photos of this tab, newest first, as a strip; gone when the tab is.
+// The photos of this tab, newest first.
 
 import { button, byId, make, refill } from "./dom.js";
 import { names, percent } from "./format.js";
@@ -6,8 +6,7 @@ import { names, percent } from "./format.js";
 const KEPT = 24; // photos are in memory
 
 export class Session {
-	photos = []; // newest first
-	left = 0;
+	photos = [];
 
 	constructor(onShow) {
 		this.onShow = onShow;
@@ -21,8 +20,7 @@ export class Session {
 		this.photos.unshift(...photos);
 		const left = this.photos.splice(KEPT);
 		for (const old of left) old.forget();
-		this.left += left.length;
-		if (left.length) byId("kept").textContent = `This page keeps ${KEPT} photos; ${this.left} were left out.`;
+		if (left.length) byId("kept").textContent = `Only the newest ${KEPT} are kept.`;
 	}
 
 	render(current, model) {
@@ -38,10 +36,10 @@ export class Session {
 	}
 }
 
-/** What this model said, or else another that was asked before. */
+/** The answer of this model, or of another. */
 function said(runs, asked) {
 	const run = runs.get(asked) ?? [...runs.values()].pop();
-	if (run?.state !== "done") return [{ failed: "no answer", cancelled: "cancelled", busy: "busy", queued: "in line" }[run?.state] ?? "…"];
+	if (run?.state !== "done") return [{ failed: "no answer", cancelled: "cancelled", busy: "busy", queued: "waiting" }[run?.state] ?? "…"];
 	const { predictions: [{ label, probability }], model: { name, trained } } = run.reply.answer;
 	return [make("b", names(label)[0]), ` ${trained ? percent(probability) : "untrained"}${name === asked ? "" : ` (${name})`}`];
 }
