@@ -1,7 +1,8 @@
 """Measure the page's size and speed: `.venv/bin/python -m tests.measure_page [MODEL]`.
 
-Prints the bytes of the page with its scripts and style, as they are and as they are sent, and the time from the navigation to the first answer on a warm server. Each visit has
-an empty cache. The model is full-size VGG-16, untrained if its weights are not there;
+Prints the bytes of the page with its scripts and style, as they are and as they are sent, and
+the time from the navigation to the first answer on a warm server. Each visit has an empty cache.
+The model is full-size VGG-16, untrained if its weights are not there;
 `squeezenet` is the real one of ../shared/data. Needs Chromium.
 """
 
