@@ -21,8 +21,7 @@ import numpy as np
 import uvicorn
 
 from app.bench.pictures import make_pictures
-from app.service.fronts.image_client import ImageClient
-from app.service.fronts.image_server import ImageServer
+from app.service.fronts.image_channel import ImageClient, ImageServer
 from app.service.fronts.shared_memory import Layout, SharedMemory, allocate
 from app.serving.batching.batcher import Batcher
 from app.serving.batching.costs import BatchPolicy, RunCost

@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any, Final
 
 from app.errors import ModelFailedError
-from app.service.fronts.image_client import ImageClient
+from app.service.fronts.image_channel import ImageClient
 from app.service.fronts.message_channel import MessageChannel
 from app.service.fronts.model_state import decode_loaded
 from app.service.fronts.remote_queue import RemoteQueue

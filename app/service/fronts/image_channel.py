@@ -1,11 +1,24 @@
-"""Messages about images between a front process and the owner: of one size, many per write."""
+"""Images between a front process and the owner: pixels into a slot, a message, a row back."""
 
 import asyncio
+import logging
+import socket
 import struct
+import time
+from abc import abstractmethod
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
-from app.errors import ServiceError, kinds
+from app.errors import (
+    DeadlineExceededError,
+    ModelFailedError,
+    OverloadedError,
+    ServiceError,
+    kinds,
+)
+from app.records import Pixels, Row
+from app.service.fronts.shared_memory import SharedMemory
+from app.serving.batching.queue import Queue
 
 REQUEST: Final = struct.Struct("=HHIId")
 """From the front: SUBMIT or CANCEL, model, slot, ticket, deadline (`time.monotonic`, seconds)."""
@@ -14,49 +27,35 @@ CANCEL: Final = 1
 REPLY: Final = struct.Struct("=IHHff")
 """From the owner: ticket, and for a row 0, images in the run, seconds in the queue, seconds of the
 run; for an error its number, bytes of its sentence, seconds to wait before a retry or 0, and 0."""
+_GRACE: Final = 0.5
+"""Seconds beyond the deadline in which the owner's answer may come."""
+_TICKETS: Final = 2**32
+
+log = logging.getLogger(__name__)
 
 
 class ImageChannel(asyncio.Protocol):
     """One end; the messages sent in one turn of the event loop go out in one write."""
 
-    def __init__(
-        self,
-        incoming: struct.Struct,
-        received: Callable[..., None],
-        lost: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Wait for a connection.
-
-        Args:
-            incoming: Format of the messages that come in.
-            received: Called with the fields of each.
-            lost: Called when the other process has gone.
-        """
+    def __init__(self, incoming: struct.Struct) -> None:
         self._incoming = incoming
-        self._received = received
-        self._lost = lost
         self._incomplete = b""
         self._outgoing = bytearray()
         self._transport: asyncio.WriteTransport | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Store the transport."""
-        self._transport = transport  # type: ignore[assignment] # of a stream
-        self._loop = asyncio.get_running_loop()
+    @abstractmethod
+    def received(self, fields: tuple[Any, ...]) -> None:
+        """Handle a message of the format `incoming`."""
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's)
-        """Report the end of the connection."""
-        self._transport = None
-        self._lost()
+    async def open(self, connection: socket.socket) -> None:
+        """Connect to the other process."""
+        loop = asyncio.get_running_loop()
+        await loop.create_unix_connection(lambda: self, sock=connection)
 
-    def data_received(self, data: bytes) -> None:
-        """Report each complete message."""
-        if self._incomplete:
-            data = self._incomplete + data
-        whole = len(data) - len(data) % self._incoming.size
-        self._incomplete = data[whole:]
-        for fields in self._incoming.iter_unpack(data[:whole]):
-            self._received(*fields)
+    def close(self) -> None:
+        """Close this end; called too when the other process has gone."""
+        if self._transport is not None:
+            self._transport.close()
 
     def send(self, message: bytes) -> None:
         """Send a message at the end of this turn, unless the connection has ended."""
@@ -64,15 +63,141 @@ class ImageChannel(asyncio.Protocol):
             self._loop.call_soon(self._flush)
         self._outgoing += message
 
-    def close(self) -> None:
-        """Close this end."""
-        if self._transport is not None:
-            self._transport.close()
-
     def _flush(self) -> None:
         if self._transport is not None and not self._transport.is_closing():  # uvloop raises
             self._transport.write(bytes(self._outgoing))
         self._outgoing.clear()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Store the transport."""
+        self._transport = transport  # type: ignore[assignment] # of a stream
+        self._loop = asyncio.get_running_loop()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's)
+        """Close this end."""
+        self._transport = None
+        self.close()
+
+    def data_received(self, data: bytes) -> None:
+        """Handle each complete message."""
+        if self._incomplete:
+            data = self._incomplete + data
+        whole = len(data) - len(data) % self._incoming.size
+        self._incomplete = data[whole:]
+        for fields in self._incoming.iter_unpack(data[:whole]):
+            self.received(fields)
+
+
+class ImageClient(ImageChannel):
+    """A front's end: sends the images of all models to the owner.
+
+    A slot is free again as soon as no request waits for its row: the owner learns that the image
+    was cancelled before it learns of the next image in that slot, and each reply has a ticket. If
+    a run reads the slot meanwhile, the row that comes of it is dropped.
+    """
+
+    def __init__(self, memory: SharedMemory) -> None:
+        super().__init__(REPLY)
+        self.memory = memory
+        self._free = list(range(len(memory.rows)))
+        self._waiting: dict[int, tuple[int, asyncio.Future[Row]]] = {}
+        self._ticket = 0
+        self._closed = False
+
+    async def submit(self, model: int, pixels: Pixels, deadline: float) -> Row:
+        """Return an image's row.
+
+        Raises:
+            ServiceError: If the owner's queue raised it, or the owner has gone.
+        """
+        if self._closed:
+            raise ModelFailedError("The server has stopped.")
+        if not self._free:
+            raise OverloadedError("Too many images are being classified.")
+        slot = self._free.pop()
+        ticket = self._ticket = (self._ticket + 1) % _TICKETS
+        answer: asyncio.Future[Row] = asyncio.get_running_loop().create_future()
+        self._waiting[ticket] = slot, answer
+        self.memory.pixels(model, slot)[:] = pixels
+        self.send(REQUEST.pack(SUBMIT, model, slot, ticket, deadline))
+        try:
+            # The owner watches the deadline; this one is for an owner that hangs.
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic()) + _GRACE):
+                return await answer
+        except (asyncio.CancelledError, TimeoutError) as exc:
+            self.send(REQUEST.pack(CANCEL, model, slot, ticket, deadline))
+            if isinstance(exc, TimeoutError):
+                raise DeadlineExceededError("The deadline passed before the answer.") from exc
+            raise
+        finally:
+            del self._waiting[ticket]
+            self._free.append(slot)
+
+    def received(self, fields: tuple[Any, ...]) -> None:
+        """Hand a row or an error to the request that waits for it."""
+        ticket, error, count, seconds, run_seconds = fields
+        slot, answer = self._waiting.get(ticket, (0, None))
+        if answer is None or answer.done():
+            return
+        if error:
+            sentence = self.memory.rows[slot].tobytes()[:count]
+            answer.set_exception(decode_error(error, sentence, seconds))
+        else:
+            answer.set_result(Row(self.memory.row(slot), seconds, run_seconds, count))
+
+    def close(self) -> None:
+        """Fail every image that waits, and accept no more."""
+        self._closed = True
+        super().close()
+        for _, answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(ModelFailedError("The server has stopped."))
+
+
+class ImageServer(ImageChannel):
+    """The owner's end: submits the images of one front to the queues and sends the rows back."""
+
+    def __init__(self, memory: SharedMemory, queue_of: Callable[[int], Queue]) -> None:
+        """Serve nothing before `open`; `queue_of` returns the queue of a model by its number."""
+        super().__init__(REQUEST)
+        self.memory = memory
+        self._queue_of = queue_of
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+
+    def received(self, fields: tuple[Any, ...]) -> None:
+        """Submit an image, or cancel it."""
+        kind, model, slot, ticket, deadline = fields
+        if kind == SUBMIT:
+            work = self._answer(model, slot, ticket, deadline)
+            self._tasks[ticket] = self._loop.create_task(work)
+        elif (task := self._tasks.pop(ticket, None)) is not None:
+            task.cancel()
+
+    def close(self) -> None:
+        """Drop the images of a front that has gone."""
+        self.memory.coming[:] = 0
+        super().close()
+        for task in self._tasks.values():
+            task.cancel()
+
+    async def _answer(self, model: int, slot: int, ticket: int, deadline: float) -> None:
+        try:
+            pixels = self.memory.pixels(model, slot)
+            row = await self._queue_of(model).submit(pixels, deadline)
+        except Exception as exc:
+            if not isinstance(exc, ServiceError):
+                log.exception("unhandled exception while an image of a front was run")
+            room = self.memory.rows[slot].view("uint8")
+            number, sentence, retry_after = encode_error(exc, room.size)
+            room[: len(sentence)] = list(sentence)
+            reply = REPLY.pack(ticket, number, len(sentence), retry_after, 0.0)
+        else:
+            self.memory.rows[slot] = row.probabilities
+            times = row.queue_seconds, row.run_seconds
+            reply = REPLY.pack(ticket, 0, row.batch_size, *times)
+        finally:
+            self._tasks.pop(ticket, None)  # not there if cancelled, maybe before this began
+        self.send(reply)
 
 
 def encode_error(error: Exception, room: int) -> tuple[int, bytes, float]:

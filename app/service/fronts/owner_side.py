@@ -8,7 +8,7 @@ from collections import deque
 from typing import Any, Final
 
 from app.errors import ModelFailedError
-from app.service.fronts.image_server import ImageServer
+from app.service.fronts.image_channel import ImageServer
 from app.service.fronts.message_channel import MessageChannel
 from app.service.fronts.metric_sums import add_up, counts_of
 from app.service.fronts.model_state import encode_model

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from app.records import Pixels, Row
-from app.service.fronts.image_client import ImageClient
+from app.service.fronts.image_channel import ImageClient
 from app.serving.batching.costs import BatchPolicy
 from app.serving.batching.queue import Queue
 
@@ -70,4 +70,4 @@ class RemoteQueue(Queue):
 
     async def stop(self) -> None:
         """Fail every image that waits."""
-        self._images.stop()
+        self._images.close()

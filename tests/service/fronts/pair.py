@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from app.records import Row
-from app.service.fronts.image_client import ImageClient
-from app.service.fronts.image_server import ImageServer
+from app.service.fronts.image_channel import ImageClient, ImageServer
 from app.service.fronts.remote_queue import RemoteQueue
 from app.service.fronts.shared_memory import Layout, SharedMemory, allocate
 from app.serving.batching.costs import BatchPolicy, RunCost
@@ -80,5 +79,5 @@ async def opened_pair() -> AsyncIterator[Pair]:
     try:
         yield pair
     finally:
-        pair.client.stop()
+        pair.client.close()
         pair.server.close()

@@ -1,5 +1,6 @@
 import asyncio
 import socket
+import time
 
 import pytest
 
@@ -12,21 +13,36 @@ from app.errors import (
     ServiceError,
 )
 from app.service.fronts.image_channel import REQUEST, ImageChannel, decode_error, encode_error
+from tests.service.fronts.pair import image, opened_pair
 
 pytestmark = pytest.mark.anyio
+LATER = time.monotonic() + 3600
+
+
+class Recorder(ImageChannel):
+    def __init__(self):
+        super().__init__(REQUEST)
+        self.messages = []
+        self.closed = asyncio.Event()
+
+    def received(self, fields):
+        self.messages.append(fields)
+
+    def close(self):
+        super().close()
+        self.closed.set()
 
 
 async def test_messages_are_whole_however_they_come():
     """Messages that arrive in pieces, or several at once, are reported one by one."""
-    received = []
-    channel = ImageChannel(REQUEST, lambda *fields: received.append(fields))
+    channel = Recorder()
     sent = [(0, 1, 2, 3, 4.5), (1, 0, 9, 8, 7.5), (0, 0, 1, 2, 3.5)]
     data = b"".join(REQUEST.pack(*fields) for fields in sent)
     for cut in (0, 7, 21, 40, len(data)):
         channel.data_received(data[:cut])
         data = data[cut:]
 
-    assert sent == received
+    assert sent == channel.messages
 
 
 async def test_messages_of_one_turn_go_out_together():
@@ -40,7 +56,7 @@ async def test_messages_of_one_turn_go_out_together():
         def is_closing(self):
             return False
 
-    channel = ImageChannel(REQUEST, lambda *_: None)
+    channel = Recorder()
     channel.connection_made(Transport())
     channel.send(b"one")
     channel.send(b"two")
@@ -54,11 +70,10 @@ async def test_messages_of_one_turn_go_out_together():
 async def test_the_end_of_the_other_process_is_reported():
     """Requests that wait for an answer can then be failed."""
     ours, theirs = socket.socketpair()
-    lost = asyncio.Event()
-    channel = ImageChannel(REQUEST, lambda *_: None, lost.set)
-    await asyncio.get_running_loop().create_unix_connection(lambda: channel, sock=ours)
+    channel = Recorder()
+    await channel.open(ours)
     theirs.close()
-    await asyncio.wait_for(lost.wait(), 10)
+    await asyncio.wait_for(channel.closed.wait(), 10)
     channel.send(b"to nobody")
 
 
@@ -85,3 +100,68 @@ def test_the_sentence_of_an_unhandled_exception_is_not_sent():
 
     assert ServiceError is type(error)
     assert "secret" not in str(error)
+
+
+def fail_with(error):
+    async def fail():
+        raise error
+
+    return fail
+
+
+async def test_an_image_goes_to_the_queue_of_its_model():
+    """Two models' images in two slots get the rows of their own queues."""
+    async with opened_pair() as pair:
+        rows = await asyncio.gather(
+            pair.client.submit(0, image(3), LATER), pair.client.submit(1, image(5), LATER)
+        )
+
+    assert [3.0, 5.0] == [float(row.probabilities[999]) for row in rows]
+    assert [True, True] == [queue.waits.is_set() for queue in pair.queues]
+
+
+async def test_an_error_of_the_queue_is_the_answer():
+    """The front gets its class and its sentence."""
+    async with opened_pair() as pair:
+        pair.queue.then = fail_with(OutOfMemoryError("The device is out of memory."))
+        with pytest.raises(OutOfMemoryError, match="out of memory"):
+            await pair.remote.submit(image(1), LATER)
+
+
+async def test_an_unhandled_exception_is_answered(caplog):
+    """The client gets an error that says nothing of it; the log says everything."""
+    async with opened_pair() as pair:
+        pair.queue.then = fail_with(KeyError("path"))
+        with pytest.raises(ServiceError, match="The server failed"):
+            await pair.remote.submit(image(1), LATER)
+
+    assert "unhandled exception while an image of a front was run" in caplog.messages
+
+
+async def test_closing_drops_the_images_that_wait():
+    """Nothing is run for a front that has gone."""
+    async with opened_pair() as pair:
+        pair.queue.then = asyncio.Event().wait
+        waiting = asyncio.create_task(pair.remote.submit(image(1), LATER))
+        await pair.queue.waits.wait()
+        pair.client.memory.coming[0] = 5
+        pair.server.close()
+        with pytest.raises(ModelFailedError):
+            await waiting
+
+    assert 1 == pair.queue.left
+    assert 0 == pair.server.memory.coming[0]
+    assert {} == pair.server._tasks
+
+
+async def test_an_image_that_is_cancelled_at_once_leaves_nothing_behind():
+    """A submit and a cancel that arrive together cost nothing."""
+    async with opened_pair() as pair:
+        waiting = asyncio.create_task(pair.remote.submit(image(1), LATER))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        row = await pair.remote.submit(image(2), LATER)
+
+    assert 2.0 == row.probabilities[0]
+    assert {} == pair.server._tasks
