@@ -38,12 +38,9 @@ def create_app(
     open_session: Callable[..., Session] = open_session,
     owner: OwnerConnection | None = None,
 ) -> FastAPI:
-    """Build the service; its models load once it is started.
+    """Build the service, around the models of an owner or around its own.
 
-    Args:
-        settings: The whole configuration.
-        open_session: Loads a serving graph; tests pass a fake.
-        owner: Connection to the owner of the models; None if this process owns them.
+    Its models load once it is started. Tests pass a fake to load their graphs.
 
     Raises:
         SetupError: If a manifest or the file of API keys has a mistake, or a model has no manifest.
@@ -56,11 +53,10 @@ def create_app(
     classifier = Classifier(decoders, isolated or prepare, metrics)
     hosting = make_hosting(settings, open_session, decoders.backlog)
     models = Models(served_manifests(settings), hosting, metrics)
-    front = FrontSide(owner, models, hosting, metrics, keys) if owner is not None else None
-    bring = front.follow if front else models.load
-    make_quotas = front.make_quotas if front else Quotas
     rate = settings.rate_limit
-    quotas = make_quotas(rate, settings.rate_burst, time.monotonic) if rate else None
+    quotas = Quotas(rate, settings.rate_burst, time.monotonic) if rate else None
+    front = FrontSide(owner, models, hosting, metrics, keys, quotas) if owner else None
+    bring = front.follow if front else models.load
 
     async def scrape() -> bytes:
         return await front.scrape() if front else metrics.render()

@@ -12,7 +12,11 @@ _IPV6_HOST: Final = 64
 
 
 class Quotas:
-    """A token bucket for each client, stored as one number: the time when it will be full."""
+    """A token bucket for each client, stored as one number: the time when it will be full.
+
+    Attributes:
+        report: Called with a client and the tokens that it took here; negative if it gave them back.
+    """
 
     def __init__(
         self, rate: float, burst: int, clock: Callable[[], float], most: int = MOST_CLIENTS
@@ -30,6 +34,7 @@ class Quotas:
         self._clock = clock
         self._most = most
         self._full_at: OrderedDict[str, float] = OrderedDict()
+        self.report: Callable[[str, int], None] = lambda _client, _tokens: None
 
     def __len__(self) -> int:
         """Count the clients in the table."""
@@ -42,11 +47,15 @@ class Quotas:
         wait = full_at - now - self._capacity
         refused = wait > 1e-9 * self._capacity  # a rounding error is not a wait
         self._remember(client, full_at - self._interval if refused else full_at)
-        return wait if refused else 0.0
+        if refused:
+            return wait
+        self.report(client, 1)
+        return 0.0
 
     def give_back(self, client: str) -> None:
         """Put back a token of a request that the server could not answer."""
         self.charge(client, -1)
+        self.report(client, -1)
 
     def charge(self, client: str, tokens: int = 1) -> None:
         """Count tokens taken in another process (negative: given back), even beyond an empty bucket."""

@@ -115,3 +115,35 @@ def test_table_of_clients_is_bounded(clock):
 def test_address_is_what_its_owner_cannot_change(address, expected):
     """The lower half of an IPv6 address does not count, because the client chooses it."""
     assert expected == network_of(address)
+
+
+def test_a_token_of_one_front_is_charged_in_all():
+    """A client gets its burst once, however its requests are spread over the fronts."""
+    fronts = [Quotas(1, 3, lambda: 1000.0) for _ in range(3)]
+
+    def report_of(asked):
+        def everyone_else(client, tokens):
+            for front in fronts:
+                if front is not fronts[asked]:
+                    front.charge(client, tokens)
+
+        return everyone_else
+
+    for number, front in enumerate(fronts):
+        front.report = report_of(number)
+    granted = [fronts[number % 3].take("a") == 0 for number in range(9)]
+
+    assert [True] * 3 + [False] * 6 == granted
+    assert 0 == fronts[0].take("b")
+
+
+def test_refused_request_is_not_charged_elsewhere():
+    """The other processes are notified of tokens that were taken or given back, and of no others."""
+    reported: list[tuple[str, int]] = []
+    quotas = Quotas(1, 2, lambda: 1000.0)
+    quotas.report = lambda *charge: reported.append(charge)
+    for _ in range(5):
+        quotas.take("a")
+    quotas.give_back("a")
+
+    assert [("a", 1), ("a", 1), ("a", -1)] == reported

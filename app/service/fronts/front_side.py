@@ -2,23 +2,20 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from itertools import count
 from typing import Any, Final
 
 from app.errors import ModelFailedError
 from app.service.fronts.image_channel import ImageClient
-from app.service.fronts.message_channel import MessageChannel
-from app.service.fronts.model_state import decode_loaded
+from app.service.fronts.message_channel import MessageChannel, decode_policy
 from app.service.fronts.remote_queue import RemoteQueue
 from app.service.fronts.shared_memory import Layout, SharedMemory
-from app.service.fronts.shared_quotas import SharedQuotas
 from app.serving.hosted_models import HostedModel, Models
-from app.serving.loading import Hosting
+from app.serving.loading import Hosting, Loaded
 from app.serving.metrics import Metrics
 from app.web.keys import Keys
+from app.web.rate_limit import Quotas
 from app.weights.labels import load_labels
 
 _PATIENCE: Final = 5.0
@@ -27,13 +24,7 @@ _PATIENCE: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class OwnerConnection:
-    """What a front process gets from the owner when it starts.
-
-    Attributes:
-        memory: Descriptor of the shared memory.
-        images: Socket of the image channel.
-        messages: Socket of the message channel.
-    """
+    """The descriptor and the sockets that a front process gets from the owner when it starts."""
 
     memory: int
     images: socket.socket
@@ -50,23 +41,18 @@ class FrontSide:
         hosting: Hosting,
         metrics: Metrics,
         keys: Keys | None,
+        quotas: Quotas | None,
     ) -> None:
-        """Join the parts.
-
-        Args:
-            connection: To the owner.
-            models: The models of this process, which are not loaded here.
-            hosting: How they are hosted.
-            metrics: The metrics of this process.
-            keys: Replaced by those that the owner sends; None if everyone may use the service.
-        """
+        """Join the parts of this process, in which neither the models nor the keys are read."""
         self.joined = asyncio.Event()  # the owner has sent the keys and the layout
         self._keys = keys
         self._connection = connection
         self._models = models
         self._hosting = hosting
         self._metrics = metrics
-        self._quotas: SharedQuotas | None = None
+        self._quotas = quotas
+        if quotas is not None:
+            quotas.report = self._send_charge
         self._messages: MessageChannel | None = None
         self._images: ImageClient | None = None
         self._scrapes: dict[int, asyncio.Future[str]] = {}
@@ -104,11 +90,6 @@ class FrontSide:
         finally:
             del self._scrapes[number]
 
-    def make_quotas(self, rate: float, burst: int, clock: Callable[[], float]) -> SharedQuotas:
-        """Return the quotas of this front, which all fronts share."""
-        self._quotas = SharedQuotas(rate, burst, clock, self._send_charge)
-        return self._quotas
-
     def _send_charge(self, client: str, tokens: int) -> None:
         if self._messages is not None:
             self._messages.send("charge", client=client, tokens=tokens)
@@ -140,15 +121,15 @@ class FrontSide:
 
     def _update(self, model: HostedModel, number: int, encoded: dict[str, Any]) -> None:
         model.state, model.progress = encoded["state"], tuple(encoded["progress"])
-        if encoded["loaded"] is None or model.loaded is not None or self._images is None:
+        loaded = encoded["loaded"]
+        if loaded is None or model.loaded is not None or self._images is None:
             return
         labels = load_labels(model.manifest.labels, self._hosting.provisioning.model_dir)
-        make_queue = partial(
-            RemoteQueue,
+        queue = RemoteQueue(
             number,
-            images=self._images,
+            decode_policy(loaded.pop("policy")),
+            self._images,
             decode_backlog=self._hosting.decode_backlog,
             left=self._metrics.cancelled,
         )
-        loaded = decode_loaded(encoded["loaded"], model.manifest, labels, make_queue)
-        self._models.publish(model, loaded)
+        self._models.publish(model, Loaded(model.manifest, labels, queue, **loaded))

@@ -5,10 +5,15 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any, Final
+
+from app.serving.batching.costs import BatchPolicy, RunCost
+from app.serving.hosted_models import HostedModel
 
 _LONGEST: Final = 2**22
 """Bytes per line; the metrics of a process are the longest message."""
+_LOADED: Final = ("device", "weights_sha256", "trained", "precision", "devices", "convolutions")
 
 
 class MessageChannel:
@@ -38,3 +43,21 @@ class MessageChannel:
     def close(self) -> None:
         """Close this end."""
         self._writer.close()
+
+
+def encode_model(model: HostedModel) -> dict[str, Any]:
+    """Return how far a model is; and once it is ready, what the fronts do not know of it."""
+    loaded = model.loaded
+    state: dict[str, Any] = {"state": model.state, "progress": model.progress, "loaded": None}
+    if loaded is not None:
+        state["loaded"] = {name: getattr(loaded, name) for name in _LOADED}
+        state["loaded"]["policy"] = asdict(loaded.queue.policy)
+    return state
+
+
+def decode_policy(policy: dict[str, Any]) -> BatchPolicy:
+    """Return the policy of an encoded model."""
+    cost = policy["cost"]
+    measured = tuple((size, least) for size, least in cost["measured"])
+    cost = RunCost(**cost | {"measured": measured})
+    return BatchPolicy(**policy | {"sizes": tuple(policy["sizes"]), "cost": cost})

@@ -9,9 +9,8 @@ from typing import Any, Final
 
 from app.errors import ModelFailedError
 from app.service.fronts.image_channel import ImageServer
-from app.service.fronts.message_channel import MessageChannel
+from app.service.fronts.message_channel import MessageChannel, encode_model
 from app.service.fronts.metric_sums import add_up, counts_of
-from app.service.fronts.model_state import encode_model
 from app.service.fronts.shared_memory import Layout, SharedMemory
 from app.serving.batching.queue import Queue
 from app.serving.hosted_models import Models

@@ -1,10 +1,15 @@
 import asyncio
+import json
 import socket
 from typing import Any
 
 import pytest
 
-from app.service.fronts.message_channel import MessageChannel
+from app.errors import NotReadyError
+from app.service.fronts.message_channel import MessageChannel, decode_policy, encode_model
+from app.serving.hosted_models import HostedModel
+from app.serving.loading import Loaded
+from tests.conftest import started_app
 
 pytestmark = pytest.mark.anyio
 
@@ -46,3 +51,30 @@ async def test_a_message_to_a_process_that_has_gone_is_dropped():
     one.close()
 
     assert [] == received
+
+
+async def test_a_loaded_model_survives_json(model_dir, session):
+    """A front has exactly what the owner has of a model, but for its queue."""
+    async with started_app(model_dir, session) as app:
+        model = app.state.models.get("colours")
+        state = json.loads(json.dumps(encode_model(model)))
+        policy = decode_policy(state["loaded"].pop("policy"))
+        ours = model.loaded
+        theirs = Loaded(model.manifest, ours.labels, ours.queue, **state["loaded"])
+
+    assert "ready" == state["state"]
+    assert ours.queue.policy == policy
+    assert ours == theirs
+
+
+async def test_a_model_that_loads_has_a_state_and_progress(model_dir, session):
+    """There is nothing else to send yet."""
+    async with started_app(model_dir, session) as app:
+        model = HostedModel(app.state.models.get("colours").manifest)
+    model.state = "loading"
+    model.report_progress("fetching", 12, 100)
+    state = json.loads(json.dumps(encode_model(model)))
+
+    assert {"state": "loading", "progress": ["fetching", 12, 100], "loaded": None} == state
+    with pytest.raises(NotReadyError, match="fetching"):
+        model.ready()
