@@ -17,14 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def main(listener: int, memory: int, images: int, messages: int) -> int:
-    """Speak HTTP until a signal comes or the owner has gone; return the exit status.
-
-    Args:
-        listener: Descriptor of a socket from which connections are accepted.
-        memory: See OwnerConnection.
-        images: See OwnerConnection.
-        messages: See OwnerConnection.
-    """
+    """Speak HTTP until a signal comes or the owner has gone; return the exit status."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the owner reads the keys for all fronts
     settings = Settings()
     configure_logs(settings.log_level, settings.log_format)

@@ -29,13 +29,7 @@ class JsonFormatter(logging.Formatter):
 def configure_logs(
     level: str, style: Literal["auto", "json", "text"], stream: TextIO = sys.stderr
 ) -> None:
-    """Send all logs of the process to a stream, in one style.
-
-    Args:
-        level: `debug`, `info`, `warning` or `error`.
-        style: `auto` is text if the stream is a terminal, otherwise JSON.
-        stream: Destination of all logs.
-    """
+    """Send all logs of the process to a stream; `auto` is text if that is a terminal, else JSON."""
     handler = logging.StreamHandler(stream)
     if style == "json" or (style == "auto" and not stream.isatty()):
         handler.setFormatter(JsonFormatter())

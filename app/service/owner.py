@@ -37,10 +37,6 @@ def serve_with_fronts(
 ) -> int:
     """Serve until a signal comes; return the exit status.
 
-    Args:
-        settings: The whole configuration; `front_processes` is not 0.
-        open_session: Loads a serving graph; tests pass a fake.
-
     Raises:
         SetupError: If the service cannot be built.
     """
@@ -59,7 +55,6 @@ class Owner:
     """The models, one queue for each, and the processes in front of them.
 
     Attributes:
-        models: The models of all fronts.
         failed: True once the service ends for any reason but a signal.
         signalled: The last signal that came.
     """
@@ -93,12 +88,13 @@ class Owner:
             loop.add_signal_handler(number, self._drain_at_signal, number)
         if self._keys is not None:
             loop.add_signal_handler(signal.SIGHUP, self._reload_keys, self._keys)
-        work = [
+        work = (
             self._owner_side.keep_queues_updated(),
             self._owner_side.keep_models_updated(),
             self._load(listeners),
-        ]
-        tasks = [asyncio.create_task(one) for one in (*work, self._drain_if_lost())]
+            self._drain_if_lost(),
+        )
+        tasks = [asyncio.create_task(one) for one in work]
         for task in tasks:
             task.add_done_callback(self._drain_if_broken)
         try:

@@ -36,13 +36,9 @@ def served_manifests(settings: Settings) -> list[Manifest]:
 
 
 def provisioning(settings: Settings, device: DeviceName | None = None) -> Provisioning:
-    """Return where a command without a server gets its weights.
+    """Return where a command without a server gets its weights, for `device` or that of the settings.
 
     `cuda` is not checked: `pull` may fill a folder for another machine.
-
-    Args:
-        settings: The whole configuration.
-        device: Replaces the device of the settings.
     """
     wanted = device or settings.device
     found = find_device("auto", gpus(settings)[0]) if wanted == "auto" else wanted

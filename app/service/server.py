@@ -99,9 +99,6 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Listen, and watch the models load.
 
-        Args:
-            sockets: Given to a front process, whose owner announces them and reads the keys.
-
         Raises:
             SetupError: If the port is taken, or the address is not of this machine.
         """
@@ -111,7 +108,7 @@ class Server(uvicorn.Server):
             host, port = self.config.host, self.config.port
             raise SetupError(f"VGG_HOST, VGG_PORT: cannot listen on {host}, {port}.") from exc
         self._event_loop = asyncio.get_running_loop()
-        if sockets is None:
+        if sockets is None:  # the owner of a front announces its sockets and reads the keys
             keys: Keys | None = self._state.keys
             announce([one for server in self.servers for one in server.sockets], keys)
             if keys is not None and hasattr(signal, "SIGHUP"):
@@ -172,10 +169,6 @@ def reload_keys(keys: Keys) -> None:
 
 def serve(settings: Settings, open_session: Callable[..., Session] = open_session) -> int:
     """Serve until a signal comes; return the exit status.
-
-    Args:
-        settings: The whole configuration.
-        open_session: Loads a serving graph; tests pass a fake.
 
     Raises:
         SetupError: If the service cannot be built.

@@ -43,7 +43,7 @@ class FrontSide:
         keys: Keys | None,
         quotas: Quotas | None,
     ) -> None:
-        """Join the parts of this process, in which neither the models nor the keys are read."""
+        """Join the parts of a process that reads neither the models nor the keys itself."""
         self.joined = asyncio.Event()  # the owner has sent the keys and the layout
         self._keys = keys
         self._connection = connection

@@ -28,22 +28,14 @@ _PATIENCE: Final = 2.0
 
 
 class Front:
-    """One front process, as the owner sees it.
-
-    Attributes:
-        images: Serves its images.
-        messages: Its message channel.
-        started: Set once it serves HTTP.
-        samples: Its metrics as it last sent them.
-        models: The models as they were last sent to it.
-    """
+    """One front process, as the owner sees it."""
 
     def __init__(self, images: ImageServer, messages: MessageChannel) -> None:
         self.images = images
         self.messages = messages
-        self.started = asyncio.Event()
-        self.samples: list[Family] = []
-        self.models: dict[str, Any] = {}
+        self.started = asyncio.Event()  # it serves HTTP
+        self.samples: list[Family] = []  # its metrics as it last sent them
+        self.models: dict[str, Any] = {}  # as they were last sent to it
         self._requests: deque[asyncio.Future[None]] = deque()
         self._silent = False
 
@@ -73,14 +65,6 @@ class OwnerSide:
     def __init__(
         self, models: Models, layout: Layout, metrics: Metrics, keys: Keys | None = None
     ) -> None:
-        """Start without fronts.
-
-        Args:
-            models: The owner's.
-            layout: Layout of the memory shared with each front.
-            metrics: The owner's.
-            keys: API keys of all fronts; None if everyone may use the service.
-        """
         self._keys = keys
         self._models = list(models.all().values())
         self._layout = layout

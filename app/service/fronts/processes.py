@@ -29,12 +29,6 @@ def listen(host: str, port: int, count: int, backlog: int) -> list[socket.socket
     Each front has its own, and the owner keeps it for the next front: a client that connects in
     between waits. With one socket for all, the first front to wake would accept everything.
 
-    Args:
-        host: Address to listen on.
-        port: 0 takes a free one.
-        count: Sockets to open.
-        backlog: Connections that may wait in each.
-
     Raises:
         SetupError: If the address is taken, even by another service of this kind.
     """
@@ -58,12 +52,7 @@ class FrontProcesses:
     """
 
     def __init__(self, owner_side: OwnerSide, layout: Layout) -> None:
-        """Start nothing before `run`.
-
-        Args:
-            owner_side: Talks with the fronts.
-            layout: Layout of the memory that each front shares with the owner.
-        """
+        """Start nothing before `run`; each front shares a memory of this layout with the owner."""
         self.serving = asyncio.Event()
         self._owner_side = owner_side
         self._layout = layout
@@ -86,11 +75,7 @@ class FrontProcesses:
             self.kill()
 
     def end(self, patience: float) -> None:
-        """Replace no front from now on, leave the port to those that run, and kill them in the end.
-
-        Args:
-            patience: Seconds for the fronts to end by themselves.
-        """
+        """Replace no front from now on, and close the port; kill those left after `patience` seconds."""
         self._ending.set()
         for listener in self._listeners:
             listener.close()
