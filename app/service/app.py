@@ -63,8 +63,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(bring(), name="loading")
-        app.state.loading = loading
+        loading = app.state.loading = asyncio.create_task(bring(), name="loading")
         if front is not None:
             await front.joined.wait()  # no request is answered before the API keys have come
         yield

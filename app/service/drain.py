@@ -34,11 +34,7 @@ _PATIENCE: Final = 1.0
 
 
 async def accept_pending(listeners: Sequence[socket]) -> None:
-    """Refuse new connections, where the system can do that, and wait until all others are accepted.
-
-    Args:
-        listeners: Sockets from which the running loop accepts connections.
-    """
+    """Refuse new connections, where the system can do that, until the loop has accepted the others."""
     with selectors.DefaultSelector() as waiting, suppress(TimeoutError):
         for listener in listeners:
             waiting.register(listener, selectors.EVENT_READ)

@@ -19,10 +19,9 @@ log = logging.getLogger(__name__)
 def main(listener: int, memory: int, images: int, messages: int) -> int:
     """Speak HTTP until a signal comes or the owner has gone; return the exit status."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the owner reads the keys for all fronts
-    settings = Settings()
+    settings = share_of(Settings())
     configure_logs(settings.log_level, settings.log_format)
     owner = OwnerConnection(memory, socket.socket(fileno=images), socket.socket(fileno=messages))
-    settings = share_of(settings)
     try:
         server = Server(create_app(settings, owner=owner), settings)
     except SetupError as exc:

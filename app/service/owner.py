@@ -4,8 +4,7 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from socket import socket
+from collections.abc import Callable
 from typing import Final
 
 import uvicorn
@@ -27,6 +26,10 @@ from app.web.keys import Keys
 log = logging.getLogger(__name__)
 
 _BACKLOG: Final = 2048
+_QUEUES: Final = 0.01
+"""Seconds between two updates of the queues' states in shared memory."""
+_MODELS: Final = 0.1
+"""Seconds between two looks at the models for something new."""
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _GRACE: Final = 5.0
 """Seconds after the end of a drain when the remaining fronts are killed."""
@@ -60,8 +63,7 @@ class Owner:
     """
 
     def __init__(self, settings: Settings, open_session: Callable[..., Session]) -> None:
-        """Build the parts; nothing runs before `serve`."""
-        self._settings = settings
+        """Build the parts and take the port; nothing runs before `serve`."""
         self._keys = Keys(settings.api_keys_file) if settings.api_keys_file else None
         metrics = Metrics()
         manifests = served_manifests(settings)
@@ -70,7 +72,8 @@ class Owner:
         crops = tuple(manifest.preprocess.crop for manifest in manifests)
         layout = Layout(crops, most * len(manifests))
         self._owner_side = OwnerSide(self.models, layout, metrics, self._keys)
-        self._fronts = FrontProcesses(self._owner_side, layout)
+        self._listeners = listen(settings.host, settings.port, settings.front_processes, _BACKLOG)
+        self._fronts = FrontProcesses(self._listeners, self._owner_side, layout)
         self._drain_seconds = (settings.drain_delay_ms + settings.drain_timeout_ms) / 1000 + _GRACE
         self.failed = False
         self.signalled: int | None = None
@@ -79,26 +82,24 @@ class Owner:
         """Serve until every front has ended.
 
         Raises:
-            SetupError: If the port is taken, or a front cannot start.
+            SetupError: If a front cannot start.
         """
-        settings = self._settings
-        listeners = listen(settings.host, settings.port, settings.front_processes, _BACKLOG)
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._drain_at_signal, number)
         if self._keys is not None:
             loop.add_signal_handler(signal.SIGHUP, self._reload_keys, self._keys)
         work = (
-            self._owner_side.keep_queues_updated(),
-            self._owner_side.keep_models_updated(),
-            self._load(listeners),
+            _repeat(self._owner_side.update_queues, _QUEUES),
+            _repeat(self._owner_side.update_models, _MODELS),
+            self._load(),
             self._drain_if_lost(),
         )
         tasks = [asyncio.create_task(one) for one in work]
         for task in tasks:
             task.add_done_callback(self._drain_if_broken)
         try:
-            await self._fronts.run(listeners)
+            await self._fronts.run()
         finally:
             for task in tasks:
                 task.cancel()
@@ -126,13 +127,13 @@ class Owner:
         self._fronts.end(self._drain_seconds)
         self._fronts.signal(signal.SIGTERM)
 
-    async def _load(self, listeners: Sequence[socket]) -> None:
+    async def _load(self) -> None:
         """Load the models; end the service if one cannot be loaded.
 
         The fronts start first: they take processor time, and the cost of runs is measured here.
         """
         await self._fronts.serving.wait()
-        announce(listeners, self._keys)
+        announce(self._listeners, self._keys)
         await self.models.load()
         if any(model.state == "failed" for model in self.models.all().values()):
             self.failed = True
@@ -146,3 +147,9 @@ class Owner:
         self._owner_side.update_queues()
         log.error(GPU_LOST)
         self._drain()
+
+
+async def _repeat(update: Callable[[], None], seconds: float) -> None:
+    while True:
+        update()
+        await asyncio.sleep(seconds)

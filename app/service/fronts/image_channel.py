@@ -143,7 +143,7 @@ class ImageClient(ImageChannel):
             sentence = self.memory.rows[slot].tobytes()[:count]
             answer.set_exception(decode_error(error, sentence, seconds))
         else:
-            answer.set_result(Row(self.memory.row(slot), seconds, run_seconds, count))
+            answer.set_result(Row(self.memory.rows[slot].copy(), seconds, run_seconds, count))
 
     def close(self) -> None:
         """Fail every image that waits, and accept no more."""
@@ -203,9 +203,7 @@ class ImageServer(ImageChannel):
 def encode_error(error: Exception, room: int) -> tuple[int, bytes, float]:
     """Return the number of an error, its sentence, and the seconds to wait before a retry or 0.
 
-    Args:
-        error: Its number is the place of its class in the kinds of ServiceError, from 1.
-        room: Most bytes of the sentence.
+    The number is the place of its class in the kinds of ServiceError, from 1; `room` is in bytes.
     """
     if not isinstance(error, ServiceError):
         error = ServiceError("The server failed.")

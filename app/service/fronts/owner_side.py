@@ -19,21 +19,17 @@ from app.web.keys import Keys
 
 log = logging.getLogger(__name__)
 
-_QUEUES: Final = 0.01
-"""Seconds between two updates of the queues' states in shared memory."""
-_MODELS: Final = 0.1
-"""Seconds between two looks at the models for something new."""
 _PATIENCE: Final = 2.0
 """Seconds for a front to send its samples; after that its previous ones count."""
 
 
 class Front:
-    """One front process, as the owner sees it."""
+    """One front process, as the owner sees it; `started` is done once it serves HTTP."""
 
     def __init__(self, images: ImageServer, messages: MessageChannel) -> None:
         self.images = images
         self.messages = messages
-        self.started = asyncio.Event()  # it serves HTTP
+        self.started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.samples: list[Family] = []  # its metrics as it last sent them
         self.models: dict[str, Any] = {}  # as they were last sent to it
         self._requests: deque[asyncio.Future[None]] = deque()
@@ -102,12 +98,6 @@ class OwnerSide:
             front.images.close()
             front.messages.close()
 
-    async def keep_queues_updated(self) -> None:
-        """Update the states of the queues forever."""
-        while True:
-            self.update_queues()
-            await asyncio.sleep(_QUEUES)
-
     def update_queues(self) -> None:
         """Write the states of the queues into the memory of each front."""
         now = time.monotonic()
@@ -125,12 +115,6 @@ class OwnerSide:
                 memory.next_start[number] = now + likely
                 memory.latest_start[number] = now + longest
                 memory.usable[number] = usable
-
-    async def keep_models_updated(self) -> None:
-        """Send what is new of the models forever."""
-        while True:
-            self.update_models()
-            await asyncio.sleep(_MODELS)
 
     def update_models(self) -> None:
         """Send each front what it does not yet know of the models."""
@@ -156,7 +140,8 @@ class OwnerSide:
     async def _handle(self, front: Front, topic: str, **content: Any) -> None:  # noqa: ANN401 (JSON)
         match topic:
             case "started":
-                front.started.set()
+                if not front.started.done():
+                    front.started.set_result(None)
             case "samples":
                 front.receive_samples(content["of"])
             case "scrape":

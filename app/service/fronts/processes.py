@@ -51,45 +51,41 @@ class FrontProcesses:
         serving: Set once every front serves for the first time.
     """
 
-    def __init__(self, owner_side: OwnerSide, layout: Layout) -> None:
+    def __init__(
+        self, listeners: Sequence[socket.socket], owner_side: OwnerSide, layout: Layout
+    ) -> None:
         """Start nothing before `run`; each front shares a memory of this layout with the owner."""
         self.serving = asyncio.Event()
+        self._listeners = listeners
         self._owner_side = owner_side
         self._layout = layout
-        self._listeners: Sequence[socket.socket] = ()
-        self._starting = 0
+        self._starting = len(listeners)
         self._processes: set[asyncio.subprocess.Process] = set()
         self._ending = asyncio.Event()
 
-    async def run(self, listeners: Sequence[socket.socket]) -> None:
+    async def run(self) -> None:
         """Start the fronts; return once they have ended after `end`.
 
         Raises:
             SetupError: If one cannot start.
         """
-        self._listeners = listeners
-        self._starting = len(listeners)
         try:
-            await asyncio.gather(*[self._keep(listener) for listener in listeners])
+            await asyncio.gather(*[self._keep(listener) for listener in self._listeners])
         finally:
-            self.kill()
+            self.signal(signal.SIGKILL)
 
     def end(self, patience: float) -> None:
-        """Replace no front from now on, and close the port; kill those left after `patience` seconds."""
+        """Replace no front from now on, and kill those that still run after `patience` seconds."""
         self._ending.set()
         for listener in self._listeners:
-            listener.close()
-        asyncio.get_running_loop().call_later(patience, self.kill)
+            listener.close()  # the fronts that run keep theirs
+        asyncio.get_running_loop().call_later(patience, self.signal, signal.SIGKILL)
 
     def signal(self, number: int) -> None:
         """Send a signal to each front."""
         for process in self._processes:
             with suppress(ProcessLookupError):
                 process.send_signal(number)
-
-    def kill(self) -> None:
-        """End every front at once."""
-        self.signal(signal.SIGKILL)
 
     async def _keep(self, listener: socket.socket) -> None:
         """Run a front at a socket, and another one each time it ends.
@@ -133,15 +129,13 @@ class FrontProcesses:
         their_messages.close()
         front = await self._owner_side.connect(memory, images, messages)
         os.close(memory)
-        serving = asyncio.create_task(self._count_start(front.started))
+        front.started.add_done_callback(self._count_start)
         await self._owner_side.serve(front)
         status = await process.wait()
         self._processes.remove(process)
-        serving.cancel()
-        return status, front.started.is_set()
+        return status, front.started.done()
 
-    async def _count_start(self, started: asyncio.Event) -> None:
-        await started.wait()
+    def _count_start(self, _started: asyncio.Future[None]) -> None:
         self._starting -= 1
         if self._starting == 0:
             self.serving.set()

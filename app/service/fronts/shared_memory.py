@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from app.graph.vgg import CLASSES
-from app.records import Pixels, Probabilities
+from app.records import Pixels
 
 _PAGE: Final = 4096
 _FIELDS: Final = 4  # per model
@@ -45,11 +45,7 @@ class Layout:
 
 
 def allocate(layout: Layout) -> int:
-    """Return a descriptor of new memory; Linux only.
-
-    Source:
-        memfd_create(2).
-    """
+    """Return a descriptor of new memory (memfd_create(2)); Linux only."""
     descriptor = os.memfd_create("vgg-front")
     os.ftruncate(descriptor, layout.size)
     return descriptor
@@ -88,11 +84,6 @@ class SharedMemory:
     def pixels(self, model: int, slot: int) -> Pixels:
         """Return a slot's memory for an image of a model: uint8 [crop, crop, 3]."""
         return self._pixels[model][slot]
-
-    def row(self, slot: int) -> Probabilities:
-        """Return a copy of the row in a slot."""
-        row: Probabilities = self.rows[slot].copy()
-        return row
 
     def read_coming(self, model: int) -> int:
         """Return the front's `coming`, or 0 if that is no number of images that a front can have."""

@@ -120,6 +120,15 @@ async def test_an_image_goes_to_the_queue_of_its_model():
     assert [True, True] == [queue.waits.is_set() for queue in pair.queues]
 
 
+async def test_a_row_is_kept_when_its_slot_is_used_again():
+    """The row that a request gets is a copy."""
+    async with opened_pair() as pair:
+        row = await pair.remote.submit(image(3), LATER)
+        pair.server.memory.rows[:] = 0.0
+
+    assert 3.0 == row.probabilities[999]
+
+
 async def test_an_error_of_the_queue_is_the_answer():
     """The front gets its class and its sentence."""
     async with opened_pair() as pair:

@@ -30,7 +30,7 @@ def test_both_sides_see_the_same():
 
     assert (owner.pixels(0, 1) == 7).all()
     assert not owner.pixels(0, 0).any()
-    assert (front.row(1) == np.float32(0.25)).all()
+    assert (front.rows[1] == np.float32(0.25)).all()
     assert [3.0, 1.0] == [owner.coming[0], front.updated_at[0]]
     assert [2.0, 3.0, 0.5] == [front.next_start[0], front.latest_start[0], front.usable[0]]
 
@@ -44,13 +44,3 @@ def test_a_slot_holds_the_image_of_any_model():
 
         assert (image == owner.pixels(model, 2)).all()
         assert not owner.pixels(1, 1).any()
-
-
-def test_a_row_is_kept_when_its_slot_is_used_again():
-    """A row that was read is a copy."""
-    owner, front = two_sides(Layout((8,), slots=1))
-    owner.rows[0] = 0.5
-    row = front.row(0)
-    owner.rows[0] = 0.0
-
-    assert (row == np.float32(0.5)).all()
