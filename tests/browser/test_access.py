@@ -308,7 +308,7 @@ def test_without_scripts(open_page):
     )
     page.get_by_role("button", name="Classify").click()
 
-    expect(page.get_by_role("alert")).to_contain_text("a PDF document")
+    expect(page.get_by_role("alert")).to_contain_text("PDF is not supported")
 
 
 def test_a_script_that_does_not_come(open_page):

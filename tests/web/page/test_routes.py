@@ -25,3 +25,11 @@ async def test_files_of_the_page_are_whole(client, wanted):
     answer = await client.get("/static/style.css", headers={"range": wanted})
 
     assert (200, whole.content) == (answer.status_code, answer.content)
+
+
+async def test_the_page_is_complete(client):
+    """Every field of the page is filled in; a server without keys has no field for one."""
+    page = (await client.get("/")).text
+
+    assert "{{" not in page
+    assert 'id="access"' not in page
