@@ -1,4 +1,4 @@
-"""A browser, a running server, and a page that is watched: it fails a test by itself."""
+"""A browser, a running server, and a watched page: whatever the page does wrong fails the test."""
 
 import base64
 import importlib.util
@@ -72,7 +72,7 @@ def server(tmp_path_factory):
 
 @dataclass
 class Watch:
-    """What a page did that it should not have.
+    """What a page did wrong.
 
     `allowed` are parts of messages in the console that a test provokes; `still` says that
     nothing may move by itself.

@@ -1,4 +1,4 @@
-"""What the tests of the page and its screenshots share: a browser, and servers to look at."""
+"""What the browser tests and the screenshots share: a browser and models."""
 
 import shutil
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ ARGUMENTS = [
 REAL = SHARED_DATA / "squeezenet1_0.onnx"
 
 HOSTILE_LABEL = """<img src=x onerror="document.title='owned'">, '"</script>&amp;"""
-"""Every class of the model `hostile` is called so, with a number in front."""
+"""The label of every class of the model `hostile`, after a number."""
 
 
 @contextmanager
@@ -75,7 +75,7 @@ def expect(what: Any) -> Any:
 
 
 def pick(page: Any, label: str, value: str) -> None:
-    """Choose in a list with the keyboard, as a person does."""
+    """Choose from a list with the keyboard, as a person does."""
     choice = page.get_by_label(label, exact=True)
     choice.focus()
     key = "ArrowDown" if value else "ArrowUp"

@@ -13,7 +13,7 @@ DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
 def violations(page):
-    """What axe has to say against a page."""
+    """Return what axe objects to on a page."""
     from axe_playwright_python.sync_playwright import (  # type: ignore[import-untyped] # noqa: PLC0415
         Axe,
     )
@@ -129,7 +129,7 @@ STATES = {
 
 @pytest.mark.parametrize("state", STATES)
 def test_axe_finds_nothing(open_page, state):
-    """No violation that axe can see, in this state, in both themes, on a desktop and a phone."""
+    """Axe finds no violation in this state, in either theme, on a desktop or a phone."""
     open_page.watch.allowed.append(FAILED)
     open_page.watch.still = False  # the window changes its size
     prepare, then = STATES[state]
@@ -146,7 +146,7 @@ def test_axe_finds_nothing(open_page, state):
 
 
 def test_the_keyboard_reaches_everything(open_page):
-    """Tab goes through all there is, in the order in which it is seen; what has the focus shows it."""
+    """Tab reaches every control in visual order, and the focused control is outlined."""
     page = open_page()
     reached = []
     for _ in range(40):
@@ -185,7 +185,7 @@ def test_the_keyboard_reaches_everything(open_page):
 
 
 def test_everything_by_keyboard(open_page):
-    """Tabs by arrows, a sample by Enter, a file by Space, back in the history, all without a mouse."""
+    """Tabs, samples, the file chooser and the history work without a mouse."""
     page = open_page()
     page.locator("#tab-result").focus()
     page.keyboard.press("ArrowRight")
@@ -207,7 +207,7 @@ def test_everything_by_keyboard(open_page):
 
 
 def test_focus_is_not_lost(open_page):
-    """A button that goes away when it is pressed leaves the focus where the answer comes."""
+    """A button that disappears when pressed leaves the focus on the answer's panel."""
     page = open_page()
     hold(page)
     give(page, "red.png", png())
@@ -220,7 +220,7 @@ def test_focus_is_not_lost(open_page):
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1280, 3840])
 def test_nothing_is_cut_off(open_page, width):
-    """From 320 pixels, which is 1280 at a zoom of 400 %, to 4K, nothing has to be scrolled sideways."""
+    """Nothing scrolls sideways, from 320 pixels (1280 at 400 % zoom) to 4K."""
     page = open_page(viewport={"width": width, "height": 800}, prepare=vgg)
     comparing(page)
 
@@ -231,7 +231,7 @@ def test_nothing_is_cut_off(open_page, width):
 
 
 def test_a_phone_sees_the_answer_without_scrolling(open_page):
-    """On a phone the first class and its share are on the first screen."""
+    """On a phone the first class and its probability fit on the first screen."""
     page = open_page(viewport=PHONE, has_touch=True, is_mobile=True)
     box = page.locator(".guesses li").first.bounding_box()
 
@@ -239,7 +239,7 @@ def test_a_phone_sees_the_answer_without_scrolling(open_page):
 
 
 def test_targets_are_large_enough(open_page):
-    """What is tapped has at least 24 pixels each way (WCAG 2.5.8), buttons 44."""
+    """Targets have at least 24 pixels each way (WCAG 2.5.8), buttons 44."""
     page = open_page(viewport=PHONE)
     small = page.evaluate("""() => [...document.querySelectorAll("button, select, a, label, summary")]
       .filter((it) => it.checkVisibility({ visibilityProperty: true }) && !it.matches(".skip"))
@@ -264,7 +264,7 @@ def test_text_can_be_spaced_out(open_page):
 
 
 def test_reduced_motion(open_page):
-    """Who asked for less motion sees none."""
+    """Nothing moves for a person who asked for reduced motion."""
     page = open_page(reduced_motion="reduce")
     waiting(page)
 
@@ -293,7 +293,7 @@ def test_forced_colours(open_page):
 
 
 def test_without_scripts(open_page):
-    """The form posts, and the answer is a page; so is an error, and both lead back."""
+    """Without scripts the form posts; an answer and an error are pages that link back."""
     open_page.watch.allowed.append(FAILED)
     page = open_page(java_script_enabled=False, wait=False)
     assert not page.locator("#answer").is_visible()
@@ -312,7 +312,7 @@ def test_without_scripts(open_page):
 
 
 def test_a_script_that_does_not_come(open_page):
-    """A module that is missing leaves the plain form, which works and says why it is so plain."""
+    """If a module is missing, the plain form works and says that scripts are not running."""
     open_page.watch.allowed.append(FAILED)
     page = open_page(prepare=lambda p: p.route("**/js/format.js", lambda r: r.abort()), wait=False)
     expect(page.get_by_text("scripts are not running")).to_be_visible()
@@ -323,7 +323,7 @@ def test_a_script_that_does_not_come(open_page):
 
 
 def test_a_comparison_wastes_no_space(open_page):
-    """Two models on a phone stand close below each other; on a desktop their names are not cut."""
+    """Two models are close together on a phone; on a desktop their names are not cut off."""
     page = open_page(viewport=PHONE)
     comparing(page)
     gaps = page.evaluate("""() => [...document.querySelectorAll(".column")].map((it) =>
@@ -351,7 +351,7 @@ SUBMIT = """(base64) => {
 
 
 def test_the_page_without_scripts_passes_axe(open_page):
-    """The HTML answer has no violations either."""
+    """Axe finds no violation in the HTML answer."""
     page = open_page()
     with page.expect_navigation():
         page.evaluate(SUBMIT, base64.b64encode(png()).decode())

@@ -1,4 +1,4 @@
-"""The answer, and everything that can be asked about it."""
+"""The answer and its details."""
 
 import json
 import re
@@ -23,7 +23,7 @@ def rows_of(page):
 
 @needs_real
 def test_the_answer_is_there_before_the_first_click(open_page):
-    """A sample is classified on load, by the real classifier, and said to a screen reader."""
+    """On load a sample is classified by the real classifier and announced to a screen reader."""
     page = open_page()
 
     assert re.match(r"Egyptian cat\s+5\d\.\d\s%", rows_of(page)[0])
@@ -63,7 +63,7 @@ def test_small_and_large_shares_are_not_rounded_away(open_page, server):
 
 
 def test_page_and_terminal_write_the_same_percentages(open_page):
-    """The page's script and Python write every probability alike, but for the width of the space."""
+    """The page and Python write each probability alike, except for the width of the space."""
     page = open_page()
     shares = [index / 20_000 for index in range(20_001)]
     shares += [10.0**-exponent for exponent in range(2, 16)]
@@ -91,7 +91,7 @@ def test_the_samples_are_one_click(open_page):
 
 
 def test_all_1000_on_request_and_searchable(open_page):
-    """Every class can be seen, and found by a part of its name or its WordNet id."""
+    """All classes are listed, and found by part of a name or a WordNet id."""
     page = open_page()
     page.get_by_text("All 1000 classes").click()
     page.wait_for_selector(".every ol li")
@@ -106,7 +106,7 @@ def test_all_1000_on_request_and_searchable(open_page):
 
 
 def test_what_the_network_sees(open_page):
-    """The frame lies where the server crops, and the switch shows that square alone."""
+    """The frame shows where the server crops, and the switch shows that square alone."""
     page = open_page()
     model = page.evaluate("fetch('/models').then(r => r.json())")["models"][0]["name"]
     prepare = page.evaluate(f"fetch('/models/{model}').then(r => r.json())")["preprocess"]
@@ -126,7 +126,7 @@ def test_what_the_network_sees(open_page):
 
 
 def test_times_and_batch(open_page):
-    """The stages of Server-Timing are told, and the batch that the photo rode in."""
+    """The page shows the stages of Server-Timing and the size of the photo's batch."""
     page = open_page()
     times = page.locator(".timing p").inner_text()
 
@@ -146,7 +146,7 @@ def test_json_is_the_answer(open_page, server):
 
 
 def test_code_runs_as_it_stands(open_page, server, tmp_path):
-    """The Python and the curl that can be copied do work, from the folder of the photo."""
+    """The Python and curl snippets work from the folder of the photo."""
     page = open_page(permissions=["clipboard-read", "clipboard-write"])
     page.get_by_role("tab", name="Code").click()
     block = page.locator("#panel-code .code").filter(has_text="Python")
@@ -186,7 +186,7 @@ def test_hostile_names_are_quoted_for_the_shell(open_page, hand, tmp_path, photo
 
 
 def test_two_models_side_by_side(open_page):
-    """A second model answers beside the first; whether they agree is said, and who said what."""
+    """A second model answers beside the first, and the page says whether they agree."""
     page = open_page()
     pick(page, "Compare with", "second")
     page.wait_for_selector(".verdict[data-agree]")
@@ -205,7 +205,7 @@ def test_two_models_side_by_side(open_page):
 
 
 def test_untrained_weights_cannot_be_missed(open_page):
-    """A banner above the answer says that it means nothing, and how to get real ones; it covers nothing."""
+    """A banner above the answer says that it means nothing and how to get real weights."""
     page = open_page()
     pick(page, "Model", "second")
     banner = page.locator(".untrained")
@@ -228,7 +228,7 @@ def test_untrained_weights_cannot_be_missed(open_page):
 
 
 def test_the_network_is_drawn_with_its_numbers(open_page):
-    """The page draws a VGG, says where its weights and its work are, and lists every layer."""
+    """The page draws a VGG, sums up its parameters and multiply-adds, and lists every layer."""
 
     def prepare(page):
         def describe(route):
@@ -300,7 +300,7 @@ def test_the_strip_says_why_the_server_is_not_ready(open_page, slug, says):
 
 
 def test_the_strip_sleeps_with_the_tab(open_page):
-    """A hidden tab asks nothing; it asks again as soon as it is seen."""
+    """A hidden tab sends no requests; it looks at once when it is shown again."""
     asked = []
 
     def prepare(page):
@@ -331,7 +331,7 @@ def test_a_sample_below_brings_its_answer_into_view(open_page):
 
 
 def test_history_of_this_tab(open_page, hand, photo):
-    """Photos are kept as thumbnails with an answer, can be shown again, and are gone when cleared."""
+    """Photos are kept as thumbnails with answers, can be shown again, and go when cleared."""
     page = open_page()
     hand(page, ("second.jpg", "image/jpeg", photo.read_bytes()))
     expect(page.locator("#session .past b")).to_have_count(2)
@@ -354,7 +354,7 @@ def test_history_of_this_tab(open_page, hand, photo):
 
 
 def test_theme(open_page):
-    """The system's theme holds until the button is pressed; the choice outlives a reload."""
+    """The system's theme applies until the button is pressed; the choice survives a reload."""
     page = open_page(scheme="dark")
     ground = "getComputedStyle(document.documentElement).backgroundColor"
     dark = page.evaluate(ground)
@@ -371,7 +371,7 @@ def test_theme(open_page):
 
 
 def test_theme_without_storage(open_page):
-    """Where storage is switched off, the button works all the same."""
+    """The button works even if storage is switched off."""
     off = "Object.defineProperty(window, 'localStorage', { get() { throw new Error('off'); } });"
     page = open_page(prepare=lambda p: p.add_init_script(off))
     button = page.get_by_role("button", name="Dark")

@@ -32,7 +32,7 @@ def test_drop_anywhere(open_page, hand, photo):
 
 
 def test_text_that_is_dragged_is_left_alone(open_page, hand):
-    """Dragging selected text is none of the page's business."""
+    """The page ignores selected text that is dragged."""
     page = open_page()
     hand(page, texts={"text/plain": "only text"}, type="dragenter dragover")
 
@@ -82,7 +82,7 @@ def test_the_same_file_can_be_chosen_twice(open_page, photo):
 
 
 def test_paste_a_file(open_page, hand, photo):
-    """What is pasted anywhere is classified."""
+    """A photo pasted anywhere is classified."""
     page = open_page()
     hand(page, ("pasted.jpg", "image/jpeg", photo.read_bytes()), type="paste")
 
@@ -108,7 +108,7 @@ def test_paste_from_the_clipboard(open_page):
 
 
 def test_paste_of_no_picture(open_page):
-    """A clipboard without a picture is told, with what to do; the answer that is there stays."""
+    """Pasting no picture says what to do instead, and leaves the answer in place."""
     page = open_page(permissions=["clipboard-read", "clipboard-write"])
     page.evaluate("navigator.clipboard.writeText('just text')")
     page.get_by_role("button", name="Paste").click()
@@ -125,7 +125,7 @@ def test_paste_of_no_picture(open_page):
 
 
 def test_writing_into_a_field_is_not_a_photo(open_page):
-    """Text that is pasted into the search goes there."""
+    """Text pasted into the search field stays text."""
     page = open_page(permissions=["clipboard-read", "clipboard-write"])
     page.evaluate("navigator.clipboard.writeText('cat')")
     page.get_by_text("All 1000 classes").click()
@@ -136,7 +136,7 @@ def test_writing_into_a_field_is_not_a_photo(open_page):
 
 
 def test_a_picture_dragged_by_its_address(open_page, hand, server):
-    """An image that came as a data: address, or as one of this server, is fetched by the browser."""
+    """A picture dragged as a data: address or an address of this server is classified."""
     page = open_page()
     hand(page, texts={"text/uri-list": DATA_URL})
     named(page, "dragged photo")
@@ -145,7 +145,7 @@ def test_a_picture_dragged_by_its_address(open_page, hand, server):
 
 
 def test_a_sample_dragged_with_the_mouse(open_page):
-    """A real drag of a picture, with the mouse, ends in an answer."""
+    """Dragging a sample with the mouse classifies it."""
     page = open_page()
     box = page.locator("#samples img[src*=rocket]").bounding_box()
     x, y = box["x"] + 20, box["y"] + 20
@@ -160,7 +160,7 @@ def test_a_sample_dragged_with_the_mouse(open_page):
 
 
 def test_a_picture_of_another_site_is_not_asked_for(open_page, hand):
-    """Of another site's picture only the address came: nothing is fetched, and a way is shown."""
+    """A picture of another site is not fetched, and the page says what to do instead."""
     page = open_page()
     hand(page, texts={"text/uri-list": "https://example.org/cat.jpg"})
 
@@ -171,7 +171,7 @@ def test_a_picture_of_another_site_is_not_asked_for(open_page, hand):
 
 
 def test_camera(open_page):
-    """After a click, the camera's picture is shown, taken and classified, and the camera is off."""
+    """A click opens the camera; its photo is classified and the camera is switched off."""
     page = open_page(permissions=["camera"])
     page.get_by_role("button", name="Camera").click()
     shoot = page.get_by_role("button", name="Take the photo")
@@ -193,7 +193,7 @@ navigator.mediaDevices.getUserMedia = () => new Promise((resolve) => {
 
 
 def test_camera_granted_late(open_page):
-    """A camera that is granted after its dialog was closed is switched off, even if another is open."""
+    """A camera granted after its dialog was closed is switched off, even if another is open."""
     page = open_page(prepare=lambda p: p.add_init_script(GRANT_LATE))
     page.get_by_role("button", name="Camera").click()
     page.get_by_role("button", name="Close").click()
@@ -207,7 +207,7 @@ def test_camera_granted_late(open_page):
 
 
 def test_camera_refused(open_page):
-    """A camera that may not be used is told, and the dialog can be left with Escape."""
+    """If no camera may be used, the dialog says so and Escape closes it."""
     page = open_page()
     page.get_by_role("button", name="Camera").click()
     expect(page.locator("#camera-trouble")).to_contain_text("No camera is available")
@@ -217,7 +217,7 @@ def test_camera_refused(open_page):
 
 
 def test_sideways_photos_are_shown_upright(open_page, tmp_path):
-    """A photo whose EXIF says that it lies on its side is framed and measured upright."""
+    """A photo that EXIF turns is framed and measured upright."""
     from PIL import Image  # noqa: PLC0415
 
     path = tmp_path / "sideways.jpg"

@@ -1,4 +1,4 @@
-"""Nothing that comes in becomes more than text, and nothing goes out."""
+"""Input only ever becomes text, and the page contacts no other site."""
 
 from http.client import HTTPConnection
 
@@ -44,7 +44,7 @@ def test_hostile_labels_stay_text(open_page):
 
 
 def test_the_policy_holds(open_page):
-    """The page could not run a script of another's even if one got into it."""
+    """The policy stops a foreign script even if one gets into the page."""
     open_page.watch.allowed += ["Content Security Policy", "TrustedHTML", "Trusted"]
     page = open_page()
     policy = httpx.get(page.url).headers["content-security-policy"]
@@ -97,7 +97,7 @@ def test_the_page_is_light(open_page):
 
 
 def test_files_are_kept_as_long_as_they_are_the_same(server):
-    """The page is asked for again each time and says when it is the same; its files are kept."""
+    """A browser revalidates the page each time and keeps its versioned files."""
     page = httpx.get(server)
     again = httpx.get(server, headers={"If-None-Match": page.headers["etag"]})
     script = page.text.split('type="module" src="')[1].split('"')[0]
@@ -128,7 +128,7 @@ def test_nothing_else_is_served(server, path):
 
 
 def test_every_module_is_announced(server):
-    """The browser is told of all modules at once; each of them is there."""
+    """The Link header names every module, and each exists."""
     links = httpx.get(server).headers["link"].split(", ")
     paths = [link.split(">")[0].removeprefix("<") for link in links]
 
@@ -139,7 +139,7 @@ def test_every_module_is_announced(server):
 
 
 def test_the_largest_upload_is_told(open_page):
-    """The page says how much the server takes."""
+    """The page shows the size limit of an upload."""
     page = open_page()
 
     assert "up to 300" in page.locator("#formats").inner_text()

@@ -1,4 +1,4 @@
-"""Whatever goes wrong is told in a sentence, with a next step."""
+"""Every failure has a sentence and a next step."""
 
 import io
 import json
@@ -38,7 +38,7 @@ def panel(page):
 
 
 def problem(slug, status=503, *, retryable=True, retry_after=None, detail="Because of the test."):
-    """What the server answers with, as arguments of route.fulfill."""
+    """Return a problem of the server as arguments of route.fulfill."""
     body = {
         "type": f"/problems/{slug}",
         "title": title_of(slug),
@@ -64,7 +64,7 @@ def give(page, name, data, kind="image/png"):
 
 
 def busy_times(times, **fields):
-    """A route that answers with a problem so many times, then lets the requests through."""
+    """Return a route that answers with a problem a few times, then lets requests through."""
     left = [times]
 
     def route(route):
@@ -78,7 +78,7 @@ def busy_times(times, **fields):
 
 
 def test_too_large_is_shrunk_and_sent(open_page):
-    """A file above the limit tells both sizes; a click sends a smaller copy, which can be saved."""
+    """For a file above the limit the page shows both sizes, and offers to send a smaller copy."""
     open_page.watch.allowed.append(FAILED)
     page = open_page()
     data = noise(400, 300)
@@ -101,7 +101,7 @@ def test_too_large_is_shrunk_and_sent(open_page):
 
 
 def test_a_connection_closed_in_the_middle_of_a_large_file(open_page):
-    """Where the server hangs up on a large file, shrinking it is the first advice."""
+    """If the connection closes during a large upload, a smaller copy is the first advice."""
     open_page.watch.allowed.append(FAILED)
     page = open_page()
     page.route("**/predict*", lambda route: route.abort("connectionreset"))
@@ -113,7 +113,7 @@ def test_a_connection_closed_in_the_middle_of_a_large_file(open_page):
 
 
 def test_heic(open_page):
-    """HEIC has the server's sentence; no copy is offered that the browser cannot make."""
+    """For HEIC the page shows the server's sentence and offers no copy that it cannot make."""
     open_page.watch.allowed.append(FAILED)
     page = open_page()
     give(page, "IMG_0001.HEIC", HEIC, "image/heic")
@@ -158,7 +158,7 @@ def test_pdf_is_a_document(open_page):
     ],
 )
 def test_422_has_the_servers_sentence(open_page, photo, name, make, says):
-    """A photo that cannot be used is told why, in the server's words, as an alert to all."""
+    """The server's sentence about an unusable photo is shown and announced."""
     open_page.watch.allowed.append(FAILED)
     page = open_page()
     give(page, name, make(photo))
@@ -168,7 +168,7 @@ def test_422_has_the_servers_sentence(open_page, photo, name, make, says):
 
 
 def test_busy_counts_down_and_tries_once(open_page):
-    """Busy: Retry-After is counted down, then the photo is sent again by itself, and answered."""
+    """When the server is busy, the page counts Retry-After down and sends the photo again."""
     open_page.watch.allowed.append(FAILED)
     page = open_page(
         prepare=lambda p: p.route("**/predict*", busy_times(1, retry_after=2)), wait=False
@@ -182,7 +182,7 @@ def test_busy_counts_down_and_tries_once(open_page):
 
 
 def test_busy_twice_is_left_to_the_person(open_page):
-    """After one retry by itself there is a button, and no further request without it."""
+    """After one automatic retry the page sends nothing more until a button is pressed."""
     open_page.watch.allowed.append(FAILED)
     asked = []
 
@@ -230,7 +230,7 @@ def test_problems_of_the_server(open_page, slug, status, step):
 
 
 def test_a_proxys_own_error_page(open_page):
-    """An error without problem+json, such as a proxy's, is understood by its status."""
+    """An error without problem+json, such as a proxy's, is explained by its status."""
     open_page.watch.allowed.append(FAILED)
     page = open_page()
     answer = {"status": 413, "body": "<html><h1>413 Request Entity Too Large</h1>"}
@@ -241,7 +241,7 @@ def test_a_proxys_own_error_page(open_page):
 
 
 def test_offline_and_back(open_page):
-    """Offline is told, in the strip too; the photo is sent by itself when the connection is back."""
+    """The page says that it is offline, and sends the photo once it is connected."""
     open_page.watch.allowed.append(FAILED)
     page = open_page()
     page.context.set_offline(True)
@@ -255,7 +255,7 @@ def test_offline_and_back(open_page):
 
 
 def test_no_server(open_page):
-    """A connection that cannot be made is told, and can be tried again."""
+    """The page says that the server cannot be reached, and offers to try again."""
     open_page.watch.allowed.append(FAILED)
     page = open_page()
     page.route("**/predict*", lambda route: route.abort("connectionrefused"))
@@ -268,7 +268,7 @@ def test_no_server(open_page):
 
 
 def test_no_server_at_the_start(open_page):
-    """A page whose server went away before it could ask anything says so, and can go on."""
+    """A page whose server disappears right after loading says so and can recover."""
     open_page.watch.allowed.append(FAILED)
     page = open_page(prepare=lambda p: p.route("**/models", lambda r: r.abort()), wait=False)
     expect(panel(page)).to_contain_text("No connection to the server.")
@@ -313,7 +313,7 @@ def test_loading_shows_progress_and_ends_by_itself(open_page):
 
 
 def test_waiting_can_be_cancelled(open_page):
-    """A slow answer shows that it is waited for; Cancel and Escape end that, Try again starts it."""
+    """A slow answer can be cancelled with a button or Escape, and tried again."""
     page = open_page()
     held: list[Any] = []
     page.route("**/predict*", lambda route: held.append(route))  # noqa: PLW0108 (it inspects it)
@@ -333,7 +333,7 @@ def test_waiting_can_be_cancelled(open_page):
 
 
 def test_slow_network_shows_how_much_is_sent(open_page):
-    """On a slow line the share that has been sent is told, and nothing moves when the answer comes."""
+    """On a slow connection the page shows the share that is sent, and nothing shifts."""
     page = open_page()
     devtools = page.context.new_cdp_session(page)
     slow = {
@@ -350,7 +350,7 @@ def test_slow_network_shows_how_much_is_sent(open_page):
 
 
 def test_a_late_answer_does_not_replace_a_newer_photo(open_page):
-    """Who chooses another photo while one is under way sees the answer to the other."""
+    """A late answer to an earlier photo does not replace the newer one."""
     page = open_page()
     held: list[Any] = []
     page.route("**/predict*", lambda r: held.append(r) if len(held) < 1 else r.continue_())
@@ -367,7 +367,7 @@ def test_a_late_answer_does_not_replace_a_newer_photo(open_page):
 
 
 def test_a_server_that_loads_again_is_not_busy(open_page):
-    """Where the model loads anew, its progress is shown, and the photo is answered by itself."""
+    """If the model loads again, its progress is shown, and then the photo is answered."""
     open_page.watch.allowed.append(FAILED)
     page = open_page()
     state = {"state": "loading", "progress": "fetching, 120 of 553 MB", "device": None}
@@ -387,7 +387,7 @@ def test_a_server_that_loads_again_is_not_busy(open_page):
 
 
 def test_a_server_that_comes_back(open_page):
-    """A page that lost its server sends the photo when it is back; a model that is gone is left."""
+    """When the server returns, the photo is sent, to another model if the first is gone."""
     open_page.watch.allowed.append(FAILED)
     page = open_page()
     models = page.request.get(f"{open_page.watch.origin}/models").json()["models"]
@@ -411,7 +411,7 @@ def test_a_server_that_comes_back(open_page):
 
 
 def test_a_server_that_does_not_answer(open_page):
-    """A server that takes a connection and says nothing counts as lost, after a while."""
+    """A server that accepts connections but never answers is reported as lost."""
     patient = "const { timeout } = AbortSignal; AbortSignal.timeout = (ms) => timeout.call(AbortSignal, ms / 100);"
 
     def prepare(page):
@@ -424,7 +424,7 @@ def test_a_server_that_does_not_answer(open_page):
 
 
 def test_a_model_that_failed(open_page):
-    """A model that could not be loaded is told; another can be asked by a click."""
+    """The page says that a model failed to load and offers the others."""
 
     def failed(route):
         route.fulfill(json=route.fetch().json() | {"state": "failed"})
@@ -439,7 +439,7 @@ def test_a_model_that_failed(open_page):
 
 
 def test_a_file_that_is_gone(open_page, tmp_path):
-    """A file that vanished after it was chosen, and a folder, are told for what they are."""
+    """A deleted file and a dropped folder are named as what they are."""
     open_page.watch.allowed.append(FAILED)
     path = tmp_path / "gone.png"
     path.write_bytes(png())
@@ -461,7 +461,7 @@ def test_a_file_that_is_gone(open_page, tmp_path):
 
 
 def test_the_photo_that_is_looked_at_waits_for_no_other(open_page):
-    """While a strip is under way, a new photo is sent at once, and what waits is said to wait."""
+    """A new photo is sent before those that wait, which are marked as waiting."""
     page = open_page()
     held: list[Any] = []
     page.route("**/predict*", lambda r: held.append(r) if len(held) < 5 else r.continue_())
