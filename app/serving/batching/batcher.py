@@ -14,8 +14,7 @@ from app.errors import DeviceLostError, ModelFailedError, OutOfMemoryError, RunF
 from app.records import BatchReport, Pixels, Row
 from app.serving.batching.costs import BatchPolicy, CostTracker
 from app.serving.batching.lanes import Lane
-from app.serving.batching.queue import Queue
-from app.serving.batching.waiting_line import Waiter, WaitingLine, fail
+from app.serving.batching.queue import Queue, Waiter, WaitingLine, fail
 
 log = logging.getLogger(__name__)
 

@@ -1,10 +1,13 @@
-"""The interface of a model's queue: reserve a place for an image, submit it, get its row."""
+"""A model's queue: an image reserves a place, is decoded, and waits in line for its run."""
 
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Final, Self
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
 
 from app.errors import DeadlineExceededError, ModelFailedError
 from app.records import Pixels, Row
@@ -22,7 +25,7 @@ class Queue(ABC):
     Attributes:
         policy: How batches are formed.
         coming: Images that were admitted and are not in line yet.
-        places: Limits the images that are decoded, in line or running.
+        awaiting: Images that wait for a place.
     """
 
     def __init__(
@@ -44,7 +47,8 @@ class Queue(ABC):
         """
         self.policy = policy
         self.coming = 0
-        self.places = Places(RUNS_AHEAD * policy.sizes[-1], left, clock)
+        self.awaiting = 0
+        self._places = asyncio.Semaphore(RUNS_AHEAD * policy.sizes[-1])
         self._decode_backlog = decode_backlog
         self._left = left
         self._clock = clock
@@ -89,7 +93,7 @@ class Queue(ABC):
 
     def predicted_wait(self) -> float:
         """Return the predicted seconds until an image that arrives now begins to run."""
-        return max(self._decode_backlog(self.places.awaited), self.device_wait()[0])
+        return max(self._decode_backlog(self.awaiting), self.device_wait()[0])
 
     def admit(self, patience: float = float("inf")) -> None:
         """Refuse an image that might wait longer than the queue budget or its client's patience.
@@ -106,94 +110,178 @@ class Queue(ABC):
             raise DeadlineExceededError(_NOT_DECODED)
         if not self.usable:
             raise ModelFailedError("The model has stopped.")
-        wait = max(self._decode_backlog(self.places.awaited), self.device_wait()[1])
+        wait = max(self._decode_backlog(self.awaiting), self.device_wait()[1])
         self.policy.ensure_in_time(wait, patience)
 
-    def reserve(self, deadline: float) -> "Place":
-        """Admit an image; `async with` the result waits for a place and holds it.
+    @asynccontextmanager
+    async def reserve(self, deadline: float) -> AsyncIterator["Place"]:
+        """Admit an image, wait for a place and hold it until the image has its row.
+
+        An upload is smaller than its pixels, and costs nothing if its client leaves before it is
+        decoded: so an image is only decoded when its run is near. Places are given in the order
+        in which they were asked for.
 
         Raises:
-            ServiceError: If the image is not admitted; see `admit`.
+            ServiceError: If the image is not admitted (see `admit`), or its deadline passed first.
         """
         self.admit(deadline - self._clock())
-        return Place(self, deadline)
+        place = Place(self, deadline)
+        try:
+            await self._take_place(deadline)
+            try:
+                yield place
+            finally:
+                self._places.release()
+        finally:
+            place.arrive()
 
     def count_coming(self, change: int) -> None:
         """Count images that were admitted, or that no longer come because they are in line."""
         self.coming += change
 
-
-class Place:
-    """A place in a queue, held from before an image is decoded until its row is there."""
-
-    def __init__(self, queue: Queue, deadline: float) -> None:
-        self._queue = queue
-        self._deadline = deadline
-        self._coming = True
-
-    async def __aenter__(self) -> Self:
-        """Wait for the place."""
-        self._queue.count_coming(1)
-        try:
-            await self._queue.places.take(self._deadline)
-        except BaseException:
-            self._queue.count_coming(-1)
-            raise
-        return self
-
-    async def __aexit__(self, *_error: object) -> None:
-        """Give the place back."""
-        self._arrive()
-        self._queue.places.give_back()
-
-    async def submit(self, pixels: Pixels) -> Row:
-        """Return the row of the decoded image; see `Queue.submit`."""
-        self._arrive()
-        return await self._queue.submit(pixels, self._deadline)
-
-    def _arrive(self) -> None:
-        if self._coming:
-            self._coming = False
-            self._queue.count_coming(-1)
-
-
-class Places:
-    """A fixed number of places, given to images in the order in which they were asked for.
-
-    An upload is smaller than its pixels, and costs nothing if its client leaves before it is
-    decoded: so an image is only decoded when its run is near.
-
-    Attributes:
-        awaited: Images that wait for a place.
-    """
-
-    def __init__(self, count: int, left: Callable[[str], None], clock: Callable[[], float]) -> None:
-        self.awaited = 0
-        self._free = asyncio.Semaphore(count)
-        self._left = left
-        self._clock = clock
-
-    async def take(self, deadline: float) -> None:
-        """Wait for a place.
-
-        Raises:
-            DeadlineExceededError: If the deadline passed first.
-        """
-        if not self._free.locked():
-            await self._free.acquire()  # returns at once
+    async def _take_place(self, deadline: float) -> None:
+        if not self._places.locked():
+            await self._places.acquire()  # returns at once
             return
-        self.awaited += 1
+        self.awaiting += 1
         try:
             async with asyncio.timeout(deadline - self._clock()):
-                await self._free.acquire()
+                await self._places.acquire()
         except TimeoutError as exc:
             raise DeadlineExceededError(_NOT_DECODED) from exc
         except asyncio.CancelledError:
             self._left("queue")
             raise
         finally:
-            self.awaited -= 1
+            self.awaiting -= 1
 
-    def give_back(self) -> None:
-        """Let the next image have the place."""
-        self._free.release()
+
+class Place:
+    """A place in a queue; its image counts as coming until it is submitted or given up."""
+
+    def __init__(self, queue: Queue, deadline: float) -> None:
+        self._queue = queue
+        self._deadline = deadline
+        self._coming = True
+        queue.count_coming(1)
+
+    async def submit(self, pixels: Pixels) -> Row:
+        """Return the row of the decoded image; see `Queue.submit`."""
+        self.arrive()
+        return await self._queue.submit(pixels, self._deadline)
+
+    def arrive(self) -> None:
+        """Stop counting the image as coming."""
+        if self._coming:
+            self._coming = False
+            self._queue.count_coming(-1)
+
+
+@dataclass(eq=False, slots=True)
+class Waiter:
+    """An image in line, and the future through which its client gets the answer.
+
+    Attributes:
+        pixels: uint8 [crop, crop, 3].
+        arrived: Seconds on the line's clock.
+        deadline: Seconds on the line's clock; the image is not run after that.
+        predicted: Predicted wait in seconds.
+        future: Done once the client has its answer or has left.
+        in_line: Whether it still waits for a run.
+        running: Whether it was taken for a run.
+    """
+
+    pixels: Pixels
+    arrived: float
+    deadline: float
+    predicted: float
+    future: asyncio.Future[Row]
+    in_line: bool = True
+    running: bool = False
+
+    def answer(self, row: Row) -> None:
+        """Give the row to the client, unless it has left."""
+        if not self.future.done():
+            self.future.set_result(row)
+
+    def fail(self, error: Exception) -> None:
+        """Give the client an error; no other waiter may share it, as it gets a traceback."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+    def expire(self) -> None:
+        """Tell the client that its deadline has passed."""
+        when = "while the image was being run" if self.running else "before the image was run"
+        self.fail(DeadlineExceededError(f"The deadline passed {when}."))
+
+
+class WaitingLine:
+    """The images that wait for a run, first come, first served; each gets a row or an error."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        left: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Create an empty line; see Queue for the arguments."""
+        self._clock = clock
+        self._left = left
+        self._waiters: deque[Waiter] = deque()
+
+    def __len__(self) -> int:
+        """Return the number of images in line."""
+        return len(self._waiters)
+
+    @property
+    def oldest(self) -> float:
+        """Return when the first in line arrived; the line must not be empty."""
+        return self._waiters[0].arrived
+
+    async def wait(self, pixels: Pixels, deadline: float, predicted: float) -> Row:
+        """Put an image in line and return its row; it leaves the line in any case.
+
+        Raises:
+            DeadlineExceededError: If the deadline passed first.
+            Exception: Whatever the run raised.
+        """
+        loop = asyncio.get_running_loop()
+        now = self._clock()
+        waiter = Waiter(pixels, now, deadline, predicted, loop.create_future())
+        self._waiters.append(waiter)
+        timer = loop.call_later(max(0.0, deadline - now), waiter.expire)
+        try:
+            return await waiter.future
+        except asyncio.CancelledError:
+            self._left("run" if waiter.running else "queue")
+            raise
+        finally:
+            timer.cancel()
+            if waiter.in_line:  # expired or left: must neither be run nor be counted
+                self._waiters.remove(waiter)
+
+    def take(self, most: int) -> list[Waiter]:
+        """Remove and return the oldest images that can still be answered in time."""
+        taken: list[Waiter] = []
+        now = self._clock()
+        while self._waiters and len(taken) < most:
+            waiter = self._waiters.popleft()
+            waiter.in_line = False
+            if waiter.deadline <= now:
+                waiter.expire()
+            if not waiter.future.done():
+                waiter.running = True
+                taken.append(waiter)
+        return taken
+
+    def dismiss(self, make: Callable[[], Exception]) -> None:
+        """Fail every image in line."""
+        for waiter in self._waiters:
+            waiter.in_line = False
+        fail(self._waiters, make)
+        self._waiters.clear()
+
+
+def fail(waiters: Iterable[Waiter], make: Callable[[], Exception]) -> None:
+    """Fail each with an error of its own."""
+    for waiter in waiters:
+        waiter.fail(make())
