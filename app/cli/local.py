@@ -12,7 +12,7 @@ from app.records import ImageInfo, Prediction
 from app.runtime.open_session import open_session
 from app.service.parts import gpus, preparation, provisioning
 from app.service.settings import Settings
-from app.serving.ranking import top_k
+from app.serving.classifier import top_k
 from app.weights.labels import load_labels
 from app.weights.manifests import Manifest
 from app.weights.provisioning import Progress

@@ -98,7 +98,6 @@ def create_app(
     app.add_middleware(
         Admission,
         models=models,
-        classifier=classifier,
         metrics=metrics,
         quotas=quotas,
         max_body_bytes=settings.max_body_bytes,

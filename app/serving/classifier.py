@@ -2,25 +2,17 @@
 
 import asyncio
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+
 from app.images.decode_pool import DecodePool
 from app.images.prepare import Prepare
-from app.records import ImageInfo, Pixels, Prediction
+from app.records import ImageInfo, Label, Prediction, Probabilities
 from app.serving.loading import Loaded
 from app.serving.metrics import Metrics
-from app.serving.ranking import top_k
-
-
-@dataclass(frozen=True, slots=True)
-class Timings:
-    """Where the time of one request went, in seconds."""
-
-    decode: float
-    queue: float
-    run: float
-    rank: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +22,13 @@ class Classification:
     Attributes:
         predictions: The best first.
         image: What was uploaded.
-        timings: Where the time went.
+        seconds: Where the time went, by stage: decode, queue, run, rank.
         batch_size: Images that shared the run.
     """
 
     predictions: tuple[Prediction, ...]
     image: ImageInfo
-    timings: Timings
+    seconds: Mapping[str, float]
     batch_size: int
 
 
@@ -54,18 +46,6 @@ class Classifier:
         self._decoders = decoders
         self._prepare = prepare
         self._metrics = metrics
-
-    def admit(self, loaded: Loaded, patience: float = float("inf")) -> None:
-        """Refuse a request before its body is read; see `Queue.admit`.
-
-        Args:
-            loaded: The model.
-            patience: Seconds until the deadline.
-
-        Raises:
-            ServiceError: If the model has stopped, or the wait might be too long.
-        """
-        loaded.queue.admit(patience)
 
     async def classify(
         self, loaded: Loaded, data: bytes, k: int, deadline: float
@@ -85,29 +65,42 @@ class Classifier:
         began = time.monotonic()
         async with loaded.queue.reserve(deadline) as place:
             reserved = time.monotonic()
-            pixels, image = await self._decode(data, loaded, deadline)
+            work = partial(self._prepare, data, loaded.manifest.preprocess)
+            try:
+                pixels, image = await self._decoders.decode(work, deadline)
+            except asyncio.CancelledError:
+                self._metrics.cancelled("decode")
+                raise
             decoded = time.monotonic()
             row = await place.submit(pixels)
         ran = time.monotonic()
         predictions = top_k(row.probabilities, loaded.labels, k)
-        timings = Timings(
-            decode=decoded - reserved,
-            queue=reserved - began + row.queue_seconds,
-            run=row.run_seconds,
-            rank=time.monotonic() - ran,
-        )
-        self._metrics.classified(
-            loaded.manifest.name, timings.decode, timings.queue, timings.run, timings.rank
-        )
-        return Classification(predictions, image, timings, row.batch_size)
+        seconds = {
+            "decode": decoded - reserved,
+            "queue": reserved - began + row.queue_seconds,
+            "run": row.run_seconds,
+            "rank": time.monotonic() - ran,
+        }
+        self._metrics.classified(loaded.manifest.name, seconds)
+        return Classification(predictions, image, seconds, row.batch_size)
 
-    async def _decode(
-        self, data: bytes, loaded: Loaded, deadline: float
-    ) -> tuple[Pixels, ImageInfo]:
-        try:
-            return await self._decoders.decode(
-                partial(self._prepare, data, loaded.manifest.preprocess), deadline
-            )
-        except asyncio.CancelledError:
-            self._metrics.cancelled("decode")
-            raise
+
+def top_k(probabilities: Probabilities, labels: Sequence[Label], k: int) -> tuple[Prediction, ...]:
+    """Return the k most probable classes, the best first; equal ones by class_index.
+
+    Args:
+        probabilities: float32 [classes].
+        labels: One per class, in the same order.
+        k: 1 to the number of classes.
+    """
+    order = np.argsort(-probabilities, kind="stable")[:k]
+    return tuple(
+        Prediction(
+            rank=rank,
+            label=labels[index].text,
+            probability=float(str(probabilities[index])),  # its own digits, not a double's
+            wnid=labels[index].wnid,
+            class_index=index,
+        )
+        for rank, index in enumerate(order.tolist(), start=1)
+    )

@@ -1,9 +1,12 @@
 """One model, from its manifest to its first answer: pull, load, warm up, test, start."""
 
+import asyncio
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from app.graph.conv_plan import DIRECT
 from app.graph.float16 import Precision
@@ -13,7 +16,6 @@ from app.records import Label, Progress
 from app.runtime.cuda_tuning import Gpu
 from app.runtime.find_device import DeviceName, find_device
 from app.runtime.open_session import Session, open_session
-from app.serving.background import in_background
 from app.serving.batching.batcher import Batcher
 from app.serving.batching.costs import BatchPolicy
 from app.serving.batching.lanes import Device, Lane
@@ -24,6 +26,8 @@ from app.weights.labels import load_labels
 from app.weights.manifests import Manifest
 from app.weights.provisioning import Provisioning, for_device
 from app.weights.pull import pull
+
+T = TypeVar("T")
 
 CEILING: Final = {"cpu": 4, "cuda": 64}
 """Largest batch size to try: on a CPU, 8 gains 4 % and costs 100 MB (DECISIONS.md, 9)."""
@@ -196,3 +200,22 @@ def _prepare_to_run(
         queue_budget=hosting.queue_budget,
         stuck_after=max(30.0, 20 * cost(sizes[-1])),
     )
+
+
+async def in_background(work: Callable[[], T]) -> T:
+    """Do the work in a daemon thread and return or raise what it does.
+
+    With `asyncio.to_thread`, a process that is to end would wait for the work: for minutes, if a
+    download has stalled.
+    """
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()  # if the caller is cancelled, the work goes on
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as exc:  # noqa: BLE001 (the caller gets it, whatever it is)
+            future.set_exception(exc)
+
+    threading.Thread(target=run, name="loading", daemon=True).start()
+    return await asyncio.wrap_future(future)

@@ -1,6 +1,6 @@
 """The Prometheus metrics of one process; no label value ever comes from a client."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Literal, TypeAlias
 
@@ -35,7 +35,6 @@ SECONDS: Final = (
     *(0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
 )
 BATCH_SIZES: Final = tuple(2**power for power in range(11))
-STAGES: Final = ("decode", "queue", "run", "rank")
 CANCELLED_STAGES: Final = ("upload", "decode", "queue", "run")
 
 _PROCESS_GAUGES: Final[dict[str, Join]] = {
@@ -166,10 +165,10 @@ class Metrics:
         self._requests.labels(model, str(code)).inc()
         self._duration.labels(model).observe(seconds)
 
-    def classified(self, model: str, *stages: float) -> None:
-        """Count a request that succeeded, by the seconds of each of STAGES."""
-        for stage, seconds in zip(STAGES, stages, strict=True):
-            self._stage.labels(model, stage).observe(seconds)
+    def classified(self, model: str, seconds: Mapping[str, float]) -> None:
+        """Count a request that succeeded, by the seconds of each stage: decode, queue, run, rank."""
+        for stage, spent in seconds.items():
+            self._stage.labels(model, stage).observe(spent)
 
     def ran(self, model: str, report: BatchReport) -> None:
         """Count a run."""

@@ -1,4 +1,4 @@
-"""The description of the API at /openapi.json."""
+"""The description of the API at /openapi.json, with what FastAPI cannot know by itself."""
 
 from inspect import getdoc
 from typing import Any, Final
@@ -6,9 +6,65 @@ from typing import Any, Final
 from fastapi import FastAPI
 
 from app.errors import RequestError, UnauthorizedError, answered
-from app.web.paths import needs_key, uploads_photo
+from app.images.formats import FORMATS
+from app.web.middleware.admission import TIMEOUT_HEADER
+from app.web.paths import KEY, MARKS, PHOTO
 from app.web.problems import MEDIA_TYPE, UNAVAILABLE, problem_body
 from app.web.schemas import ProblemOut
+
+FIELD: Final = "file"
+"""Name of the part of a form that holds the photo."""
+_IMAGE: Final = {"schema": {"type": "string", "format": "binary"}}
+
+PREDICT_BODY: Final[dict[str, Any]] = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": [FIELD],
+                "additionalProperties": False,
+                "properties": {FIELD: {"type": "string", "format": "binary"}},
+            }
+        },
+        **{one.media_type: _IMAGE for one in FORMATS},
+        "application/octet-stream": _IMAGE,
+    },
+}
+
+PREDICT_PARAMETERS: Final[list[dict[str, Any]]] = [
+    {
+        "name": "model",
+        "in": "query",
+        "schema": {"type": "string"},
+        "description": "Name of a model; see GET /models.",
+    },
+    {
+        "name": TIMEOUT_HEADER,
+        "in": "header",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
+        "description": "Milliseconds that the request may take.",
+    },
+    {
+        "name": "X-Request-ID",
+        "in": "header",
+        "schema": {"type": "string"},
+        "description": "Returned unchanged if it matches [A-Za-z0-9._-]{1,64}.",
+    },
+]
+
+PREDICT_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "headers": {
+            name: {"schema": {"type": kind}, "description": text}
+            for name, kind, text in (
+                ("X-Request-ID", "string", "Id of the request, in the log too."),
+                ("Server-Timing", "string", "Milliseconds of decode, queue, run, rank and total."),
+                ("X-Batch-Size", "integer", "Images that shared the run."),
+            )
+        }
+    }
+}
 
 _SCHEME: Final = {
     "type": "http",
@@ -40,9 +96,9 @@ def install_openapi(app: FastAPI, *, with_keys: bool) -> None:
         for path, operations in schema["paths"].items():
             for method, operation in operations.items():
                 responses = operation["responses"]
-                if uploads_photo({"path": path, "method": method.upper()}):
+                if method == "post" and PHOTO in MARKS[path]:
                     responses |= _problems()
-                if with_keys and needs_key(path):
+                if with_keys and KEY in MARKS[path]:
                     operation["security"] = [{"key": []}]
                     responses["401"] = _UNAUTHORIZED
                 operation["responses"] = {

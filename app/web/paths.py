@@ -7,7 +7,6 @@ from enum import Enum
 from typing import Final
 
 from starlette.routing import compile_path
-from starlette.types import Scope
 
 KEY: Final = "key"
 """Needs an API key, on a server that has keys."""
@@ -36,33 +35,18 @@ class Endpoint(Enum):
     def __init__(self, path: str, *marks: str) -> None:
         self.path = path
         self.marks = marks
-        self.pattern = compile_path(path)[0]
 
 
-_BY_PATH: Final = {endpoint.path: endpoint for endpoint in Endpoint}
-_WITH_PARAMETERS: Final = tuple(endpoint for endpoint in Endpoint if "{" in endpoint.path)
+class _Marks(dict[str, tuple[str, ...]]):
+    """Finds a path with parameters by its pattern; one without a row needs a key before its 404."""
+
+    def __missing__(self, path: str) -> tuple[str, ...]:
+        found = (marks for pattern, marks in _WITH_PARAMETERS if pattern.match(path))
+        return next(found, (KEY,))
 
 
-def needs_key(path: str) -> bool:
-    """Return whether a path needs an API key; one without a row does, before it gets its 404."""
-    endpoint = _find(path)
-    return endpoint is None or KEY in endpoint.marks
-
-
-def is_probe(path: str) -> bool:
-    """Return whether requests to a path are logged at level debug."""
-    endpoint = _find(path)
-    return endpoint is not None and PROBE in endpoint.marks
-
-
-def uploads_photo(scope: Scope) -> bool:
-    """Return whether a request uploads a photo, so that all limits apply to it."""
-    endpoint = _find(scope["path"]) if scope["method"] == "POST" else None
-    return endpoint is not None and PHOTO in endpoint.marks
-
-
-def _find(path: str) -> Endpoint | None:
-    endpoint = _BY_PATH.get(path)
-    if endpoint is not None:
-        return endpoint
-    return next((one for one in _WITH_PARAMETERS if one.pattern.match(path)), None)
+_WITH_PARAMETERS: Final = [
+    (compile_path(one.path)[0], one.marks) for one in Endpoint if "{" in one.path
+]
+MARKS: Final = _Marks({one.path: one.marks for one in Endpoint})
+"""The marks of every path that a client may ask for."""

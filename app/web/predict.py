@@ -1,26 +1,43 @@
-"""POST /predict."""
+"""POST /predict: reads the photo, gets it classified, answers in JSON or as a page.
+
+The bytes of a photo are never written to disk.
+"""
 
 import asyncio
+import re
 import time
-from dataclasses import asdict
-from typing import Annotated
+from collections.abc import Coroutine
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
-from app.errors import SlowUploadError
+from app.errors import BadRequestError, SlowUploadError
 from app.graph.vgg import CLASSES
-from app.serving.classifier import Classifier
+from app.serving.classifier import Classification, Classifier
 from app.serving.loading import Loaded
 from app.serving.metrics import Metrics
 from app.web.middleware.envelope import CLIENT_LEFT
-from app.web.openapi_examples import PREDICT_BODY, PREDICT_PARAMETERS, PREDICT_RESPONSES
-from app.web.page.plain_answer import answer_page, wants_html
+from app.web.openapi import FIELD, PREDICT_BODY, PREDICT_PARAMETERS, PREDICT_RESPONSES
+from app.web.page.plain_answer import answer_page
 from app.web.paths import Endpoint
 from app.web.schemas import ModelRef, PredictOut
-from app.web.uploads import ClientLeftError, read_upload, unless_client_leaves
 
 router = APIRouter()
+
+_MAX_TEXT_PARTS: Final = 4
+_MAX_TEXT_BYTES: Final = 1024
+_MAX_PART_HEADER: Final = 512
+_BOUNDARY: Final = re.compile(
+    r'multipart/form-data; ?boundary=(?:"([\w-]{1,70})"|([\w-]{1,70}))', re.ASCII
+)
+_PART_HEADER: Final = re.compile(
+    rb'Content-Disposition: form-data; name="(\w+)"; filename="[^"\\\r\n]*"'
+    rb"(?:\r\nContent-Type: [\w/+.-]+)?",
+    re.IGNORECASE,
+)
 
 
 @router.post(
@@ -44,7 +61,7 @@ async def predict(
     metrics: Metrics = request.app.state.metrics
     try:
         async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-            data = await read_upload(request)
+            data = await _read_upload(request)
     except TimeoutError as exc:
         raise SlowUploadError("The body did not arrive before the deadline.") from exc
     except ClientDisconnect:
@@ -52,9 +69,8 @@ async def predict(
         return Response(status_code=CLIENT_LEFT)
     classifier: Classifier = request.app.state.classifier
     work = classifier.classify(loaded, data, top_k, deadline)
-    try:
-        result = await unless_client_leaves(request, work)
-    except ClientLeftError:
+    result = await _unless_client_leaves(request, work)
+    if result is None:
         return Response(status_code=CLIENT_LEFT)
     model = ModelRef(
         name=request.state.model, weights_sha256=loaded.weights_sha256, trained=loaded.trained
@@ -72,11 +88,111 @@ async def predict(
         "height": result.image.height,
         "batch_size": result.batch_size,
     }
-    stages = asdict(result.timings) | {"total": time.monotonic() - request.state.began}
+    stages = {**result.seconds, "total": time.monotonic() - request.state.began}
     headers = {
         "Server-Timing": ", ".join(f"{name};dur={1000 * s:.2f}" for name, s in stages.items()),
         "X-Batch-Size": str(result.batch_size),
     }
-    if wants_html(request.scope):
+    if request.state.html:
         return answer_page(body, headers)
     return Response(body.model_dump_json(), media_type="application/json", headers=headers)
+
+
+async def _read_upload(request: Request) -> bytes:
+    """Return the only file of a multipart body, or the raw body."""
+    content_type = request.headers.get("content-type", "")
+    body = await request.body()
+    if not content_type.lower().startswith("multipart/form-data"):
+        return body
+    file = only_file(content_type, body)
+    return await parse_form(request) if file is None else file
+
+
+def only_file(content_type: str, body: bytes) -> bytes | None:
+    """Return the file of a plain form: one part named FIELD with the usual headers.
+
+    Nearly every client sends such a form, and without a parser it costs the process that speaks
+    HTTP 5 to 9 % less time per request (`python -m tests.measure_forms`). Returns None for every other
+    form, a malformed one too: `parse_form` reads those.
+    """
+    match = _BOUNDARY.fullmatch(content_type)
+    if match is None:
+        return None
+    delimiter = b"--" + (match[1] or match[2]).encode("ascii")
+    start = len(delimiter) + 2
+    header_end = body.find(b"\r\n\r\n", start, start + _MAX_PART_HEADER)
+    data_end = body.find(b"\r\n" + delimiter, header_end + 2)
+    if header_end < 0 or data_end < header_end + 4 or not body.startswith(delimiter + b"\r\n"):
+        return None
+    header = _PART_HEADER.fullmatch(body, start, header_end)
+    rest = body[data_end + 2 + len(delimiter) :]
+    if header is None or header[1] != FIELD.encode() or rest not in {b"--", b"--\r\n"}:
+        return None
+    return body[header_end + 4 : data_end]
+
+
+class _MemoryParser(MultiPartParser):
+    """Keeps files of every size in memory: admission limits the body as a whole."""
+
+    spool_max_size = 2**40
+
+
+async def parse_form(request: Request) -> bytes:
+    """Return the file of any form.
+
+    Raises:
+        BadRequestError: If the form is malformed, or has no file part or several.
+    """
+    parser = _MemoryParser(
+        request.headers,
+        request.stream(),  # replays the body
+        max_files=1,
+        max_fields=_MAX_TEXT_PARTS,
+        max_part_size=_MAX_TEXT_BYTES,
+    )
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError, ValueError) as exc:
+        reason = getattr(exc, "message", "it cannot be parsed").rstrip(".")
+        raise BadRequestError(f"The multipart body is malformed: {reason}.") from exc
+    try:
+        file = form.get(FIELD)
+        if not isinstance(file, UploadFile):
+            raise BadRequestError(
+                f"The multipart body has no file part named {FIELD!r}. With curl:"
+                f" -F {FIELD}=@photo.jpg"
+            )
+        if len(form) > 1:
+            raise BadRequestError(
+                f"The multipart body has parts other than {FIELD!r}. Parameters belong in the URL:"
+                " /predict?top_k=1"
+            )
+        return await file.read()
+    finally:
+        await form.close()
+
+
+async def _unless_client_leaves(
+    request: Request, work: Coroutine[Any, Any, Classification]
+) -> Classification | None:
+    """Return what the work returns; cancel it and return None as soon as the client leaves.
+
+    uvicorn does not cancel the handler of a request whose client has left. The body has been read.
+    """
+    task = asyncio.create_task(work)
+    left = asyncio.create_task(_disconnect(request))
+    try:
+        await asyncio.wait({task, left}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        task.cancel()
+        await asyncio.wait({task})
+        return None
+    finally:
+        task.cancel()
+        left.cancel()
+
+
+async def _disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

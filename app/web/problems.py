@@ -19,7 +19,7 @@ from app.errors import (
     SlowUploadError,
     UnauthorizedError,
 )
-from app.web.page.plain_answer import problem_page, wants_html
+from app.web.page.plain_answer import problem_page
 
 MEDIA_TYPE: Final = "application/problem+json"
 UNAVAILABLE: Final = 503
@@ -101,7 +101,7 @@ def _answer(
 ) -> Response:
     state = scope.setdefault("state", {})
     state["problem"] = slug
-    if wants_html(scope):
+    if state.get("html"):
         return problem_page(status, title, detail, headers)
     body = problem_body(status, slug, title, detail, state.get("request_id"))
     if limit is not None:

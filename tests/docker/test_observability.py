@@ -37,7 +37,7 @@ PATIENCE = 60
 def names_of_metrics():
     metrics = Metrics()
     metrics.answered("m", 200, 1.0)
-    metrics.classified("m", 0.0, 0.0, 0.0, 0.0)
+    metrics.classified("m", dict.fromkeys(("decode", "queue", "run", "rank"), 0.0))
     metrics.ran("m", BatchReport(1, ((1.0, 1.0),)))
     metrics.add_model(
         "m", device="cpu", weights_sha256="", trained=True, depth=float, predicted_wait=float

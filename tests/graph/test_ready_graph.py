@@ -15,7 +15,7 @@ from app.images.header_limits import ImageLimits
 from app.images.prepare import prepare
 from app.records import Preprocess
 from app.runtime.cpu_session import CpuSession
-from app.serving.ranking import top_k
+from app.serving.classifier import top_k
 from app.weights.labels import load_labels
 from tests.conftest import PHOTOS
 from tests.conftest import SHARED_DATA as DATA

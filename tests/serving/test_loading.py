@@ -1,4 +1,5 @@
 import asyncio
+import threading
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ import pytest
 from app.errors import SessionError
 from app.runtime.cuda_tuning import Gpu
 from app.serving.batching.lanes import Device
-from app.serving.loading import Hosting, load_model
+from app.serving.loading import Hosting, in_background, load_model
 from app.serving.metrics import Metrics
 from app.weights.manifests import load_catalog
 from app.weights.provisioning import Provisioning
@@ -149,3 +150,33 @@ async def test_cuda_that_cannot_be_used(model_dir):
     with pytest.raises(SessionError, match="no driver"):
         await Machine(model_dir, find_device=refuse).load()
     assert not (model_dir / "serving").exists()
+
+
+@pytest.mark.anyio
+async def test_result_and_error_reach_the_caller():
+    """What the work returns or raises is what awaiting it returns or raises."""
+
+    def fail():
+        raise KeyError("x")
+
+    assert 7 == await in_background(lambda: 7)
+    with pytest.raises(KeyError):
+        await in_background(fail)
+
+
+@pytest.mark.anyio
+async def test_the_loop_continues_and_cancelling_does_not_wait():
+    """The work does not block the event loop, and its caller can be cancelled."""
+    gate = threading.Event()
+    task = asyncio.create_task(in_background(gate.wait))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    gate.set()
+
+
+@pytest.mark.anyio
+async def test_the_thread_does_not_keep_the_process_from_ending():
+    """The work runs in a daemon thread."""
+    assert await in_background(lambda: threading.current_thread().daemon)

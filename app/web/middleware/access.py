@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import UnauthorizedError
 from app.web.keys import Keys
-from app.web.paths import needs_key
+from app.web.paths import KEY, MARKS
 from app.web.problems import answer_error
 
 _SCHEME: Final = b"bearer "
@@ -25,7 +25,7 @@ class Access:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a request or pass it on."""
-        if scope["type"] == "http" and needs_key(scope["path"]):
+        if scope["type"] == "http" and KEY in MARKS[scope["path"]]:
             holder = self._keys.holder(_presented(scope))
             if holder is None:
                 error = UnauthorizedError(

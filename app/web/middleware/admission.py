@@ -15,10 +15,8 @@ from app.errors import (
     ServiceError,
     UploadsFullError,
 )
-from app.serving.classifier import Classifier
 from app.serving.hosted_models import Models
 from app.serving.metrics import Metrics
-from app.web.paths import uploads_photo
 from app.web.problems import UNAVAILABLE, answer_error
 from app.web.rate_limit import Quotas, network_of
 
@@ -46,7 +44,6 @@ class Admission:
         self,
         app: ASGIApp,
         models: Models,
-        classifier: Classifier,
         metrics: Metrics,
         quotas: Quotas | None,
         *,
@@ -59,7 +56,6 @@ class Admission:
         Args:
             app: The app.
             models: The models that a request can ask for.
-            classifier: Admits or refuses by the estimated wait.
             metrics: Counts the bytes of uploads in memory.
             quotas: One token bucket per API key or, without keys, per address; None for no limit.
             max_body_bytes: Size limit of one body.
@@ -68,7 +64,6 @@ class Admission:
         """
         self._app = app
         self._models = models
-        self._classifier = classifier
         self._metrics = metrics
         self._quotas = quotas
         self._max_body_bytes = max_body_bytes
@@ -78,7 +73,7 @@ class Admission:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a request, or pass it on and count its body."""
-        if scope["type"] != "http" or not uploads_photo(scope):
+        if scope["type"] != "http" or not scope["state"]["photo"]:
             await self._app(scope, receive, send)
             return
         try:
@@ -121,7 +116,7 @@ class Admission:
         if int(length) > self._max_body_bytes:
             raise self._too_large(int(length))
         self._ensure_room(int(length))
-        self._classifier.admit(loaded, deadline - time.monotonic())
+        loaded.queue.admit(deadline - time.monotonic())
 
     def _timeout(self, scope: Scope) -> float:
         """Return the seconds that a request may take: its client can only shorten them."""

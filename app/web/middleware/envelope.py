@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import DrainingError, ServiceError
 from app.serving.metrics import NO_MODEL, Metrics
-from app.web.paths import is_probe, uploads_photo
+from app.web.paths import MARKS, PHOTO, PROBE
 from app.web.problems import answer_error
 
 log = logging.getLogger(__name__)
@@ -34,9 +34,10 @@ class Envelope:
     """ASGI middleware, the outermost.
 
     It adds to `scope["state"]`: `request_id`; `began`, on the clock of `time.monotonic`, in
-    seconds; `status`, as soon as the answer starts. It reads there what inner layers added: `model`,
-    the name of the model; `problem`, the slug of an error; `key`, the name of an API key; `fields`,
-    more fields of the log line.
+    seconds; `photo`, whether the request uploads a photo, so that all limits apply to it; `html`,
+    whether its answer is to be a page; `status`, as soon as the answer starts. It reads there what
+    inner layers added: `model`, the name of the model; `problem`, the slug of an error; `key`, the
+    name of an API key; `fields`, more fields of the log line.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -51,6 +52,8 @@ class Envelope:
         began = time.monotonic()
         state = scope.setdefault("state", {})
         state["began"] = began
+        state["photo"] = scope["method"] == "POST" and PHOTO in MARKS[scope["path"]]
+        state["html"] = state["photo"] and _wants_html(scope)
         request_id = _request_id(scope)
         state["request_id"] = request_id.decode()
 
@@ -63,7 +66,7 @@ class Envelope:
                 if scope["app"].state.draining.is_set():  # the next request needs another server
                     headers.append((b"connection", b"close"))
                 headers += [item for item in SAFE_HEADERS if item[0] not in there]
-                if b"server-timing" not in there and uploads_photo(scope):
+                if b"server-timing" not in there and state["photo"]:
                     total = 1000 * (time.monotonic() - began)
                     headers.append((b"server-timing", f"total;dur={total:.2f}".encode()))
                 message = {**message, "headers": headers}
@@ -92,11 +95,11 @@ class Envelope:
     def _record(self, scope: Scope, seconds: float) -> None:
         state = scope["state"]
         status = state.get("status", CLIENT_LEFT)
-        if uploads_photo(scope):
+        if state["photo"]:
             self._metrics.answered(state.get("model", NO_MODEL), status, seconds)
             self._metrics.rejected(state.get("problem", ""))
         log.log(
-            logging.DEBUG if is_probe(scope["path"]) else logging.INFO,
+            logging.DEBUG if PROBE in MARKS[scope["path"]] else logging.INFO,
             "%s %d",
             _describe(scope),
             status,
@@ -114,6 +117,16 @@ def _describe(scope: Scope) -> str:
     """Return method and path, without characters that start a log line or move a cursor."""
     text = f"{scope['method'][:20]} {scope['path'][:200]}"
     return text.encode("unicode_escape").decode()
+
+
+def _wants_html(scope: Scope) -> bool:
+    """Return whether a browser sent the page's form, and so will show the answer as a page.
+
+    A browser then names text/html first in `Accept`; the page's script, curl and HTTP libraries
+    do not.
+    """
+    accept = next((value for name, value in scope["headers"] if name == b"accept"), b"")
+    return bool(accept.lower().startswith(b"text/html"))
 
 
 def _request_id(scope: Scope) -> bytes:

@@ -5,11 +5,9 @@ from html import escape
 from http import HTTPStatus
 
 from starlette.responses import HTMLResponse
-from starlette.types import Scope
 
 from app.records import percent
 from app.web.page.files import HEADERS, page_files
-from app.web.paths import uploads_photo
 from app.web.schemas import PredictOut
 
 _PAGE = """<!doctype html>
@@ -33,16 +31,6 @@ _PAGE = """<!doctype html>
 </html>
 """
 _UNTRAINED = """<p class="untrained">Untrained weights: this means nothing</p>"""
-
-
-def wants_html(scope: Scope) -> bool:
-    """Return whether a browser sent the page's form, and so will show the answer as a page.
-
-    A browser then names text/html first in `Accept`; the page's script, curl and HTTP libraries
-    do not.
-    """
-    accept = next((value for key, value in scope["headers"] if key == b"accept"), b"")
-    return accept.lower().startswith(b"text/html") and uploads_photo(scope)
 
 
 def answer_page(answer: PredictOut, headers: Mapping[str, str]) -> HTMLResponse:

@@ -73,3 +73,12 @@ async def test_control_characters_stay_out_of_the_log(client, caplog):
 
     assert "\n" not in caplog.records[-1].getMessage()
     assert "\x1b" not in caplog.records[-1].getMessage()
+
+
+async def test_only_a_post_uploads_a_photo(client):
+    """A request with another method to the same path is no upload: it gets no Server-Timing."""
+    answers = [
+        await client.request(method, "/predict", content=png()) for method in ("POST", "GET")
+    ]
+
+    assert [True, False] == ["server-timing" in answer.headers for answer in answers]
