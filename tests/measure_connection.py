@@ -15,8 +15,7 @@ from typing import Any
 
 import uvicorn
 
-from app.web.connection.bounds import Bounds
-from app.web.connection.protocol import Connection
+from app.web.connection.protocol import Bounds, Connection
 
 REQUESTS = 20_000
 TURNS = 5

@@ -21,8 +21,7 @@ from app.service.app import create_app
 from app.service.drain import accept_pending
 from app.service.settings import Settings
 from app.serving.hosted_models import Models
-from app.web.connection.bounds import Bounds
-from app.web.connection.protocol import Connection
+from app.web.connection.protocol import Bounds, Connection
 from app.web.keys import Keys
 
 log = logging.getLogger(__name__)

@@ -1,10 +1,10 @@
 """GET /models and GET /models/{name}."""
 
-from typing import Annotated, Any
+from typing import Any, Final
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 
-from app.graph.vgg import VggConfig, architecture
+from app.graph.vgg import architecture
 from app.serving.hosted_models import HostedModel, Models
 from app.serving.loading import Loaded
 from app.web.paths import Endpoint
@@ -20,18 +20,13 @@ from app.web.schemas import (
 
 router = APIRouter()
 
-
-async def _models(request: Request) -> Models:
-    models: Models = request.app.state.models
-    return models
-
-
-ModelsDep = Annotated[Models, Depends(_models)]
+_ONCE_READY: Final = ("weights_sha256", "device", "precision", "convolutions", "devices")
 
 
 @router.get(Endpoint.MODELS.path, summary="List the models")
-async def list_models(models: ModelsDep) -> ModelsOut:
+async def list_models(request: Request) -> ModelsOut:
     """Return every model of this server, the default first."""
+    models: Models = request.app.state.models
     return ModelsOut(models=[_summary(model, models) for model in models.all().values()])
 
 
@@ -40,25 +35,26 @@ async def list_models(models: ModelsDep) -> ModelsOut:
     summary="Describe a model, layer by layer",
     responses={404: {"description": "Unknown model"}},
 )
-async def show_model(name: str, models: ModelsDep) -> ModelOut:
+async def show_model(name: str, request: Request) -> ModelOut:
     """Return a model's origin, device and batching, and the cost of each layer."""
+    models: Models = request.app.state.models
     model = models.get(name)
     manifest, loaded = model.manifest, model.loaded
     config = architecture(manifest.architecture) if manifest.architecture else None
     measured = manifest.accuracy is not None and not (loaded and not loaded.trained)
+    once_ready: dict[str, Any] = {name: getattr(loaded, name, None) for name in _ONCE_READY}
     return ModelOut(
         **_summary(model, models).model_dump(),
         license=manifest.license,
-        weights_sha256=loaded.weights_sha256 if loaded else None,
-        device=loaded.device if loaded else None,
-        precision=loaded.precision if loaded else None,
-        convolutions=loaded.convolutions if loaded else None,
-        devices=loaded.devices if loaded else None,
+        **once_ready,
         progress=None if loaded else model.describe_progress(),
         preprocess=PreprocessOut.model_validate(manifest.preprocess),
         accuracy=AccuracyOut.model_validate(manifest.accuracy) if measured else None,
         batching=_batching(loaded) if loaded else None,
-        **_architecture(config),
+        configuration=config.configuration if config else None,
+        parameters=config.parameters() if config else None,
+        multiply_adds=config.multiply_adds() if config else None,
+        layers=[LayerOut.model_validate(row) for row in config.layers()] if config else [],
     )
 
 
@@ -81,14 +77,3 @@ def _batching(loaded: Loaded) -> BatchingOut:
         seconds_per_image=cost.per_image,
         seconds_per_run=cost.per_run,
     )
-
-
-def _architecture(config: VggConfig | None) -> dict[str, Any]:
-    if config is None:
-        return {"configuration": None, "parameters": None, "multiply_adds": None, "layers": []}
-    return {
-        "configuration": config.configuration,
-        "parameters": config.parameters(),
-        "multiply_adds": config.multiply_adds(),
-        "layers": [LayerOut.model_validate(row) for row in config.layers()],
-    }

@@ -60,34 +60,31 @@ def problem_body(
 def install_problem_handlers(app: FastAPI) -> None:
     """Make problems of all errors of an app, FastAPI's and Starlette's own too."""
 
-    async def ours(request: Request, exc: Exception) -> Response:
-        assert isinstance(exc, RequestError | ServiceError)  # noqa: S101 (narrows the type)
-        return answer_error(request.scope, exc)
+    async def answer(request: Request, exc: Exception) -> Response:
+        scope = request.scope
+        match exc:
+            case RequestError() | ServiceError():
+                return answer_error(scope, exc)
+            case RequestValidationError():
+                sentences = [
+                    f"{'.'.join(str(part) for part in error['loc'][1:]) or 'request'}: {error['msg']}"
+                    for error in exc.errors()
+                ]
+                return answer_error(scope, BadRequestError("; ".join(sentences)))
+            case HTTPException():
+                headers = dict(exc.headers or {})
+                title = HTTPStatus(exc.status_code).phrase
+                slug = title.lower().replace(" ", "-")
+                detail = {
+                    404: f"There is nothing at {scope['path'][:200]!r}. See /docs.",
+                    405: f"{request.method[:20]} is not allowed here. Allowed:"
+                    f" {headers.get('Allow', 'see /docs')}.",
+                }.get(exc.status_code, str(exc.detail))
+                return _answer(scope, exc.status_code, slug, title, detail, headers)
+        raise exc
 
-    async def invalid(request: Request, exc: Exception) -> Response:
-        assert isinstance(exc, RequestValidationError)  # noqa: S101 (narrows the type)
-        sentences = [
-            f"{'.'.join(str(part) for part in error['loc'][1:]) or 'request'}: {error['msg']}"
-            for error in exc.errors()
-        ]
-        return answer_error(request.scope, BadRequestError("; ".join(sentences)))
-
-    async def http(request: Request, exc: Exception) -> Response:
-        assert isinstance(exc, HTTPException)  # noqa: S101 (narrows the type)
-        headers = dict(exc.headers or {})
-        title = HTTPStatus(exc.status_code).phrase
-        slug = title.lower().replace(" ", "-")
-        detail = {
-            404: f"There is nothing at {request.scope['path'][:200]!r}. See /docs.",
-            405: f"{request.method[:20]} is not allowed here. Allowed:"
-            f" {headers.get('Allow', 'see /docs')}.",
-        }.get(exc.status_code, str(exc.detail))
-        return _answer(request.scope, exc.status_code, slug, title, detail, headers)
-
-    app.add_exception_handler(RequestError, ours)
-    app.add_exception_handler(ServiceError, ours)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(HTTPException, http)
+    for kind in (RequestError, ServiceError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, answer)
 
 
 def _answer(

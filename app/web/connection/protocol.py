@@ -5,6 +5,9 @@ requests that wait in one connection nor the number of connections.
 """
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, Final
 
 import httptools
@@ -18,8 +21,7 @@ from app.errors import (
     ServiceError,
     SlowHeadersError,
 )
-from app.web.connection.bounds import Bounds
-from app.web.connection.refusal import write_refusal
+from app.web.middleware.envelope import write_refusal
 
 MAX_HEADERS: Final = 100
 """Headers per request. Each takes about 150 bytes beside its text, however short."""
@@ -29,6 +31,27 @@ _LINGER: Final = 2.0
 """Seconds for which the rest of a request is discarded before its connection is closed."""
 _HEADER_OVERHEAD: Final = 32
 """Bytes that a header counts beside its name and value, as in RFC 9113, section 6.5.2."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The limits that all connections of one server share.
+
+    Attributes:
+        header_bytes: Size limit of the head of one request, its address included.
+        header_seconds: Time limit for the head of a request, from its first byte.
+        idle_seconds: Time after which an idle connection is closed.
+        connections: Maximum of open connections.
+        count_refusal: Called with the slug of a problem for every connection closed early.
+        awaited: Connections whose client has to send next, the one idle longest first.
+    """
+
+    header_bytes: int
+    header_seconds: float
+    idle_seconds: float
+    connections: int
+    count_refusal: Callable[[str], None] = lambda _: None
+    awaited: dict[asyncio.Transport, None] = field(default_factory=dict)
 
 
 class Connection(HttpToolsProtocol):
@@ -52,7 +75,9 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's
         """Wait for a request; close another connection if there are too many."""
         super().connection_made(transport)
-        self._soft_transport = _SoftTransport(self)
+        self._soft_transport = SimpleNamespace(
+            write=transport.write, is_closing=transport.is_closing, close=self._close_softly
+        )
         self._await_client()
         self._start_timer()
         if len(self.connections) > self._bounds.connections:
@@ -171,7 +196,7 @@ class Connection(HttpToolsProtocol):
         """Close an idle connection, even if its last answer was not read."""
         self.transport.abort()
 
-    def close_softly(self) -> None:
+    def _close_softly(self) -> None:
         """Close without a reset, which would destroy the answer while the client still sends."""
         if not self._in_body and self._refusal is None:
             self.transport.close()
@@ -254,19 +279,7 @@ class Connection(HttpToolsProtocol):
         if error is None or self.transport.is_closing():
             return
         if self._in_body and not self._answer_due:
-            self.close_softly()  # the answer was sent; another would be taken for the next one
+            self._close_softly()  # the answer was sent; another would be taken for the next one
             return
         self.transport.write(write_refusal(error, self.server_state.default_headers))
-        self.close_softly()
-
-
-class _SoftTransport:
-    """A transport that closes without a reset; uvicorn writes answers to it."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self.write = connection.transport.write
-        self.is_closing = connection.transport.is_closing
-
-    def close(self) -> None:
-        self._connection.close_softly()
+        self._close_softly()

@@ -1,15 +1,20 @@
-"""What every request gets: an id, a start time, safe headers, a log line, a count."""
+"""What every request gets: an id, a start time, safe headers, a log line, a count.
+
+A connection that is closed before a request was read gets most of it too.
+"""
 
 import asyncio
 import logging
 import random
 import re
 import time
+from collections.abc import Iterable
+from http import HTTPStatus
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import DrainingError, ServiceError
+from app.errors import DrainingError, RequestError, ServiceError
 from app.serving.metrics import NO_MODEL, Metrics
 from app.web.paths import MARKS, PHOTO, PROBE
 from app.web.problems import answer_error
@@ -113,6 +118,31 @@ class Envelope:
         )
 
 
+def write_refusal(
+    error: RequestError | ServiceError, default_headers: Iterable[tuple[bytes, bytes]]
+) -> bytes:
+    """Return the bytes of a problem, the last answer of its connection, and log it.
+
+    Args:
+        error: The reason.
+        default_headers: uvicorn's headers for every answer.
+    """
+    request_id = _new_id()
+    state = {"request_id": request_id.decode()}
+    response = answer_error({"state": state}, error)
+    log.info("connection closed before a request: %d", error.status, extra=state)  # with the problem
+    headers = [
+        *default_headers,
+        *response.raw_headers,
+        *SAFE_HEADERS,
+        (b"x-request-id", request_id),
+        (b"connection", b"close"),
+    ]
+    lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
+    phrase = HTTPStatus(error.status).phrase
+    return f"HTTP/1.1 {error.status} {phrase}\r\n".encode() + lines + b"\r\n" + response.body
+
+
 def _describe(scope: Scope) -> str:
     """Return method and path, without characters that start a log line or move a cursor."""
     text = f"{scope['method'][:20]} {scope['path'][:200]}"
@@ -133,4 +163,8 @@ def _request_id(scope: Scope) -> bytes:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _SANE_ID.fullmatch(value):
             return bytes(value)
+    return _new_id()
+
+
+def _new_id() -> bytes:
     return b"%032x" % random.getrandbits(128)  # unique, not secret
