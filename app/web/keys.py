@@ -17,10 +17,7 @@ _LINE: Final = re.compile(rf"({_NAME.pattern})\s+sha256:([0-9a-f]{{64}})")
 
 
 def make_key(name: str) -> tuple[str, str]:
-    """Return a new key, and its line for the file.
-
-    Args:
-        name: The holder's, logged with each of their requests.
+    """Return a new key, and its line for the file; its holder's name is logged with each request.
 
     Raises:
         KeysError: If the name cannot be written into the file.
@@ -48,11 +45,7 @@ class Keys:
     """The digests of all keys, by the names of their holders."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """Read a file; without one there are no keys until `parse`.
-
-        Raises:
-            KeysError: If the file cannot be read or has a mistake.
-        """
+        """Read a file; without one there are no keys until `parse`."""
         self._path = path
         self._digests: dict[str, bytes] = {}
         self.read()

@@ -6,7 +6,6 @@ from fastapi import APIRouter, Request
 
 from app.graph.vgg import architecture
 from app.serving.hosted_models import HostedModel, Models
-from app.serving.loading import Loaded
 from app.web.paths import Endpoint
 from app.web.schemas import (
     AccuracyOut,
@@ -43,6 +42,15 @@ async def show_model(name: str, request: Request) -> ModelOut:
     config = architecture(manifest.architecture) if manifest.architecture else None
     measured = manifest.accuracy is not None and not (loaded and not loaded.trained)
     once_ready: dict[str, Any] = {name: getattr(loaded, name, None) for name in _ONCE_READY}
+    batching = None
+    if loaded is not None:
+        cost = loaded.queue.policy.cost
+        batching = BatchingOut(
+            sizes=[size for size, _ in cost.measured],
+            seconds=dict(cost.measured),
+            seconds_per_image=cost.per_image,
+            seconds_per_run=cost.per_run,
+        )
     return ModelOut(
         **_summary(model, models).model_dump(),
         license=manifest.license,
@@ -50,7 +58,7 @@ async def show_model(name: str, request: Request) -> ModelOut:
         progress=None if loaded else model.describe_progress(),
         preprocess=PreprocessOut.model_validate(manifest.preprocess),
         accuracy=AccuracyOut.model_validate(manifest.accuracy) if measured else None,
-        batching=_batching(loaded) if loaded else None,
+        batching=batching,
         configuration=config.configuration if config else None,
         parameters=config.parameters() if config else None,
         multiply_adds=config.multiply_adds() if config else None,
@@ -66,14 +74,4 @@ def _summary(model: HostedModel, models: Models) -> ModelSummary:
         default=manifest.name == models.default,
         state=model.state,
         trained=loaded.trained if loaded else (None if manifest.trained else False),
-    )
-
-
-def _batching(loaded: Loaded) -> BatchingOut:
-    cost = loaded.queue.policy.cost
-    return BatchingOut(
-        sizes=[size for size, _ in cost.measured],
-        seconds=dict(cost.measured),
-        seconds_per_image=cost.per_image,
-        seconds_per_run=cost.per_run,
     )

@@ -33,24 +33,18 @@ PREDICT_BODY: Final[dict[str, Any]] = {
 }
 
 PREDICT_PARAMETERS: Final[list[dict[str, Any]]] = [
-    {
-        "name": "model",
-        "in": "query",
-        "schema": {"type": "string"},
-        "description": "Name of a model; see GET /models.",
-    },
-    {
-        "name": TIMEOUT_HEADER,
-        "in": "header",
-        "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
-        "description": "Milliseconds that the request may take.",
-    },
-    {
-        "name": "X-Request-ID",
-        "in": "header",
-        "schema": {"type": "string"},
-        "description": "Returned unchanged if it matches [A-Za-z0-9._-]{1,64}.",
-    },
+    {"name": name, "in": place, "schema": schema, "description": text}
+    for name, place, schema, text in (
+        ("model", "query", {"type": "string"}, "Name of a model; see GET /models."),
+        (
+            *(TIMEOUT_HEADER, "header", {"type": "integer", "minimum": 1, "maximum": 999_999_999}),
+            "Milliseconds that the request may take.",
+        ),
+        (
+            *("X-Request-ID", "header", {"type": "string"}),
+            "Returned unchanged if it matches [A-Za-z0-9._-]{1,64}.",
+        ),
+    )
 ]
 
 PREDICT_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
@@ -76,7 +70,6 @@ _UNAUTHORIZED: Final = {
     "headers": {"WWW-Authenticate": {"schema": {"type": "string"}}},
 }
 _RETRY_AFTER: Final = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
-_REFERENCE: Final = {"$ref": "#/components/schemas/ProblemOut"}
 
 
 def install_openapi(app: FastAPI, *, with_keys: bool) -> None:
@@ -128,12 +121,13 @@ def _problems() -> dict[str, dict[str, Any]]:
         )
         examples = response["content"][MEDIA_TYPE]["examples"]
         if error.slug not in examples:
-            body = problem_body(error.status, error.slug, error.title, meaning, "4f9b2c")
-            examples[error.slug] = {"value": body}
+            body = problem_body(error.status, error.slug, error.title, meaning)
+            examples[error.slug] = {"value": body | {"request_id": "4f9b2c"}}
             response["description"] = f"{response['description']} {meaning}".strip()
     return responses
 
 
 def _as_problem(response: dict[str, Any]) -> dict[str, Any]:
     content = response.get("content", {}).get(MEDIA_TYPE, {})
-    return {**response, "content": {MEDIA_TYPE: {"schema": _REFERENCE, **content}}}
+    schema = {"$ref": "#/components/schemas/ProblemOut"}
+    return {**response, "content": {MEDIA_TYPE: {"schema": schema, **content}}}

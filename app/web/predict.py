@@ -83,9 +83,7 @@ async def predict(
     request.state.fields = {
         "model": model.name,
         "bytes": len(data),
-        "format": result.image.format,
-        "width": result.image.width,
-        "height": result.image.height,
+        **body.image.model_dump(),
         "batch_size": result.batch_size,
     }
     stages = {**result.seconds, "total": time.monotonic() - request.state.began}
@@ -131,25 +129,20 @@ def only_file(content_type: str, body: bytes) -> bytes | None:
     return body[header_end + 4 : data_end]
 
 
-class _MemoryParser(MultiPartParser):
-    """Keeps files of every size in memory: admission limits the body as a whole."""
-
-    spool_max_size = 2**40
-
-
 async def parse_form(request: Request) -> bytes:
     """Return the file of any form.
 
     Raises:
         BadRequestError: If the form is malformed, or has no file part or several.
     """
-    parser = _MemoryParser(
+    parser = MultiPartParser(
         request.headers,
         request.stream(),  # replays the body
         max_files=1,
         max_fields=_MAX_TEXT_PARTS,
         max_part_size=_MAX_TEXT_BYTES,
     )
+    parser.spool_max_size = 2**40  # all in memory: admission limits the body as a whole
     try:
         form = await parser.parse()
     except (MultiPartException, KeyError, ValueError) as exc:

@@ -2,7 +2,7 @@
 
 import math
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -39,20 +39,20 @@ def answer_error(scope: Scope, error: RequestError | ServiceError) -> Response:
         headers["WWW-Authenticate"] = 'Bearer realm="vgg-serve"'
     if isinstance(error, ServiceError | RateLimitedError) and error.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
-    limit = error.limit if isinstance(error, RequestError) else None
-    return _answer(scope, error.status, error.slug, error.title, str(error), headers, limit)
+    body = problem_body(error.status, error.slug, error.title, str(error))
+    if isinstance(error, RequestError) and error.limit is not None:
+        body["limit"] = error.limit
+    return _answer(scope, body, headers)
 
 
-def problem_body(
-    status: int, slug: str, title: str, detail: str, request_id: str | None
-) -> dict[str, object]:
+def problem_body(status: int, slug: str, title: str, detail: str) -> dict[str, Any]:
     """Return the fields of a problem; the arguments are those of an error in app.errors."""
     return {
         "type": f"/problems/{slug}",
         "title": title,
         "status": status,
         "detail": detail,
-        "request_id": request_id,
+        "request_id": None,  # known once it is an answer
         "retryable": status in _RETRYABLE,
     }
 
@@ -80,27 +80,18 @@ def install_problem_handlers(app: FastAPI) -> None:
                     405: f"{request.method[:20]} is not allowed here. Allowed:"
                     f" {headers.get('Allow', 'see /docs')}.",
                 }.get(exc.status_code, str(exc.detail))
-                return _answer(scope, exc.status_code, slug, title, detail, headers)
+                body = problem_body(exc.status_code, slug, title, detail)
+                return _answer(scope, body, headers)
         raise exc
 
     for kind in (RequestError, ServiceError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, answer)
 
 
-def _answer(
-    scope: Scope,
-    status: int,
-    slug: str,
-    title: str,
-    detail: str,
-    headers: dict[str, str],
-    limit: dict[str, float] | None = None,
-) -> Response:
+def _answer(scope: Scope, body: dict[str, Any], headers: dict[str, str]) -> Response:
     state = scope.setdefault("state", {})
-    state["problem"] = slug
+    state["problem"] = body["type"].rpartition("/")[2]
     if state.get("html"):
-        return problem_page(status, title, detail, headers)
-    body = problem_body(status, slug, title, detail, state.get("request_id"))
-    if limit is not None:
-        body["limit"] = limit
-    return JSONResponse(body, status, headers, MEDIA_TYPE)
+        return problem_page(body["status"], body["title"], body["detail"], headers)
+    body["request_id"] = state.get("request_id")
+    return JSONResponse(body, body["status"], headers, MEDIA_TYPE)

@@ -21,13 +21,9 @@ class Quotas:
     def __init__(
         self, rate: float, burst: int, clock: Callable[[], float], most: int = MOST_CLIENTS
     ) -> None:
-        """Start with full buckets.
+        """Start with full buckets of `burst` tokens, which gain `rate` tokens per second.
 
-        Args:
-            rate: Tokens per second.
-            burst: Tokens in a full bucket.
-            clock: Seconds, never backwards.
-            most: Clients in the table; beyond it, the least recent one starts with a full bucket again.
+        Beyond `most` clients, the least recent one starts with a full bucket again.
         """
         self._interval = 1 / rate
         self._capacity = burst / rate
@@ -77,6 +73,4 @@ def network_of(address: str) -> str:
         return address
     if ip.version == 4:  # noqa: PLR2004 (IPv4)
         return str(ip)
-    if ip.ipv4_mapped is not None:
-        return str(ip.ipv4_mapped)
-    return str(ipaddress.ip_network((int(ip), _IPV6_HOST), strict=False))
+    return str(ip.ipv4_mapped or ipaddress.ip_network((int(ip), _IPV6_HOST), strict=False))

@@ -45,23 +45,12 @@ class Admission:
         app: ASGIApp,
         models: Models,
         metrics: Metrics,
-        quotas: Quotas | None,
+        quotas: Quotas | None,  # a token bucket per API key or, without keys, per address
         *,
         max_body_bytes: int,
-        max_upload_bytes: int,
-        max_seconds: float,
+        max_upload_bytes: int,  # of all bodies in memory
+        max_seconds: float,  # of a request that does not ask for a shorter time
     ) -> None:
-        """Wrap an app.
-
-        Args:
-            app: The app.
-            models: The models that a request can ask for.
-            metrics: Counts the bytes of uploads in memory.
-            quotas: One token bucket per API key or, without keys, per address; None for no limit.
-            max_body_bytes: Size limit of one body.
-            max_upload_bytes: Size limit of all bodies in memory.
-            max_seconds: Time limit of a request that does not ask for a shorter one.
-        """
         self._app = app
         self._models = models
         self._metrics = metrics

@@ -58,7 +58,10 @@ class Envelope:
         state = scope.setdefault("state", {})
         state["began"] = began
         state["photo"] = scope["method"] == "POST" and PHOTO in MARKS[scope["path"]]
-        state["html"] = state["photo"] and _wants_html(scope)
+        # A browser that sends the page's form names text/html first; the page's script, curl and
+        # HTTP libraries do not.
+        accept = next((value for name, value in scope["headers"] if name == b"accept"), b"")
+        state["html"] = state["photo"] and accept.lower().startswith(b"text/html")
         request_id = _request_id(scope)
         state["request_id"] = request_id.decode()
 
@@ -130,7 +133,9 @@ def write_refusal(
     request_id = _new_id()
     state = {"request_id": request_id.decode()}
     response = answer_error({"state": state}, error)
-    log.info("connection closed before a request: %d", error.status, extra=state)  # with the problem
+    log.info(
+        "connection closed before a request: %d", error.status, extra=state
+    )  # with the problem
     headers = [
         *default_headers,
         *response.raw_headers,
@@ -147,16 +152,6 @@ def _describe(scope: Scope) -> str:
     """Return method and path, without characters that start a log line or move a cursor."""
     text = f"{scope['method'][:20]} {scope['path'][:200]}"
     return text.encode("unicode_escape").decode()
-
-
-def _wants_html(scope: Scope) -> bool:
-    """Return whether a browser sent the page's form, and so will show the answer as a page.
-
-    A browser then names text/html first in `Accept`; the page's script, curl and HTTP libraries
-    do not.
-    """
-    accept = next((value for name, value in scope["headers"] if name == b"accept"), b"")
-    return bool(accept.lower().startswith(b"text/html"))
 
 
 def _request_id(scope: Scope) -> bytes:

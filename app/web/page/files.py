@@ -36,11 +36,7 @@ _YEAR: Final = 31_536_000  # seconds
 
 
 class File:
-    """One file in memory, as it is and, if it is text, compressed.
-
-    Attributes:
-        content: Its bytes, not compressed.
-    """
+    """One file in memory, as it is and, if it is text, compressed."""
 
     def __init__(self, content: bytes, suffix: str) -> None:
         self.content = content
@@ -61,11 +57,7 @@ class File:
 
 
 class PageFiles:
-    """The files of a folder, as they were when it was read.
-
-    Attributes:
-        version: `v-` and 12 hex digits, which change with any script or style.
-    """
+    """The files of a folder, as they were when it was read."""
 
     def __init__(self, folder: Path) -> None:
         paths = {
@@ -78,6 +70,7 @@ class PageFiles:
         for name, content in contents.items():
             if paths[name].suffix in _VERSIONED:
                 digest.update(name.encode() + b"\0" + content)
+        # It changes with any script or style.
         self.version = f"v-{digest.hexdigest()[:12]}"
         self._files = {
             name: File(content, paths[name].suffix) for name, content in contents.items()

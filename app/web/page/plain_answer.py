@@ -51,11 +51,9 @@ def answer_page(answer: PredictOut, headers: Mapping[str, str]) -> HTMLResponse:
     return _page(escape(best.label.split(",")[0]), body, HTTPStatus.OK, headers)
 
 
-def problem_page(
-    status: int, title: str, detail: str, headers: Mapping[str, str] | None
-) -> HTMLResponse:
+def problem_page(status: int, title: str, detail: str, headers: Mapping[str, str]) -> HTMLResponse:
     """Write a problem as a page, from the fields of its JSON."""
-    return _page(escape(title), f'<p role="alert">{escape(detail)}</p>', status, headers or {})
+    return _page(escape(title), f'<p role="alert">{escape(detail)}</p>', status, headers)
 
 
 def _page(title: str, body: str, status: int, headers: Mapping[str, str]) -> HTMLResponse:
