@@ -19,8 +19,7 @@ from app.serving.classifier import Classifier
 from app.serving.hosted_models import Models
 from app.serving.metrics import Metrics
 from app.web.health import router as health
-from app.web.keys import Keys
-from app.web.middleware.access import Access
+from app.web.keys import Access, Keys
 from app.web.middleware.admission import Admission
 from app.web.middleware.envelope import Envelope
 from app.web.middleware.origins import Origins

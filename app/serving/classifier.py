@@ -36,13 +36,6 @@ class Classifier:
     """Decodes uploads and gets them classified by the models; one per process that decodes."""
 
     def __init__(self, decoders: DecodePool, prepare: Prepare, metrics: Metrics) -> None:
-        """Join the parts.
-
-        Args:
-            decoders: The threads that decode.
-            prepare: Turns an upload into pixels.
-            metrics: Counts every stage.
-        """
         self._decoders = decoders
         self._prepare = prepare
         self._metrics = metrics
@@ -50,13 +43,9 @@ class Classifier:
     async def classify(
         self, loaded: Loaded, data: bytes, k: int, deadline: float
     ) -> Classification:
-        """Classify one image.
+        """Classify one image file and return its k most probable classes.
 
-        Args:
-            loaded: The model.
-            data: An image file.
-            k: How many classes to return, from 1 to all.
-            deadline: Seconds on the clock of `time.monotonic`.
+        The deadline is in seconds on the clock of `time.monotonic`.
 
         Raises:
             RequestError: If the file cannot be classified.

@@ -29,11 +29,8 @@ def open_gpu(
 ) -> Read | None:
     """Return what reads a GPU, or None without NVML.
 
-    Args:
-        device_id: CUDA's number of the GPU; NVML numbers GPUs in another order, and finds this
-            one by its PCI address.
-        nvml: The module `pynvml`; None imports it if it is installed.
-        address: Returns the PCI address of CUDA's number.
+    NVML numbers GPUs in another order than CUDA, and finds this one by its PCI address. `nvml` is
+    the module `pynvml`; None imports it if it is installed.
     """
     try:
         nvml = nvml or importlib.import_module("pynvml")

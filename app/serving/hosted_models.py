@@ -77,13 +77,7 @@ class Models:
     """
 
     def __init__(self, manifests: Sequence[Manifest], hosting: Hosting, metrics: Metrics) -> None:
-        """List the models; none is loaded before `load`.
-
-        Args:
-            manifests: The first is the default.
-            hosting: How they are hosted.
-            metrics: Shows the models and counts their runs.
-        """
+        """List the models, the default first; none is loaded before `load`."""
         self._models = {manifest.name: HostedModel(manifest) for manifest in manifests}
         for name, model in self._models.items():
             metrics.expect_model(name, model.answers)

@@ -35,60 +35,37 @@ CEILING: Final = {"cpu": 4, "cuda": 64}
 
 @dataclass(frozen=True, slots=True)
 class Hosting:
-    """How models are hosted.
+    """How models are hosted; BatchPolicy and Queue explain the limits of their queues.
 
-    Attributes:
-        provisioning: Where weights come from; its precision is chosen by `precision`.
-        device: `auto`, `cpu` or `cuda`.
-        threads: Threads per run, on a CPU.
-        max_batch_size: None to choose it by measurement.
-        max_queue_delay: Seconds; see BatchPolicy.
-        queue_budget: Seconds; see BatchPolicy.
-        decode_backlog: See Queue.
-        open_session: Loads a graph; tests pass another one.
-        find_device: Chooses the device; tests pass another one.
-        precision: `auto` is float16 on CUDA and float32 on a CPU.
-        gpus: GPUs to use on CUDA.
+    `open_session` and `find_device` are fakes in tests.
     """
 
     provisioning: Provisioning
     device: Literal["auto", "cpu", "cuda"]
-    threads: int
-    max_batch_size: int | None
+    threads: int  # per run, on a CPU
+    max_batch_size: int | None  # None to choose it by measurement
     max_queue_delay: float
     queue_budget: float
     decode_backlog: Callable[[int], float] = lambda _: 0.0
     open_session: Callable[..., Session] = open_session
     find_device: Callable[[DeviceName, Gpu], Literal["cpu", "cuda"]] = find_device
-    precision: Literal["auto", "float32", "float16"] = "auto"
-    gpus: tuple[Gpu, ...] = (Gpu(),)
+    precision: Literal["auto", "float32", "float16"] = "auto"  # float16 on CUDA, float32 on a CPU
+    gpus: tuple[Gpu, ...] = (Gpu(),)  # used on CUDA
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model that is ready.
-
-    Attributes:
-        manifest: Its manifest.
-        labels: One per class.
-        queue: Takes images and returns rows.
-        device: `cpu` or `cuda`.
-        weights_sha256: SHA-256 of the published file.
-        trained: False for random weights.
-        precision: `float32` or `float16`.
-        devices: Number of devices.
-        convolutions: `winograd` if some convolutions are lowered, else `direct`.
-    """
+    """A model that is ready."""
 
     manifest: Manifest
-    labels: Sequence[Label]
+    labels: Sequence[Label]  # one per class
     queue: Queue
-    device: str
-    weights_sha256: str
-    trained: bool
+    device: str  # cpu or cuda
+    weights_sha256: str  # of the published file
+    trained: bool  # False for random weights
     precision: Precision = "float32"
     devices: int = 1
-    convolutions: Literal["direct", "winograd"] = "direct"
+    convolutions: Literal["direct", "winograd"] = "direct"  # winograd if some are lowered
 
 
 async def load_model(
@@ -102,13 +79,8 @@ async def load_model(
 ) -> Loaded:
     """Load a model and start its queue; everything slow happens in the background.
 
-    Args:
-        manifest: The model's manifest.
-        hosting: How it is hosted.
-        devices: Shared with other models, one for each of `hosting.gpus`.
-        metrics: Counts its runs.
-        progress: Called with each step, from another thread.
-        lost: Called when a device cannot run anything until the process restarts.
+    The devices, one for each of `hosting.gpus`, are shared with other models. `progress` is called
+    from another thread; `lost`, when a device cannot run anything until the process restarts.
 
     Raises:
         VggServeError: If a file, the device or the self-test fails.

@@ -45,15 +45,9 @@ def warm_up(
 ) -> tuple[tuple[int, ...], RunCost]:
     """Run every batch size that will ever be used, and choose the largest of them.
 
-    Every round starts with the largest, whose memory the others then use.
-
-    Args:
-        run: Runs a batch.
-        crop: Side of the images in pixels.
-        max_batch_size: The largest batch size; None chooses it by measurement: the smallest
-            that reaches WORTH_IT of the best throughput.
-        longest_run: Seconds that a run of the chosen size may take.
-        ceiling: Largest size to try when choosing.
+    Without `max_batch_size` it is the smallest up to the ceiling that reaches WORTH_IT of the best
+    throughput, with runs of at most `longest_run` seconds. Every round starts with the largest,
+    whose memory the others then use.
 
     Returns:
         The batch sizes, ascending, and the cost of a run.
@@ -83,14 +77,7 @@ def self_test(
     """Check the model's answers to a photo at every batch size.
 
     Rows have to be finite and to sum to 1, other images in the batch must not change them, and a
-    trained model has to recognise a cat.
-
-    Args:
-        run: Runs a batch.
-        golden: GOLDEN_PHOTO as this model's input.
-        sizes: The batch sizes.
-        trained: Whether to check for the cat.
-        tolerance: Largest difference that other images may make to a probability.
+    trained model has to recognise a cat in `golden`, which is GOLDEN_PHOTO as its input.
 
     Raises:
         SessionError: If a check fails.

@@ -1,4 +1,4 @@
-"""API keys: generated here, stored only as digests, one per line of a file."""
+"""API keys: generated here, stored as digests, one per line of a file, and checked per request."""
 
 import hmac
 import re
@@ -7,9 +7,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from app.errors import KeysError
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.errors import KeysError, UnauthorizedError
+from app.web.paths import KEY, MARKS
+from app.web.problems import answer_error
 
 _PREFIX: Final = "vgg_"
+_SCHEME: Final = b"bearer "
 _ENTROPY: Final = 32  # bytes: cannot be guessed, so the digest needs neither salt nor slowness
 _SENDABLE: Final = re.compile(r"[A-Za-z0-9._~+/=-]+")  # RFC 6750: keys of other servers too
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -104,3 +109,36 @@ class Keys:
             if hmac.compare_digest(digest, known):
                 found = name
         return found
+
+
+class Access:
+    """ASGI middleware that answers 401, by the headers alone, to requests without a valid API key.
+
+    It adds `key`, the name of the key's holder, to `scope["state"]`. Paths that need no key pass
+    unchecked.
+    """
+
+    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse a request or pass it on."""
+        if scope["type"] == "http" and KEY in MARKS[scope["path"]]:
+            holder = self._keys.holder(_presented(scope))
+            if holder is None:
+                error = UnauthorizedError(
+                    'Missing or invalid API key. Send it as "Authorization: Bearer KEY".'
+                )
+                await answer_error(scope, error)(scope, receive, send)
+                return
+            scope["state"]["key"] = holder
+        await self._app(scope, receive, send)
+
+
+def _presented(scope: Scope) -> bytes:
+    """Return the key of a request; empty if it has none, or more than one."""
+    values = [value for name, value in scope["headers"] if name == b"authorization"]
+    if len(values) != 1 or values[0][: len(_SCHEME)].lower() != _SCHEME:
+        return b""
+    return bytes(values[0][len(_SCHEME) :].strip())

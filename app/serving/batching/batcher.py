@@ -32,16 +32,11 @@ class Batcher(Queue):
         lost: Callable[[], None] = lambda: None,
         decode_backlog: Callable[[int], float] = lambda _: 0.0,
     ) -> None:
-        """Create a queue that runs nothing before `start`.
+        """Create a queue that runs nothing before `start`; see Queue for other arguments.
 
-        Args:
-            lanes: At least one; their devices are equally fast.
-            policy: How batches are formed.
-            observe: Called in the event loop after every run that succeeded.
-            left: See Queue.
-            clock: See Queue.
-            lost: Called when a device cannot run anything until the process restarts.
-            decode_backlog: See Queue.
+        There is at least one lane, and all devices are equally fast. `observe` is called in the
+        event loop after every run that succeeded; `lost`, when a device cannot run anything until
+        the process restarts.
         """
         super().__init__(policy, decode_backlog=decode_backlog, left=left, clock=clock)
         self._lanes = lanes
@@ -61,11 +56,7 @@ class Batcher(Queue):
             lane.start(self._serve(lane))
 
     async def stop(self, patience: float = 5.0) -> None:
-        """Let the current run end, then fail every image that still waits.
-
-        Args:
-            patience: Seconds after which a run is given up.
-        """
+        """Let the current run end, at most for `patience` seconds; then fail all that wait."""
         self._stopping = True
         self._work.set()
         if loops := {lane.loop for lane in self._lanes if lane.loop is not None}:

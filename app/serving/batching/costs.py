@@ -20,25 +20,15 @@ _MOST_DOUBT: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class RunCost:
-    """cost(n) = per_image * n + per_run, in seconds.
-
-    Attributes:
-        per_image: Seconds that one more image adds to a run.
-        per_run: Seconds that a run takes before its first image.
-        measured: Each batch size and the least seconds of its runs at warm-up.
-    """
+    """cost(n) = per_image * n + per_run, in seconds."""
 
     per_image: float
     per_run: float
-    measured: tuple[tuple[int, float], ...]
+    measured: tuple[tuple[int, float], ...]  # each size and the least seconds of its runs
 
     @classmethod
     def fit(cls, measured: dict[int, float]) -> "RunCost":
-        """Fit the line with the smallest relative errors, neither part of it below zero.
-
-        Args:
-            measured: Seconds by batch size, at least one.
-        """
+        """Fit the line with the smallest relative errors, neither part of it below zero."""
         points = tuple(sorted(measured.items()))
         sizes = np.array([size for size, _ in points], np.float64)
         seconds = np.array([cost for _, cost in points], np.float64)
@@ -82,9 +72,7 @@ class BatchPolicy:
     def ensure_in_time(self, wait: float, patience: float) -> None:
         """Refuse an image whose wait might exceed the queue budget or its client's patience.
 
-        Args:
-            wait: Seconds until its run begins, at most.
-            patience: Seconds until its deadline.
+        Both are in seconds: until its run begins, at most, and until its deadline.
 
         Raises:
             OverloadedError: Its `retry_after` is the time in which the wait falls to the limit.

@@ -40,12 +40,7 @@ class Device:
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def wait_for_room(self, wanted: Callable[[], bool], full: Callable[[], bool]) -> None:
-        """Wait until a batch may be formed, or no longer has to be.
-
-        Args:
-            wanted: Returns whether images wait.
-            full: Returns whether they fill a batch.
-        """
+        """Wait until a batch may be formed, or none is wanted; during a run only a full one may."""
         while self._runs and wanted():
             if len(self._runs) <= self.ahead and full():
                 return
@@ -89,12 +84,9 @@ class Lane:
     """
 
     def __init__(self, run: Run, device: Device, blank: Blank | None = None) -> None:
-        """Start the thread on first use.
+        """Start the thread, which calls `run` and `blank`, on first use.
 
-        Args:
-            run: Called in the thread.
-            device: Shared with other lanes.
-            blank: Called in the thread for a batch to fill; None allocates new memory.
+        Without `blank` each batch is new memory.
         """
         self.device = device
         self.loop: asyncio.Task[None] | None = None

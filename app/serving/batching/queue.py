@@ -98,9 +98,6 @@ class Queue(ABC):
     def admit(self, patience: float = float("inf")) -> None:
         """Refuse an image that might wait longer than the queue budget or its client's patience.
 
-        Args:
-            patience: Seconds until the deadline.
-
         Raises:
             DeadlineExceededError: If the deadline has passed.
             OverloadedError: If the wait might be too long.

@@ -35,23 +35,15 @@ _HEADER_OVERHEAD: Final = 32
 
 @dataclass(frozen=True)
 class Bounds:
-    """The limits that all connections of one server share.
+    """The limits that all connections of one server share."""
 
-    Attributes:
-        header_bytes: Size limit of the head of one request, its address included.
-        header_seconds: Time limit for the head of a request, from its first byte.
-        idle_seconds: Time after which an idle connection is closed.
-        connections: Maximum of open connections.
-        count_refusal: Called with the slug of a problem for every connection closed early.
-        awaited: Connections whose client has to send next, the one idle longest first.
-    """
-
-    header_bytes: int
-    header_seconds: float
-    idle_seconds: float
-    connections: int
-    count_refusal: Callable[[str], None] = lambda _: None
+    header_bytes: int  # of the head of one request, its address included
+    header_seconds: float  # for the head of a request, from its first byte
+    idle_seconds: float  # after which an idle connection is closed
+    connections: int  # open at the same time
+    count_refusal: Callable[[str], None] = lambda _: None  # gets the slug of its problem
     awaited: dict[asyncio.Transport, None] = field(default_factory=dict)
+    """Connections whose client has to send next, the one idle longest first."""
 
 
 class Connection(HttpToolsProtocol):

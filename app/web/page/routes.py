@@ -20,8 +20,7 @@ DOCS_POLICY: Final = (
 router = APIRouter(include_in_schema=False)
 
 
-@router.head("/", include_in_schema=False)
-@router.get("/")
+@router.api_route("/", methods=["GET", "HEAD"])
 async def page(request: Request) -> Response:
     """Return the demo page, even before any model is ready."""
     file: File = request.app.state.page
@@ -29,15 +28,13 @@ async def page(request: Request) -> Response:
     return file.answer(request, headers)
 
 
-@router.head("/static/{path:path}", include_in_schema=False)
-@router.get("/static/{path:path}")
+@router.api_route("/static/{path:path}", methods=["GET", "HEAD"])
 async def static(path: str, request: Request) -> Response:
     """Return a file of the page."""
     return page_files().answer(path, request)
 
 
-@router.head("/docs", include_in_schema=False)
-@router.get("/docs")
+@router.api_route("/docs", methods=["GET", "HEAD"])
 async def docs() -> Response:
     """Return Swagger UI."""
     response = get_swagger_ui_html(
