@@ -32,10 +32,6 @@ class Quotas:
         self._full_at: OrderedDict[str, float] = OrderedDict()
         self.report: Callable[[str, int], None] = lambda _client, _tokens: None
 
-    def __len__(self) -> int:
-        """Count the clients in the table."""
-        return len(self._full_at)
-
     def take(self, client: str) -> float:
         """Take a token and return 0, or return the seconds until the client has one."""
         now = self._clock()

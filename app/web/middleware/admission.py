@@ -4,7 +4,7 @@ import re
 import time
 from typing import Final
 
-from starlette.datastructures import QueryParams
+from starlette.datastructures import Headers, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import (
@@ -21,7 +21,7 @@ from app.web.problems import UNAVAILABLE, answer_error
 from app.web.rate_limit import Quotas, network_of
 
 TIMEOUT_HEADER: Final = "X-Request-Timeout-Ms"
-_MILLISECONDS: Final = re.compile(rb"0{0,8}[1-9][0-9]{0,8}")
+_MILLISECONDS: Final = re.compile(r"0{0,8}[1-9][0-9]{0,8}")
 
 
 class Admission:
@@ -95,11 +95,11 @@ class Admission:
         name = QueryParams(scope["query_string"]).get("model")
         model = self._models.get(name or self._models.default)
         state = scope["state"]
+        headers = Headers(scope=scope)
         state["model"] = model.manifest.name
         state["loaded"] = loaded = model.ready()
-        state["deadline"] = deadline = state["began"] + self._timeout(scope)
-        length = _header(scope, b"content-length")
-        length = b"0" if length is None else length
+        state["deadline"] = deadline = state["began"] + self._timeout(headers)
+        length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdigit()):
             raise BadRequestError("The header Content-Length is not a number.")
         if int(length) > self._max_body_bytes:
@@ -107,12 +107,12 @@ class Admission:
         self._ensure_room(int(length))
         loaded.queue.admit(deadline - time.monotonic())
 
-    def _timeout(self, scope: Scope) -> float:
+    def _timeout(self, headers: Headers) -> float:
         """Return the seconds that a request may take: its client can only shorten them."""
-        asked = _header(scope, TIMEOUT_HEADER.lower().encode())
+        asked = headers.get(TIMEOUT_HEADER)
         if asked is None:
             return self._max_seconds
-        if not _MILLISECONDS.fullmatch(asked.strip()):
+        if not _MILLISECONDS.fullmatch(asked.strip(" \t")):
             raise BadRequestError(
                 f"{TIMEOUT_HEADER} is not a whole number of milliseconds above 0."
             )
@@ -139,10 +139,6 @@ class Admission:
     def _hold(self, size: int) -> None:
         self._held += size
         self._metrics.uploading(size)
-
-
-def _header(scope: Scope, name: bytes) -> bytes | None:
-    return next((value for key, value in scope["headers"] if key == name), None)
 
 
 def _client(scope: Scope) -> str:

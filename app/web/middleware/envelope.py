@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import DrainingError, RequestError, ServiceError
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 CLIENT_LEFT: Final = 499
 """nginx's status for a client that closed the connection; counted, never sent."""
-_SANE_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SAFE_HEADERS: Final = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"x-content-type-options", b"nosniff"),
@@ -60,17 +61,18 @@ class Envelope:
         state["photo"] = scope["method"] == "POST" and PHOTO in MARKS[scope["path"]]
         # A browser that sends the page's form names text/html first; the page's script, curl and
         # HTTP libraries do not.
-        accept = next((value for name, value in scope["headers"] if name == b"accept"), b"")
-        state["html"] = state["photo"] and accept.lower().startswith(b"text/html")
-        request_id = _request_id(scope)
-        state["request_id"] = request_id.decode()
+        headers = Headers(scope=scope)
+        wants_html = headers.get("accept", "").lower().startswith("text/html")
+        state["html"] = state["photo"] and wants_html
+        given = headers.get("x-request-id", "")
+        state["request_id"] = request_id = given if _SANE_ID.fullmatch(given) else _new_id()
 
         async def send_enveloped(message: Message) -> None:
             if message["type"] == "http.response.start":
                 state["status"] = message["status"]
                 headers = list(message.get("headers", ()))
                 there = {name for name, _ in headers}
-                headers.append((b"x-request-id", request_id))
+                headers.append((b"x-request-id", request_id.encode()))
                 if scope["app"].state.draining.is_set():  # the next request needs another server
                     headers.append((b"connection", b"close"))
                 headers += [item for item in SAFE_HEADERS if item[0] not in there]
@@ -130,8 +132,7 @@ def write_refusal(
         error: The reason.
         default_headers: uvicorn's headers for every answer.
     """
-    request_id = _new_id()
-    state = {"request_id": request_id.decode()}
+    state = {"request_id": _new_id()}
     response = answer_error({"state": state}, error)
     log.info(
         "connection closed before a request: %d", error.status, extra=state
@@ -140,7 +141,7 @@ def write_refusal(
         *default_headers,
         *response.raw_headers,
         *SAFE_HEADERS,
-        (b"x-request-id", request_id),
+        (b"x-request-id", state["request_id"].encode()),
         (b"connection", b"close"),
     ]
     lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
@@ -154,12 +155,5 @@ def _describe(scope: Scope) -> str:
     return text.encode("unicode_escape").decode()
 
 
-def _request_id(scope: Scope) -> bytes:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _SANE_ID.fullmatch(value):
-            return bytes(value)
-    return _new_id()
-
-
-def _new_id() -> bytes:
-    return b"%032x" % random.getrandbits(128)  # unique, not secret
+def _new_id() -> str:
+    return f"{random.getrandbits(128):032x}"  # unique, not secret
