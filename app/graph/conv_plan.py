@@ -27,6 +27,11 @@ class ConvPlan:
     first: str | None = None
     block: int = 1
 
+    @property
+    def name(self) -> str:
+        """Return the first lowered layer, or `direct`."""
+        return self.first or "direct"
+
     def lowers(self, row: LayerRow) -> bool:
         """Return whether a layer is lowered; the order of names is the order of layers."""
         after = self.first is not None and row.name >= self.first
