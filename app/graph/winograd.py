@@ -14,7 +14,7 @@ next layer gathers its windows from them.
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +40,7 @@ With the usual 0, 1, -1, 2, -2 rounding errors are twice as large, and at worst 
 (docs/performance.md). These points give exact float32 matrices too."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Transforms:
+class _Transforms(NamedTuple):
     """The transforms of both dimensions at once, each as one matrix, in float64.
 
     Attributes:
@@ -106,10 +105,6 @@ class Convolution:
     def tensors(self, weight: Tensor, bias: Tensor) -> list[tuple[str, Tensor]]:
         """Transform kernels and bias into the domain of the products, in float64: G kernel G'.
 
-        Args:
-            weight: float32 [outputs, inputs, 3, 3].
-            bias: float32 [outputs].
-
         Returns:
             Names and float32 tensors: the kernels, four times as large as `weight`, [36 * outputs,
             inputs, 1, 1], in blocks of inputs by outputs; and the bias of all sixteen outputs of a
@@ -143,16 +138,7 @@ class Convolution:
 
 
 def convolve(nodes: NodeList, convolution: Convolution, maps: ChannelBlocks) -> ChannelBlocks:
-    """Add a convolution with its ReLU and pooling.
-
-    Args:
-        nodes: The graph to extend.
-        convolution: Its tensors have to be among those of the graph.
-        maps: Its input.
-
-    Returns:
-        The new maps.
-    """
+    """Add a convolution, whose tensors have to be among those of the graph, its ReLU and pooling."""
     nodes.scope = convolution.name
     products = _products(nodes, convolution, maps.gather(nodes, *convolution.windows()))
     block, row_of = convolution.block, convolution.row_of()
@@ -166,13 +152,14 @@ def convolve(nodes: NodeList, convolution: Convolution, maps: ChannelBlocks) -> 
         value = nodes.add("Reshape", value, nodes.integers(side * side, _POOL * _POOL, -1))
         value = nodes.add("ReduceMax", value, axes=[1], keepdims=0)
         rows = side * side * each
-        value = nodes.add("Reshape", value, nodes.integers(rows, -1, block))
-        return ChannelBlocks.with_zeros(nodes, value, rows, block, row_of)
-    # A seventeenth pixel, all zeros, stands for everything outside; appending it would cost a copy.
-    back = np.append(_transforms().tile, np.zeros((1, _PLACES)), axis=0)
-    rows = len(back) * each
-    value = _transformed_back(nodes, back, products)
+    else:
+        # A seventeenth pixel, all zeros, stands for everything outside; appending it would cost a copy.
+        back = np.append(_transforms().tile, np.zeros((1, _PLACES)), axis=0)
+        rows = len(back) * each
+        value = _transformed_back(nodes, back, products)
     value = nodes.add("Reshape", value, nodes.integers(rows, -1, block))
+    if convolution.pooled:
+        return ChannelBlocks.with_zeros(nodes, value, rows, block, row_of)
     return ChannelBlocks(value, rows, block, row_of, zeros=rows - each)
 
 
