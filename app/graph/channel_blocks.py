@@ -23,8 +23,6 @@ class ChannelBlocks:
 
     Attributes:
         value: Name of the tensor, float32 [rows, N, block].
-        rows: Number of rows, with the one of zeros.
-        block: Channels per block.
         row_of: The row of each block of each pixel, [blocks, side, side].
         zeros: The row of zeros, which stands for all pixels outside.
     """

@@ -48,8 +48,6 @@ GRAPH_FILE: Final = "graph.onnx"
 STEM_FILE: Final = "stem.onnx"
 WEIGHTS_FILE: Final = "weights.bin"
 
-_BYTES: Final = {"float32": 4, "float16": 2}
-"""Bytes per weight."""
 _OPSET: Final = 17
 IR_VERSION: Final = 9
 _PAGE: Final = 4096  # bytes; each tensor begins on a page, so that it can be mapped by itself
@@ -119,7 +117,8 @@ def write_vgg(
 def graph_size(config: VggConfig, precision: Precision, plan: ConvPlan) -> int:
     """Estimate the size of a serving graph, in bytes."""
     lowered = sum(prod(row.weight_shape) for row in config.layers() if plan.lowers(row))
-    return _BYTES[precision] * (config.parameters() + (GROWTH - 1) * lowered)
+    weight = 2 if precision == "float16" else 4
+    return weight * (config.parameters() + (GROWTH - 1) * lowered)
 
 
 def preprocess_nodes(

@@ -21,8 +21,6 @@ CONFIGURATIONS: dict[str, tuple[tuple[int, ...], ...]] = {
     "D": ((3, 3), (3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3)),
     "E": ((3, 3), (3, 3), (3, 3, 3, 3), (3, 3, 3, 3), (3, 3, 3, 3)),
 }
-GROUP_CHANNELS = (64, 128, 256, 512, 512)
-HIDDEN_UNITS = 4096
 LAST_LAYER = "fc8"
 """The layer that gives the logits."""
 
@@ -39,11 +37,10 @@ class LayerRow:
         kind: `convolution`, `max-pooling` or `fully connected`.
         output_shape: [channels, height, width] or [units].
         receptive_field: Side, in pixels of the input image, of the area one output depends on.
-        kernel: Side of the kernel in pixels; 0 for a fully connected layer.
-        stride: Stride in pixels of the layer's input; 0 for a fully connected layer.
+        kernel: Side of the kernel, in pixels; 0 for a fully connected layer, as is the stride.
         weight_shape: [out, in, height, width] or [out, in]; empty without weights.
-        parameters: Number of weights and biases.
-        multiply_adds: Number of multiply-adds per image.
+        parameters: Weights and biases.
+        multiply_adds: Per image.
     """
 
     name: str
@@ -69,8 +66,8 @@ class VggConfig:
     """
 
     configuration: str
-    group_channels: tuple[int, int, int, int, int] = GROUP_CHANNELS
-    hidden_units: int = HIDDEN_UNITS
+    group_channels: tuple[int, int, int, int, int] = (64, 128, 256, 512, 512)
+    hidden_units: int = 4096
     side: int = INPUT_SIDE
 
     def layers(self) -> tuple[LayerRow, ...]:

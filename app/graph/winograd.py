@@ -93,14 +93,9 @@ class Convolution:
     block: int
 
     @property
-    def _across(self) -> int:
+    def across(self) -> int:
         """Tiles along a side of its maps."""
         return -(-self.side // TILE)
-
-    @property
-    def tiles(self) -> int:
-        """Number of tiles."""
-        return self._across**2
 
     def tensors(self, weight: Tensor, bias: Tensor) -> list[tuple[str, Tensor]]:
         """Transform kernels and bias into the domain of the products, in float64: G kernel G'.
@@ -120,7 +115,7 @@ class Convolution:
 
     def windows(self) -> tuple[_Numbers, _Numbers]:
         """Return y and x of the pixels of all windows, [36, tiles] each."""
-        row, column = np.divmod(np.arange(self.tiles), self._across)
+        row, column = np.divmod(np.arange(self.across**2), self.across)
         down, across = np.divmod(np.arange(_PLACES)[:, np.newaxis], _WINDOW)
         return row * TILE + down - 1, column * TILE + across - 1
 
@@ -132,8 +127,8 @@ class Convolution:
         blocks = self.outputs // self.block
         block, y, x = np.indices((blocks, side, side))
         pixel = y % tile * tile + x % tile
-        found: _Numbers = (pixel * blocks + block) * self.tiles
-        found += y // tile * self._across + x // tile
+        found: _Numbers = (pixel * blocks + block) * self.across**2
+        found += y // tile * self.across + x // tile
         return found
 
 
@@ -142,7 +137,7 @@ def convolve(nodes: NodeList, convolution: Convolution, maps: ChannelBlocks) -> 
     nodes.scope = convolution.name
     products = _products(nodes, convolution, maps.gather(nodes, *convolution.windows()))
     block, row_of = convolution.block, convolution.row_of()
-    each = convolution.outputs // block * convolution.tiles  # rows: a pixel of every tile
+    each = convolution.outputs // block * convolution.across**2  # rows: a pixel of every tile
     if convolution.pooled:
         # The four outputs that are pooled into one are side by side; to reduce an axis in the middle
         # is four times as fast as to reduce the first one.
