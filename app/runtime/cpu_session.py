@@ -108,7 +108,7 @@ class CpuSession:
         first.run(None, {INPUT: self._black(1)}, options)
 
     def _black(self, images: int) -> PixelBatch:
-        """Return a batch of black images of the size that the graph takes."""
+        """Return black images of the size that the graph takes."""
         side = (self._stem or self._session).get_inputs()[0].shape[1]
         return np.zeros((images, side, side, 3), np.uint8)
 

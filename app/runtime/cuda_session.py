@@ -99,12 +99,7 @@ class CudaSession:
 
 
 class _LoadedGraph:
-    """A graph in onnxruntime with the buffers of its runs; `close` frees all of it.
-
-    Attributes:
-        runners: One for each batch in flight.
-        side: Side of the images, in pixels.
-    """
+    """A graph in onnxruntime with a runner for each batch in flight; `close` frees all of it."""
 
     def __init__(self, session: OpenGraph, new_memory: Callable[[], CudaMemory]) -> None:
         self.side: int = session.get_inputs()[0].shape[1]
@@ -142,7 +137,7 @@ class Runner:
             memory: Allocates the buffers.
             gate: The single thread in which the session runs for every caller: CUDA graphs belong
                 to the thread that recorded them.
-            numbers: Numbers the sets of buffers of the session.
+            numbers: Numbers the sets of buffers of all runners of the session.
         """
         self._session = session
         self._memory = memory

@@ -74,12 +74,8 @@ def providers(
 ) -> list[Provider]:
     """List onnxruntime's providers for a graph; the first has to run all of it.
 
-    Args:
-        gpu: Which GPU, and how much of it.
-        options: Ignored by TensorRT.
-        graph: The .onnx file; TensorRT caches its engines beside it.
-        images: The largest batch.
-        side: Side of an image, in pixels.
+    TensorRT ignores the options, caches its engines beside the graph, and needs the shape of the
+    largest batch.
     """
     cuda = {
         "device_id": str(gpu.device_id),

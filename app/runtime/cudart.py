@@ -45,10 +45,8 @@ def load_cudart(names: Sequence[str] = _LIBRARIES) -> Any:  # noqa: ANN401 (ctyp
         SessionError: If it is not installed.
     """
     for name in names:
-        try:
+        with suppress(OSError):
             return ctypes.CDLL(name)
-        except OSError:
-            continue
     raise SessionError(f"CUDA's runtime ({names[0]}) cannot be loaded")
 
 

@@ -54,7 +54,6 @@ _STICKY_TEXTS: Final = (
     "the launch timed out and was terminated",
     "hardware stack error",
 )
-_FAILURE: Final = re.compile(r"CUDA failure (\d+)")
 
 _AT_START: Final = (
     (
@@ -105,12 +104,9 @@ def is_out_of_memory(message: str) -> bool:
 
 def is_sticky(message: str) -> bool:
     """Return whether this process cannot use the GPU any more and has to be restarted."""
-    found = _FAILURE.search(message)
-    return (
-        (found is not None and int(found[1]) in _STICKY)
-        or any(f"{name}:" in message for name in _STICKY.values())
-        or any(text in message for text in _STICKY_TEXTS)
-    )
+    found = re.search(r"CUDA failure (\d+)", message)
+    signs = (*(f"{name}:" for name in _STICKY.values()), *_STICKY_TEXTS)
+    return bool(found and int(found[1]) in _STICKY) or any(sign in message for sign in signs)
 
 
 def why_not(message: str) -> str:
