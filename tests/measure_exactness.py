@@ -10,7 +10,7 @@ import numpy as np
 from onnx import helper
 
 from app.graph.conv_plan import plans
-from app.graph.lowering import lowered_layers
+from app.graph.layers import lowered_layers
 from app.graph.node_list import NodeList
 from app.graph.vgg import VggConfig
 from app.runtime.ort import CPU, channel_block, open_graph

@@ -28,12 +28,12 @@ from app.bench.raw import Rates, RawSummary, measure_round
 from app.bench.raw_sessions import RawSessions, open_served
 from app.bench.report import describe_machine, versions
 from app.graph.float16 import chosen
+from app.graph.serving_graph import INPUT
 from app.graph.vgg import VggConfig, architecture
 from app.machine import usable_cpus
 from app.runtime.cuda_tuning import SAFE, providers
-from app.runtime.find_device import DeviceName, find_device
-from app.runtime.open_session import open_session
-from app.runtime.ort import CPU, open_graph, run
+from app.runtime.open_session import DeviceName, find_device, open_session
+from app.runtime.ort import CPU, open_graph
 from app.service.parts import gpus, provisioning
 from app.service.settings import Settings
 from app.web.page.files import STATIC
@@ -82,7 +82,7 @@ def peaks_of(settings: Settings) -> Peaks:
         where = providers(replace(gpus(settings)[0], tensorrt=False), SAFE, Path(), 1, 1)
 
     def load(graph: bytes, values: Any) -> Callable[[], object]:
-        return partial(run, open_graph(graph, where, settings.threads), values)
+        return partial(open_graph(graph, where, settings.threads).run, None, {INPUT: values})
 
     precision = chosen(settings.precision, settings.device)
     return measure_peaks(load, precision, SIDES[settings.device], ELEMENTS[settings.device])

@@ -13,8 +13,7 @@ from app.graph.untrained import untrained_layers
 from app.graph.vgg import architecture
 from app.machine import usable_cpus
 from app.runtime.conv_choice import ConvChoice
-from app.runtime.find_device import find_device
-from app.runtime.open_session import Session, open_session
+from app.runtime.open_session import Session, find_device, open_session
 from app.service.parts import gpus, provisioning
 from app.service.settings import Settings
 from app.weights.manifests import Manifest

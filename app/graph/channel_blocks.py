@@ -23,8 +23,6 @@ class ChannelBlocks:
 
     Attributes:
         value: Name of the tensor, float32 [rows, N, block].
-        rows: Number of rows, with the one of zeros.
-        block: Channels per block.
         row_of: The row of each block of each pixel, [blocks, side, side].
         zeros: The row of zeros, which stands for all pixels outside.
     """
@@ -34,12 +32,6 @@ class ChannelBlocks:
     block: int
     row_of: NDArray[np.int64]
     zeros: int
-
-    @property
-    def _side(self) -> int:
-        """Side of the maps, in pixels."""
-        side: int = self.row_of.shape[-1]
-        return side
 
     @classmethod
     def of_maps(
@@ -63,17 +55,12 @@ class ChannelBlocks:
         return cls(value, rows + 1, block, row_of, zeros=rows)
 
     def gather(self, nodes: NodeList, y: NDArray[np.int64], x: NDArray[np.int64]) -> str:
-        """Copy pixels.
-
-        Args:
-            nodes: The graph to extend.
-            y: Rows of the pixels, [.., pixels]; pixels outside the maps are zeros.
-            x: Columns of the pixels, the same shape.
+        """Copy the pixels in rows `y` and columns `x`, [.., pixels] both; outside the maps are zeros.
 
         Returns:
             float32 [.., blocks, pixels, N, block].
         """
-        last = self._side - 1
+        last = self.row_of.shape[-1] - 1
         inside = (y == np.clip(y, 0, last)) & (x == np.clip(x, 0, last))
         within = self.row_of[:, np.clip(y, 0, last), np.clip(x, 0, last)]
         rows = np.moveaxis(np.where(inside, within, self.zeros), 0, -2)
@@ -82,7 +69,7 @@ class ChannelBlocks:
     def to_maps(self, nodes: NodeList) -> str:
         """Turn the blocks into maps, float32 [N, channels, side, side]."""
         nodes.scope = "maps"
-        maps = self.gather(nodes, *np.indices((self._side, self._side)).reshape(2, -1))
+        blocks, *sides = self.row_of.shape
+        maps = self.gather(nodes, *np.indices(sides).reshape(2, -1))
         maps = nodes.add("Transpose", maps, perm=[2, 0, 3, 1])
-        shape = -1, len(self.row_of) * self.block, self._side, self._side
-        return nodes.add("Reshape", maps, nodes.integers(*shape))
+        return nodes.add("Reshape", maps, nodes.integers(-1, blocks * self.block, *sides))

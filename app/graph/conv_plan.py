@@ -1,4 +1,4 @@
-"""How the convolutions of a VGG are computed: by onnxruntime itself, or lowered (app/graph/lowering.py).
+"""How the convolutions of a VGG are computed: by onnxruntime itself, or lowered (app/graph/layers.py).
 
 Measurements of each layer show which plans are worth a try (docs/performance.md); which of them is
 the fastest on this machine, app/runtime/conv_choice.py measures.
@@ -10,7 +10,7 @@ from typing import Final
 from app.graph.vgg import LayerRow
 
 _KERNEL: Final = 3
-"""Side of the kernels that can be lowered."""
+"""Side of the kernels that can be lowered; only convolutions have one of 3."""
 _LARGE: Final = 28
 """Maps that are wider than this, in pixels, are large."""
 
@@ -27,15 +27,16 @@ class ConvPlan:
     first: str | None = None
     block: int = 1
 
+    @property
+    def name(self) -> str:
+        """Return the first lowered layer, or `direct`."""
+        return self.first or "direct"
+
     def lowers(self, row: LayerRow) -> bool:
         """Return whether a layer is lowered; the order of names is the order of layers."""
-        after = self.first is not None and row.name >= self.first
-        return (
-            after
-            and row.kind == "convolution"
-            and row.kernel == _KERNEL
-            and not any(channels % self.block for channels in row.weight_shape[:2])
-        )
+        if self.first is None or row.kernel != _KERNEL or row.name < self.first:
+            return False
+        return not any(channels % self.block for channels in row.weight_shape[:2])
 
 
 DIRECT: Final = ConvPlan()
@@ -43,12 +44,9 @@ DIRECT: Final = ConvPlan()
 
 
 def plans(block: int) -> tuple[ConvPlan, ...]:
-    """List the plans that are worth a try, from the fewest lowered layers to the most.
+    """List the plans worth a try: lower nothing, the small maps, and every layer that gains.
 
-    Besides DIRECT, one lowers the small maps, one every layer that gains.
-
-    Args:
-        block: Channels per block on this processor; 0 where onnxruntime has no such layout.
+    `block` is 0 where onnxruntime has no layout in blocks.
     """
     lowered = ConvPlan("conv4_1", block), ConvPlan("conv2_1", block)
     return (DIRECT, *lowered) if block else (DIRECT,)

@@ -58,13 +58,9 @@ def stored_tensors(name: str, layer: Layer, precision: Precision) -> Iterator[tu
 
 
 def halve_vgg(nodes: list[NodeProto]) -> list[NodeProto]:
-    """Let the layers of a VGG compute in float16, from pixels that are `scaled`.
+    """Let the layers of a VGG, in order, compute in float16, from pixels that are `scaled`.
 
-    Args:
-        nodes: In order; the first takes float32, LAST_LAYER is a Gemm and gives the logits.
-
-    Returns:
-        The same with a cast before the first and one before LAST_LAYER, which divides by SCALE.
+    A cast comes before the first and one before LAST_LAYER, a Gemm, which divides by SCALE.
     """
     result: list[NodeProto] = []
     for number, original in enumerate(nodes):

@@ -11,8 +11,7 @@ class NodeList:
     """Builds a graph node by node.
 
     Attributes:
-        nodes: The nodes, in the order in which they were added.
-        constants: Small constants, each of them once, however often it is used.
+        constants: Each of them is there once, however often it is used.
         scope: Prefix for the names of the next nodes, usually their layer: profiles show it.
     """
 
@@ -24,11 +23,7 @@ class NodeList:
         self._names: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
     def add(self, op_type: str, *inputs: str, result: str | None = None, **attributes: Any) -> str:  # noqa: ANN401 - each operator has its own attributes
-        """Append a node with one output.
-
-        Returns:
-            The name of its output: `result`, or a new one.
-        """
+        """Append a node, and return the name of its only output: `result`, or a new one."""
         name = result or f"{self.scope}/{op_type}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(op_type, inputs, [name], name=name, **attributes))
         return name

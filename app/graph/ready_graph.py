@@ -41,7 +41,6 @@ def write_ready(folder: Path, path: Path, preprocess: Preprocess) -> None:
 
     Raises:
         CheckpointError: If it is not such a classifier.
-        OSError: If the files cannot be read or written.
     """
     model = _load(path)
     compose.add_prefix(model, _PREFIX, inplace=True)
@@ -75,12 +74,12 @@ def _load(path: Path) -> ModelProto:
         raise CheckpointError(f"{path}: is not an ONNX file, or holds an empty graph")
     opset = max((o.version for o in model.opset_import if o.domain in _STANDARD), default=1)
     if opset < _OLDEST_OPSET:
-        message = f"{path}: uses ONNX opset {opset}, expected {_OLDEST_OPSET} or newer"
-        raise CheckpointError(message)
+        raise CheckpointError(f"{path}: uses ONNX opset {opset}, expected {_OLDEST_OPSET} or newer")
     for tensor in _tensors(model.graph):
         if tensor.data_location == TensorProto.EXTERNAL:
-            message = f"{path}: keeps {tensor.name!r} in another file, expected all in this one"
-            raise CheckpointError(message)
+            raise CheckpointError(
+                f"{path}: keeps {tensor.name!r} in another file, expected all in this one"
+            )
     return model
 
 
@@ -103,26 +102,23 @@ def _ends(path: Path, model: ModelProto, crop: int) -> tuple[str, str]:
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in constants]
     if len(inputs) != 1 or len(graph.output) != 1:
-        message = (
+        raise CheckpointError(
             f"{path}: has {len(inputs)} inputs and {len(graph.output)} outputs, expected one each"
         )
-        raise CheckpointError(message)
     tensor = inputs[0].type.tensor_type
     shape = [dim.dim_value for dim in tensor.shape.dim]  # 0 where any size is allowed
-    wanted = (0, 3, crop, crop)  # the batch size may be anything
-    fits = len(shape) == len(wanted) and all(
-        have in {0, want} for have, want in zip(shape[1:], wanted[1:], strict=True)
+    wanted = (3, crop, crop)  # and any batch size
+    fits = len(shape) == 1 + len(wanted) and all(
+        have in {0, want} for have, want in zip(shape[1:], wanted, strict=True)
     )
     if tensor.elem_type != TensorProto.FLOAT or not fits:
-        message = (
+        raise CheckpointError(
             f"{path}: takes {TensorProto.DataType.Name(tensor.elem_type)} {shape},"
             f" expected FLOAT [N, 3, {crop}, {crop}] with the crop of the manifest"
         )
-        raise CheckpointError(message)
     classes = [dim.dim_value for dim in graph.output[0].type.tensor_type.shape.dim][1:]
     if 0 not in classes and (not classes or prod(classes) != CLASSES):
-        message = f"{path}: gives {classes} values per image, expected {CLASSES}"
-        raise CheckpointError(message)
+        raise CheckpointError(f"{path}: gives {classes} values per image, expected {CLASSES}")
     return inputs[0].name, graph.output[0].name
 
 

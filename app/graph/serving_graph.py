@@ -5,7 +5,7 @@ float32 [N, 1000]. It normalises the pixels itself, so that a quarter of the byt
 no caller can normalise twice. Its large tensors are in a separate file beside it, which the session
 maps into memory instead of reading.
 
-Where large maps are lowered (app/graph/lowering.py) there is a second graph, the stem: it takes a
+Where large maps are lowered (app/graph/layers.py) there is a second graph, the stem: it takes a
 single `image` and gives `maps`, float32 [rows, 1, block] (app/graph/channel_blocks.py); the serving
 graph then takes the `maps` of a batch, [rows, N, block], in place of `image`.
 """
@@ -22,19 +22,24 @@ from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from app.graph.channel_blocks import BLOCKED, ChannelBlocks
 from app.graph.conv_plan import DIRECT, ConvPlan, is_large
-from app.graph.dense import add_dense, add_dense_for_cpu
 from app.graph.float16 import Precision, Stored, halve_vgg, scaled, stored_tensors
-from app.graph.lowering import add_convolutions, in_blocks, in_planes, lowered_layers
+from app.graph.layers import (
+    add_convolutions,
+    add_dense,
+    add_dense_for_cpu,
+    in_blocks,
+    in_planes,
+    lowered_layers,
+)
 from app.graph.node_list import NodeList
-from app.graph.vgg import CLASSES, LayerRow, VggConfig
+from app.graph.vgg import CLASSES, VggConfig
 from app.graph.winograd import GROWTH
 from app.records import Layer, Preprocess
 
 GRAPH_VERSION: Final = 4
 """Part of the key of every serving graph on disk: raise it whenever a graph comes out differently.
 
-Serving graphs depend on this module and on channel_blocks, conv_plan, dense, float16, lowering,
-node_list, ready_graph, untrained, vgg and winograd. tests/graph/test_graph_version.py pins their bytes."""
+Every module of this package counts. tests/graph/test_graph_version.py pins the bytes of graphs."""
 
 INPUT: Final = "image"
 MAPS: Final = "maps"
@@ -43,8 +48,6 @@ GRAPH_FILE: Final = "graph.onnx"
 STEM_FILE: Final = "stem.onnx"
 WEIGHTS_FILE: Final = "weights.bin"
 
-_BYTES: Final = {"float32": 4, "float16": 2}
-"""Bytes per weight."""
 _OPSET: Final = 17
 IR_VERSION: Final = 9
 _PAGE: Final = 4096  # bytes; each tensor begins on a page, so that it can be mapped by itself
@@ -72,22 +75,24 @@ def write_vgg(
 
     Raises:
         PrecisionError: If a weight does not fit into the precision.
-        OSError: If the files cannot be written.
     """
     half = precision == "float16"
     lowered = lowered_layers(config, plan)
     tensors: dict[str, TensorProto] = {}
     with (folder / WEIGHTS_FILE).open("wb") as weights:
         for name, layer in layers:
-            for tensor_name, tensor in (
+            stored: Iterable[tuple[str, Stored]] = (
                 lowered[name].tensors(layer.weight, layer.bias)
                 if name in lowered
                 else stored_tensors(name, layer, precision)
-            ):
-                tensors[tensor_name] = _append(weights, tensor_name, tensor)
+            )
+            tensors |= {key: _append(weights, key, tensor) for key, tensor in stored}
     before, constants = preprocess_nodes(scaled(preprocess) if half else preprocess, "pixels")
     image = input_info(preprocess.crop)
-    large, small, dense = _parts(config)
+    rows = config.layers()
+    dense = [row for row in rows if row.kind == "fully connected"]
+    large = [row for row in rows if is_large(row)]
+    small = rows[len(large) : -len(dense)]
     nodes = NodeList()
     nodes.nodes += before
     nodes.constants += constants
@@ -112,7 +117,8 @@ def write_vgg(
 def graph_size(config: VggConfig, precision: Precision, plan: ConvPlan) -> int:
     """Estimate the size of a serving graph, in bytes."""
     lowered = sum(prod(row.weight_shape) for row in config.layers() if plan.lowers(row))
-    return _BYTES[precision] * (config.parameters() + (GROWTH - 1) * lowered)
+    weight = 2 if precision == "float16" else 4
+    return weight * (config.parameters() + (GROWTH - 1) * lowered)
 
 
 def preprocess_nodes(
@@ -143,16 +149,6 @@ def preprocess_nodes(
     return nodes, constants
 
 
-def _parts(
-    config: VggConfig,
-) -> tuple[list[LayerRow], list[LayerRow], list[LayerRow]]:
-    """Divide the layers into those with large maps, with small maps, and fully connected ones."""
-    rows = config.layers()
-    dense = [row for row in rows if row.kind == "fully connected"]
-    large = [row for row in rows if is_large(row)]
-    return large, list(rows[len(large) : len(rows) - len(dense)]), dense
-
-
 def _save(
     path: Path,
     nodes: NodeList,
@@ -164,15 +160,11 @@ def _save(
     used = _inputs(nodes.nodes)
     initializers = [*nodes.constants, *(t for name, t in tensors.items() if name in used)]
     graph = helper.make_graph(nodes.nodes, "vgg", [source], [result], initializer=initializers)
-    blocked = any(node.domain == BLOCKED for node in nodes.nodes)
+    opsets = [helper.make_opsetid("", _OPSET)]
+    if any(node.domain == BLOCKED for node in nodes.nodes):
+        opsets.append(helper.make_opsetid(BLOCKED, 1))
     model = helper.make_model(
-        graph,
-        opset_imports=[
-            helper.make_opsetid("", _OPSET),
-            *([helper.make_opsetid(BLOCKED, 1)] if blocked else []),
-        ],
-        ir_version=IR_VERSION,
-        producer_name="vgg-serve",
+        graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="vgg-serve"
     )
     onnx.save_model(model, path)
 
@@ -194,9 +186,8 @@ def input_info(crop: int) -> ValueInfoProto:
 
 def _maps_info(blocks: ChannelBlocks, images: int | str) -> ValueInfoProto:
     """Describe the output of a stem, which is the input of its serving graph."""
-    return helper.make_tensor_value_info(
-        MAPS, TensorProto.FLOAT, [blocks.rows, images, blocks.block]
-    )
+    shape = [blocks.rows, images, blocks.block]
+    return helper.make_tensor_value_info(MAPS, TensorProto.FLOAT, shape)
 
 
 def output_info() -> ValueInfoProto:
@@ -213,11 +204,8 @@ def _append(weights: BinaryIO, name: str, tensor: Stored) -> TensorProto:
         dims=tensor.shape,
         data_location=TensorProto.EXTERNAL,
     )
-    for key, value in (
-        ("location", WEIGHTS_FILE),
-        ("offset", str(weights.tell())),
-        ("length", str(tensor.nbytes)),
-    ):
-        reference.external_data.add(key=key, value=value)
+    where = {"location": WEIGHTS_FILE, "offset": weights.tell(), "length": tensor.nbytes}
+    for key, value in where.items():
+        reference.external_data.add(key=key, value=str(value))
     weights.write(np.ascontiguousarray(tensor, tensor.dtype.newbyteorder("<")).data)
     return reference

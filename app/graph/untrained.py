@@ -12,13 +12,10 @@ SEED: Final = 2014
 
 
 def untrained_layers(config: VggConfig) -> Iterator[tuple[str, Layer]]:
-    """Draw every layer of a network; the result is always the same.
+    """Draw the layers of a network, one at a time, in order; the result is always the same.
 
     Weights are normal with variance 2 / inputs, which keeps activations of the same size in all
     layers (He et al., arXiv 1502.01852); biases are zero.
-
-    Returns:
-        Name and layer, one at a time, in the order of `config.weight_shapes()`.
     """
     generator = np.random.default_rng(SEED)
     for name, shape in config.weight_shapes().items():

@@ -21,8 +21,6 @@ CONFIGURATIONS: dict[str, tuple[tuple[int, ...], ...]] = {
     "D": ((3, 3), (3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3)),
     "E": ((3, 3), (3, 3), (3, 3, 3, 3), (3, 3, 3, 3), (3, 3, 3, 3)),
 }
-GROUP_CHANNELS = (64, 128, 256, 512, 512)
-HIDDEN_UNITS = 4096
 LAST_LAYER = "fc8"
 """The layer that gives the logits."""
 
@@ -37,24 +35,23 @@ class LayerRow:
     Attributes:
         name: The paper's name: `conv1_1`, `pool1`, `fc6`.
         kind: `convolution`, `max-pooling` or `fully connected`.
-        kernel: Side of the kernel in pixels; 0 for a fully connected layer.
-        stride: Stride in pixels of the layer's input; 0 for a fully connected layer.
-        weight_shape: [out, in, height, width] or [out, in]; empty without weights.
         output_shape: [channels, height, width] or [units].
-        parameters: Number of weights and biases.
-        multiply_adds: Number of multiply-adds per image.
         receptive_field: Side, in pixels of the input image, of the area one output depends on.
+        kernel: Side of the kernel, in pixels; 0 for a fully connected layer, as is the stride.
+        weight_shape: [out, in, height, width] or [out, in]; empty without weights.
+        parameters: Weights and biases.
+        multiply_adds: Per image.
     """
 
     name: str
     kind: str
-    kernel: int
-    stride: int
-    weight_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
-    parameters: int
-    multiply_adds: int
     receptive_field: int
+    kernel: int = 0
+    stride: int = 0
+    weight_shape: tuple[int, ...] = ()
+    parameters: int = 0
+    multiply_adds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +66,8 @@ class VggConfig:
     """
 
     configuration: str
-    group_channels: tuple[int, int, int, int, int] = GROUP_CHANNELS
-    hidden_units: int = HIDDEN_UNITS
+    group_channels: tuple[int, int, int, int, int] = (64, 128, 256, 512, 512)
+    hidden_units: int = 4096
     side: int = INPUT_SIDE
 
     def layers(self) -> tuple[LayerRow, ...]:
@@ -96,59 +93,40 @@ class VggConfig:
             width = self.group_channels[group - 1]
             for number, kernel in enumerate(kernels, start=1):
                 field += (kernel - 1) * jump
-                shape = (width, channels, kernel, kernel)
                 weights = width * channels * kernel * kernel
                 yield LayerRow(
-                    name=f"conv{group}_{number}",
-                    kind="convolution",
+                    f"conv{group}_{number}",
+                    "convolution",
+                    (width, side, side),
+                    field,
                     kernel=kernel,
                     stride=1,
-                    weight_shape=shape,
-                    output_shape=(width, side, side),
+                    weight_shape=(width, channels, kernel, kernel),
                     parameters=weights + width,
                     multiply_adds=weights * side * side,
-                    receptive_field=field,
                 )
                 channels = width
             side //= 2
             field += jump
             jump *= 2
-            yield LayerRow(
-                name=f"pool{group}",
-                kind="max-pooling",
-                kernel=2,
-                stride=2,
-                weight_shape=(),
-                output_shape=(channels, side, side),
-                parameters=0,
-                multiply_adds=0,
-                receptive_field=field,
-            )
+            shape = (channels, side, side)
+            yield LayerRow(f"pool{group}", "max-pooling", shape, field, kernel=2, stride=2)
         inputs = channels * side * side
         field += (side - 1) * jump  # fc6 sees the whole map: the paper's 7x7 convolution
-        for name, units in (
-            ("fc6", self.hidden_units),
-            ("fc7", self.hidden_units),
-            (LAST_LAYER, CLASSES),
-        ):
+        dense = {"fc6": self.hidden_units, "fc7": self.hidden_units, LAST_LAYER: CLASSES}
+        for name, units in dense.items():
             yield LayerRow(
-                name=name,
-                kind="fully connected",
-                kernel=0,
-                stride=0,
+                name,
+                "fully connected",
+                (units,),
+                field,
                 weight_shape=(units, inputs),
-                output_shape=(units,),
                 parameters=units * inputs + units,
                 multiply_adds=units * inputs,
-                receptive_field=field,
             )
             inputs = units
 
 
 def architecture(name: str) -> VggConfig:
-    """Return the network with this common name: `vgg16` is configuration D.
-
-    Raises:
-        KeyError: If `name` is not in ARCHITECTURES.
-    """
+    """Return the network with this common name, one of ARCHITECTURES."""
     return VggConfig(ARCHITECTURES[name])

@@ -14,7 +14,7 @@ next layer gathers its windows from them.
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +40,7 @@ With the usual 0, 1, -1, 2, -2 rounding errors are twice as large, and at worst 
 (docs/performance.md). These points give exact float32 matrices too."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Transforms:
+class _Transforms(NamedTuple):
     """The transforms of both dimensions at once, each as one matrix, in float64.
 
     Attributes:
@@ -94,21 +93,12 @@ class Convolution:
     block: int
 
     @property
-    def _across(self) -> int:
+    def across(self) -> int:
         """Tiles along a side of its maps."""
         return -(-self.side // TILE)
 
-    @property
-    def tiles(self) -> int:
-        """Number of tiles."""
-        return self._across**2
-
     def tensors(self, weight: Tensor, bias: Tensor) -> list[tuple[str, Tensor]]:
         """Transform kernels and bias into the domain of the products, in float64: G kernel G'.
-
-        Args:
-            weight: float32 [outputs, inputs, 3, 3].
-            bias: float32 [outputs].
 
         Returns:
             Names and float32 tensors: the kernels, four times as large as `weight`, [36 * outputs,
@@ -125,7 +115,7 @@ class Convolution:
 
     def windows(self) -> tuple[_Numbers, _Numbers]:
         """Return y and x of the pixels of all windows, [36, tiles] each."""
-        row, column = np.divmod(np.arange(self.tiles), self._across)
+        row, column = np.divmod(np.arange(self.across**2), self.across)
         down, across = np.divmod(np.arange(_PLACES)[:, np.newaxis], _WINDOW)
         return row * TILE + down - 1, column * TILE + across - 1
 
@@ -137,26 +127,17 @@ class Convolution:
         blocks = self.outputs // self.block
         block, y, x = np.indices((blocks, side, side))
         pixel = y % tile * tile + x % tile
-        found: _Numbers = (pixel * blocks + block) * self.tiles
-        found += y // tile * self._across + x // tile
+        found: _Numbers = (pixel * blocks + block) * self.across**2
+        found += y // tile * self.across + x // tile
         return found
 
 
 def convolve(nodes: NodeList, convolution: Convolution, maps: ChannelBlocks) -> ChannelBlocks:
-    """Add a convolution with its ReLU and pooling.
-
-    Args:
-        nodes: The graph to extend.
-        convolution: Its tensors have to be among those of the graph.
-        maps: Its input.
-
-    Returns:
-        The new maps.
-    """
+    """Add a convolution, whose tensors have to be among those of the graph, its ReLU and pooling."""
     nodes.scope = convolution.name
     products = _products(nodes, convolution, maps.gather(nodes, *convolution.windows()))
     block, row_of = convolution.block, convolution.row_of()
-    each = convolution.outputs // block * convolution.tiles  # rows: a pixel of every tile
+    each = convolution.outputs // block * convolution.across**2  # rows: a pixel of every tile
     if convolution.pooled:
         # The four outputs that are pooled into one are side by side; to reduce an axis in the middle
         # is four times as fast as to reduce the first one.
@@ -166,13 +147,14 @@ def convolve(nodes: NodeList, convolution: Convolution, maps: ChannelBlocks) -> 
         value = nodes.add("Reshape", value, nodes.integers(side * side, _POOL * _POOL, -1))
         value = nodes.add("ReduceMax", value, axes=[1], keepdims=0)
         rows = side * side * each
-        value = nodes.add("Reshape", value, nodes.integers(rows, -1, block))
-        return ChannelBlocks.with_zeros(nodes, value, rows, block, row_of)
-    # A seventeenth pixel, all zeros, stands for everything outside; appending it would cost a copy.
-    back = np.append(_transforms().tile, np.zeros((1, _PLACES)), axis=0)
-    rows = len(back) * each
-    value = _transformed_back(nodes, back, products)
+    else:
+        # A seventeenth pixel, all zeros, stands for everything outside; appending it would cost a copy.
+        back = np.append(_transforms().tile, np.zeros((1, _PLACES)), axis=0)
+        rows = len(back) * each
+        value = _transformed_back(nodes, back, products)
     value = nodes.add("Reshape", value, nodes.integers(rows, -1, block))
+    if convolution.pooled:
+        return ChannelBlocks.with_zeros(nodes, value, rows, block, row_of)
     return ChannelBlocks(value, rows, block, row_of, zeros=rows - each)
 
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Final, TypeVar, cast
+from typing import Final, TypeVar
 
 from app.errors import DeadlineExceededError, RequestError
 from app.machine import return_freed_memory
@@ -23,11 +23,7 @@ class DecodePool:
     """A few threads, and an estimate of the seconds of work that wait for them."""
 
     def __init__(self, threads: int) -> None:
-        """Start with nothing to do.
-
-        Args:
-            threads: How many images are decoded at the same time.
-        """
+        """Start with nothing to do; as many images are decoded at the same time as threads."""
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._threads = threads
         self._pending = 0
@@ -36,24 +32,16 @@ class DecodePool:
         self._tidying: asyncio.TimerHandle | None = None
 
     def backlog(self, coming: int = 0) -> float:
-        """Return the seconds until an image that arrived now would be decoded.
-
-        Args:
-            coming: Images that have not arrived yet and will be decoded before it.
-        """
+        """Return the seconds until an image would be decoded that arrived after `coming` others."""
         return (self._pending + coming) * self._seconds / self._threads
 
     async def decode(self, work: Callable[[], T], deadline: float) -> T:
         """Do the work in a thread; work that is cancelled before it starts costs nothing.
 
-        Args:
-            work: Decodes one image.
-            deadline: On the clock of `time.monotonic`, in seconds.
-
         Raises:
-            DeadlineExceededError: If the deadline passed first. Work that has not started by then
-                never does; work that has started is finished, and its result dropped.
-            Exception: Any that the work raises.
+            DeadlineExceededError: If the deadline, on the clock of `time.monotonic`, passed first.
+                Work that has not started by then never does; work that has started is finished,
+                and its result dropped.
         """
         loop = asyncio.get_running_loop()
         if self._tidying:
@@ -87,32 +75,27 @@ class DecodePool:
         """Do the work in a thread, and hand its outcome to the loop."""
         started = time.monotonic()
         seconds: float | None = None
-        result: T | None = None
-        error: BaseException | None = None
+        outcome: T | BaseException
         if started >= deadline:
-            error = DeadlineExceededError(_TOO_LATE)
+            outcome = DeadlineExceededError(_TOO_LATE)
         else:
             try:
-                result = work()
+                outcome = work()
             except RequestError as exc:
                 # Client errors need no traceback, and a traceback would keep pixels and uploads
                 # in memory until the next garbage collection.
                 exc.__traceback__ = exc.__cause__ = exc.__context__ = None
-                error = exc
+                outcome = exc
                 return_freed_memory()
             except BaseException as exc:  # noqa: BLE001 (the caller gets it, whatever it is)
-                error = exc
+                outcome = exc
             seconds = time.monotonic() - started
         # The loop is woken once for everything: each time costs a tenth of a small decode.
         with suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(self._finish, answer, result, error, seconds)
+            loop.call_soon_threadsafe(self._finish, answer, outcome, seconds)
 
     def _finish(
-        self,
-        answer: asyncio.Future[T],
-        result: T | None,
-        error: BaseException | None,
-        seconds: float | None,
+        self, answer: asyncio.Future[T], outcome: T | BaseException, seconds: float | None
     ) -> None:
         self._pending -= 1
         if self._pending == 0:
@@ -124,10 +107,10 @@ class DecodePool:
             self._seconds = _MEMORY * past + (1 - _MEMORY) * seconds
         if answer.done():
             return
-        if error is None:
-            answer.set_result(cast("T", result))
+        if isinstance(outcome, BaseException):
+            answer.set_exception(outcome)
         else:
-            answer.set_exception(error)
+            answer.set_result(outcome)
 
 
 def _expire(answer: asyncio.Future[T]) -> None:

@@ -26,8 +26,8 @@ class ImageFormat:
     """A format that the service decodes.
 
     Attributes:
-        name: As in answers and in the media type: `jpeg`.
-        title: As in sentences: `JPEG`.
+        name: As in answers and in the media type.
+        title: As in sentences.
         reader: Pillow's class for it. `Image.open` is avoided: it warns about sizes that our
             limits refuse anyway, and reads the index of an MPO.
         suffixes: Endings of file names, in lower case.
@@ -149,10 +149,8 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     suffixes = {suffix for one in FORMATS for suffix in one.suffixes}
     found: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            found += sorted(file for file in path.rglob("*") if file.suffix.lower() in suffixes)
-        else:
-            found.append(path)
+        images = (file for file in path.rglob("*") if file.suffix.lower() in suffixes)
+        found += sorted(images) if path.is_dir() else [path]
     return found
 
 

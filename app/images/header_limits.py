@@ -68,11 +68,8 @@ _NAMES_COMPRESSION: Final = b"\x28"
 class ImageLimits:
     """Sizes beyond which an image is refused by its header.
 
-    Attributes:
-        max_pixels: Width times height. A pixel takes 4 bytes, 8 if the image has transparency.
-            Pillow's own limit, 179 million, also applies.
-        min_side: Pixels.
-        max_side: Pixels.
+    A pixel takes 4 bytes, 8 if the image has transparency. Pillow's own limit, 179 million pixels,
+    also applies.
     """
 
     max_pixels: int = 40_000_000
@@ -85,7 +82,7 @@ class Allowance:
     """What decoding one upload may cost.
 
     Attributes:
-        limits: Of its size; stricter than usual for formats that cost more per pixel.
+        limits: Stricter than usual for formats that cost more per pixel.
         reads: How often the decoder may read; an upload of millions of pieces would take seconds.
         scans: How often the decoder would go over the whole picture.
         scalable: Whether a JPEG can be decoded at a smaller scale.
@@ -97,15 +94,7 @@ class Allowance:
     scalable: bool = True
 
     def check_size(self, size: tuple[int, int]) -> None:
-        """Refuse an image that would take too much time or memory, or that shows nothing.
-
-        Args:
-            size: Width and height in pixels, by the header.
-
-        Raises:
-            ImageTooLargeError: If it is beyond the limits.
-            ImageTooSmallError: If it is below the limits.
-        """
+        """Refuse an image, by the size in its header, that takes too much or that shows nothing."""
         width, height = size
         limits = self.limits
         numbers: dict[str, float] = {"width": width, "height": height}
@@ -136,12 +125,7 @@ class Allowance:
 
 
 def read_allowance(data: bytes, name: str, limits: ImageLimits) -> Allowance:
-    """Return what decoding an upload may cost.
-
-    Args:
-        data: The upload.
-        name: Its format.
-        limits: For most formats.
+    """Return what decoding an upload in the format of this name may cost.
 
     Raises:
         CorruptImageError: If it is a JPEG with arithmetic coding, or with more of anything in its

@@ -7,8 +7,7 @@ Everything here is stateless, writes nothing, and can run in many threads at onc
 """
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from io import BytesIO
 from typing import Final, TypeAlias
 
@@ -17,11 +16,9 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from app.errors import CorruptImageError, ImageTooLargeError, RequestError
-from app.images.colours import to_rgb
-from app.images.crop import Crop, crop_exactly, crop_fast
-from app.images.formats import ImageFormat, identify
+from app.images.crop import crop_exactly, crop_fast, crop_of, read_orientation, upright_size
+from app.images.formats import identify
 from app.images.header_limits import ImageLimits, read_allowance
-from app.images.orientation import read_orientation, turn_upright, upright_size
 from app.machine import return_freed_memory
 from app.records import ImageInfo, Pixels, Preprocess
 
@@ -46,11 +43,7 @@ class _Source(BytesIO):
         self._reads_left = reads
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read as any file does.
-
-        Raises:
-            ValueError: If no reads are left.
-        """
+        """Read as any file does, while reads are left."""
         self._reads_left -= 1
         if self._reads_left < 0:
             raise ValueError("too many small reads")
@@ -58,9 +51,9 @@ class _Source(BytesIO):
 
 
 def ignore_warnings() -> None:
-    """Keep Pillow's warnings about broken or large files out of the log.
+    """Keep Pillow's warnings about broken or large files out of the log, when a process starts.
 
-    Call it once, when a process starts: `warnings.catch_warnings` is not safe in threads.
+    `warnings.catch_warnings` is not safe in threads.
     """
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
@@ -84,10 +77,7 @@ def prepare(
         uint8 [crop, crop, 3], RGB, C-contiguous, read-only; and what the upload was.
 
     Raises:
-        UnsupportedFormatError: If it is none of FORMATS.
-        CorruptImageError: If it is damaged or incomplete.
-        ImageTooLargeError: If it is beyond the limits.
-        ImageTooSmallError: If it is below the limits.
+        RequestError: If it is none of FORMATS, damaged or incomplete, or not within the limits.
     """
     pixels, info, decoded = _prepare(data, preprocess, limits, exact=exact)
     if decoded >= _LARGE:
@@ -101,7 +91,7 @@ def _prepare(
     """Do the work of `prepare`, and count the pixels decoded for it; the image is freed on return."""
     image_format = identify(data)
     allowance = read_allowance(data, image_format.name, limits)
-    with _translated_errors(data, image_format):
+    try:
         file = image_format.reader(_Source(data, allowance.reads))
         _shorten_key(file)
         allowance.check_size(file.size)
@@ -111,12 +101,22 @@ def _prepare(
         file.load()
         orientation = read_orientation(file.info)
         size = upright_size(stored, orientation)
-        crop = Crop.of(size, preprocess)
+        crop = crop_of(size, preprocess)
         if exact:
-            image = crop_exactly(to_rgb(turn_upright(file, orientation)), crop)
+            image = crop_exactly(file, crop, orientation)
         else:
             image = crop_fast(file, crop, extent, orientation)
         pixels = np.asarray(image)
+    except RequestError:
+        raise
+    except (Image.DecompressionBombError, MemoryError) as exc:
+        raise ImageTooLargeError("Decoding the image would take too much memory.") from exc
+    except Exception as exc:  # what decoders raise on hostile data has no common base
+        if image_format.has_end(data):
+            problem = "is damaged or uses an unsupported variant of the format"
+        else:
+            problem = "is incomplete: its end is missing"
+        raise CorruptImageError(f"The {image_format.title} file {problem}.") from exc
     return pixels, ImageInfo(*size, image_format.name), file.width * file.height
 
 
@@ -128,28 +128,11 @@ def _shorten_key(file: ImageFile) -> None:
 
 
 def _draft(file: ImageFile, least: int) -> tuple[float, float]:
-    """Choose the smallest scale of a JPEG's decoder that leaves the shorter side this long.
+    """Let a JPEG be decoded at the smallest scale that leaves its shorter side this long.
 
     Returns:
         Width and height that the image will have, before they are rounded up.
     """
     size = file.size
     drafted = file.draft(None, (least, least))  # None of another format
-    return (drafted[1][2], drafted[1][3]) if drafted else size
-
-
-@contextmanager
-def _translated_errors(data: bytes, image_format: ImageFormat) -> Iterator[None]:
-    """Turn each of Pillow's errors into one of ours."""
-    try:
-        yield
-    except RequestError:
-        raise
-    except (Image.DecompressionBombError, MemoryError) as exc:
-        raise ImageTooLargeError("Decoding the image would take too much memory.") from exc
-    except Exception as exc:  # what decoders raise on hostile data has no common base
-        if image_format.has_end(data):
-            problem = "is damaged or uses an unsupported variant of the format"
-        else:
-            problem = "is incomplete: its end is missing"
-        raise CorruptImageError(f"The {image_format.title} file {problem}.") from exc
+    return drafted[1][2:] if drafted else size

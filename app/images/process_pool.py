@@ -6,20 +6,25 @@ length, and never a pickle. The processes share nothing but their program.
 
 import json
 import logging
+import math
 import os
 import pickle
+import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
+from dataclasses import asdict
 from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from app.errors import CorruptImageError, ModelFailedError, RequestError, kinds
-from app.images.prepare import Prepare
+from app.images.prepare import Prepare, ignore_warnings
 from app.records import ImageInfo, Pixels, Preprocess
 
 log = logging.getLogger(__name__)
@@ -32,6 +37,9 @@ WALL_SECONDS: Final = 10.0
 
 _START_SECONDS: Final = 30.0
 """Longest wait for a new process."""
+
+MEMORY: Final = 1 << 30
+"""Bytes of address space beyond the idle process; 40 MP of WebP with alpha take 0.8 of them."""
 
 _LONGEST_LINE: Final = 4096
 """Bytes of JSON in an answer."""
@@ -50,13 +58,7 @@ class DecodeProcesses:
         cpu_seconds: int = CPU_SECONDS,
         wall_seconds: float = WALL_SECONDS,
     ) -> None:
-        """Start no process yet; the first image of each thread does.
-
-        Args:
-            prepare: Runs in the processes; has to be picklable.
-            cpu_seconds: Processor time per image.
-            wall_seconds: Longest wait for one image.
-        """
+        """Start no process yet; the first image of each thread does. `prepare` has to be picklable."""
         self._prepare = prepare
         self._cpu_seconds = cpu_seconds
         self._wall_seconds = wall_seconds
@@ -70,7 +72,6 @@ class DecodeProcesses:
 
         Raises:
             CorruptImageError: Also if the file ended the process or took too long.
-            RequestError: Any that `prepare` raises.
             ModelFailedError: If no process could be started.
         """
         process = self._take()
@@ -82,8 +83,7 @@ class DecodeProcesses:
             answer = process.ask(data, preprocess)
         except (EOFError, OSError) as exc:
             late = time.monotonic() - began >= self._wall_seconds
-            process.end()
-            late |= process.out_of_cpu_time
+            late |= process.end() == -signal.SIGXCPU
             why = "took too long to decode" if late else "crashed the decoder"
             raise CorruptImageError(f"The file {why}.") from exc
         finally:
@@ -135,15 +135,10 @@ class _Process:
     """One process, and the pipe to it."""
 
     def __init__(self, prepare: Prepare, cpu_seconds: int) -> None:
-        """Start it, and wait until it is ready.
-
-        Raises:
-            EOFError: If it ended before.
-            OSError: If it could not be started, or was not ready in time.
-        """
+        """Start it, and wait until it is ready; EOFError and OSError say that it did not get there."""
         self._pipe, theirs = Pipe()
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-        command = [sys.executable, "-m", "app.images.process_worker"]
+        command = [sys.executable, "-m", "app.images.process_pool"]
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 (our own module)
                 [*command, str(theirs.fileno()), str(cpu_seconds)],
@@ -153,24 +148,17 @@ class _Process:
                 stdout=subprocess.DEVNULL,
             )
         try:
-            self._wait_until_ready(prepare)
+            self._pipe.send_bytes(pickle.dumps(prepare))
+            if not self._pipe.poll(_START_SECONDS):
+                raise TimeoutError("the process was not ready in time")  # noqa: TRY301
+            self._pipe.recv_bytes(_LONGEST_LINE)
         except BaseException:
             self.end()
             raise
 
-    def _wait_until_ready(self, prepare: Prepare) -> None:
-        self._pipe.send_bytes(pickle.dumps(prepare))
-        if not self._pipe.poll(_START_SECONDS):
-            raise TimeoutError("the process was not ready in time")
-        self._pipe.recv_bytes(_LONGEST_LINE)
-
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
-
-    @property
-    def out_of_cpu_time(self) -> bool:
-        return self._process.returncode == -signal.SIGXCPU
 
     def ask(self, data: bytes, preprocess: Preprocess) -> tuple[Pixels, ImageInfo] | RequestError:
         """Return what became of an image.
@@ -186,19 +174,15 @@ class _Process:
     def kill(self) -> None:
         self._process.kill()
 
-    def end(self) -> None:
-        """Kill it, if it still runs, and free what it held."""
+    def end(self) -> int:
+        """Kill it, if it still runs, free what it held, and return its exit code."""
         self.kill()
-        self._process.wait()
         self._pipe.close()
+        return self._process.wait()
 
 
 def _read(pipe: Connection, crop: int) -> tuple[Pixels, ImageInfo] | RequestError:
-    """Read an answer without trusting it.
-
-    Raises:
-        OSError: If it is not one.
-    """
+    """Read an answer without trusting it: an OSError if it is not one."""
     try:
         said = json.loads(pipe.recv_bytes(_LONGEST_LINE))
         if "error" in said:
@@ -210,3 +194,45 @@ def _read(pipe: Connection, crop: int) -> tuple[Pixels, ImageInfo] | RequestErro
         return pixels.reshape(crop, crop, 3), info
     except (ValueError, TypeError, KeyError, AttributeError) as exc:
         raise OSError("the decoder's answer makes no sense") from exc
+
+
+def serve(pipe: Connection, cpu_seconds: int) -> None:
+    """Be a decoding process: prepare the images that come through the pipe until it is closed.
+
+    Source:
+        setrlimit(2): beyond its soft limit of CPU time a process gets SIGXCPU, which ends it.
+    """
+    prepare: Prepare = pickle.loads(pipe.recv_bytes())  # noqa: S301 (from the parent)
+    _limit()
+    ignore_warnings()
+    pipe.send_bytes(b"ready")
+    while True:
+        preprocess: Preprocess = pickle.loads(pipe.recv_bytes())  # noqa: S301 (from the parent)
+        data = pipe.recv_bytes()
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        soft = math.ceil(time.process_time()) + cpu_seconds
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+        try:
+            pixels, info = prepare(data, preprocess)
+        except RequestError as exc:
+            error = {"error": type(exc).__name__, "detail": str(exc), "limit": exc.limit}
+            pipe.send_bytes(json.dumps(error).encode())
+        else:
+            pipe.send_bytes(json.dumps(asdict(info)).encode())
+            pipe.send_bytes(pixels.tobytes())
+
+
+def _limit() -> None:
+    """Take away what decoding does not need: files, core dumps, most of the memory."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(FileNotFoundError):  # only Linux says how much is in use
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        most = pages * resource.getpagesize() + MEMORY
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+if __name__ == "__main__":
+    with suppress(EOFError):  # the parent has ended
+        serve(Connection(int(sys.argv[1])), int(sys.argv[2]))

@@ -35,12 +35,7 @@ def resize(
 ) -> Image.Image:
     """Resize a part of an image with a triangle filter, as wide as the area that becomes one pixel.
 
-    Args:
-        image: In any mode that Pillow resizes.
-        size: Width and height of the result.
-        box: The part, in pixels of the image and within it. The filter also looks beyond its
-            edges.
-        with_simd: Use cykooz-resizer, which has to be installed.
+    The box is in pixels of the image and within it; the filter also looks beyond its edges.
 
     Returns:
         The pixels that Pillow computes when it resizes the whole image. With SIMD, whose weights

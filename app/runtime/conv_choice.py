@@ -8,19 +8,25 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from timeit import repeat
+from typing import Any, Final, Literal, TypeAlias
 
+import numpy as np
 from filelock import FileLock
 
 from app.errors import RunFailedError, SessionError
 from app.graph.conv_plan import DIRECT, ConvPlan
-from app.graph.serving_graph import GRAPH_VERSION
+from app.graph.serving_graph import GRAPH_FILE, GRAPH_VERSION, write_vgg
+from app.graph.untrained import untrained_layers
 from app.graph.vgg import VggConfig
 from app.machine import processor
-from app.runtime.conv_trial import FOLDER_PREFIX, Trial
+from app.records import Layer, Preprocess, ProbabilityBatch
+from app.runtime.cpu_session import CpuSession
 from app.runtime.ort import VERSION
 
 log = logging.getLogger(__name__)
@@ -28,7 +34,6 @@ log = logging.getLogger(__name__)
 ConvChoice: TypeAlias = Literal["auto", "direct", "winograd"]
 Seconds: TypeAlias = tuple[float, float] | None
 """Seconds per image, alone and in a batch; None if the plan cannot be used here."""
-Try: TypeAlias = Callable[[VggConfig, ConvPlan, int, int, Path], Trial]
 
 CHOICE_FILE: Final = "conv.json"
 _WORTHWHILE: Final = 10**9
@@ -36,6 +41,59 @@ _WORTHWHILE: Final = 10**9
 _LEAST_GAIN: Final = 0.05
 _MOST_IMAGES: Final = 8
 """Largest batch in a trial: a larger one gives the same order of plans, and takes time and memory."""
+_FOLDER_PREFIX: Final = ".measuring-"
+"""Begins the names of folders with candidates, which a killed process leaves behind."""
+_TOLERANCE: Final = 1e-3
+"""Share of the greatest probability: lowering changes a hundredth of it, a wrong layout a thousand times it."""
+_HIDDEN_UNITS: Final = 16
+"""Keeps the fully connected layers, which are the same in every plan, from taking time."""
+_NOISE: Final = Preprocess(1, 1, "RGB", (127.5,) * 3, (73.9,) * 3)
+"""Mean and deviation of pixels of noise, so that answers are neither even nor sharp."""
+_ROUNDS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """The measurement of a plan: seconds per image, alone and in a batch, and the answers.
+
+    The pictures are the same in every trial.
+    """
+
+    alone: float
+    batch: float
+    answers: ProbabilityBatch
+
+    def agrees(self, other: "Trial") -> bool:
+        """Return whether two plans compute the same network."""
+        greatest = max(self.answers.max(), other.answers.max())
+        return bool(np.abs(self.answers - other.answers).max() < _TOLERANCE * greatest)
+
+
+def try_plan(config: VggConfig, plan: ConvPlan, threads: int, images: int, folder: Path) -> Trial:
+    """Run the convolutions of a network, with untrained weights and small fully connected layers.
+
+    The folder holds the graph meanwhile, up to 300 MB.
+    """
+    narrow = replace(config, hidden_units=_HIDDEN_UNITS)
+    preprocess = replace(_NOISE, resize=config.side, crop=config.side)
+    random = np.random.default_rng(0)
+    pixels = random.integers(256, size=(images, config.side, config.side, 3), dtype=np.uint8)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=_FOLDER_PREFIX) as name:
+        write_vgg(Path(name), narrow, lively_layers(narrow), preprocess, plan=plan)
+        session = CpuSession(Path(name) / GRAPH_FILE, threads)
+        session.tune(images)
+        alone, batch = (  # the first round pays for caches and threads
+            min(repeat(partial(session.run, pixels[:size]), number=1, repeat=_ROUNDS)[1:])
+            for size in (1, images)
+        )
+        return Trial(alone, batch / images, session.run(pixels))
+
+
+def lively_layers(config: VggConfig) -> Iterator[tuple[str, Layer]]:
+    """Draw untrained weights with biases that are not zero, so that a missing one is noticed."""
+    random = np.random.default_rng(1)
+    for name, layer in untrained_layers(config):
+        yield name, Layer(layer.weight, random.normal(0, 0.1, layer.bias.shape).astype(np.float32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +106,7 @@ class PlanChooser:
         threads: Threads per run.
         images: The largest batch that will be run.
         plans: The plans to choose from, DIRECT first.
-        try_plan: Measures one plan.
+        try_plan: Measures one plan; tests pass another one.
     """
 
     choice: ConvChoice
@@ -56,7 +114,7 @@ class PlanChooser:
     threads: int
     images: int
     plans: tuple[ConvPlan, ...]
-    try_plan: Try
+    try_plan: Callable[..., Trial] = try_plan
 
     def __call__(self, config: VggConfig, measuring: Callable[[], None]) -> ConvPlan:
         """Return the plan; `measuring` is called before plans are measured, which takes seconds.
@@ -81,20 +139,20 @@ class PlanChooser:
         except (SessionError, RunFailedError, MemoryError) as exc:  # of DIRECT itself
             log.warning("convolutions cannot be measured and stay direct: %s", exc)
             return DIRECT
-        plan = self.plans[self._fastest(seconds)]
+        plan = self._fastest(seconds)
         log.info(
             "VGG_CONV=%s lowers %d convolutions; ms per image alone and in a batch: %s",
             self.choice,
             sum(plan.lowers(row) for row in config.layers()),
             "; ".join(
                 f"{name} {1000 * one[0]:.0f}, {1000 * one[1]:.0f}" if one else f"{name} fails"
-                for name, one in zip(self._names(), seconds, strict=True)
+                for name, one in seconds.items()
             ),
         )
         return plan
 
-    def _seconds(self, config: VggConfig, measuring: Callable[[], None]) -> list[Seconds]:
-        """Return the times of the plans, remembered or measured now."""
+    def _seconds(self, config: VggConfig, measuring: Callable[[], None]) -> dict[str, Seconds]:
+        """Return the times of the plans by name, remembered or measured now."""
         file = self.folder / CHOICE_FILE
         key = self._key(config)
         seconds = self._remembered(file, key)
@@ -105,37 +163,38 @@ class PlanChooser:
         with FileLock(self.folder / f".{CHOICE_FILE}.lock"):
             seconds = self._remembered(file, key)  # by another process meanwhile
             if seconds is None:
-                for left in self.folder.glob(f"{FOLDER_PREFIX}*"):  # by a killed process
+                for left in self.folder.glob(f"{_FOLDER_PREFIX}*"):  # by a killed process
                     shutil.rmtree(left, ignore_errors=True)
                 seconds = self._measured(config)
-                _remember(file, key, dict(zip(self._names(), seconds, strict=True)))
+                _remember(file, key, seconds)
         return seconds
 
-    def _fastest(self, seconds: list[Seconds]) -> int:
-        """Return the position of the plan to use."""
-        usable = {number: one for number, one in enumerate(seconds) if one}
+    def _fastest(self, seconds: dict[str, Seconds]) -> ConvPlan:
+        """Return the plan to use."""
+        usable = {plan: one for plan in self.plans if (one := seconds[plan.name])}
         if self.choice == "winograd":
-            return max(usable)
-        alone, batch = usable[0]
-        scores = {n: (one[0] / alone + 2 * one[1] / batch) / 3 for n, one in usable.items()}
+            return [*usable][-1]
+        alone, batch = usable[DIRECT]
+        scores = {p: (one[0] / alone + 2 * one[1] / batch) / 3 for p, one in usable.items()}
         best = min(scores, key=scores.__getitem__)
-        return best if scores[best] <= 1 - _LEAST_GAIN else 0
+        return best if scores[best] <= 1 - _LEAST_GAIN else DIRECT
 
-    def _measured(self, config: VggConfig) -> list[Seconds]:
-        direct = self.try_plan(config, DIRECT, self.threads, self._images, self.folder)
-        seconds: list[Seconds] = [(direct.alone, direct.batch)]
+    def _measured(self, config: VggConfig) -> dict[str, Seconds]:
+        measure = partial(self.try_plan, config)
+        batch = self.threads, self._images, self.folder
+        direct = measure(DIRECT, *batch)
+        seconds: dict[str, Seconds] = {DIRECT.name: (direct.alone, direct.batch)}
         for plan in self.plans[1:]:
+            seconds[plan.name] = None
             try:
-                trial = self.try_plan(config, plan, self.threads, self._images, self.folder)
+                trial = measure(plan, *batch)
             except (SessionError, RunFailedError, MemoryError) as exc:
                 log.warning("convolutions lowered from %s on cannot be run: %s", plan.first, exc)
-                seconds.append(None)
                 continue
-            # Another release or processor may compute something else, without an error.
-            agrees = trial.agrees(direct)
-            if not agrees:
+            if trial.agrees(direct):
+                seconds[plan.name] = trial.alone, trial.batch
+            else:  # another release or processor may compute something else, without an error
                 log.warning("convolutions lowered from %s on give other answers", plan.first)
-            seconds.append((trial.alone, trial.batch) if agrees else None)
         return seconds
 
     @property
@@ -143,27 +202,27 @@ class PlanChooser:
         """Images in the batch of a trial."""
         return min(self.images, _MOST_IMAGES)
 
-    def _names(self) -> list[str]:
-        return [plan.first or "direct" for plan in self.plans]
-
     def _key(self, config: VggConfig) -> str:
         plans = [asdict(plan) for plan in self.plans]
         batch = self.threads, self._images
         made = (processor(), *batch, VERSION, GRAPH_VERSION, plans, asdict(config))
         return hashlib.sha256(json.dumps(made).encode()).hexdigest()[:16]
 
-    def _remembered(self, file: Path, key: str) -> list[Seconds] | None:
+    def _remembered(self, file: Path, key: str) -> dict[str, Seconds] | None:
         """Read the times; None if there are none, or the entry is not one of ours."""
-        found = _read(file).get(key)
+        found = _read(file)
         try:
-            times = [found[name] for name in self._names()] if isinstance(found, dict) else []
-            seconds: list[Seconds] = [one and (float(one[0]), float(one[1])) for one in times]
+            times = {plan.name: found[key][plan.name] for plan in self.plans}
+            seconds: dict[str, Seconds] = {
+                name: one and (float(one[0]), float(one[1])) for name, one in times.items()
+            }
         except (KeyError, IndexError, TypeError, ValueError):
             return None
-        return seconds if seconds and seconds[0] and all(min(s) > 0 for s in seconds if s) else None
+        usable = [one for one in seconds.values() if one]
+        return seconds if seconds[DIRECT.name] and all(min(one) > 0 for one in usable) else None
 
 
-def _read(file: Path) -> dict[str, object]:
+def _read(file: Path) -> dict[str, Any]:
     """Read a file; it counts as empty if it is missing or not ours."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))

@@ -1,24 +1,29 @@
-"""A serving graph on one GPU."""
+"""A serving graph on one GPU, its batches in buffers that are bound once.
+
+For each batch size the same memory is used, run after run: images are written into page-locked
+memory, cross the bus once, and the probabilities come back the same way.
+"""
 
 import itertools
 import logging
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
+from onnxruntime import RunOptions
 
-from app.errors import SessionError
+from app.errors import OutOfMemoryError, RunFailedError, SessionError
+from app.graph.serving_graph import INPUT, OUTPUT
+from app.graph.vgg import CLASSES
 from app.records import Blank, PixelBatch, ProbabilityBatch, Run
-from app.runtime.bound_buffers import Runner
-from app.runtime.cuda_tuning import CANDIDATES, SAFE, CudaOptions, Gpu, fastest, halving, providers
-from app.runtime.cudart import CudaMemory
-from app.runtime.device_errors import why_not
-from app.runtime.find_device import no_cuda
-from app.runtime.ort import OpenGraph, binder, open_graph, side
+from app.runtime.cuda_tuning import CANDIDATES, SAFE, CudaOptions, Gpu, fastest, providers
+from app.runtime.cudart import Buffer, CudaMemory
+from app.runtime.device_errors import NOT_NUMBERS, no_cuda, run_error, why_not
+from app.runtime.ort import OpenGraph, open_graph
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +32,7 @@ _IN_FLIGHT: Final = 2
 
 
 class CudaSession:
-    """A graph on one GPU, its batches in buffers that are bound once."""
+    """A graph on one GPU."""
 
     device: Literal["cuda"] = "cuda"
 
@@ -65,26 +70,28 @@ class CudaSession:
         Args:
             images: The largest batch that will be run; fewer if they do not fit into the memory.
         """
-        pixels = self._loaded.side
+        side = self._loaded.side
         self._loaded.close()  # the candidates need its memory
-        candidates = (SAFE,) if self._gpu.tensorrt else CANDIDATES
-
-        def attempt(images: int) -> tuple[CudaOptions, _LoadedGraph]:
-            batch = np.zeros((images, pixels, pixels, 3), np.uint8)
-            return fastest(
-                candidates,
-                lambda options: self._load(options, images, pixels),
+        batch = np.zeros((images, side, side, 3), np.uint8)
+        try:
+            options, self._loaded = fastest(
+                (SAFE,) if self._gpu.tensorrt else CANDIDATES,
+                lambda options: self._load(options, images, side),
                 lambda loaded: loaded.runners[0].run(batch),
             )
-
-        options, self._loaded = halving(images, attempt)
-        log.info("GPU %d: %s", self._gpu.device_id, options)
+        except OutOfMemoryError:
+            if images == 1:
+                raise
+        else:
+            log.info("GPU %d: %s", self._gpu.device_id, options)
+            return
+        self.tune(images // 2)
 
     def trim(self) -> None:
         """Keep the GPU's memory, so that no other process takes it."""
 
-    def _load(self, options: CudaOptions, images: int = 1, pixels: int = 224) -> "_LoadedGraph":
-        where = providers(self._gpu, options, self._graph, images, pixels)
+    def _load(self, options: CudaOptions, images: int = 1, side: int = 224) -> "_LoadedGraph":
+        where = providers(self._gpu, options, self._graph, images, side)
         try:
             return _LoadedGraph(self._open_graph(self._graph, where, threads=1), self._new_memory)
         except (SessionError, RuntimeError) as exc:
@@ -92,25 +99,90 @@ class CudaSession:
 
 
 class _LoadedGraph:
-    """A graph in onnxruntime with the buffers of its runs; `close` frees all of it.
-
-    Attributes:
-        runners: One for each batch in flight.
-        side: Side of the images, in pixels.
-    """
+    """A graph in onnxruntime with a runner for each batch in flight; `close` frees all of it."""
 
     def __init__(self, session: OpenGraph, new_memory: Callable[[], CudaMemory]) -> None:
-        """Make the runners; one thread runs the session for all of them."""
-        self.side = side(session)
-        bind = binder(session)
+        self.side: int = session.get_inputs()[0].shape[1]
         numbers = itertools.count(1)  # 0 is onnxruntime's own
         with ExitStack() as resources:
             gate = resources.enter_context(ThreadPoolExecutor(1, thread_name_prefix="device"))
             memories = [resources.enter_context(closing(new_memory())) for _ in range(_IN_FLIGHT)]
             self._resources = resources.pop_all()
-        self.runners = [Runner(memory, bind, gate, numbers) for memory in memories]
+        self.runners = [Runner(session, memory, gate, numbers) for memory in memories]
 
     def close(self) -> None:
         """Free the session, which only the runners hold, and then the buffers that it is bound to."""
         self.runners.clear()
         self._resources.close()
+
+
+class _Bound(NamedTuple):
+    pixels: PixelBatch
+    probabilities: ProbabilityBatch
+    source: Buffer
+    result: Buffer
+    run: Callable[[], None]
+
+
+class Runner:
+    """Runs batches, one at a time, in buffers of its own."""
+
+    def __init__(
+        self, session: OpenGraph, memory: CudaMemory, gate: Executor, numbers: Iterator[int]
+    ) -> None:
+        """Allocate nothing yet.
+
+        Args:
+            session: The graph.
+            memory: Allocates the buffers.
+            gate: The single thread in which the session runs for every caller: CUDA graphs belong
+                to the thread that recorded them.
+            numbers: Numbers the sets of buffers of all runners of the session.
+        """
+        self._session = session
+        self._memory = memory
+        self._gate = gate
+        self._numbers = numbers
+        self._buffers: dict[tuple[int, ...], _Bound] = {}
+
+    def blank(self, shape: tuple[int, ...]) -> PixelBatch:
+        """Return the memory that the next batch of this shape is read from, to be filled."""
+        try:
+            return self._bound(shape).pixels
+        except Exception as exc:  # onnxruntime's errors share no base class of their own
+            raise run_error(exc) from exc
+
+    def run(self, batch: PixelBatch) -> ProbabilityBatch:
+        """Classify a batch: the array from `blank`, or any other, which is copied there.
+
+        Returns:
+            float32 [N, 1000], the caller's own.
+        """
+        try:
+            bound = self._bound(batch.shape)
+            if batch is not bound.pixels:
+                np.copyto(bound.pixels, batch)
+            self._memory.upload(bound.pixels, bound.source)
+            self._gate.submit(bound.run).result()
+            self._memory.download(bound.result, bound.probabilities)
+            rows = bound.probabilities.copy()
+        except Exception as exc:  # onnxruntime's errors share no base class of their own
+            raise run_error(exc) from exc
+        if not np.isfinite(rows).all():
+            raise RunFailedError(NOT_NUMBERS)
+        return rows
+
+    def _bound(self, shape: tuple[int, ...]) -> _Bound:
+        if shape not in self._buffers:
+            pixels = self._memory.host(shape, np.dtype(np.uint8))
+            probabilities = self._memory.host((shape[0], CLASSES), np.dtype(np.float32))
+            source, result = self._memory.device(pixels), self._memory.device(probabilities)
+            binding = self._session.io_binding()
+            binding.bind_input(INPUT, *source)
+            binding.bind_output(OUTPUT, *result)
+            options = RunOptions()
+            # A recorded CUDA graph holds addresses, so each set of buffers needs its own.
+            options.add_run_config_entry("gpu_graph_id", str(next(self._numbers)))
+            run = partial(self._session.run_with_iobinding, binding, options)
+            self._buffers[shape] = _Bound(pixels, probabilities, source, result, run)
+        return self._buffers[shape]

@@ -1,23 +1,25 @@
 """onnxruntime's options for a GPU, and which of them are the fastest here."""
 
 import logging
-import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import perf_counter
+from timeit import repeat
 from typing import Final, Protocol, TypeVar
 
-from app.errors import OutOfMemoryError, VggServeError
+from app.errors import VggServeError
 from app.graph.serving_graph import INPUT
 from app.runtime.device_errors import why_not
 from app.runtime.ort import CUDA, TENSORRT, Provider
-from app.runtime.stopwatch import least_seconds
 
 log = logging.getLogger(__name__)
 
-_ROUNDS: Final = 3
+_WARM_UP: Final = 2
+"""Runs that do not count: the second one of a candidate that records is the first that it replays."""
+_ROUNDS: Final = _WARM_UP + 3
 _NO_LIMIT: Final = 2**64 - 1
 
 
@@ -26,7 +28,6 @@ class Gpu:
     """Which GPU to use, and how much of it.
 
     Attributes:
-        device_id: Number of the GPU.
         memory_limit: Bytes that onnxruntime may allocate; 0 for no limit.
         tensorrt: Whether to run on TensorRT, whose libraries have to be installed.
     """
@@ -73,12 +74,8 @@ def providers(
 ) -> list[Provider]:
     """List onnxruntime's providers for a graph; the first has to run all of it.
 
-    Args:
-        gpu: Which GPU, and how much of it.
-        options: How to run the graph; TensorRT decides by itself.
-        graph: The .onnx file; TensorRT caches its engines beside it.
-        images: The largest batch.
-        side: Side of an image, in pixels.
+    TensorRT ignores the options, caches its engines beside the graph, and needs the shape of the
+    largest batch.
     """
     cuda = {
         "device_id": str(gpu.device_id),
@@ -113,7 +110,6 @@ class Closeable(Protocol):
         """Free it."""
 
 
-T = TypeVar("T")
 Loaded = TypeVar("Loaded", bound=Closeable)
 
 
@@ -121,7 +117,7 @@ def fastest(
     candidates: Iterable[CudaOptions],
     load: Callable[[CudaOptions], Loaded],
     run: Callable[[Loaded], object],
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Callable[[], float] = perf_counter,
 ) -> tuple[CudaOptions, Loaded]:
     """Load a graph with each candidate's options, run it, and keep the fastest; close the others.
 
@@ -137,8 +133,8 @@ def fastest(
             try:
                 loaded = load(options)
                 losers.callback(loaded.close)
-                # The second run of a candidate that records is the first that it replays.
-                seconds = least_seconds(partial(run, loaded), _ROUNDS, warm_up=2, clock=clock)
+                times = repeat(partial(run, loaded), timer=clock, number=1, repeat=_ROUNDS)
+                seconds = min(times[_WARM_UP:])
             except VggServeError as exc:
                 log.warning("%s: fails: %s", options, why_not(str(exc.__cause__ or exc)))
                 failure = _without_frames(exc)
@@ -152,21 +148,6 @@ def fastest(
     if best is None:
         raise failure
     return best[1:]
-
-
-def halving(images: int, attempt: Callable[[int], T]) -> T:
-    """Attempt it with this many images, and with half as many while they do not fit.
-
-    Raises:
-        OutOfMemoryError: If not even one fits.
-    """
-    while True:
-        try:
-            return attempt(images)
-        except OutOfMemoryError:
-            if images == 1:
-                raise
-            images //= 2
 
 
 def _without_frames(exc: VggServeError) -> VggServeError:

@@ -9,13 +9,12 @@ import ctypes
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import SessionError
-from app.runtime.bound_buffers import Buffer
 
 _LIBRARIES: Final = (
     ("cudart64_13.dll", "cudart64_12.dll")
@@ -29,6 +28,16 @@ _NON_BLOCKING: Final = 1
 """Flag of a stream that neither waits for the default stream nor keeps that one waiting."""
 
 
+class Buffer(NamedTuple):
+    """Memory of a device that holds one array, as onnxruntime's `bind_input` takes it."""
+
+    kind: str
+    device_id: int
+    dtype: type[np.generic]
+    shape: tuple[int, ...]
+    pointer: int
+
+
 def load_cudart(names: Sequence[str] = _LIBRARIES) -> Any:  # noqa: ANN401 (ctypes has no better type)
     """Load CUDA's runtime, as onnxruntime's CUDA part does.
 
@@ -36,10 +45,8 @@ def load_cudart(names: Sequence[str] = _LIBRARIES) -> Any:  # noqa: ANN401 (ctyp
         SessionError: If it is not installed.
     """
     for name in names:
-        try:
+        with suppress(OSError):
             return ctypes.CDLL(name)
-        except OSError:
-            continue
     raise SessionError(f"CUDA's runtime ({names[0]}) cannot be loaded")
 
 
@@ -61,11 +68,7 @@ class CudaMemory:
     """Memory of one GPU and page-locked memory beside it; `close` frees both."""
 
     def __init__(self, device_id: int, library: Any | None = None) -> None:  # noqa: ANN401
-        """Make a stream for the copies.
-
-        Args:
-            device_id: Number of the GPU.
-            library: CUDA's runtime; None to load it.
+        """Make a stream for the copies; `library` is CUDA's runtime, None to load it.
 
         Raises:
             RuntimeError: With CUDA's number and text, as onnxruntime writes them.
@@ -94,7 +97,7 @@ class CudaMemory:
         pointer = ctypes.c_void_p()
         self._call("cudaMalloc", ctypes.byref(pointer), ctypes.c_size_t(host.nbytes))
         self._to_free.append(("cudaFree", pointer))
-        return Buffer("cuda", self._device_id, host.shape, host.dtype, pointer.value or 0)
+        return Buffer("cuda", self._device_id, host.dtype.type, host.shape, pointer.value or 0)
 
     def upload(self, host: NDArray[Any], buffer: Buffer) -> None:
         """Copy to the GPU; done when it returns."""

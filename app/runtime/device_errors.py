@@ -6,14 +6,12 @@ texts are those of CUDA 13.0's runtime (cudaGetErrorName, cudaGetErrorString).
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
-import numpy as np
-
 from app.errors import DeviceLostError, OutOfMemoryError, RunFailedError
-from app.records import ProbabilityBatch
+
+NOT_NUMBERS: Final = "The model returned values that are not numbers."
+"""Such values must never become an answer."""
 
 _OUT_OF_MEMORY: Final = (
     "out of memory",
@@ -56,60 +54,47 @@ _STICKY_TEXTS: Final = (
     "the launch timed out and was terminated",
     "hardware stack error",
 )
-_FAILURE: Final = re.compile(r"CUDA failure (\d+)")
 
-_DRIVER_TOO_OLD: Final = "its NVIDIA driver is too old for CUDA 13: install release 580 or newer"
-_NO_DEVICE: Final = "the driver sees no GPU, or this container has no access to one"
-_ARCHITECTURE: Final = (
-    "onnxruntime-gpu has no code for a GPU of this architecture: use another GPU or another"
-    " release of onnxruntime-gpu"
-)
-_LIBRARIES: Final = "the libraries of onnxruntime's CUDA part (CUDA 13, cuDNN 9) cannot be loaded"
 _AT_START: Final = (
-    (re.compile(r"assigned to the default CPU EP"), _LIBRARIES),  # it fell back by itself
-    (re.compile(r"CUDA failure 35\b|driver version is insufficient"), _DRIVER_TOO_OLD),
-    (re.compile(r"CUDA failure 803\b|unsupported display driver"), _DRIVER_TOO_OLD),
-    (re.compile(r"CUDA failure 804\b|forward compatibility was attempted"), _DRIVER_TOO_OLD),
-    (re.compile(r"CUDA failure 100\b|no CUDA-capable device is detected"), _NO_DEVICE),
-    (re.compile(r"CUDA failure 209\b|no kernel image is available"), _ARCHITECTURE),
-    (re.compile(r"ARCH_MISMATCH"), _ARCHITECTURE),
     (
-        re.compile(r"CUDA failure 101\b|Invalid device ID|invalid device ordinal"),
+        r"assigned to the default CPU EP",  # it fell back by itself
+        "the libraries of onnxruntime's CUDA part (CUDA 13, cuDNN 9) cannot be loaded",
+    ),
+    (
+        r"CUDA failure (35|803|804)\b|driver version is insufficient|unsupported display|forward comp",
+        "its NVIDIA driver is too old for CUDA 13: install release 580 or newer",
+    ),
+    (
+        r"CUDA failure 100\b|no CUDA-capable device is detected",
+        "the driver sees no GPU, or this container has no access to one",
+    ),
+    (
+        r"CUDA failure 209\b|no kernel image is available|ARCH_MISMATCH",
+        "onnxruntime-gpu has no code for this GPU's architecture: use another GPU or another release",
+    ),
+    (
+        r"CUDA failure 101\b|Invalid device ID|invalid device ordinal",
         "there is no GPU with that number: see VGG_DEVICE_IDS and `nvidia-smi -L`",
     ),
     (
-        re.compile(r"CUDA failure 46\b|busy or unavailable"),
+        r"CUDA failure 46\b|busy or unavailable",
         "the GPU is used by another process, or is in exclusive mode",
     ),
     (
-        re.compile(r"CUDA failure 802\b|system not yet initialized"),
+        r"CUDA failure 802\b|system not yet initialized",
         "the driver is not ready: is NVIDIA's Fabric Manager running?",
     ),
 )
+"""Patterns of messages at the start, and what to say instead; the first that matches counts."""
 
 
-@contextmanager
-def translated_errors() -> Iterator[None]:
-    """Raise an error of ours in place of what onnxruntime or CUDA raises in a run."""
-    try:
-        yield
-    except Exception as exc:  # onnxruntime's errors share no base class of their own
-        if is_sticky(str(exc)):
-            raise DeviceLostError("The GPU has failed for good.") from exc
-        if is_out_of_memory(str(exc)):
-            raise OutOfMemoryError("The device is out of memory.") from exc
-        raise RunFailedError("The model failed on this batch.") from exc
-
-
-def finite(probabilities: ProbabilityBatch) -> ProbabilityBatch:
-    """Return the probabilities.
-
-    Raises:
-        RunFailedError: If one of them is not a number: that must never become an answer.
-    """
-    if not np.isfinite(probabilities).all():
-        raise RunFailedError("The model returned values that are not numbers.")
-    return probabilities
+def run_error(error: Exception) -> RunFailedError:
+    """Return the error of ours for what onnxruntime or CUDA raised in a run."""
+    if is_sticky(str(error)):
+        return DeviceLostError("The GPU has failed for good.")
+    if is_out_of_memory(str(error)):
+        return OutOfMemoryError("The device is out of memory.")
+    return RunFailedError("The model failed on this batch.")
 
 
 def is_out_of_memory(message: str) -> bool:
@@ -119,19 +104,24 @@ def is_out_of_memory(message: str) -> bool:
 
 def is_sticky(message: str) -> bool:
     """Return whether this process cannot use the GPU any more and has to be restarted."""
-    found = _FAILURE.search(message)
-    return (
-        (found is not None and int(found[1]) in _STICKY)
-        or any(f"{name}:" in message for name in _STICKY.values())
-        or any(text in message for text in _STICKY_TEXTS)
-    )
+    found = re.search(r"CUDA failure (\d+)", message)
+    signs = (*(f"{name}:" for name in _STICKY.values()), *_STICKY_TEXTS)
+    return bool(found and int(found[1]) in _STICKY) or any(sign in message for sign in signs)
 
 
 def why_not(message: str) -> str:
     """Return in a few words why CUDA cannot be used; an unknown message itself, shortened."""
     for pattern, words in _AT_START:
-        if pattern.search(message):
+        if re.search(pattern, message):
             return words
     if is_out_of_memory(message):
         return "the GPU has too little free memory: see VGG_GPU_MEMORY_LIMIT_MB and `nvidia-smi`"
     return " ".join(message.split())[:300]
+
+
+def no_cuda(reason: str) -> str:
+    """Return the message that CUDA cannot be used, why, and what to do."""
+    return (
+        f"CUDA cannot be used: {reason}. Install requirements/cuda.txt and a"
+        " driver for CUDA 13, or set VGG_DEVICE=auto or VGG_DEVICE=cpu."
+    )

@@ -1,21 +1,17 @@
-"""The only module that imports onnxruntime: it loads graphs, runs them, and binds them to buffers."""
+"""How onnxruntime is set up here: it loads graphs, and says what it can do on this machine."""
 
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 from onnx import parser
 
 from app.errors import SessionError
 from app.graph.channel_blocks import BLOCKED
-from app.graph.serving_graph import INPUT, IR_VERSION, OUTPUT
+from app.graph.serving_graph import IR_VERSION
 from app.machine import return_freed_memory
-from app.records import PixelBatch
-from app.runtime.bound_buffers import Bind, Buffer
 
 Provider: TypeAlias = tuple[str, dict[str, str]]
 """Name and options of one of onnxruntime's execution providers."""
@@ -72,31 +68,6 @@ def open_graph(graph: Path | bytes, where: list[Provider], threads: int) -> Open
     return session
 
 
-def run(session: OpenGraph, values: NDArray[Any]) -> NDArray[np.float32]:
-    """Run a batch of images, or of maps that a stem gave."""
-    result: NDArray[np.float32] = session.run(None, {takes(session): values})[0]
-    return result
-
-
-def takes(session: OpenGraph) -> str:
-    """Return the name of a graph's input."""
-    name: str = session.get_inputs()[0].name
-    return name
-
-
-def side(session: OpenGraph) -> int:
-    """Return the side of a graph's input images, in pixels."""
-    pixels: int = session.get_inputs()[0].shape[1]
-    return pixels
-
-
-def shrink(session: OpenGraph, batch: PixelBatch) -> None:
-    """Run a batch and free the memory that it did not need."""
-    options = ort.RunOptions()
-    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-    session.run(None, {takes(session): batch}, options)
-
-
 @cache
 def channel_block() -> int:
     """Return how many channels are side by side in onnxruntime's layout on this processor.
@@ -109,7 +80,8 @@ def channel_block() -> int:
         probe (float[1,16,1,2] maps) => (float[1,16,1,2] blocks)
         {{ blocks = {BLOCKED}.ReorderInput(maps) }}""")
     try:
-        blocks = run(open_graph(model.SerializeToString(), CPU, threads=1), maps)
+        session = open_graph(model.SerializeToString(), CPU, threads=1)
+        blocks = session.run(None, {"maps": maps})[0]
         # The first pixel of the first channel is 0, its second is 1: after a block of first pixels.
         block = int(np.flatnonzero(blocks.ravel() == 1)[0])
     except Exception:  # noqa: BLE001 - onnxruntime's errors share no base class of their own
@@ -126,21 +98,6 @@ def has_cuda() -> bool:
     return True
 
 
-def binder(session: OpenGraph) -> Bind:
-    """Return the function that binds buffers to a session."""
-
-    def bind(source: Buffer, result: Buffer, number: int) -> Callable[[], None]:
-        binding = session.io_binding()
-        binding.bind_input(INPUT, *_described(source))
-        binding.bind_output(OUTPUT, *_described(result))
-        options = ort.RunOptions()
-        # A recorded CUDA graph holds addresses, so each set of buffers needs its own.
-        options.add_run_config_entry("gpu_graph_id", str(number))
-        return lambda: session.run_with_iobinding(binding, options)
-
-    return bind
-
-
 @cache
 def _share_exact_arena() -> None:
     """Let onnxruntime's CPU memory grow by what is needed, not by powers of two.
@@ -154,7 +111,3 @@ def _share_exact_arena() -> None:
         ),
         ort.OrtArenaCfg({"arena_extend_strategy": _SAME_AS_REQUESTED}),
     )
-
-
-def _described(buffer: Buffer) -> tuple[Any, ...]:
-    return buffer.kind, buffer.device_id, buffer.dtype.type, list(buffer.shape), buffer.pointer

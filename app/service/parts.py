@@ -10,10 +10,8 @@ from app.images.prepare import Prepare, ignore_warnings
 from app.images.prepare import prepare as prepare_image
 from app.machine import usable_cpus
 from app.runtime.conv_choice import PlanChooser
-from app.runtime.conv_trial import try_plan
 from app.runtime.cuda_tuning import Gpu
-from app.runtime.find_device import DeviceName, find_device
-from app.runtime.open_session import Session
+from app.runtime.open_session import DeviceName, Session, find_device
 from app.runtime.ort import channel_block
 from app.service.settings import Settings
 from app.serving.loading import CEILING, Hosting
@@ -59,7 +57,6 @@ def _sources(settings: Settings) -> Provisioning:
             settings.threads or usable_cpus(),
             settings.max_batch_size or CEILING["cpu"],
             tried,
-            try_plan,
         ),
         plans=tried,
     )

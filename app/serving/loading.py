@@ -14,8 +14,7 @@ from app.images.header_limits import ImageLimits
 from app.images.prepare import prepare
 from app.records import Label, Progress
 from app.runtime.cuda_tuning import Gpu
-from app.runtime.find_device import DeviceName, find_device
-from app.runtime.open_session import Session, open_session
+from app.runtime.open_session import DeviceName, Session, find_device, open_session
 from app.serving.batching.batcher import Batcher
 from app.serving.batching.costs import BatchPolicy
 from app.serving.batching.lanes import Device, Lane

@@ -6,8 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from app.graph.serving_graph import INPUT
 from app.graph.vgg import VggConfig
-from app.runtime.ort import CPU, open_graph, run
+from app.runtime.ort import CPU, open_graph
 from tests.gpu.roofline import Peaks, least_seconds, measure_peaks
 
 VGG16 = VggConfig("D")
@@ -44,7 +45,7 @@ def test_peaks_are_measured_on_a_real_device(precision):
     """The graphs that measure are valid, and a CPU gets through them."""
 
     def load(graph, values):
-        return partial(run, open_graph(graph, CPU, 1), values)
+        return partial(open_graph(graph, CPU, 1).run, None, {INPUT: values})
 
     peaks = measure_peaks(load, precision, side=64, elements=2**12)
 

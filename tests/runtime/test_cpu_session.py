@@ -1,5 +1,6 @@
 """A graph on a CPU: broken graphs and failed runs are told apart, and threads change no result."""
 
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,8 @@ import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from app.errors import OutOfMemoryError, RunFailedError, SessionError
-from app.runtime.batch_splitter import BatchSplitter
-from app.runtime.cpu_session import CpuSession
-from app.runtime.ort import CPU, open_graph, run
+from app.runtime.cpu_session import BatchSplitter, CpuSession, _run
+from app.runtime.ort import CPU, open_graph
 
 BATCH = np.zeros((2, 4, 4, 3), np.uint8)
 
@@ -203,7 +203,7 @@ def test_out_of_memory(tmp_path):
 def splitting(graph: Path, threads: int) -> CpuSession:
     """Open a session whose threads take whole images, however fast that is here."""
     session = CpuSession(graph, threads=threads)
-    session._splitter = BatchSplitter(partial(run, open_graph(graph, CPU, 1)), threads)
+    session._splitter = BatchSplitter(partial(_run, open_graph(graph, CPU, 1)), threads)
     return session
 
 
@@ -323,3 +323,59 @@ def test_a_stem_that_is_broken_is_a_broken_graph(tmp_path):
 
     with pytest.raises(SessionError, match=r"stem\.onnx"):
         CpuSession(graph)
+
+
+# --- batches that are split --------------------------------------------------------------
+
+NUMBERED = np.arange(7, dtype=np.uint8).reshape(7, 1, 1, 1)
+
+
+class Recorder:
+    """Gives the value of an image as its row; notes the images and the threads."""
+
+    def __init__(self, together=1, bad=None):
+        """Let as many callers as `together` wait for each other once, and fail at `bad`."""
+        self.images = []
+        self.threads = set()
+        self._meeting = threading.Barrier(together)
+        self._bad = bad
+
+    def __call__(self, image):
+        """Run one image."""
+        number = int(image[0, 0, 0, 0])
+        self.images.append(number)
+        if threading.get_ident() not in self.threads:
+            self.threads.add(threading.get_ident())
+            self._meeting.wait(10)
+        if number == self._bad:
+            raise ValueError(number)
+        return np.full((1, 2), number, np.float32)
+
+
+@pytest.mark.parametrize("threads", [2, 3, 9])
+def test_each_image_is_run_once_and_rows_are_in_order(threads):
+    """Whichever thread runs an image, its row has the place of the image."""
+    run_one = Recorder()
+
+    rows = BatchSplitter(run_one, threads).run(NUMBERED)
+    np.testing.assert_array_equal(np.repeat(np.arange(7.0), 2).reshape(7, 2), rows)
+    assert sorted(run_one.images) == list(range(7))
+
+
+def test_threads_work_at_the_same_time():
+    """Three threads meet during their first images: none waits for another to finish."""
+    run_one = Recorder(together=3)
+
+    BatchSplitter(run_one, 3).run(NUMBERED)
+
+    assert len(run_one.threads) == 3
+
+
+@pytest.mark.parametrize("bad", [0, 3, 6])
+def test_an_error_reaches_the_caller(bad):
+    """Whichever thread it happened in; the next batch runs as usual."""
+    splitter = BatchSplitter(Recorder(bad=bad), 2)
+
+    with pytest.raises(ValueError, match=str(bad)):
+        splitter.run(NUMBERED)
+    assert len(splitter.run(NUMBERED[:1] + 7)) == 1

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import OutOfMemoryError, RunFailedError
-from app.runtime.cuda_tuning import CANDIDATES, SAFE, CudaOptions, Gpu, fastest, halving, providers
+from app.runtime.cuda_tuning import CANDIDATES, SAFE, CudaOptions, Gpu, fastest, providers
 
 GRAPH = Path("/models/serving/vgg16.float16/key/graph.onnx")
 
@@ -132,19 +132,3 @@ def test_no_options_at_all(machine):
 
     with pytest.raises(OutOfMemoryError):
         fastest(CANDIDATES, machine.load, machine.run, machine.clock)
-
-
-def test_a_batch_that_does_not_fit_is_halved():
-    """A small GPU is tuned with as many images as it holds; one that holds none fails."""
-    tried = []
-
-    def attempt(images):
-        tried.append(images)
-        if images > 16:
-            raise OutOfMemoryError("The device is out of memory.")
-        return images
-
-    assert 16 == halving(64, attempt)
-    assert [64, 32, 16] == tried
-    with pytest.raises(OutOfMemoryError):
-        halving(4, lambda images: attempt(images + 16))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from app.images.orientation import read_orientation, stored_box, turn_upright, upright_size
+from app.images.crop import read_orientation, stored_box, turn_upright, upright_size
 
 
 def exif(value, *, order="<", kind=3, before=0):
