@@ -32,7 +32,7 @@ async def ours(url: str) -> int:
     load = Closed(CONNECTIONS)
     plan = Plan((load,), seconds=SECONDS, warmup=0)
     target = make_target(url, PICTURES, field="")
-    run = await run_load(load, plan, target, stop=asyncio.Event())
+    run = await run_load(load, plan, target)
     assert all(s.outcome.status == 200 for s in run.samples)
     return len(run.samples)
 

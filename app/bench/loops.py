@@ -9,8 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from app.bench.client import Client
-from app.bench.client_connection import Outcome, clock
+from app.bench.client import Client, Outcome, clock
 from app.bench.plan import Closed, Load, Plan, poisson_arrivals
 from app.bench.target import Target
 
@@ -40,7 +39,6 @@ class LoadRun:
     """What happens under one load, updated while it runs.
 
     Attributes:
-        load: The load.
         counted_from: End of the warm-up.
         counted_to: End of the load.
         samples: Requests that have ended, warm-up included.
@@ -50,7 +48,6 @@ class LoadRun:
         cpu_seconds: Processor time of the generator.
     """
 
-    load: Load
     counted_from: float
     counted_to: float
     samples: list[Sample] = field(default_factory=list)
@@ -61,48 +58,41 @@ class LoadRun:
 
 
 async def run_load(
-    load: Load,
-    plan: Plan,
-    target: Target,
-    *,
-    stop: asyncio.Event,
-    watch: Callable[[LoadRun], None] = lambda _: None,
+    load: Load, plan: Plan, target: Target, watch: Callable[[LoadRun], None] = lambda _: None
 ) -> LoadRun:
     """Put a load on a server and wait until every request has an outcome.
+
+    Cancelling it, as Ctrl-C does, ends the load early: what happened until then is returned.
 
     Args:
         load: The load.
         plan: Its duration and limits.
         target: The server, by its IP address.
-        stop: Ends the load early when it is set.
         watch: Called twice per second.
     """
     gc.collect()
     gc.freeze()  # a collection that walks all modules would delay requests
     began, cpu = clock(), time.process_time()
-    run = LoadRun(load, began + plan.warmup, began + plan.warmup + plan.seconds)
+    run = LoadRun(began + plan.warmup, began + plan.warmup + plan.seconds)
     if isinstance(load, Closed):
-        work = asyncio.create_task(_closed(run, load.connections, plan, target))
+        work = asyncio.create_task(_closed(run, load.value, plan, target))
     else:
-        due = poisson_arrivals(load.rate, plan.warmup + plan.seconds, plan.seed)
-        arrivals = [began + seconds for seconds in due]
-        work = asyncio.create_task(_open(run, arrivals, plan, target))
-    stopped = asyncio.create_task(stop.wait())
-    ticker = asyncio.create_task(_tick(run, watch))
+        due = poisson_arrivals(load.value, plan.warmup + plan.seconds, plan.seed)
+        work = asyncio.create_task(_open(run, [began + seconds for seconds in due], plan, target))
     try:
-        await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
-            run.interrupted = True
-            run.counted_to = min(run.counted_to, clock())
-            await asyncio.wait({work}, timeout=GRACE)
+        while not work.done():
+            watch(run)
+            await asyncio.wait({work}, timeout=_TICK)
+    except asyncio.CancelledError:
+        run.interrupted = True
+        run.counted_to = min(run.counted_to, clock())
+        await asyncio.wait({work}, timeout=GRACE)
     finally:
-        for task in (work, stopped, ticker):
-            task.cancel()
-        results = await asyncio.gather(work, stopped, ticker, return_exceptions=True)
+        work.cancel()
+        await asyncio.wait({work})
         gc.unfreeze()
-    for result in results:
-        if isinstance(result, Exception):
-            raise result
+    if not work.cancelled():
+        work.result()  # raises what the loop raised
     run.cpu_seconds = time.process_time() - cpu
     return run
 
@@ -165,17 +155,9 @@ async def _sleep_until(due: float) -> None:
 
     Other tasks get their turn even if it is late already.
     """
-    await asyncio.sleep(_to_next_tick(due - clock()))
-    while (wait := due - clock()) > 0:  # noqa: ASYNC110 (a time, not an event)
-        await asyncio.sleep(_to_next_tick(wait))
-
-
-def _to_next_tick(seconds: float) -> float:
-    """Round up to milliseconds: a timer that is rounded down would fire early, and spin."""
-    return max(0.0, math.ceil(1000 * seconds) / 1000)
-
-
-async def _tick(run: LoadRun, watch: Callable[[LoadRun], None]) -> None:
+    wait = due - clock()
     while True:
-        watch(run)
-        await asyncio.sleep(_TICK)
+        # Rounded up: a timer that is rounded down would fire early, and spin.
+        await asyncio.sleep(max(0.0, math.ceil(1000 * wait) / 1000))
+        if (wait := due - clock()) <= 0:
+            return

@@ -13,44 +13,31 @@ MAX_IN_FLIGHT = 1000
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """Clients that each send their next request as soon as they have their answer."""
+    """So many clients, each of which sends its next request as soon as it has its answer."""
 
-    connections: int
-
+    value: int
     kind = "closed"
-
-    @property
-    def value(self) -> float:
-        """The number that a sweep varies."""
-        return self.connections
 
     @property
     def label(self) -> str:
         """The name in tables."""
-        return f"{self.connections} connection{'s' if self.connections > 1 else ''}"
+        return f"{self.value} connection{'s' if self.value > 1 else ''}"
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Requests that arrive at random times, whether or not earlier ones were answered.
+    """So many requests per second, at random times, whether or not earlier ones were answered.
 
-    Attributes:
-        rate: Mean arrivals per second; the times between them are exponential (Poisson).
+    The times between them are exponential (Poisson).
     """
 
-    rate: float
-
+    value: float
     kind = "open"
-
-    @property
-    def value(self) -> float:
-        """The number that a sweep varies."""
-        return self.rate
 
     @property
     def label(self) -> str:
         """The name in tables."""
-        return f"{self.rate:g}/s"
+        return f"{self.value:g}/s"
 
 
 Load: TypeAlias = Closed | Open
@@ -80,26 +67,18 @@ class Plan:
 def poisson_arrivals(rate: float, seconds: float, seed: int) -> list[float]:
     """Draw the times of a Poisson process, in seconds from its start, ascending.
 
-    Args:
-        rate: Mean arrivals per second, above 0.
-        seconds: No arrival is later than this.
-        seed: The same seed draws the same times, on every machine.
+    The same seed draws the same times on every machine.
     """
     draw = random.Random(seed).random  # noqa: S311 (load, not cryptography)
     arrivals = []
-    due = -math.log(1 - draw()) / rate
-    while due < seconds:
+    due = 0.0
+    while (due := due - math.log(1 - draw()) / rate) < seconds:
         arrivals.append(due)
-        due -= math.log(1 - draw()) / rate
     return arrivals
 
 
 def choose_loads(connections: int, sweep: str | None, rates: list[str] | None) -> tuple[Load, ...]:
-    """Return the loads of --sweep or --rate, or else one closed loop.
-
-    Raises:
-        SetupError: If options exclude each other, or are not numbers above 0.
-    """
+    """Return the loads of --sweep or --rate, or else one closed loop."""
     if sweep and rates:
         raise SetupError("--sweep is for closed loops and --rate for open ones. Give one of them.")
     if rates:

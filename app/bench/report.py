@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from app import __version__
-from app.bench.pictures import Picture
 from app.bench.plan import Plan
 from app.bench.raw import RawSummary
 from app.bench.series import Series
-from app.bench.summary import Summary
+from app.bench.summary import Summary, combine
 from app.bench.target import Target
 from app.machine import usable_cpus
 
@@ -43,14 +42,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that is known about a measurement.
-
-    Attributes:
-        made: Date and time (ISO 8601, UTC).
-        url: The server; None without one.
-        machine: The machine that made the load and ran session.run.
-        raw: session.run alone; None if it was not timed.
-    """
+    """A measurement: when (ISO 8601, UTC), of which server, on which machine, and its results."""
 
     made: str
     url: str | None
@@ -64,40 +56,30 @@ class Report:
 
 
 def make_report(
-    series: Series,
-    plan: Plan,
-    *,
-    url: str | None,
-    target: Target | None,
-    pictures: list[Picture],
-    raw: RawSummary | None,
+    series: Series, plan: Plan, target: Target | None, raw: RawSummary | None
 ) -> Report:
-    """Describe what was measured, with which settings, and where; no URL and target without a server."""
+    """Describe what was measured, with which settings, and where; no target without a server."""
     settings: dict[str, object] = {"repeats": plan.repeats}
     if target is not None:
         settings = asdict(plan) | {"loads": [load.label for load in plan.loads]}
         # Names of headers only: a value may be a password.
         settings |= {"path": target.path, "field": target.field, "headers": target.headers}
+    points = []
+    for load, runs in series.served.items():
+        median = combine(runs)
+        share = median.goodput / raw.best if raw else None
+        points.append(Point(load.kind, load.value, load.label, share, median, tuple(runs)))
+    pictures = target.pictures if target else ()
     return Report(
         made=datetime.now(UTC).isoformat(timespec="seconds"),
-        url=url,
+        url=target.url if target else None,
         settings=settings,
         pictures=tuple({"name": p.name, "bytes": len(p.data), "mime": p.mime} for p in pictures),
         machine=describe_machine(),
         versions=versions(),
         interrupted=series.interrupted,
         raw=raw,
-        points=tuple(
-            Point(
-                kind=load.kind,
-                value=load.value,
-                label=load.label,
-                of_raw=median.goodput / raw.best if raw else None,
-                median=median,
-                runs=tuple(series.served[load]),
-            )
-            for load, median in series.medians().items()
-        ),
+        points=tuple(points),
     )
 
 

@@ -17,17 +17,20 @@ class Target:
     """A server and the requests to it.
 
     Attributes:
+        url: As the user gave it.
         path: Path with its query.
         field: Name of the form field; empty if the picture itself is the body.
         headers: Names of the headers that the user added.
         requests: Whole requests, head and body, in the order of sending, which repeats.
     """
 
+    url: str
     host: str
     port: int
     path: str
     field: str
     headers: tuple[str, ...]
+    pictures: tuple[Picture, ...]
     requests: tuple[bytes, ...]
 
 
@@ -40,7 +43,7 @@ def make_target(
     headers: Sequence[str] = (),
     seed: int = 1,
 ) -> Target:
-    """Prepare all requests.
+    """Prepare all requests; an option that cannot be used is a SetupError.
 
     Args:
         url: `http://HOST:PORT`, with or without a path.
@@ -49,9 +52,6 @@ def make_target(
         field: Name of the form field; empty to post the picture itself.
         headers: Further headers, as `Name: value`.
         seed: Seed of the order of the pictures.
-
-    Raises:
-        SetupError: If an option cannot be used.
     """
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
@@ -79,7 +79,7 @@ def make_target(
     requests = [_request(lines, picture, field) for picture in pictures]
     Random(seed).shuffle(requests)  # noqa: S311 (load, not cryptography)
     names = tuple(header.partition(":")[0] for header in headers)
-    return Target(host, port, where, field, names, tuple(requests))
+    return Target(url, host, port, where, field, names, tuple(pictures), tuple(requests))
 
 
 def _request(lines: Sequence[str], picture: Picture, field: str) -> bytes:

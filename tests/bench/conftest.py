@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from app.bench.client_connection import Outcome
+from app.bench.client import Outcome
 from app.bench.loops import LoadRun, Sample, run_load
 from app.bench.pictures import Picture
-from app.bench.plan import Closed, Load, Plan
+from app.bench.plan import Load, Plan
 from app.bench.target import Target, make_target
 
 Behave = Callable[[int, asyncio.StreamWriter], Awaitable[None]]
@@ -108,7 +108,7 @@ async def run(server: Scripted, load: Load, **plan: Any) -> LoadRun:
     """Put a short load on a scripted server."""
     settings = {"seconds": 0.3, "warmup": 0.0, "timeout": 5.0} | plan
     short = Plan((load,), **settings)
-    return await run_load(load, short, server.target(), stop=asyncio.Event())
+    return await run_load(load, short, server.target())
 
 
 def sample(
@@ -123,6 +123,4 @@ def sample(
 
 def run_of(*samples: Sample, seconds: float = 10.0, **fields: Any) -> LoadRun:
     """Make up a run whose warm-up ends at 100 s."""
-    return LoadRun(
-        fields.pop("load", Closed(1)), 100.0, 100.0 + seconds, samples=list(samples), **fields
-    )
+    return LoadRun(100.0, 100.0 + seconds, samples=list(samples), **fields)

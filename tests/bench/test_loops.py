@@ -152,19 +152,19 @@ async def test_warmup_is_not_counted():
 
 
 @pytest.mark.parametrize("load", [Closed(2), Open(100)])
-async def test_stop_ends_early_and_keeps_the_results(load):
-    """After a stop nothing more is sent; requests that hang are abandoned and counted."""
+async def test_cancelling_ends_early_and_keeps_the_results(load):
+    """After Ctrl-C nothing more is sent; requests that hang are abandoned and counted."""
 
     async def hang_later(number, writer):
         if number <= 5:
             writer.write(OK)
         if number == 6:
-            asyncio.get_running_loop().call_later(0.05, stop.set)
+            asyncio.get_running_loop().call_later(0.05, running.cancel)
 
-    stop = asyncio.Event()
     async with scripted(hang_later) as server, asyncio.timeout(5):
         plan = Plan((load,), seconds=60, warmup=0)
-        seen = await run_load(load, plan, server.target(), stop=stop)
+        running = asyncio.create_task(run_load(load, plan, server.target()))
+        seen = await running
 
     summary = summarise(seen)
     assert summary.interrupted
@@ -179,11 +179,7 @@ async def test_watch_is_called_during_the_run():
     async with scripted(OK) as server:
         plan = Plan((), seconds=0.6, warmup=0)
         await run_load(
-            Closed(1),
-            plan,
-            server.target(),
-            stop=asyncio.Event(),
-            watch=lambda run: seen.append(len(run.samples)),
+            Closed(1), plan, server.target(), watch=lambda run: seen.append(len(run.samples))
         )
 
     assert 0 == seen[0] < seen[1]

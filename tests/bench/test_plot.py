@@ -20,12 +20,10 @@ from tests.bench.conftest import run_of, sample
 def plot(file, loads, *samples, url="http://h", raw=None):
     """Draw a report of these loads into a file."""
     report = make_report(
-        Series(served={load: [summarise(run_of(*samples, load=load))] for load in loads}),
+        Series(served={load: [summarise(run_of(*samples))] for load in loads}),
         Plan(tuple(loads)),
-        url=url,
-        target=make_target(url, [Picture("p", b"x")]),
-        pictures=[],
-        raw=raw,
+        make_target(url, [Picture("p", b"x")]),
+        raw,
     )
     save_plot(report, file)
 

@@ -28,7 +28,7 @@ def report_of(*loads, interrupted=False):
     series = Series(served=dict.fromkeys(loads, runs), interrupted=interrupted)
     picture = Picture("500x375", b"12345")
     target = make_target("http://h", [picture], headers=["Authorization: secret"])
-    return make_report(series, plan, url="http://h", target=target, pictures=[picture], raw=raw)
+    return make_report(series, plan, target, raw)
 
 
 def shown(report, width=80):
