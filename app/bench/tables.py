@@ -1,9 +1,9 @@
 """A report as tables for a terminal."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -70,69 +70,51 @@ def _raw_table(raw: RawSummary) -> Table:
     return table
 
 
-class _Row(NamedTuple):
-    name: str
-    cell: Callable[[Point], str]
-    style: str = ""
-    always: bool = False
-    """Whether the row is shown without a single value."""
-
-
 def _served_table(points: Sequence[Point]) -> Table:
     table = Table(box=None, header_style="bold")
     table.add_column("", no_wrap=True)
     for point in points:
         table.add_column(point.label, justify="right")
-    for row in _rows(points):
-        cells = [row.cell(point) for point in points]
-        if any(cells) or row.always:
-            table.add_row(row.name, *(cell or "[dim]-[/]" for cell in cells), style=row.style)
+    medians = [point.median for point in points]
+
+    def add(name: str, cells: Iterable[str], style: str = "") -> None:
+        """Add a row, unless all its cells are empty."""
+        if any(row := list(cells)):
+            table.add_row(name, *(cell or "[dim]-[/]" for cell in row), style=style)
+
+    def add_latencies(title: str, latencies: Sequence[Latency]) -> None:
+        add(title, (f"n = {latency.samples:,}" for latency in latencies))
+        for name, key in _PERCENTILES.items():
+            add(f"  {name}", (_milliseconds(latency, key) for latency in latencies))
+
+    add("200s per second", (_number(m.goodput) for m in medians), "bold")
+    add("  lowest - highest", map(_spread, points))
+    add("  of session.run alone", (f"{p.of_raw:.3f}" if p.of_raw else "" for p in points))
+    add("  requests due", (_number(m.offered) for m in medians))
+    add_latencies("latency (ms)", [m.answered for m in medians])
+    if any(m.refused.samples for m in medians):
+        add_latencies("429s and 503s (ms)", [m.refused for m in medians])
+        add("  Retry-After (s)", (_range(m.retry_after) for m in medians))
+    add("answers by code", (_listing(m.codes) for m in medians))
+    add("no answer", (_listing(m.failures) for m in medians), "red")
+    add("  sent a second time", (_count(m.retried) for m in medians))
+    add("  abandoned", (_count(m.unfinished) for m in medians))
+    add("batch size, mean", (_number(m.mean_batch_size or 0) for m in medians))
+    for size in sorted({size for m in medians for size in m.batch_sizes}, key=int):
+        add(f"  {size}", (_batch_share(m, size) for m in medians), "dim")
+    add("sent > 5 ms late", (f"{m.late:,} of {m.requests:,}" for m in medians))
+    add("not sent", (_count(m.not_sent) for m in medians), "red")
+    add("generator, µs/request", (_number(m.cpu_per_request or 0) for m in medians))
     return table
 
 
-def _rows(points: Sequence[Point]) -> Iterator[_Row]:
-    yield _Row("200s per second", lambda p: _number(p.median.goodput), "bold", always=True)
-    yield _Row("  lowest - highest", _spread)
-    yield _Row("  of session.run alone", lambda p: f"{p.of_raw:.3f}" if p.of_raw else "")
-    yield _Row("  requests due", lambda p: _number(p.median.offered))
-    yield from _latency_rows("latency (ms)", lambda summary: summary.answered)
-    if any(point.median.refused.samples for point in points):
-        yield from _latency_rows("429s and 503s (ms)", lambda summary: summary.refused)
-        yield _Row("  Retry-After (s)", lambda p: _range(p.median.retry_after))
-    yield _Row("answers by code", lambda p: _listing(p.median.codes))
-    yield _Row("no answer", lambda p: _listing(p.median.failures), "red")
-    yield _Row("  sent a second time", lambda p: _count(p.median.retried))
-    yield _Row("  abandoned", lambda p: _count(p.median.unfinished))
-    yield _Row("batch size, mean", lambda p: _number(p.median.mean_batch_size or 0) or _UNKNOWN)
-    for size in sorted({size for p in points for size in p.median.batch_sizes}, key=int):
-        yield _Row(f"  {size}", lambda p, size=size: _batch_share(p.median, size), "dim")  # type: ignore[misc] # no names for lambdas' defaults
-    yield _Row(
-        "sent > 5 ms late", lambda p: f"{p.median.late:,} of {p.median.requests:,}", always=True
-    )
-    yield _Row("not sent", lambda p: _count(p.median.not_sent), "red")
-    yield _Row("generator, µs/request", lambda p: _number(p.median.cpu_per_request or 0))
-
-
-def _latency_rows(title: str, get: Callable[[Summary], Latency]) -> Iterator[_Row]:
-    yield _Row(title, lambda p: f"n = {get(p.median).samples:,}", always=True)
-
-    def cell(point: Point, key: str) -> str:
-        latency = get(point.median)
-        return _milliseconds(getattr(latency, key)) if latency.samples else ""
-
-    for name, key in _PERCENTILES.items():
-        yield _Row(f"  {name}", lambda p, key=key: cell(p, key))  # type: ignore[misc] # the same
-
-
 def _notes(report: Report) -> str:
-    since = "Latency is that of 200s, from when the request was due."
     few = f"{_UNKNOWN}: too few samples (p99.9 takes 1000 in a run)."
-    lines = [f"[dim]{since} {few}[/]"]
+    notes = f"[dim]Latency is that of 200s, from when the request was due. {few}[/]"
     details = {code: text for p in report.points for code, text in p.median.details.items()}
-    lines += [
-        f"[red]{code}:[/] {escape(_sentence(text))}" for code, text in sorted(details.items())
-    ]
-    return "\n".join(lines)
+    for code, text in sorted(details.items()):
+        notes += f"\n[red]{code}:[/] {escape(_sentence(text))}"
+    return notes
 
 
 def _sentence(body: str) -> str:
@@ -146,9 +128,10 @@ def _number(value: float) -> str:
     return f"{value:,.1f}" if value < _FEW * 100 else f"{value:,.0f}"
 
 
-def _milliseconds(value: float | None) -> str:
+def _milliseconds(latency: Latency, key: str) -> str:
+    value: float | None = getattr(latency, key)
     if value is None:
-        return _UNKNOWN
+        return _UNKNOWN if latency.samples else ""
     return f"{value:.2f}" if value < _FEW else f"{value:,.1f}"
 
 

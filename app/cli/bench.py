@@ -9,7 +9,7 @@ from app.bench.pictures import DEFAULT_SIZES, make_pictures, read_pictures
 from app.bench.plan import MAX_IN_FLIGHT, Plan, choose_loads
 from app.bench.plot import check_plot, save_plot
 from app.bench.progress import LiveProgress
-from app.bench.raw_sessions import RawSessions, open_served, open_ways
+from app.bench.raw import RawSessions, open_served, open_ways
 from app.bench.report import make_report, to_json
 from app.bench.series import measure
 from app.bench.tables import report_tables

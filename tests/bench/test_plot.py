@@ -8,13 +8,12 @@ import pytest
 from app.bench.pictures import Picture
 from app.bench.plan import Closed, Open, Plan
 from app.bench.plot import check_plot, save_plot
-from app.bench.raw import summarise_rounds
 from app.bench.report import make_report
 from app.bench.series import Series
 from app.bench.summary import summarise
 from app.bench.target import make_target
 from app.errors import SetupError
-from tests.bench.conftest import run_of, sample
+from tests.bench.conftest import raw_of, run_of, sample
 
 
 def plot(file, loads, *samples, url="http://h", raw=None):
@@ -38,9 +37,7 @@ def texts(file):
 def test_plot_shows_every_figure_with_its_unit(tmp_path):
     """An SVG has a title, panels, a legend, units, and the loads as ticks, whatever the URL holds."""
     many = [sample(101, 0.1, batch_size=4)] * 200
-    raw = summarise_rounds(
-        [{None: {"8": 99.0}}], model="vgg16", trained=True, device="cpu", threads=2
-    )
+    raw = raw_of({None: {"8": 99.0}}, model="vgg16")
     plot(tmp_path / "p.svg", [Closed(1), Closed(64)], *many, url="http://h/&$a_b$", raw=raw)
 
     assert {
