@@ -1,9 +1,9 @@
 """The files that are sent: JPEGs of several sizes made from one photo, or files of the user."""
 
 import io
-import mimetypes
 from collections.abc import Sequence
 from dataclasses import dataclass
+from mimetypes import guess_type
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +23,7 @@ _GRAIN: Final = 5.0
 _QUALITY: Final = 85
 _MOST_PIXELS: Final = 100_000_000
 _MOST_PICTURES: Final = 100
+_UNKNOWN: Final = "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,8 @@ class Picture:
 def make_pictures(sizes: str) -> list[Picture]:
     """Make JPEGs that cost about as much to decode as photos of their size.
 
-    Args:
-        sizes: `500x375:6,1024x768:3` makes six pictures of one size and three of the other,
-            each with its own grain, so that no two have the same bytes.
-
-    Raises:
-        SetupError: If the sizes do not have this form, or are too large or too many.
+    `500x375:6,1024x768:3` makes six pictures of one size and three of the other, each with its
+    own grain, so that no two have the same bytes.
     """
     wanted = [size for part in sizes.split(",") for size in _sizes(part.strip())]
     if len(wanted) > _MOST_PICTURES:
@@ -53,15 +50,14 @@ def make_pictures(sizes: str) -> list[Picture]:
 
 
 def read_pictures(paths: Sequence[Path]) -> list[Picture]:
-    """Read image files.
-
-    Raises:
-        SetupError: If there is none, or one cannot be read.
-    """
+    """Read image files, at least one."""
     if not paths:
         raise SetupError(f"--images: these folders contain no {TITLES}.")
     try:
-        return [Picture(path.name, path.read_bytes(), _mime(path)) for path in paths]
+        return [
+            Picture(path.name, path.read_bytes(), guess_type(path.name)[0] or _UNKNOWN)
+            for path in paths
+        ]
     except OSError as exc:
         raise SetupError(f"--images: {exc}") from exc
 
@@ -86,7 +82,3 @@ def _paint(size: tuple[int, int], seed: int) -> Picture:
     grainy = np.clip(pixels + grain[..., None], 0, 255).astype(np.uint8)
     Image.fromarray(grainy).save(data, "JPEG", quality=_QUALITY)
     return Picture(f"{size[0]}x{size[1]}", data.getvalue())
-
-
-def _mime(path: Path) -> str:
-    return mimetypes.guess_type(path.name)[0] or "application/octet-stream"

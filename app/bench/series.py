@@ -40,9 +40,6 @@ def measure(
         target: The server; None for session.run only.
         raw: Times one round of session.run while the server is idle; None to leave it out.
         progress: Shows what is measured.
-
-    Raises:
-        SetupError: If the server does not answer, or answers with an error.
     """
     series = Series()
     try:
@@ -70,11 +67,7 @@ def measure(
 
 
 async def find_target(target: Target, timeout: float) -> Target:  # noqa: ASYNC109 (seconds per address)
-    """Resolve the server's name and return the target with the first address that answers.
-
-    Raises:
-        SetupError: If no address answers, or with an error other than a refusal.
-    """
+    """Resolve the server's name and return the target with the first address that answers.; refusals are answers."""
     where = f"http://{target.host}:{target.port}{target.path}"
     loop = asyncio.get_running_loop()
     try:

@@ -33,11 +33,8 @@ class Summary:
 
     Attributes:
         seconds: Time that counts, without the warm-up.
-        interrupted: Whether Ctrl-C ended it early.
         offered: Requests per second that were due.
         goodput: Answers 200 per second that arrived in this time.
-        goodput_lowest: Lowest of the runs.
-        goodput_highest: Highest of the runs.
         answered: Latency of 200s, from when they were due.
         refused: Latency of 429s and 503s, from when they were due.
         codes: Answers by HTTP status.
@@ -45,7 +42,6 @@ class Summary:
         details: Start of the first body, by HTTP status other than 200.
         retry_after: Shortest and longest Retry-After (seconds).
         retried: Requests sent twice, because the server had closed their idle connection.
-        requests: Requests that were sent.
         late: Requests that were sent more than 5 ms after they were due.
         lag: How late requests were sent (milliseconds); part of the latencies above.
         not_sent: Requests that were due while too many were in flight.

@@ -7,12 +7,11 @@ import typer
 
 from app.bench.pictures import DEFAULT_SIZES, make_pictures, read_pictures
 from app.bench.plan import MAX_IN_FLIGHT, Plan, choose_loads
-from app.bench.plot import check_plot, save_plot
+from app.bench.plot import figure_class, save_plot
 from app.bench.progress import LiveProgress
 from app.bench.raw import RawSessions, open_served, open_ways
-from app.bench.report import make_report, to_json
+from app.bench.report import make_report, report_tables, to_json
 from app.bench.series import measure
-from app.bench.tables import report_tables
 from app.bench.target import make_target
 from app.cli.console import err, out, pull_bar
 from app.cli.environment import find_manifest, read_settings
@@ -131,7 +130,7 @@ def bench(  # noqa: PLR0913, PLR0917 (options of a command)
     if plot is not None:
         if url is None or len(loads) == 1:
             raise SetupError("--plot draws a sweep. Give a URL and --sweep, or several --rate.")
-        check_plot(plot)
+        figure_class(plot)
     plan = Plan(loads, seconds, warmup, timeout, repeats, max_in_flight, seed)
     target = None
     if url is not None:

@@ -7,7 +7,7 @@ import pytest
 
 from app.bench.pictures import Picture
 from app.bench.plan import Closed, Open, Plan
-from app.bench.plot import check_plot, save_plot
+from app.bench.plot import figure_class, save_plot
 from app.bench.report import make_report
 from app.bench.series import Series
 from app.bench.summary import summarise
@@ -71,10 +71,10 @@ def test_plot_without_matplotlib_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
 
     with pytest.raises(SetupError, match=r"needs matplotlib.* pip install 'vgg-serve\[report\]'"):
-        check_plot(Path("p.svg"))
+        figure_class(Path("p.svg"))
 
 
 def test_plot_of_another_format_is_refused():
     """A suffix other than .svg and .png is refused before anything is measured."""
     with pytest.raises(SetupError, match=r"p\.gif: expected .* \.svg or \.png"):
-        check_plot(Path("p.gif"))
+        figure_class(Path("p.gif"))
