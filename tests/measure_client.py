@@ -16,9 +16,8 @@ import httpx
 import uvicorn
 
 from app.bench.loops import run_load
-from app.bench.pictures import make_pictures
 from app.bench.plan import Closed, Plan
-from app.bench.target import make_target
+from app.bench.target import make_pictures, make_target
 from tests.measure_host import instant_server, model_folder, say
 
 CONNECTIONS = 32

@@ -29,10 +29,9 @@ import httpx
 
 from app.bench.client import Client, clock
 from app.bench.loops import LoadRun, Sample, run_load
-from app.bench.pictures import make_pictures
 from app.bench.plan import Closed, Load, Open, Plan
 from app.bench.summary import percentile
-from app.bench.target import Target, make_target
+from app.bench.target import Target, make_pictures, make_target
 from app.serving.metrics import CANCELLED_STAGES
 from app.weights.manifests import BUILT_IN
 from tests.conftest import RunningServer, running_server

@@ -51,28 +51,29 @@ class Outcome(NamedTuple):
 
 
 class Client:
-    """Sends one request after another to one address."""
+    """Sends one request after another to one address.
+
+    The host is an IP address, as a name would be resolved again for each connection; the timeout
+    (seconds per request) includes connecting.
+    """
 
     def __init__(self, host: str, port: int, timeout: float) -> None:
-        """Prepare, without opening a connection.
-
-        Args:
-            host: IP address; a name would be resolved again for each connection.
-            port: TCP port.
-            timeout: Seconds per request, connecting included.
-        """
         self._host, self._port, self._timeout = host, port, timeout
         self._connection: _Connection | None = None
 
     async def post(self, request: bytes) -> Outcome:
         """Send a request, head and body, and wait for its outcome."""
         retried = False
+        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._timeout):
                 while True:
-                    kept = self._connection is not None and self._connection.usable
-                    connection = self._connection if kept else await self._connect()
-                    assert connection is not None  # noqa: S101 (narrows the type)
+                    connection, kept = self._connection, True
+                    if connection is None or not connection.usable:
+                        _, connection = await loop.create_connection(
+                            _Connection, self._host, self._port
+                        )
+                        self._connection, kept = connection, False
                     outcome = await connection.send(request)
                     if not kept or outcome.failure not in {_CLOSED, _RESET}:
                         return outcome._replace(retried=retried)
@@ -87,11 +88,6 @@ class Client:
         """Close the connection."""
         if self._connection is not None and self._connection.usable:
             self._connection.close()
-
-    async def _connect(self) -> "_Connection":
-        loop = asyncio.get_running_loop()
-        _, self._connection = await loop.create_connection(_Connection, self._host, self._port)
-        return self._connection
 
 
 class _Connection(asyncio.Protocol):

@@ -6,6 +6,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -13,7 +14,7 @@ from app.bench.client import Client, Outcome, clock
 from app.bench.plan import Closed, Load, Plan, poisson_arrivals
 from app.bench.target import Target
 
-GRACE: Final = 0.5
+_GRACE: Final = 0.5
 """Seconds for answers under way after Ctrl-C."""
 _PAUSE: Final = 0.05
 """Seconds before a client of a closed loop retries after it got no answer."""
@@ -63,12 +64,7 @@ async def run_load(
     """Put a load on a server and wait until every request has an outcome.
 
     Cancelling it, as Ctrl-C does, ends the load early: what happened until then is returned.
-
-    Args:
-        load: The load.
-        plan: Its duration and limits.
-        target: The server, by its IP address.
-        watch: Called twice per second.
+    The target needs an IP address; `watch` is called twice per second.
     """
     gc.collect()
     gc.freeze()  # a collection that walks all modules would delay requests
@@ -86,7 +82,7 @@ async def run_load(
     except asyncio.CancelledError:
         run.interrupted = True
         run.counted_to = min(run.counted_to, clock())
-        await asyncio.wait({work}, timeout=GRACE)
+        await asyncio.wait({work}, timeout=_GRACE)
     finally:
         work.cancel()
         await asyncio.wait({work})
@@ -101,14 +97,11 @@ async def _closed(run: LoadRun, connections: int, plan: Plan, target: Target) ->
     requests = itertools.cycle(target.requests)
 
     async def loop() -> None:
-        client = Client(target.host, target.port, plan.timeout)
-        try:
+        with closing(Client(target.host, target.port, plan.timeout)) as client:
             while (now := clock()) < run.counted_to and not run.interrupted:
                 outcome = await _post(run, client, next(requests), now)
                 if outcome.failure:
                     await asyncio.sleep(_PAUSE)
-        finally:
-            client.close()
 
     async with asyncio.TaskGroup() as loops:
         for _ in range(connections):

@@ -7,9 +7,6 @@ from typing import TypeAlias
 
 from app.errors import SetupError
 
-MAX_IN_FLIGHT = 1000
-"""Most requests of an open loop at a time; further ones are counted as not sent."""
-
 
 @dataclass(frozen=True, slots=True)
 class Closed:
@@ -51,7 +48,7 @@ class Plan:
         seconds: Seconds per run that count, after the warm-up.
         timeout: Seconds after which a request fails.
         repeats: Rounds; each measures all loads in their order.
-        max_in_flight: Most requests of an open loop at a time.
+        max_in_flight: Most requests of an open loop at a time; further ones are not sent.
         seed: Seed of the arrivals and of the order of the pictures.
     """
 
@@ -60,7 +57,7 @@ class Plan:
     warmup: float = 2
     timeout: float = 30
     repeats: int = 3
-    max_in_flight: int = MAX_IN_FLIGHT
+    max_in_flight: int = 1000
     seed: int = 1
 
 

@@ -35,11 +35,7 @@ def measure(
 ) -> Series:
     """Measure all loads and session.run alone, interleaved; Ctrl-C keeps what was measured so far.
 
-    Args:
-        plan: The loads and their repeats.
-        target: The server; None for session.run only.
-        raw: Times one round of session.run while the server is idle; None to leave it out.
-        progress: Shows what is measured.
+    Without a target only session.run is timed, by `raw`, once per round while the server is idle.
     """
     series = Series()
     try:

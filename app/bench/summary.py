@@ -168,10 +168,8 @@ def percentile(ordered: Sequence[float], permille: int) -> float | None:
 def latency_of(seconds: Iterable[float]) -> Latency:
     """Return the percentiles of latencies in seconds."""
     ordered = sorted(1000 * one for one in seconds)
-    if not ordered:
-        return Latency(0)
     p50, p90, p99, p999 = (percentile(ordered, permille) for permille in (500, 900, 990, 999))
-    return Latency(len(ordered), p50, p90, p99, p999, ordered[-1])
+    return Latency(len(ordered), p50, p90, p99, p999, ordered[-1] if ordered else None)
 
 
 def _per_second(run: LoadRun) -> tuple[int, ...]:

@@ -5,14 +5,13 @@ from typing import Annotated, Literal, cast, get_args
 
 import typer
 
-from app.bench.pictures import DEFAULT_SIZES, make_pictures, read_pictures
-from app.bench.plan import MAX_IN_FLIGHT, Plan, choose_loads
+from app.bench.plan import Plan, choose_loads
 from app.bench.plot import figure_class, save_plot
 from app.bench.progress import LiveProgress
 from app.bench.raw import RawSessions, open_served, open_ways
 from app.bench.report import make_report, report_tables, to_json
 from app.bench.series import measure
-from app.bench.target import make_target
+from app.bench.target import DEFAULT_SIZES, make_pictures, make_target, read_pictures
 from app.cli.console import err, out, pull_bar
 from app.cli.environment import find_manifest, read_settings
 from app.cli.options import Key
@@ -64,7 +63,7 @@ def bench(  # noqa: PLR0913, PLR0917 (options of a command)
         typer.Option(
             min=1, max=100_000, help="Most requests of an open loop at a time; more are not sent."
         ),
-    ] = MAX_IN_FLIGHT,
+    ] = 1000,
     images: Annotated[
         list[Path] | None,
         typer.Option("--images", "-i", exists=True, help="Files or folders to send, in turn."),

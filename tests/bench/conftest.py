@@ -10,10 +10,9 @@ import numpy as np
 
 from app.bench.client import Outcome
 from app.bench.loops import LoadRun, Sample, run_load
-from app.bench.pictures import Picture
 from app.bench.plan import Load, Plan
 from app.bench.raw import RawSessions, RawSummary
-from app.bench.target import Target, make_target
+from app.bench.target import Picture, Target, make_target
 
 Behave = Callable[[int, asyncio.StreamWriter], Awaitable[None]]
 

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from app.bench.pictures import Picture
 from app.bench.plan import Closed, Open, Plan
 from app.bench.plot import figure_class, save_plot
 from app.bench.report import make_report
 from app.bench.series import Series
 from app.bench.summary import summarise
-from app.bench.target import make_target
+from app.bench.target import Picture, make_target
 from app.errors import SetupError
 from tests.bench.conftest import raw_of, run_of, sample
 

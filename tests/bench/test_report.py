@@ -4,12 +4,11 @@ from dataclasses import asdict
 import pytest
 from rich.console import Console
 
-from app.bench.pictures import Picture
 from app.bench.plan import Closed, Open, Plan
 from app.bench.report import make_report, report_tables, to_json
 from app.bench.series import Series
 from app.bench.summary import summarise
-from app.bench.target import make_target
+from app.bench.target import Picture, make_target
 from tests.bench.conftest import raw_of, run_of, sample
 
 REFUSAL = '{"title": "busy", "detail": "Try [later]."}'

@@ -6,11 +6,10 @@ import threading
 import pytest
 from rich.console import Console
 
-from app.bench.pictures import Picture
 from app.bench.plan import Closed, Open, Plan
 from app.bench.progress import LiveProgress
 from app.bench.series import find_target, measure
-from app.bench.target import make_target
+from app.bench.target import Picture, make_target
 from app.errors import SetupError
 from tests.bench.conftest import BUSY, OK, scripted, scripted_elsewhere
 
