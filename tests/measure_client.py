@@ -15,8 +15,7 @@ from typing import Any
 import httpx
 import uvicorn
 
-from app.bench.loops import run_load
-from app.bench.plan import Closed, Plan
+from app.bench.loops import Closed, Plan, run_load
 from app.bench.target import make_pictures, make_target
 from tests.measure_host import instant_server, model_folder, say
 

@@ -28,8 +28,7 @@ from statistics import median
 import httpx
 
 from app.bench.client import Client, clock
-from app.bench.loops import LoadRun, Sample, run_load
-from app.bench.plan import Closed, Load, Open, Plan
+from app.bench.loops import Closed, Load, LoadRun, Open, Plan, Sample, run_load
 from app.bench.summary import percentile
 from app.bench.target import Target, make_pictures, make_target
 from app.serving.metrics import CANCELLED_STAGES

@@ -158,7 +158,6 @@ class _Connection(asyncio.Protocol):
             self._detail += body[:_DETAIL_BYTES]
 
     def on_message_complete(self) -> None:
-        """Deliver the answer."""
         ended = clock()
         status = self._parser.get_status_code()
         if status < OK or self._waiter is None:  # another answer follows a 1xx

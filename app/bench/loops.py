@@ -1,18 +1,19 @@
-"""The two loops: closed, where clients wait for answers, and open, where requests arrive regardless."""
+"""Loads: closed loops, whose clients wait for answers, and open ones, where requests arrive anyway."""
 
 import asyncio
 import gc
 import itertools
 import math
+import random
 import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from app.bench.client import Client, Outcome, clock
-from app.bench.plan import Closed, Load, Plan, poisson_arrivals
 from app.bench.target import Target
+from app.errors import SetupError
 
 _GRACE: Final = 0.5
 """Seconds for answers under way after Ctrl-C."""
@@ -21,13 +22,63 @@ _PAUSE: Final = 0.05
 _TICK: Final = 0.5
 
 
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """So many clients, each of which sends its next request as soon as it has its answer."""
+
+    value: int
+    kind = "closed"
+
+    @property
+    def label(self) -> str:
+        """The name in tables."""
+        return f"{self.value} connection{'s' if self.value > 1 else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """So many requests per second, at random times, whether or not earlier ones were answered.
+
+    The times between them are exponential (Poisson).
+    """
+
+    value: float
+    kind = "open"
+
+    @property
+    def label(self) -> str:
+        """The name in tables."""
+        return f"{self.value:g}/s"
+
+
+Load: TypeAlias = Closed | Open
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Loads, durations in seconds, and limits.
+
+    Attributes:
+        seconds: Part of a run that counts, after the warm-up.
+        repeats: Rounds; each measures all loads in their order.
+        max_in_flight: Most requests of an open loop at a time; further ones are not sent.
+    """
+
+    loads: tuple[Load, ...]
+    seconds: float = 20
+    warmup: float = 2
+    timeout: float = 30
+    repeats: int = 3
+    max_in_flight: int = 1000
+    seed: int = 1
+
+
 class Sample(NamedTuple):
     """One request.
 
     Attributes:
         due: When it should have been sent; in a closed loop, when it was.
         began: When it was sent.
-        outcome: How it ended.
     """
 
     due: float
@@ -45,7 +96,6 @@ class LoadRun:
         samples: Requests that have ended, warm-up included.
         not_sent: Due times of requests that were skipped because too many were in flight.
         in_flight: Requests without an outcome; at the end, those that were abandoned.
-        interrupted: Whether Ctrl-C ended it early.
         cpu_seconds: Processor time of the generator.
     """
 
@@ -56,6 +106,20 @@ class LoadRun:
     in_flight: int = 0
     interrupted: bool = False
     cpu_seconds: float = 0
+
+
+def choose_loads(connections: int, sweep: str | None, rates: list[str] | None) -> tuple[Load, ...]:
+    """Return the loads of --sweep or --rate, or else one closed loop."""
+    if sweep and rates:
+        raise SetupError("--sweep is for closed loops and --rate for open ones. Give one of them.")
+    if rates:
+        return tuple(Open(_positive(part, "--rate")) for part in ",".join(rates).split(","))
+    if sweep:
+        counts = [_positive(part, "--sweep") for part in sweep.split(",")]
+        if any(count % 1 for count in counts):
+            raise SetupError(f"--sweep {sweep}: expected whole numbers of connections.")
+        return tuple(Closed(int(count)) for count in counts)
+    return (Closed(connections),)
 
 
 async def run_load(
@@ -154,3 +218,26 @@ async def _sleep_until(due: float) -> None:
         await asyncio.sleep(max(0.0, math.ceil(1000 * wait) / 1000))
         if (wait := due - clock()) <= 0:
             return
+
+
+def poisson_arrivals(rate: float, seconds: float, seed: int) -> list[float]:
+    """Draw the times of a Poisson process, in seconds from its start, ascending.
+
+    The same seed draws the same times on every machine.
+    """
+    draw = random.Random(seed).random  # noqa: S311 (load, not cryptography)
+    arrivals = []
+    due = 0.0
+    while (due := due - math.log(1 - draw()) / rate) < seconds:
+        arrivals.append(due)
+    return arrivals
+
+
+def _positive(text: str, option: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0
+    if not 0 < number < math.inf:
+        raise SetupError(f"{option}: {text.strip()!r} is not a number above 0.")
+    return number

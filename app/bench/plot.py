@@ -9,7 +9,6 @@ from app.bench.report import Point, Report
 from app.errors import SetupError
 
 _SUFFIXES: Final = (".svg", ".png")
-_SIZE: Final = (8.0, 9.0)  # inches
 
 
 def figure_class(file: Path) -> Any:  # noqa: ANN401 (a class of an optional package)
@@ -28,7 +27,7 @@ def figure_class(file: Path) -> Any:  # noqa: ANN401 (a class of an optional pac
 def save_plot(report: Report, file: Path) -> None:
     """Draw the points of a report, at least one; all of them are closed loops, or all open."""
     points = sorted(report.points, key=lambda point: point.value)
-    figure = figure_class(file)(figsize=_SIZE, layout="constrained")
+    figure = figure_class(file)(figsize=(8, 9), layout="constrained")
     figure.suptitle(_title(report), parse_math=False)
     throughput, latency, batches = figure.subplots(3, sharex=True)
     _draw_throughput(throughput, points, report)

@@ -44,8 +44,6 @@ class RawSummary:
     """Images per second of session.run alone.
 
     Attributes:
-        trained: False for untrained weights of the true size.
-        threads: Threads per run, on a CPU.
         images_per_second: Medians of the rounds.
         best: The highest of them, at best_size.
         way: How convolutions are computed, if several ways are compared.
@@ -69,7 +67,6 @@ class RawSessions:
     """Sessions of one model that are timed without a server.
 
     Attributes:
-        crop: Side of the model's images (pixels).
         sessions: By their way to compute convolutions; the service's own is named None.
     """
 

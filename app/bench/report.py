@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from app import __version__
-from app.bench.plan import Plan
+from app.bench.loops import Plan
 from app.bench.raw import RawSummary
 from app.bench.series import Series
 from app.bench.summary import Latency, Summary, combine
@@ -218,9 +218,8 @@ def _spread(point: Point) -> str:
 
 
 def _range(limits: tuple[float, float] | None) -> str:
-    if limits is None:
-        return ""
-    return f"{limits[0]:g}" if limits[0] == limits[1] else f"{limits[0]:g}-{limits[1]:g}"
+    """Write both limits, or one if they are equal."""
+    return "-".join(dict.fromkeys(f"{limit:g}" for limit in limits or ()))
 
 
 def _batch_share(summary: Summary, size: str) -> str:

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from app.bench.client import OK, Client, Outcome
-from app.bench.loops import run_load
-from app.bench.plan import Load, Plan
+from app.bench.loops import Load, Plan, run_load
 from app.bench.progress import LiveProgress
 from app.bench.raw import Round
 from app.bench.summary import REFUSALS, Summary, summarise
@@ -63,7 +62,7 @@ def measure(
 
 
 async def find_target(target: Target, timeout: float) -> Target:  # noqa: ASYNC109 (seconds per address)
-    """Resolve the server's name and return the target with the first address that answers.; refusals are answers."""
+    """Resolve the server's name and return the target with the first address that answers."""
     where = f"http://{target.host}:{target.port}{target.path}"
     loop = asyncio.get_running_loop()
     try:
@@ -75,8 +74,8 @@ async def find_target(target: Target, timeout: float) -> Target:  # noqa: ASYNC1
         client = Client(address, target.port, timeout)
         outcome = await client.post(target.requests[0])
         client.close()
-        if outcome.status and outcome.status != OK and outcome.status not in REFUSALS:
-            raise SetupError(f"{where} answers {outcome.status} to a picture: {outcome.detail}")
-        if outcome.status:
+        if outcome.status in {OK, *REFUSALS}:
             return replace(target, host=address)
+        if outcome.status:
+            raise SetupError(f"{where} answers {outcome.status} to a picture: {outcome.detail}")
     raise SetupError(f"No answer from {where}: {outcome.failure}. Is the server running there?")

@@ -102,8 +102,8 @@ def summarise(run: LoadRun) -> Summary:
         goodput_highest=goodput,
         answered=latency_of(s.outcome.ended - s.due for s in answered),
         refused=latency_of(s.outcome.ended - s.due for s in refused),
-        codes=_counts(answer.status for answer in answers),
-        failures=_counts(s.outcome.failure for s in due if s.outcome.failure),
+        codes=_in_order(Counter(str(answer.status) for answer in answers)),
+        failures=_in_order(Counter(s.outcome.failure for s in due if s.outcome.failure)),
         details={str(a.status): a.detail for a in reversed(answers) if a.status != OK},
         retry_after=(min(waits), max(waits)) if waits else None,
         retried=sum(s.outcome.retried for s in due),
@@ -112,7 +112,7 @@ def summarise(run: LoadRun) -> Summary:
         lag=latency_of(s.began - s.due for s in due),
         not_sent=not_sent,
         unfinished=run.in_flight,
-        batch_sizes=_counts(batches),
+        batch_sizes=_in_order(Counter(map(str, batches))),
         mean_batch_size=fmean(batches) if batches else None,
         per_second=per_second,
         cpu_per_request=_ratio(1e6 * run.cpu_seconds, len(run.samples)),
@@ -181,10 +181,6 @@ def _per_second(run: LoadRun) -> tuple[int, ...]:
     )
     length = run.counted_to - run.counted_from
     return tuple(ends[second] for second in range(-int(-length // 1))) if length > 0 else ()
-
-
-def _counts(items: Iterable[object]) -> dict[str, int]:
-    return _in_order(Counter(str(item) for item in items))
 
 
 def _in_order(counts: Counter[str]) -> dict[str, int]:

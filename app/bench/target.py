@@ -46,7 +46,6 @@ class Target:
     """A server and the requests to it.
 
     Attributes:
-        url: As the user gave it.
         path: Path with its query.
         field: Name of the form field; empty if the picture itself is the body.
         headers: Names of the headers that the user added.
@@ -71,9 +70,7 @@ def make_pictures(sizes: str) -> list[Picture]:
     """
     wanted = [size for part in sizes.split(",") for size in _sizes(part.strip())]
     if len(wanted) > _MOST_PICTURES:
-        raise SetupError(
-            f"--sizes: {len(wanted)} pictures are too many; the limit is {_MOST_PICTURES}."
-        )
+        raise SetupError(f"--sizes: {len(wanted)} pictures; the limit is {_MOST_PICTURES}.")
     return [_paint(size, seed) for seed, size in enumerate(wanted)]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, cast, get_args
 
 import typer
 
-from app.bench.plan import Plan, choose_loads
+from app.bench.loops import Plan, choose_loads
 from app.bench.plot import figure_class, save_plot
 from app.bench.progress import LiveProgress
 from app.bench.raw import RawSessions, open_served, open_ways

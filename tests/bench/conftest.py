@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from app.bench.client import Outcome
-from app.bench.loops import LoadRun, Sample, run_load
-from app.bench.plan import Load, Plan
+from app.bench.loops import Load, LoadRun, Plan, Sample, run_load
 from app.bench.raw import RawSessions, RawSummary
 from app.bench.target import Picture, Target, make_target
 

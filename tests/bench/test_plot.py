@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.bench.plan import Closed, Open, Plan
+from app.bench.loops import Closed, Open, Plan
 from app.bench.plot import figure_class, save_plot
 from app.bench.report import make_report
 from app.bench.series import Series

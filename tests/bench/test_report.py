@@ -4,7 +4,7 @@ from dataclasses import asdict
 import pytest
 from rich.console import Console
 
-from app.bench.plan import Closed, Open, Plan
+from app.bench.loops import Closed, Open, Plan
 from app.bench.report import make_report, report_tables, to_json
 from app.bench.series import Series
 from app.bench.summary import summarise

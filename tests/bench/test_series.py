@@ -6,7 +6,7 @@ import threading
 import pytest
 from rich.console import Console
 
-from app.bench.plan import Closed, Open, Plan
+from app.bench.loops import Closed, Open, Plan
 from app.bench.progress import LiveProgress
 from app.bench.series import find_target, measure
 from app.bench.target import Picture, make_target
