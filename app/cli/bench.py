@@ -13,8 +13,7 @@ from app.bench.report import make_report, report_tables, to_json
 from app.bench.series import measure
 from app.bench.target import DEFAULT_SIZES, make_pictures, make_target, read_pictures
 from app.cli.console import err, out, pull_bar
-from app.cli.environment import find_manifest, read_settings
-from app.cli.options import Key
+from app.cli.environment import Key, find_manifest, read_settings
 from app.errors import SetupError
 from app.images.formats import find_images
 from app.runtime.conv_choice import ConvChoice
