@@ -15,10 +15,8 @@ from typing import Any
 import httpx
 import uvicorn
 
-from app.bench.loops import run_load
-from app.bench.pictures import make_pictures
-from app.bench.plan import Closed, Plan
-from app.bench.target import make_target
+from app.bench.loops import Closed, Plan, run_load
+from app.bench.target import make_pictures, make_target
 from tests.measure_host import instant_server, model_folder, say
 
 CONNECTIONS = 32
@@ -32,7 +30,7 @@ async def ours(url: str) -> int:
     load = Closed(CONNECTIONS)
     plan = Plan((load,), seconds=SECONDS, warmup=0)
     target = make_target(url, PICTURES, field="")
-    run = await run_load(load, plan, target, stop=asyncio.Event())
+    run = await run_load(load, plan, target)
     assert all(s.outcome.status == 200 for s in run.samples)
     return len(run.samples)
 

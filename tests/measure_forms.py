@@ -13,7 +13,7 @@ from itertools import repeat
 from statistics import median
 from urllib.parse import urlsplit
 
-from app.bench.pictures import make_pictures
+from app.bench.target import make_pictures
 from tests.e2e.wire import request
 from tests.measure_host import instant_server, model_folder, say, seconds_of
 

@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 import uvicorn
 
-from app.bench.pictures import make_pictures
+from app.bench.target import make_pictures
 from app.service.fronts.image_channel import ImageClient, ImageServer
 from app.service.fronts.shared_memory import Layout, SharedMemory, allocate
 from app.serving.batching.batcher import Batcher

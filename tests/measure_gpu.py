@@ -24,8 +24,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final, get_args
 
-from app.bench.raw import Rates, RawSummary, measure_round
-from app.bench.raw_sessions import RawSessions, open_served
+from app.bench.raw import Rates, RawSessions, RawSummary, measure_round, open_served
 from app.bench.report import describe_machine, versions
 from app.graph.float16 import chosen
 from app.graph.serving_graph import INPUT

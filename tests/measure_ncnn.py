@@ -15,7 +15,7 @@ from statistics import median
 import ncnn
 import numpy as np
 
-from app.bench.raw_sessions import open_ways
+from app.bench.raw import open_ways
 from app.graph.untrained import untrained_layers
 from app.graph.vgg import architecture
 from app.machine import usable_cpus

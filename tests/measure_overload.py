@@ -27,13 +27,10 @@ from statistics import median
 
 import httpx
 
-from app.bench.client import Client
-from app.bench.client_connection import clock
-from app.bench.loops import LoadRun, Sample, run_load
-from app.bench.pictures import make_pictures
-from app.bench.plan import Closed, Load, Open, Plan
+from app.bench.client import Client, clock
+from app.bench.loops import Closed, Load, LoadRun, Open, Plan, Sample, run_load
 from app.bench.summary import percentile
-from app.bench.target import Target, make_target
+from app.bench.target import Target, make_pictures, make_target
 from app.serving.metrics import CANCELLED_STAGES
 from app.weights.manifests import BUILT_IN
 from tests.conftest import RunningServer, running_server
@@ -85,7 +82,7 @@ def target_of(server: RunningServer) -> Target:
 def load_it(target: Target, load: Load, seconds: float, warmup: float = 3) -> LoadRun:
     """Put a load on the service."""
     plan = Plan((load,), seconds=seconds, warmup=warmup)
-    return asyncio.run(run_load(load, plan, target, stop=asyncio.Event()))
+    return asyncio.run(run_load(load, plan, target))
 
 
 def metric(server: RunningServer, name: str, labels: str = "") -> float:
@@ -215,9 +212,7 @@ def leaving() -> None:
             load = Closed(CONNECTIONS // 2)
             until = clock() + 20
             gone = [asyncio.create_task(_leave(target, 0.15, until)) for _ in range(leavers)]
-            run = await run_load(
-                load, Plan((load,), seconds=20, warmup=0), target, stop=asyncio.Event()
-            )
+            run = await run_load(load, Plan((load,), seconds=20, warmup=0), target)
             return run, sum(await asyncio.gather(*gone))
 
         say(
@@ -252,7 +247,7 @@ def drain() -> None:
         load = Closed(CONNECTIONS // 2)
         plan = Plan((load,), seconds=3, warmup=0)
         runs = [
-            run_load(load, plan, make_target(url, pictures, headers=headers), stop=asyncio.Event())
+            run_load(load, plan, make_target(url, pictures, headers=headers))
             for headers in ((), ("Connection: close",))
         ]
         return [sample for run in await asyncio.gather(*runs) for sample in run.samples]

@@ -1,24 +1,76 @@
-"""The two loops: closed, where clients wait for answers, and open, where requests arrive regardless."""
+"""Loads: closed loops, whose clients wait for answers, and open ones, where requests arrive anyway."""
 
 import asyncio
 import gc
 import itertools
 import math
+import random
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
-from app.bench.client import Client
-from app.bench.client_connection import Outcome, clock
-from app.bench.plan import Closed, Load, Plan, poisson_arrivals
+from app.bench.client import Client, Outcome, clock
 from app.bench.target import Target
+from app.errors import SetupError
 
-GRACE: Final = 0.5
+_GRACE: Final = 0.5
 """Seconds for answers under way after Ctrl-C."""
 _PAUSE: Final = 0.05
 """Seconds before a client of a closed loop retries after it got no answer."""
 _TICK: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """So many clients, each of which sends its next request as soon as it has its answer."""
+
+    value: int
+    kind = "closed"
+
+    @property
+    def label(self) -> str:
+        """The name in tables."""
+        return f"{self.value} connection{'s' if self.value > 1 else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """So many requests per second, at random times, whether or not earlier ones were answered.
+
+    The times between them are exponential (Poisson).
+    """
+
+    value: float
+    kind = "open"
+
+    @property
+    def label(self) -> str:
+        """The name in tables."""
+        return f"{self.value:g}/s"
+
+
+Load: TypeAlias = Closed | Open
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Loads, durations in seconds, and limits.
+
+    Attributes:
+        seconds: Part of a run that counts, after the warm-up.
+        repeats: Rounds; each measures all loads in their order.
+        max_in_flight: Most requests of an open loop at a time; further ones are not sent.
+    """
+
+    loads: tuple[Load, ...]
+    seconds: float = 20
+    warmup: float = 2
+    timeout: float = 30
+    repeats: int = 3
+    max_in_flight: int = 1000
+    seed: int = 1
 
 
 class Sample(NamedTuple):
@@ -27,7 +79,6 @@ class Sample(NamedTuple):
     Attributes:
         due: When it should have been sent; in a closed loop, when it was.
         began: When it was sent.
-        outcome: How it ended.
     """
 
     due: float
@@ -40,17 +91,14 @@ class LoadRun:
     """What happens under one load, updated while it runs.
 
     Attributes:
-        load: The load.
         counted_from: End of the warm-up.
         counted_to: End of the load.
         samples: Requests that have ended, warm-up included.
         not_sent: Due times of requests that were skipped because too many were in flight.
         in_flight: Requests without an outcome; at the end, those that were abandoned.
-        interrupted: Whether Ctrl-C ended it early.
         cpu_seconds: Processor time of the generator.
     """
 
-    load: Load
     counted_from: float
     counted_to: float
     samples: list[Sample] = field(default_factory=list)
@@ -60,49 +108,51 @@ class LoadRun:
     cpu_seconds: float = 0
 
 
+def choose_loads(connections: int, sweep: str | None, rates: list[str] | None) -> tuple[Load, ...]:
+    """Return the loads of --sweep or --rate, or else one closed loop."""
+    if sweep and rates:
+        raise SetupError("--sweep is for closed loops and --rate for open ones. Give one of them.")
+    if rates:
+        return tuple(Open(_positive(part, "--rate")) for part in ",".join(rates).split(","))
+    if sweep:
+        counts = [_positive(part, "--sweep") for part in sweep.split(",")]
+        if any(count % 1 for count in counts):
+            raise SetupError(f"--sweep {sweep}: expected whole numbers of connections.")
+        return tuple(Closed(int(count)) for count in counts)
+    return (Closed(connections),)
+
+
 async def run_load(
-    load: Load,
-    plan: Plan,
-    target: Target,
-    *,
-    stop: asyncio.Event,
-    watch: Callable[[LoadRun], None] = lambda _: None,
+    load: Load, plan: Plan, target: Target, watch: Callable[[LoadRun], None] = lambda _: None
 ) -> LoadRun:
     """Put a load on a server and wait until every request has an outcome.
 
-    Args:
-        load: The load.
-        plan: Its duration and limits.
-        target: The server, by its IP address.
-        stop: Ends the load early when it is set.
-        watch: Called twice per second.
+    Cancelling it, as Ctrl-C does, ends the load early: what happened until then is returned.
+    The target needs an IP address; `watch` is called twice per second.
     """
     gc.collect()
     gc.freeze()  # a collection that walks all modules would delay requests
     began, cpu = clock(), time.process_time()
-    run = LoadRun(load, began + plan.warmup, began + plan.warmup + plan.seconds)
+    run = LoadRun(began + plan.warmup, began + plan.warmup + plan.seconds)
     if isinstance(load, Closed):
-        work = asyncio.create_task(_closed(run, load.connections, plan, target))
+        work = asyncio.create_task(_closed(run, load.value, plan, target))
     else:
-        due = poisson_arrivals(load.rate, plan.warmup + plan.seconds, plan.seed)
-        arrivals = [began + seconds for seconds in due]
-        work = asyncio.create_task(_open(run, arrivals, plan, target))
-    stopped = asyncio.create_task(stop.wait())
-    ticker = asyncio.create_task(_tick(run, watch))
+        due = poisson_arrivals(load.value, plan.warmup + plan.seconds, plan.seed)
+        work = asyncio.create_task(_open(run, [began + seconds for seconds in due], plan, target))
     try:
-        await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
-            run.interrupted = True
-            run.counted_to = min(run.counted_to, clock())
-            await asyncio.wait({work}, timeout=GRACE)
+        while not work.done():
+            watch(run)
+            await asyncio.wait({work}, timeout=_TICK)
+    except asyncio.CancelledError:
+        run.interrupted = True
+        run.counted_to = min(run.counted_to, clock())
+        await asyncio.wait({work}, timeout=_GRACE)
     finally:
-        for task in (work, stopped, ticker):
-            task.cancel()
-        results = await asyncio.gather(work, stopped, ticker, return_exceptions=True)
+        work.cancel()
+        await asyncio.wait({work})
         gc.unfreeze()
-    for result in results:
-        if isinstance(result, Exception):
-            raise result
+    if not work.cancelled():
+        work.result()  # raises what the loop raised
     run.cpu_seconds = time.process_time() - cpu
     return run
 
@@ -111,14 +161,11 @@ async def _closed(run: LoadRun, connections: int, plan: Plan, target: Target) ->
     requests = itertools.cycle(target.requests)
 
     async def loop() -> None:
-        client = Client(target.host, target.port, plan.timeout)
-        try:
+        with closing(Client(target.host, target.port, plan.timeout)) as client:
             while (now := clock()) < run.counted_to and not run.interrupted:
                 outcome = await _post(run, client, next(requests), now)
                 if outcome.failure:
                     await asyncio.sleep(_PAUSE)
-        finally:
-            client.close()
 
     async with asyncio.TaskGroup() as loops:
         for _ in range(connections):
@@ -165,17 +212,32 @@ async def _sleep_until(due: float) -> None:
 
     Other tasks get their turn even if it is late already.
     """
-    await asyncio.sleep(_to_next_tick(due - clock()))
-    while (wait := due - clock()) > 0:  # noqa: ASYNC110 (a time, not an event)
-        await asyncio.sleep(_to_next_tick(wait))
-
-
-def _to_next_tick(seconds: float) -> float:
-    """Round up to milliseconds: a timer that is rounded down would fire early, and spin."""
-    return max(0.0, math.ceil(1000 * seconds) / 1000)
-
-
-async def _tick(run: LoadRun, watch: Callable[[LoadRun], None]) -> None:
+    wait = due - clock()
     while True:
-        watch(run)
-        await asyncio.sleep(_TICK)
+        # Rounded up: a timer that is rounded down would fire early, and spin.
+        await asyncio.sleep(max(0.0, math.ceil(1000 * wait) / 1000))
+        if (wait := due - clock()) <= 0:
+            return
+
+
+def poisson_arrivals(rate: float, seconds: float, seed: int) -> list[float]:
+    """Draw the times of a Poisson process, in seconds from its start, ascending.
+
+    The same seed draws the same times on every machine.
+    """
+    draw = random.Random(seed).random  # noqa: S311 (load, not cryptography)
+    arrivals = []
+    due = 0.0
+    while (due := due - math.log(1 - draw()) / rate) < seconds:
+        arrivals.append(due)
+    return arrivals
+
+
+def _positive(text: str, option: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0
+    if not 0 < number < math.inf:
+        raise SetupError(f"{option}: {text.strip()!r} is not a number above 0.")
+    return number

@@ -9,15 +9,12 @@ from app.bench.report import Point, Report
 from app.errors import SetupError
 
 _SUFFIXES: Final = (".svg", ".png")
-_SIZE: Final = (8.0, 9.0)  # inches
 
 
-def matplotlib_figure() -> Any:  # noqa: ANN401 (a class of an optional package)
-    """Return matplotlib's Figure: a function, as the package is an extra that most never install.
-
-    Raises:
-        SetupError: If matplotlib is not installed.
-    """
+def figure_class(file: Path) -> Any:  # noqa: ANN401 (a class of an optional package)
+    """Return matplotlib's Figure; raise now what would otherwise fail after the measurement."""
+    if file.suffix.lower() not in _SUFFIXES:
+        raise SetupError(f"--plot {file}: expected a file name that ends with .svg or .png.")
     try:
         return importlib.import_module("matplotlib.figure").Figure
     except ImportError as exc:
@@ -27,21 +24,10 @@ def matplotlib_figure() -> Any:  # noqa: ANN401 (a class of an optional package)
         ) from exc
 
 
-def check_plot(file: Path) -> None:
-    """Raise now what would otherwise fail after the measurement.
-
-    Raises:
-        SetupError: If matplotlib is not installed, or the file is no picture.
-    """
-    if file.suffix.lower() not in _SUFFIXES:
-        raise SetupError(f"--plot {file}: expected a file name that ends with .svg or .png.")
-    matplotlib_figure()
-
-
 def save_plot(report: Report, file: Path) -> None:
     """Draw the points of a report, at least one; all of them are closed loops, or all open."""
     points = sorted(report.points, key=lambda point: point.value)
-    figure = matplotlib_figure()(figsize=_SIZE, layout="constrained")
+    figure = figure_class(file)(figsize=(8, 9), layout="constrained")
     figure.suptitle(_title(report), parse_math=False)
     throughput, latency, batches = figure.subplots(3, sharex=True)
     _draw_throughput(throughput, points, report)
@@ -70,9 +56,7 @@ def _draw_throughput(axes: Any, points: Sequence[Point], report: Report) -> None
     below = [p.median.goodput - p.median.goodput_lowest for p in points]
     above = [p.median.goodput_highest - p.median.goodput for p in points]
     axes.errorbar([p.value for p in points], rates, (below, above), marker="o", label="200s")
-    refused = [
-        p.median.refused.samples / p.median.seconds if p.median.seconds else 0 for p in points
-    ]
+    refused = [p.median.refused.samples / (p.median.seconds or 1) for p in points]
     if any(refused):
         _line(axes, points, refused, "429s and 503s")
     if report.raw is not None:

@@ -1,23 +1,41 @@
-"""session.run alone, without a server, at each batch size: the most that a service can reach."""
+"""session.run alone, without a server, at each batch size: the most that a service can reach.
 
+The sessions are the service's own, or one for each way to compute convolutions (`--conv`).
+"""
+
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Final, TypeAlias
 
 import numpy as np
 
-from app.records import PixelBatch, ProbabilityBatch
+from app.errors import SetupError
+from app.graph.serving_graph import GRAPH_FILE, write_vgg
+from app.graph.untrained import untrained_layers
+from app.graph.vgg import architecture
+from app.machine import usable_cpus
+from app.records import Run
+from app.runtime.conv_choice import ConvChoice
+from app.runtime.open_session import Session, find_device, open_session
+from app.service.parts import gpus, provisioning
+from app.service.settings import Settings
+from app.weights.manifests import Manifest
+from app.weights.provisioning import SERVING, Progress
+from app.weights.pull import pull
 
 SIZES: Final = (1, 2, 4, 8, 16)
+_CUDA_SIZES: Final = (*SIZES, 32, 64)
 _LEAST_RUNS: Final = 3
 _LEAST_SECONDS: Final = 0.2
 
 Rates: TypeAlias = dict[str, float]
 """Images per second, by batch size."""
 Round: TypeAlias = dict[str | None, Rates]
-"""Rates by way to compute convolutions (`--conv`); None is what the service does."""
+"""Rates by way to compute convolutions; None is what the service does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +43,6 @@ class RawSummary:
     """Images per second of session.run alone.
 
     Attributes:
-        trained: False for untrained weights of the true size.
-        threads: Threads per run, on a CPU.
         images_per_second: Medians of the rounds.
         best: The highest of them, at best_size.
         way: How convolutions are computed, if several ways are compared.
@@ -45,50 +61,104 @@ class RawSummary:
     beside: dict[str, Rates]
 
 
-def measure_round(
-    run: Callable[[PixelBatch], ProbabilityBatch], crop: int, sizes: Sequence[int] = SIZES
-) -> Rates:
-    """Time every batch size: the median of a few runs after a warm-up run.
+@dataclass(frozen=True, slots=True)
+class RawSessions:
+    """Sessions of one model that are timed without a server.
 
-    Args:
-        run: Runs a batch, uint8 [N, crop, crop, 3].
-        crop: Side of the images (pixels).
-        sizes: Batch sizes.
+    Attributes:
+        sessions: By their way to compute convolutions; the service's own is named None.
     """
+
+    model: str
+    crop: int
+    trained: bool
+    threads: int
+    sizes: tuple[int, ...]
+    sessions: dict[str | None, Session]
+
+    def round(self) -> Round:
+        """Time every batch size once with each session."""
+        return {
+            way: measure_round(session.run, self.crop, self.sizes)
+            for way, session in self.sessions.items()
+        }
+
+    def summarise(self, rounds: Sequence[Round]) -> RawSummary:
+        """Take the medians of the rounds, at least one; other ways are compared with the first."""
+        medians = {
+            way: {size: median(one[way][size] for one in rounds) for size in rates}
+            for way, rates in rounds[0].items()
+        }
+        first, session = next(iter(self.sessions.items()))
+        rates = medians.pop(first)
+        best = max(rates, key=lambda size: rates[size])
+        return RawSummary(
+            model=self.model,
+            trained=self.trained,
+            device=session.device,
+            threads=self.threads,
+            rounds=tuple(one[first] for one in rounds),
+            images_per_second=rates,
+            best_size=int(best),
+            best=rates[best],
+            way=first,
+            beside={str(way): other for way, other in medians.items()},
+        )
+
+
+def open_served(settings: Settings, manifest: Manifest, progress: Progress) -> RawSessions:
+    """Load a model as the service would, on the first GPU or on the CPU."""
+    gpu = gpus(settings)[0]
+    device = find_device(settings.device, gpu)  # fails before half a gigabyte is fetched
+    threads = settings.threads or usable_cpus()
+    graph = pull(manifest, provisioning(settings, device), progress)
+    session = open_session(graph.path, device=device, threads=threads, gpu=gpu)
+    sizes = _CUDA_SIZES if device == "cuda" else SIZES
+    session.tune(sizes[-1])
+    crop = manifest.preprocess.crop
+    return RawSessions(manifest.name, crop, graph.trained, threads, sizes, {None: session})
+
+
+def open_ways(settings: Settings, manifest: Manifest, ways: Sequence[ConvChoice]) -> RawSessions:
+    """Load a network with untrained weights once for each way to compute convolutions on a CPU.
+
+    Each graph is deleted as soon as it is loaded, so that those of the service stay as they are.
+    """
+    if manifest.architecture is None:
+        raise SetupError(
+            f"--conv: {manifest.name} is a ready graph, whose convolutions are fixed."
+            " Name a model of the VGG family with --model."
+        )
+    if find_device(settings.device, gpus(settings)[0]) == "cuda":
+        raise SetupError("--conv compares ways of a CPU. Add --device cpu.")
+    if "winograd" in ways and len(provisioning(settings, "cpu").plans) == 1:
+        raise SetupError("--conv winograd: onnxruntime has no layout for it on this processor.")
+    config = architecture(manifest.architecture)
+    threads = settings.threads or usable_cpus()
+    serving = settings.model_dir / SERVING
+    serving.mkdir(parents=True, exist_ok=True)
+    sessions: dict[str | None, Session] = {}
+    for way in ways:
+        chooser = provisioning(settings.model_copy(update={"conv": way}), "cpu").plan_for
+        plan = chooser(config, lambda: None)
+        # A loaded graph is mapped and needs its file no longer (except on Windows, for a while).
+        with tempfile.TemporaryDirectory(
+            dir=serving, prefix=".bench-", ignore_cleanup_errors=True
+        ) as name:
+            folder = Path(name)
+            write_vgg(folder, config, untrained_layers(config), manifest.preprocess, plan=plan)
+            sessions[way] = open_session(folder / GRAPH_FILE, device="cpu", threads=threads)
+            sessions[way].tune(SIZES[-1])
+    crop, trained = manifest.preprocess.crop, False
+    return RawSessions(manifest.name, crop, trained, threads, SIZES, sessions)
+
+
+def measure_round(run: Run, crop: int, sizes: Sequence[int] = SIZES) -> Rates:
+    """Time every batch size: the median of a few runs after a warm-up run."""
     return {str(size): size / median(_times(run, crop, size)) for size in sizes}
 
 
-def summarise_rounds(
-    rounds: Sequence[Round],
-    *,
-    model: str,
-    trained: bool,
-    device: str,
-    threads: int,
-) -> RawSummary:
-    """Take the medians of the rounds, at least one; the first way is what others are compared with."""
-    first = next(iter(rounds[0]))
-    medians = {
-        way: {size: median(one[way][size] for one in rounds) for size in rates}
-        for way, rates in rounds[0].items()
-    }
-    rates = medians.pop(first)
-    best = max(rates, key=lambda size: rates[size])
-    return RawSummary(
-        model=model,
-        trained=trained,
-        device=device,
-        threads=threads,
-        rounds=tuple(one[first] for one in rounds),
-        images_per_second=rates,
-        best_size=int(best),
-        best=rates[best],
-        way=first,
-        beside={str(way): other for way, other in medians.items()},
-    )
-
-
-def _times(run: Callable[[PixelBatch], ProbabilityBatch], crop: int, size: int) -> Iterator[float]:
+def _times(run: Run, crop: int, size: int) -> Iterator[float]:
     batch = np.random.default_rng(0).integers(0, 256, (size, crop, crop, 3), np.uint8)
     run(batch)
     spent, runs = 0.0, 0

@@ -1,20 +1,16 @@
 """A whole measurement: in each round session.run alone, then every load."""
 
 import asyncio
-import signal
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
-from app.bench.client import Client
-from app.bench.client_connection import Outcome
-from app.bench.loops import LoadRun, run_load
-from app.bench.plan import Load, Plan
+from app.bench.client import OK, Client, Outcome
+from app.bench.loops import Load, Plan, run_load
+from app.bench.progress import LiveProgress
 from app.bench.raw import Round
-from app.bench.summary import OK, REFUSALS, Summary, combine, summarise
+from app.bench.summary import REFUSALS, Summary, summarise
 from app.bench.target import Target
 from app.errors import SetupError
 
@@ -22,16 +18,6 @@ if sys.platform == "win32":  # where there is no uvloop
     _new_event_loop = asyncio.new_event_loop
 else:
     from uvloop import new_event_loop as _new_event_loop
-
-
-class Watch(Protocol):
-    """Follows the progress of a measurement."""
-
-    def part(self, title: str, seconds: float | None) -> None:
-        """Begin a part, which takes so many seconds if that is known."""
-
-    def tick(self, run: LoadRun) -> None:
-        """Look at the load that is running."""
 
 
 @dataclass(slots=True)
@@ -42,42 +28,29 @@ class Series:
     rounds: list[Round] = field(default_factory=list)
     interrupted: bool = False
 
-    def medians(self) -> dict[Load, Summary]:
-        """Return the median of each load."""
-        return {load: combine(runs) for load, runs in self.served.items()}
-
 
 def measure(
-    plan: Plan,
-    target: Target | None,
-    raw: Callable[[], Round] | None,
-    watch: Watch,
+    plan: Plan, target: Target | None, raw: Callable[[], Round] | None, progress: LiveProgress
 ) -> Series:
     """Measure all loads and session.run alone, interleaved; Ctrl-C keeps what was measured so far.
 
-    Args:
-        plan: The loads and their repeats.
-        target: The server; None for session.run only.
-        raw: Times one round of session.run while the server is idle; None to leave it out.
-        watch: Follows the progress.
-
-    Raises:
-        SetupError: If the server does not answer, or answers with an error.
+    Without a target only session.run is timed, by `raw`, once per round while the server is idle.
     """
     series = Series()
     try:
         with asyncio.Runner(loop_factory=_new_event_loop) as runner:
-            found = runner.run(find_target(target, plan.timeout)) if target else None
+            if target is not None:
+                target = runner.run(find_target(target, plan.timeout))
             for repeat in range(1, plan.repeats + 1):
                 of = f"{repeat}/{plan.repeats}"
                 if raw is not None:
-                    watch.part(f"{of} session.run alone", None)
+                    progress.part(f"{of} session.run alone", None)
                     series.rounds.append(raw())
-                if found is None:
+                if target is None:
                     continue
                 for load in plan.loads:
-                    watch.part(f"{of} {load.label}", plan.warmup + plan.seconds)
-                    run = runner.run(_run(load, plan, found, watch))
+                    progress.part(f"{of} {load.label}", plan.warmup + plan.seconds)
+                    run = runner.run(run_load(load, plan, target, progress.tick))
                     summary = summarise(run)
                     if summary.requests or not run.interrupted:
                         series.served.setdefault(load, []).append(summary)
@@ -89,15 +62,7 @@ def measure(
 
 
 async def find_target(target: Target, timeout: float) -> Target:  # noqa: ASYNC109 (seconds per address)
-    """Resolve the server's name and return the target with the first address that answers.
-
-    Args:
-        target: The server, by name or IP address.
-        timeout: Seconds for an answer.
-
-    Raises:
-        SetupError: If no address answers, or with an error other than a refusal.
-    """
+    """Resolve the server's name and return the target with the first address that answers."""
     where = f"http://{target.host}:{target.port}{target.path}"
     loop = asyncio.get_running_loop()
     try:
@@ -109,21 +74,8 @@ async def find_target(target: Target, timeout: float) -> Target:  # noqa: ASYNC1
         client = Client(address, target.port, timeout)
         outcome = await client.post(target.requests[0])
         client.close()
-        if outcome.status and outcome.status != OK and outcome.status not in REFUSALS:
-            raise SetupError(f"{where} answers {outcome.status} to a picture: {outcome.detail}")
-        if outcome.status:
+        if outcome.status in {OK, *REFUSALS}:
             return replace(target, host=address)
+        if outcome.status:
+            raise SetupError(f"{where} answers {outcome.status} to a picture: {outcome.detail}")
     raise SetupError(f"No answer from {where}: {outcome.failure}. Is the server running there?")
-
-
-async def _run(load: Load, plan: Plan, target: Target, watch: Watch) -> LoadRun:
-    """Run a load; Ctrl-C ends it early."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    with suppress(NotImplementedError, RuntimeError, ValueError):  # not the main thread, or Windows
-        loop.add_signal_handler(signal.SIGINT, stop.set)
-    try:
-        return await run_load(load, plan, target, stop=stop, watch=watch.tick)
-    finally:
-        with suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.remove_signal_handler(signal.SIGINT)

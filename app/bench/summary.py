@@ -2,31 +2,22 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from statistics import fmean, median
-from typing import Final
+from typing import Any, Final
 
+from app.bench.client import OK
 from app.bench.loops import LoadRun
 
 LATE: Final = 0.005
 """Seconds; a request that is sent later than this after it was due counts as late."""
 REFUSALS: Final = frozenset({429, 503})
 """Answers of a busy server, as opposed to a broken one."""
-OK: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Latencies of one kind of answer (milliseconds); None where there are too few samples.
-
-    Attributes:
-        samples: Number of samples.
-        p50: Median.
-        p90: From 10 samples on.
-        p99: From 100 samples on.
-        p999: 99.9 %, from 1000 samples on.
-        max: The longest.
-    """
+    """Percentiles of one kind of answer (milliseconds); None where there are too few samples."""
 
     samples: int
     p50: float | None = None
@@ -42,11 +33,8 @@ class Summary:
 
     Attributes:
         seconds: Time that counts, without the warm-up.
-        interrupted: Whether Ctrl-C ended it early.
         offered: Requests per second that were due.
         goodput: Answers 200 per second that arrived in this time.
-        goodput_lowest: Lowest of the runs.
-        goodput_highest: Highest of the runs.
         answered: Latency of 200s, from when they were due.
         refused: Latency of 429s and 503s, from when they were due.
         codes: Answers by HTTP status.
@@ -54,7 +42,6 @@ class Summary:
         details: Start of the first body, by HTTP status other than 200.
         retry_after: Shortest and longest Retry-After (seconds).
         retried: Requests sent twice, because the server had closed their idle connection.
-        requests: Requests that were sent.
         late: Requests that were sent more than 5 ms after they were due.
         lag: How late requests were sent (milliseconds); part of the latencies above.
         not_sent: Requests that were due while too many were in flight.
@@ -115,8 +102,8 @@ def summarise(run: LoadRun) -> Summary:
         goodput_highest=goodput,
         answered=latency_of(s.outcome.ended - s.due for s in answered),
         refused=latency_of(s.outcome.ended - s.due for s in refused),
-        codes=_counts(answer.status for answer in answers),
-        failures=_counts(s.outcome.failure for s in due if s.outcome.failure),
+        codes=_in_order(Counter(str(answer.status) for answer in answers)),
+        failures=_in_order(Counter(s.outcome.failure for s in due if s.outcome.failure)),
         details={str(a.status): a.detail for a in reversed(answers) if a.status != OK},
         retry_after=(min(waits), max(waits)) if waits else None,
         retried=sum(s.outcome.retried for s in due),
@@ -125,7 +112,7 @@ def summarise(run: LoadRun) -> Summary:
         lag=latency_of(s.began - s.due for s in due),
         not_sent=not_sent,
         unfinished=run.in_flight,
-        batch_sizes=_counts(batches),
+        batch_sizes=_in_order(Counter(map(str, batches))),
         mean_batch_size=fmean(batches) if batches else None,
         per_second=per_second,
         cpu_per_request=_ratio(1e6 * run.cpu_seconds, len(run.samples)),
@@ -135,41 +122,43 @@ def summarise(run: LoadRun) -> Summary:
 def combine(runs: Sequence[Summary]) -> Summary:
     """Join the repeats of a load, at least one."""
     waits = [seconds for run in runs for seconds in run.retry_after or ()]
-    return Summary(
-        seconds=sum(run.seconds for run in runs),
-        interrupted=any(run.interrupted for run in runs),
-        offered=median(run.offered for run in runs),
-        goodput=median(run.goodput for run in runs),
-        goodput_lowest=min(run.goodput_lowest for run in runs),
-        goodput_highest=max(run.goodput_highest for run in runs),
-        answered=combine_latencies([run.answered for run in runs]),
-        refused=combine_latencies([run.refused for run in runs]),
-        codes=_total(run.codes for run in runs),
-        failures=_total(run.failures for run in runs),
-        details={code: text for run in reversed(runs) for code, text in run.details.items()},
-        retry_after=(min(waits), max(waits)) if waits else None,
-        retried=sum(run.retried for run in runs),
-        requests=sum(run.requests for run in runs),
-        late=sum(run.late for run in runs),
-        lag=combine_latencies([run.lag for run in runs]),
-        not_sent=sum(run.not_sent for run in runs),
-        unfinished=sum(run.unfinished for run in runs),
-        batch_sizes=_total(run.batch_sizes for run in runs),
-        mean_batch_size=_median_known(run.mean_batch_size for run in runs),
-        per_second=(),
-        cpu_per_request=_median_known(run.cpu_per_request for run in runs),
-    )
+    own: dict[str, Any] = {
+        "seconds": sum(run.seconds for run in runs),
+        "goodput_lowest": min(run.goodput_lowest for run in runs),
+        "goodput_highest": max(run.goodput_highest for run in runs),
+        "details": {code: text for run in reversed(runs) for code, text in run.details.items()},
+        "retry_after": (min(waits), max(waits)) if waits else None,
+        "per_second": (),
+    }
+    names = [field.name for field in fields(Summary)]
+    joined = {name: join([getattr(run, name) for run in runs]) for name in names if name not in own}
+    return Summary(**joined, **own)
+
+
+def join(values: Sequence[Any]) -> Any:  # noqa: ANN401 (returns the type that it is given)
+    """Join one figure of several runs: counts are added, of others the median of the known ones."""
+    match values[0]:
+        case bool():
+            return any(values)
+        case int():
+            return sum(values)
+        case dict():
+            return _in_order(sum(map(Counter, values), Counter()))
+        case Latency():
+            samples, *figures = zip(*map(astuple, values), strict=True)
+            return Latency(sum(samples), *map(_median_known, figures))
+    return _median_known(values)
+
+
+def _median_known(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
 
 
 def percentile(ordered: Sequence[float], permille: int) -> float | None:
-    """Return the smallest sample that so many of a thousand do not exceed (nearest rank).
+    """Return the smallest sample that so many of a thousand (1 to 999) do not exceed.
 
-    Args:
-        ordered: Samples, ascending.
-        permille: 1 to 999.
-
-    Returns:
-        None if there are too few samples: 99.9 % takes 1000 of them, 99 % takes 100.
+    None if there are too few samples, which ascend: 99.9 % takes 1000 of them, 99 % takes 100.
     """
     if len(ordered) * (1000 - permille) < 1000:  # noqa: PLR2004 (per mille)
         return None
@@ -179,22 +168,8 @@ def percentile(ordered: Sequence[float], permille: int) -> float | None:
 def latency_of(seconds: Iterable[float]) -> Latency:
     """Return the percentiles of latencies in seconds."""
     ordered = sorted(1000 * one for one in seconds)
-    if not ordered:
-        return Latency(0)
     p50, p90, p99, p999 = (percentile(ordered, permille) for permille in (500, 900, 990, 999))
-    return Latency(len(ordered), p50, p90, p99, p999, ordered[-1])
-
-
-def combine_latencies(parts: Sequence[Latency]) -> Latency:
-    """Join the repeats of a load: the sum of the samples, the median of everything else."""
-    names = [field.name for field in fields(Latency)][1:]
-    values = {name: _median_known(getattr(part, name) for part in parts) for name in names}
-    return Latency(sum(part.samples for part in parts), **values)
-
-
-def _median_known(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return median(known) if known else None
+    return Latency(len(ordered), p50, p90, p99, p999, ordered[-1] if ordered else None)
 
 
 def _per_second(run: LoadRun) -> tuple[int, ...]:
@@ -206,17 +181,6 @@ def _per_second(run: LoadRun) -> tuple[int, ...]:
     )
     length = run.counted_to - run.counted_from
     return tuple(ends[second] for second in range(-int(-length // 1))) if length > 0 else ()
-
-
-def _counts(items: Iterable[object]) -> dict[str, int]:
-    return _in_order(Counter(str(item) for item in items))
-
-
-def _total(counts: Iterable[dict[str, int]]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for one in counts:
-        total.update(one)
-    return _in_order(total)
 
 
 def _in_order(counts: Counter[str]) -> dict[str, int]:

@@ -5,18 +5,15 @@ from typing import Annotated, Literal, cast, get_args
 
 import typer
 
-from app.bench.pictures import DEFAULT_SIZES, Picture, make_pictures, read_pictures
-from app.bench.plan import MAX_IN_FLIGHT, Plan, choose_loads
-from app.bench.plot import check_plot, save_plot
-from app.bench.progress import live_progress
-from app.bench.raw_sessions import RawSessions, open_served, open_ways
-from app.bench.report import make_report, to_json
+from app.bench.loops import Plan, choose_loads
+from app.bench.plot import figure_class, save_plot
+from app.bench.progress import LiveProgress
+from app.bench.raw import RawSessions, open_served, open_ways
+from app.bench.report import make_report, report_tables, to_json
 from app.bench.series import measure
-from app.bench.tables import report_tables
-from app.bench.target import Target, make_target
+from app.bench.target import DEFAULT_SIZES, make_pictures, make_target, read_pictures
 from app.cli.console import err, out, pull_bar
-from app.cli.environment import find_manifest, read_settings
-from app.cli.options import Key
+from app.cli.environment import Key, find_manifest, read_settings
 from app.errors import SetupError
 from app.images.formats import find_images
 from app.runtime.conv_choice import ConvChoice
@@ -65,7 +62,7 @@ def bench(  # noqa: PLR0913, PLR0917 (options of a command)
         typer.Option(
             min=1, max=100_000, help="Most requests of an open loop at a time; more are not sent."
         ),
-    ] = MAX_IN_FLIGHT,
+    ] = 1000,
     images: Annotated[
         list[Path] | None,
         typer.Option("--images", "-i", exists=True, help="Files or folders to send, in turn."),
@@ -131,10 +128,9 @@ def bench(  # noqa: PLR0913, PLR0917 (options of a command)
     if plot is not None:
         if url is None or len(loads) == 1:
             raise SetupError("--plot draws a sweep. Give a URL and --sweep, or several --rate.")
-        check_plot(plot)
+        figure_class(plot)
     plan = Plan(loads, seconds, warmup, timeout, repeats, max_in_flight, seed)
-    pictures: list[Picture] = []
-    target: Target | None = None
+    target = None
     if url is not None:
         pictures = read_pictures(find_images(images)) if images else make_pictures(sizes)
         headers = [*(header or ()), *([f"Authorization: {authorization(key)}"] if key else [])]
@@ -144,10 +140,10 @@ def bench(  # noqa: PLR0913, PLR0917 (options of a command)
         chosen = {"device": device, "threads": threads}
         settings = read_settings().model_copy(update={k: v for k, v in chosen.items() if v})
         sessions = _open(settings, model, conv)
-    with live_progress(err) as progress:
+    with LiveProgress(err) as progress:
         series = measure(plan, target, sessions.round if sessions else None, progress)
     summary = sessions.summarise(series.rounds) if sessions and series.rounds else None
-    report = make_report(series, plan, url=url, target=target, pictures=pictures, raw=summary)
+    report = make_report(series, plan, target, summary)
     out.print(report_tables(report))
     if json is not None:
         json.write_text(to_json(report), encoding="utf-8")

@@ -3,28 +3,25 @@
 import json
 import logging
 import sys
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
+from rich.progress import track
 
 from app.cli.bench import bench
+from app.cli.classify import FileResult, classify_here, classify_remotely
 from app.cli.console import (
     catalog_table,
-    count_bar,
     err,
     layer_table,
     out,
     predictions_table,
     pull_bar,
 )
-from app.cli.environment import find_manifest, read_settings
-from app.cli.local import FileResult, LocalModel
-from app.cli.options import Key
-from app.cli.remote import classify_remotely
+from app.cli.environment import Key, find_manifest, read_settings
 from app.errors import SetupError, VggServeError
 from app.graph.vgg import CLASSES
 from app.images.formats import TITLES, find_images
@@ -32,9 +29,11 @@ from app.service.logs import configure_logs
 from app.service.owner import serve_with_fronts
 from app.service.parts import provisioning
 from app.service.server import serve as run_server
+from app.service.settings import Settings
 from app.web.keys import make_key
-from app.weights.manifests import load_catalog
+from app.weights.manifests import Manifest, load_catalog
 from app.weights.pull import pull as pull_weights
+from app.weights.store import ServingGraph
 
 log = logging.getLogger(__name__)
 
@@ -79,9 +78,7 @@ def pull(
     """Download the weights of models, verify them, and build their serving graphs."""
     settings = read_settings()
     for name in names or settings.models:
-        manifest = find_manifest(settings, name)
-        with pull_bar(name) as progress:
-            graph = pull_weights(manifest, provisioning(settings), progress)
+        graph = _pull(settings, find_manifest(settings, name))
         note = "" if graph.trained else ", UNTRAINED"
         out.print(f"{name}: ready{note}; SHA-256 of the weights: {graph.weights_sha256}")
 
@@ -112,17 +109,21 @@ def predict(
     if not files:
         raise SetupError(f"These folders contain no {TITLES}.")
     if url is not None:
-        results: Iterable[FileResult] = classify_remotely(
-            url, files, model=model, top_k=top_k, key=key
-        )
+        results = classify_remotely(url, files, model=model, top_k=top_k, key=key)
     else:
-        results = _load_here(model).classify(files, top_k)
+        settings = read_settings()
+        manifest = find_manifest(settings, model)
+        graph = _pull(settings, manifest)
+        if not graph.trained:
+            err.print("[bold yellow]UNTRAINED weights: these predictions are meaningless.[/]")
+        results = classify_here(settings, manifest, graph, files, top_k)
     failures = 0
-    with count_bar("classifying", len(files)) as bar:
-        for result in results:
-            failures += result.error is not None
-            _show(result, as_json=as_json)
-            bar.advance(bar.task_ids[0])
+    one = len(files) == 1  # a bar for one file is noise
+    for result in track(
+        results, "classifying", len(files), console=err, transient=True, disable=one
+    ):
+        failures += result.error is not None
+        _show(result, as_json=as_json)
     raise typer.Exit(1 if failures else 0)
 
 
@@ -161,14 +162,9 @@ def key(name: Annotated[str, typer.Argument(help="Name of the client that gets t
 cli.command(no_args_is_help=True)(bench)
 
 
-def _load_here(model: str | None) -> LocalModel:
-    settings = read_settings()
-    manifest = find_manifest(settings, model)
+def _pull(settings: Settings, manifest: Manifest) -> ServingGraph:
     with pull_bar(manifest.name) as progress:
-        local = LocalModel(settings, manifest, progress)
-    if not local.trained:
-        err.print("[bold yellow]UNTRAINED weights: these predictions are meaningless.[/]")
-    return local
+        return pull_weights(manifest, provisioning(settings), progress)
 
 
 def _show(result: FileResult, *, as_json: bool) -> None:

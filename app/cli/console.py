@@ -8,7 +8,6 @@ from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
-    MofNCompleteColumn,
     Progress,
     SpinnerColumn,
     TextColumn,
@@ -52,23 +51,6 @@ def pull_bar(name: str) -> Iterator[PullProgress]:
             bar.update(task, completed=done, total=total)
 
         yield progress
-
-
-@contextmanager
-def count_bar(title: str, total: int) -> Iterator[Progress]:
-    """Show how many of several things are done."""
-    bar = Progress(
-        TextColumn(title),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=err,
-        transient=True,
-        disable=total < 2,  # noqa: PLR2004 (a bar for one is noise)
-    )
-    with bar:
-        bar.add_task(title, total=total)
-        yield bar
 
 
 def predictions_table(title: str, predictions: Sequence[Prediction]) -> Table:

@@ -1,8 +1,9 @@
-"""What a command takes from its environment: the settings VGG_*, and the model that they name."""
+"""What a command takes from its environment: an API key, settings, and the model that they name."""
 
 import os
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from pydantic import ValidationError
 from rich.markup import escape
 
@@ -11,13 +12,19 @@ from app.errors import SetupError
 from app.service.settings import Settings
 from app.weights.manifests import Manifest, load_catalog
 
+Key = Annotated[
+    str | None,
+    typer.Option(
+        envvar="VGG_API_KEY",
+        metavar="KEY",
+        help="API key. It is never printed, but other users of this machine can see the options"
+        " of a process.",
+    ),
+]
+
 
 def read_settings() -> Settings:
-    """Read the settings from the environment, and warn of variables that are none.
-
-    Raises:
-        SetupError: With each wrong variable, its value, and what was expected.
-    """
+    """Read the settings VGG_*, and warn of variables that are none."""
     known = {f"VGG_{name.upper()}" for name in Settings.model_fields} | {"VGG_API_KEY"}
     for name in sorted(os.environ):
         if name.startswith("VGG_") and name not in known:
@@ -39,11 +46,7 @@ def _explain(error: Any) -> str:  # noqa: ANN401 (pydantic's own record)
 
 
 def find_manifest(settings: Settings, name: str | None) -> Manifest:
-    """Return the manifest of a model, of the first of VGG_MODELS without a name.
-
-    Raises:
-        SetupError: If there is none, with the names that there are.
-    """
+    """Return the manifest of a model, of the first of VGG_MODELS without a name."""
     catalog = load_catalog(settings.model_dir)
     name = name or settings.models[0]
     if name not in catalog:

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from app.bench.client_connection import Outcome
-from app.bench.loops import LoadRun, Sample, run_load
-from app.bench.pictures import Picture
-from app.bench.plan import Closed, Load, Plan
-from app.bench.target import Target, make_target
+import numpy as np
+
+from app.bench.client import Outcome
+from app.bench.loops import Load, LoadRun, Plan, Sample, run_load
+from app.bench.raw import RawSessions, RawSummary
+from app.bench.target import Picture, Target, make_target
 
 Behave = Callable[[int, asyncio.StreamWriter], Awaitable[None]]
 
@@ -108,7 +109,7 @@ async def run(server: Scripted, load: Load, **plan: Any) -> LoadRun:
     """Put a short load on a scripted server."""
     settings = {"seconds": 0.3, "warmup": 0.0, "timeout": 5.0} | plan
     short = Plan((load,), **settings)
-    return await run_load(load, short, server.target(), stop=asyncio.Event())
+    return await run_load(load, short, server.target())
 
 
 def sample(
@@ -123,6 +124,21 @@ def sample(
 
 def run_of(*samples: Sample, seconds: float = 10.0, **fields: Any) -> LoadRun:
     """Make up a run whose warm-up ends at 100 s."""
-    return LoadRun(
-        fields.pop("load", Closed(1)), 100.0, 100.0 + seconds, samples=list(samples), **fields
-    )
+    return LoadRun(100.0, 100.0 + seconds, samples=list(samples), **fields)
+
+
+class Session:
+    """Records its name and the sizes of its batches in a list that all sessions share."""
+
+    def __init__(self, name=None, log=None, device="cpu"):
+        self.name, self.log, self.device = name, [] if log is None else log, device
+
+    def run(self, batch):
+        self.log.append((self.name, len(batch)))
+        return np.zeros((len(batch), 1000), np.float32)
+
+
+def raw_of(*rounds: Any, model: str = "m", trained: bool = True, device: str = "cpu") -> RawSummary:
+    """Make up what was measured of session.run alone, on two threads."""
+    sessions: Any = {way: Session(device=device) for way in rounds[0]}
+    return RawSessions(model, 8, trained, 2, (1,), sessions).summarise(rounds)

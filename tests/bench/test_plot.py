@@ -5,27 +5,23 @@ from pathlib import Path
 
 import pytest
 
-from app.bench.pictures import Picture
-from app.bench.plan import Closed, Open, Plan
-from app.bench.plot import check_plot, save_plot
-from app.bench.raw import summarise_rounds
+from app.bench.loops import Closed, Open, Plan
+from app.bench.plot import figure_class, save_plot
 from app.bench.report import make_report
 from app.bench.series import Series
 from app.bench.summary import summarise
-from app.bench.target import make_target
+from app.bench.target import Picture, make_target
 from app.errors import SetupError
-from tests.bench.conftest import run_of, sample
+from tests.bench.conftest import raw_of, run_of, sample
 
 
 def plot(file, loads, *samples, url="http://h", raw=None):
     """Draw a report of these loads into a file."""
     report = make_report(
-        Series(served={load: [summarise(run_of(*samples, load=load))] for load in loads}),
+        Series(served={load: [summarise(run_of(*samples))] for load in loads}),
         Plan(tuple(loads)),
-        url=url,
-        target=make_target(url, [Picture("p", b"x")]),
-        pictures=[],
-        raw=raw,
+        make_target(url, [Picture("p", b"x")]),
+        raw,
     )
     save_plot(report, file)
 
@@ -40,9 +36,7 @@ def texts(file):
 def test_plot_shows_every_figure_with_its_unit(tmp_path):
     """An SVG has a title, panels, a legend, units, and the loads as ticks, whatever the URL holds."""
     many = [sample(101, 0.1, batch_size=4)] * 200
-    raw = summarise_rounds(
-        [{None: {"8": 99.0}}], model="vgg16", trained=True, device="cpu", threads=2
-    )
+    raw = raw_of({None: {"8": 99.0}}, model="vgg16")
     plot(tmp_path / "p.svg", [Closed(1), Closed(64)], *many, url="http://h/&$a_b$", raw=raw)
 
     assert {
@@ -76,10 +70,10 @@ def test_plot_without_matplotlib_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
 
     with pytest.raises(SetupError, match=r"needs matplotlib.* pip install 'vgg-serve\[report\]'"):
-        check_plot(Path("p.svg"))
+        figure_class(Path("p.svg"))
 
 
 def test_plot_of_another_format_is_refused():
     """A suffix other than .svg and .png is refused before anything is measured."""
     with pytest.raises(SetupError, match=r"p\.gif: expected .* \.svg or \.png"):
-        check_plot(Path("p.gif"))
+        figure_class(Path("p.gif"))

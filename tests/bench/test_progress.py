@@ -2,18 +2,17 @@ import io
 
 from rich.console import Console
 
-from app.bench.client_connection import clock
+from app.bench.client import clock
 from app.bench.loops import LoadRun
-from app.bench.plan import Closed
-from app.bench.progress import live_progress
+from app.bench.progress import LiveProgress
 from tests.bench.conftest import sample
 
 
 def watch(*, terminal):
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=terminal, width=120, color_system=None)
-    run = LoadRun(Closed(1), clock() - 1, clock() + 9, in_flight=3)
-    with live_progress(console) as progress:
+    run = LoadRun(clock() - 1, clock() + 9, in_flight=3)
+    with LiveProgress(console) as progress:
         progress.part("1/3 16 connections", 10)
         run.samples += [sample(1, 0.1), sample(1, 0.1, 503), sample(1, 0.1, 0)]
         progress.tick(run)

@@ -4,15 +4,12 @@ from dataclasses import asdict
 import pytest
 from rich.console import Console
 
-from app.bench.pictures import Picture
-from app.bench.plan import Closed, Open, Plan
-from app.bench.raw import summarise_rounds
-from app.bench.report import make_report, to_json
+from app.bench.loops import Closed, Open, Plan
+from app.bench.report import make_report, report_tables, to_json
 from app.bench.series import Series
 from app.bench.summary import summarise
-from app.bench.tables import report_tables
-from app.bench.target import make_target
-from tests.bench.conftest import run_of, sample
+from app.bench.target import Picture, make_target
+from tests.bench.conftest import raw_of, run_of, sample
 
 REFUSAL = '{"title": "busy", "detail": "Try [later]."}'
 
@@ -21,14 +18,12 @@ def report_of(*loads, interrupted=False):
     samples = [sample(101, 0.02 + n / 10_000, batch_size=8) for n in range(300)]
     samples += [sample(102, 0.001, 503, retry_after=2.0, detail=REFUSAL), sample(102, 5, 0)]
     runs = [summarise(run_of(*samples)), summarise(run_of(*samples, sample(103, 0.1)))]
-    raw = summarise_rounds(
-        [{None: {"1": 20.0, "8": 33.0}}] * 2, model="vgg16", trained=False, device="cpu", threads=2
-    )
+    raw = raw_of(*[{None: {"1": 20.0, "8": 33.0}}] * 2, model="vgg16", trained=False)
     plan = Plan(tuple(loads), repeats=2)
     series = Series(served=dict.fromkeys(loads, runs), interrupted=interrupted)
     picture = Picture("500x375", b"12345")
     target = make_target("http://h", [picture], headers=["Authorization: secret"])
-    return make_report(series, plan, url="http://h", target=target, pictures=[picture], raw=raw)
+    return make_report(series, plan, target, raw)
 
 
 def shown(report, width=80):

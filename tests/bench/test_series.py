@@ -4,11 +4,12 @@ import signal
 import threading
 
 import pytest
+from rich.console import Console
 
-from app.bench.pictures import Picture
-from app.bench.plan import Closed, Open, Plan
+from app.bench.loops import Closed, Open, Plan
+from app.bench.progress import LiveProgress
 from app.bench.series import find_target, measure
-from app.bench.target import make_target
+from app.bench.target import Picture, make_target
 from app.errors import SetupError
 from tests.bench.conftest import BUSY, OK, scripted, scripted_elsewhere
 
@@ -16,8 +17,11 @@ ROUND: dict[str | None, dict[str, float]] = {None: {"1": 5.0}}
 SHORT = Plan((Closed(1), Open(50)), seconds=0.1, warmup=0, repeats=2)
 
 
-class Watch:
+class Recorder(LiveProgress):
+    """Records what it is asked to show."""
+
     def __init__(self):
+        super().__init__(Console(quiet=True))
         self.parts = []
         self.ticks = 0
 
@@ -30,7 +34,7 @@ class Watch:
 
 def test_sides_are_interleaved():
     """Each round times session.run and then every load, before the next round begins."""
-    watch = Watch()
+    watch = Recorder()
     with scripted_elsewhere(OK) as server:
         series = measure(SHORT, server.target(), lambda: dict(ROUND), watch)
 
@@ -40,14 +44,14 @@ def test_sides_are_interleaved():
     ] == watch.parts  # fmt: skip
     assert [ROUND] * 2 == series.rounds
     assert [2, 2] == [len(runs) for runs in series.served.values()]
-    assert [Closed(1), Open(50)] == list(series.medians())
+    assert [Closed(1), Open(50)] == list(series.served)
     assert watch.ticks >= 4
     assert not series.interrupted
 
 
 def test_session_run_needs_no_server():
     """Without a URL only session.run is measured."""
-    series = measure(SHORT, None, lambda: dict(ROUND), Watch())
+    series = measure(SHORT, None, lambda: dict(ROUND), Recorder())
 
     assert ([ROUND] * 2, {}) == (series.rounds, series.served)
 
@@ -58,7 +62,7 @@ def test_ctrl_c_keeps_the_results():
     timer = threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGINT))
     with scripted_elsewhere(OK) as server:
         timer.start()
-        series = measure(plan, server.target(), None, Watch())
+        series = measure(plan, server.target(), None, Recorder())
     timer.join()
 
     assert series.interrupted
@@ -76,7 +80,7 @@ def test_ctrl_c_in_session_run_keeps_the_results():
             return one
         raise KeyboardInterrupt
 
-    series = measure(SHORT, None, raw, Watch())
+    series = measure(SHORT, None, raw, Recorder())
 
     assert (True, [ROUND]) == (series.interrupted, series.rounds)
 

@@ -3,7 +3,7 @@ import pytest
 from app.bench.summary import (
     Latency,
     combine,
-    combine_latencies,
+    join,
     latency_of,
     percentile,
     summarise,
@@ -116,11 +116,15 @@ def test_latencies_are_milliseconds_in_any_order():
 def test_no_samples_no_latency():
     """Nothing is divided by zero."""
     assert Latency(0) == latency_of([])
-    assert Latency(0) == combine_latencies([Latency(0), Latency(0)])
+    assert Latency(0) == join([Latency(0), Latency(0)])
 
 
 def test_repeats_combine_to_medians():
     """Samples are added; a percentile is the median of the known ones."""
-    parts = [Latency(9, 1.0, None, max=5.0), Latency(10, 3.0, 4.0, max=6.0), Latency(9, 2.0, max=9)]
+    parts = [
+        Latency(9, 1.0, None, max=5.0),
+        Latency(10, 3.0, 4.0, max=6.0),
+        Latency(9, 2.0, max=9.0),
+    ]
 
-    assert Latency(28, 2.0, 4.0, None, None, 6.0) == combine_latencies(parts)
+    assert Latency(28, 2.0, 4.0, None, None, 6.0) == join(parts)

@@ -1,14 +1,12 @@
 import pytest
 
-from app.bench.raw import summarise_rounds
 from app.graph.vgg import VggConfig
+from tests.bench.conftest import raw_of
 from tests.gpu.agreement import Agreement
 from tests.gpu.roofline import Peaks
 from tests.measure_gpu import lines
 
-RAW = summarise_rounds(
-    [{None: {"1": 600.0, "8": 1616.0}}], model="vgg16", trained=True, device="cuda", threads=2
-)
+RAW = raw_of({None: {"1": 600.0, "8": 1616.0}}, model="vgg16", device="cuda")
 AGREEMENT = Agreement(42, 0.002, 1.0, 1.0)
 PEAKS = Peaks("float16", operations=100e12, bandwidth=1e30)
 

@@ -159,7 +159,7 @@ from pathlib import Path
 import httpx
 from PIL import Image
 from app.errors import SetupError, UnsupportedFormatError
-from app.bench.pictures import read_pictures
+from app.bench.target import read_pictures
 from app.images.formats import identify
 from app.images.header_limits import ImageLimits
 from app.images.prepare import prepare
