@@ -21,8 +21,8 @@ from app.graph.vgg import VggConfig, architecture
 from app.records import Layer
 from app.weights import store
 from app.weights.checkpoints.read import read_checkpoint
-from app.weights.download.digest import hash_file
 from app.weights.download.fetch import Source, fetch, verify
+from app.weights.download.part_file import hash_file
 from app.weights.manifests import Checkpoint, Manifest
 from app.weights.provisioning import SERVING, Progress, Provisioning
 from app.weights.store import Recipe, ServingGraph

@@ -23,7 +23,7 @@ from app.graph.conv_plan import DIRECT, ConvPlan
 from app.graph.float16 import Precision
 from app.graph.serving_graph import GRAPH_FILE, GRAPH_VERSION, STEM_FILE, WEIGHTS_FILE
 from app.records import Preprocess
-from app.weights.download.digest import Progress, hash_file
+from app.weights.download.part_file import Progress, hash_file
 
 log = logging.getLogger(__name__)
 
