@@ -1,37 +1,50 @@
-"""Read the weights out of an ONNX model, whichever names its exporter gave them."""
+"""Read the weights out of an ONNX model, whichever names its exporter gave them.
 
+Only the weights are taken from the file, so that what it computes between them has to be exactly
+what the paper says: anything else is refused by its name.
+"""
+
+from collections import defaultdict, deque
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import GraphProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from app.errors import CheckpointError
-from app.graph.vgg import VggConfig
+from app.graph.vgg import LayerRow, VggConfig
 from app.records import Layer
 from app.weights.checkpoints.layout import Stored, read_layers, shown
-from app.weights.checkpoints.names import paper_names
-from app.weights.checkpoints.onnx_graph import find_layers
+
+_PASSING: Final = frozenset({"Identity", "Dropout"})
+
+
+@dataclass(slots=True)
+class _Found:
+    """A layer in the graph, with the names of its tensors; `bias` is empty until it is found."""
+
+    row: LayerRow
+    weight: str
+    bias: str
+    transposed: bool  # whether a fully connected weight is [in, out]
 
 
 def read_onnx(path: Path, config: VggConfig) -> dict[str, Layer]:
-    """Read the layers of `config` by walking the graph from its input to its output.
-
-    Raises:
-        CheckpointError: If the file computes anything else than this network, or keeps its
-            weights in other files.
-    """
+    """Read the layers of `config` by walking the graph from its input to its output."""
     graph = onnx.load_model(path, format="protobuf", load_external_data=False).graph
     constants = _constants(graph)
     stored = {}
-    for found in find_layers(graph, constants, config):
+    for found in _find_layers(graph, constants, config):
         for part, name in (("weight", found.weight), ("bias", found.bias)):
             if name in constants:
                 turned = part == "weight" and found.transposed
                 tensor = f"{found.row.name}.{part}"
                 stored[tensor] = _stored(tensor, constants[name], turned=turned)
-    return read_layers(config, paper_names(config), stored)
+    return read_layers(config, {layer: layer for layer in config.weight_shapes()}, stored)
 
 
 def _constants(graph: GraphProto) -> dict[str, TensorProto]:
@@ -47,12 +60,11 @@ def _constants(graph: GraphProto) -> dict[str, TensorProto]:
             f"has a tensor {shown(unused[0])}, for which this network has no place"
         )
     for node in graph.node:
+        values = []
         if node.op_type == "Constant":
             values = [a.t for a in node.attribute if a.name == "value"]
         elif node.op_type == "Identity":  # PyTorch writes equal tensors once
             values = [constants[name] for name in node.input if name in constants]
-        else:
-            values = []
         constants.update(zip(node.output, values, strict=False))
     return constants
 
@@ -67,3 +79,128 @@ def _stored(name: str, tensor: TensorProto, *, turned: bool) -> Stored:
 
     dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type).name
     return Stored(tuple(tensor.dims)[:: -1 if turned else 1], dtype, read)
+
+
+def _find_layers(graph: GraphProto, constants: Container[str], config: VggConfig) -> list[_Found]:
+    """Find the layers of `config` in a graph with one input and one path, in order of data flow."""
+    found: list[_Found] = []
+    plan = deque(_plan(config))
+    last_pool = [row for row in config.layers() if row.kind == "max-pooling"][-1]
+    side = last_pool.output_shape[-1]  # of the map in front of the next fully connected layer
+    for value, node in _data_path(graph, constants):
+        op = node.op_type
+        in_head = not plan or plan[0][1].kind == "fully connected"
+        if op == "Add" and found and not found[-1].bias:
+            found[-1].bias = next((name for name in node.input if name != value), "")
+        elif found and not found[-1].bias:
+            raise CheckpointError(f"has no bias in {found[-1].row.name}")
+        elif (
+            op in _PASSING
+            or (op == "Softmax" and not plan)
+            or (in_head and _keeps_values(node, side))
+        ):
+            continue
+        elif not plan or not _is_step(op, plan[0][0]):
+            expected = f"{plan[0][0]} ({plan[0][1].name})" if plan else "the end"
+            raise CheckpointError(f"has the operator {shown(op)} where {expected} is expected")
+        else:
+            step, row = plan.popleft()
+            if step == "MaxPool":
+                _check_window(node, row.name, kernel=2, stride=2, pad=0)
+            elif step != "Relu":
+                found.append(_layer(node, row, side))
+                side = 1 if row.kind == "fully connected" else side
+    if plan:
+        raise CheckpointError(f"ends where {plan[0][0]} ({plan[0][1].name}) is expected")
+    return found
+
+
+def _plan(config: VggConfig) -> Iterator[tuple[str, LayerRow]]:
+    *rows, last = config.layers()
+    for row in rows:
+        if row.kind == "max-pooling":
+            yield "MaxPool", row
+        else:
+            yield "Conv" if row.kind == "convolution" else "Gemm", row
+            yield "Relu", row
+    yield "Gemm", last
+
+
+def _data_path(graph: GraphProto, constants: Container[str]) -> Iterator[tuple[str, NodeProto]]:
+    """Follow the data from the input: yield each node, with the name of the value it takes."""
+    # old graphs list constants as inputs too
+    inputs = [value.name for value in graph.input if value.name not in constants]
+    if len(inputs) != 1:
+        raise CheckpointError(f"has {len(inputs)} inputs, expected one, the image")
+    takers = defaultdict(list)
+    for node in graph.node:
+        if node.op_type != "Shape":  # PyTorch asks for the batch size
+            for name in {*node.input}:
+                takers[name].append(node)
+    value, seen = inputs[0], set[str]()
+    while value and takers[value]:
+        node = takers[value][0]
+        if len(takers[value]) > 1 or value in seen or not node.output:
+            raise CheckpointError(f"branches after {shown(value)}, expected one path")
+        if node.domain not in {"", "ai.onnx"}:
+            raise CheckpointError(f"has the operator {shown(node.domain)}.{shown(node.op_type)}")
+        if value != node.input[0] and node.op_type != "Add":
+            raise CheckpointError(f"uses {shown(value)} as a parameter of {shown(node.op_type)}")
+        seen.add(value)
+        yield value, node
+        value = node.output[0]
+    if value not in {output.name for output in graph.output}:
+        raise CheckpointError(f"ends at {shown(value)}, which is not its output")
+
+
+def _is_step(op: str, step: str) -> bool:
+    # A fully connected layer equals a convolution as large as the map (timm writes it so).
+    return op == step or (step == "Gemm" and op in {"MatMul", "Conv"})
+
+
+def _keeps_values(node: NodeProto, side: int) -> bool:
+    """Return whether a node of the head passes on the same values in the same order."""
+    if node.op_type == "GlobalAveragePool":
+        return side == 1
+    if node.op_type == "AveragePool":
+        _check_window(node, "AveragePool", kernel=1, stride=1, pad=0)
+        return True
+    if node.op_type == "Flatten":
+        return bool(_attributes(node).get("axis", 1) == 1)
+    return node.op_type == "Reshape"
+
+
+def _layer(node: NodeProto, row: LayerRow, side: int) -> _Found:
+    weight, bias = [*node.input, "", ""][1:3]
+    given = _attributes(node)
+    if node.op_type == "MatMul":  # its bias is in the Add that follows
+        return _Found(row, weight, bias="", transposed=True)
+    if node.op_type == "Gemm":
+        scaled = {given.get("alpha", 1.0), given.get("beta", 1.0)} != {1.0}
+        if scaled or given.get("transA", 0):
+            raise CheckpointError(f"scales or transposes in {row.name}, expected a plain Gemm")
+        return _Found(row, weight, bias, transposed=not given.get("transB", 0))
+    _check_window(node, row.name, kernel=row.kernel or side, stride=1, pad=row.kernel // 2)
+    if not bias:  # an Add of [out] would go along the width of the map
+        raise CheckpointError(f"has no bias in {row.name}")
+    if given.get("group", 1) != 1:
+        raise CheckpointError(f"has {row.name} in groups, expected one")
+    return _Found(row, weight, bias, transposed=False)
+
+
+def _check_window(node: NodeProto, layer: str, *, kernel: int, stride: int, pad: int) -> None:
+    """Refuse a convolution or pooling with another window."""
+    square = [kernel] * 2
+    wanted = {"kernel_shape": square, "strides": [stride] * 2, "pads": [pad] * 4}
+    given = {"kernel_shape": square, "strides": [1] * 2, "pads": [0] * 4, "dilations": [1] * 2}
+    given |= _attributes(node)
+    for attribute, expected in (wanted | {"dilations": [1] * 2}).items():
+        if given[attribute] != expected:
+            found = shown(given[attribute])
+            raise CheckpointError(f"has {layer} with {attribute} {found}, expected {expected}")
+    if (auto_pad := given.get("auto_pad", b"")) not in (b"", b"NOTSET"):
+        raise CheckpointError(f"has {layer} with auto_pad {shown(auto_pad)}, expected pads")
+
+
+def _attributes(node: NodeProto) -> dict[str, Any]:
+    return {a.name: helper.get_attribute_value(a) for a in node.attribute}
