@@ -8,14 +8,13 @@ import numpy as np
 
 from app.errors import RequestError
 from app.machine import usable_cpus
-from app.records import ImageInfo, Prediction
+from app.records import ImageInfo, Prediction, Progress
 from app.runtime.open_session import open_session
 from app.service.parts import gpus, preparation, provisioning
 from app.service.settings import Settings
 from app.serving.ranking import top_k
 from app.weights.labels import load_labels
 from app.weights.manifests import Manifest
-from app.weights.provisioning import Progress
 from app.weights.pull import pull
 
 
