@@ -43,10 +43,7 @@ def pull(
     """Download, verify and build whatever of a model is not there yet.
 
     Raises:
-        DownloadError: If the weights are neither here nor can be downloaded.
-        CheckpointError: If they are not those of the network that the manifest names.
-        PrecisionError: If they do not fit into float16, and float32 is not allowed.
-        SetupError: If the disk is full or cannot be written.
+        SetupError: Of a kind that says which of it failed.
     """
     try:
         if manifest.checkpoint is None:

@@ -6,7 +6,6 @@ what the paper says: anything else is refused by its name.
 
 from collections import defaultdict, deque
 from collections.abc import Container, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,29 +20,23 @@ from app.records import Layer
 from app.weights.checkpoints.layout import Stored, read_layers, shown
 
 _PASSING: Final = frozenset({"Identity", "Dropout"})
-
-
-@dataclass(slots=True)
-class _Found:
-    """A layer in the graph, with the names of its tensors; `bias` is empty until it is found."""
-
-    row: LayerRow
-    weight: str
-    bias: str
-    transposed: bool  # whether a fully connected weight is [in, out]
+_OPERATORS: Final = {
+    "convolution": ("Conv",),
+    "max-pooling": ("MaxPool",),
+    # It equals a convolution as large as the map (timm writes it so).
+    "fully connected": ("Gemm", "MatMul", "Conv"),
+}
 
 
 def read_onnx(path: Path, config: VggConfig) -> dict[str, Layer]:
     """Read the layers of `config` by walking the graph from its input to its output."""
     graph = onnx.load_model(path, format="protobuf", load_external_data=False).graph
     constants = _constants(graph)
-    stored = {}
-    for found in _find_layers(graph, constants, config):
-        for part, name in (("weight", found.weight), ("bias", found.bias)):
-            if name in constants:
-                turned = part == "weight" and found.transposed
-                tensor = f"{found.row.name}.{part}"
-                stored[tensor] = _stored(tensor, constants[name], turned=turned)
+    stored = {
+        tensor: _stored(tensor, constants[name], turned=turned)
+        for tensor, (name, turned) in _find_tensors(graph, constants, config).items()
+        if name in constants
+    }
     return read_layers(config, {layer: layer for layer in config.weight_shapes()}, stored)
 
 
@@ -81,49 +74,60 @@ def _stored(name: str, tensor: TensorProto, *, turned: bool) -> Stored:
     return Stored(tuple(tensor.dims)[:: -1 if turned else 1], dtype, read)
 
 
-def _find_layers(graph: GraphProto, constants: Container[str], config: VggConfig) -> list[_Found]:
-    """Find the layers of `config` in a graph with one input and one path, in order of data flow."""
-    found: list[_Found] = []
+def _find_tensors(
+    graph: GraphProto, constants: Container[str], config: VggConfig
+) -> dict[str, tuple[str, bool]]:
+    """Walk a graph that has to be `config`, from its one input along its one path.
+
+    Returns:
+        For `fc6.weight` the name of the constant, and whether that is [in, out].
+    """
+    found: dict[str, tuple[str, bool]] = {}
+    biasless = ""  # the layer whose bias is in the Add that follows
     plan = deque(_plan(config))
     last_pool = [row for row in config.layers() if row.kind == "max-pooling"][-1]
     side = last_pool.output_shape[-1]  # of the map in front of the next fully connected layer
     for value, node in _data_path(graph, constants):
         op = node.op_type
         in_head = not plan or plan[0][1].kind == "fully connected"
-        if op == "Add" and found and not found[-1].bias:
-            found[-1].bias = next((name for name in node.input if name != value), "")
-        elif found and not found[-1].bias:
-            raise CheckpointError(f"has no bias in {found[-1].row.name}")
+        if op == "Add" and biasless:
+            found[f"{biasless}.bias"] = next((n for n in node.input if n != value), ""), False
+            biasless = ""
+        elif biasless:
+            raise CheckpointError(f"has no bias in {biasless}")
         elif (
             op in _PASSING
             or (op == "Softmax" and not plan)
             or (in_head and _keeps_values(node, side))
         ):
             continue
-        elif not plan or not _is_step(op, plan[0][0]):
-            expected = f"{plan[0][0]} ({plan[0][1].name})" if plan else "the end"
+        elif not plan or op not in plan[0][0]:
+            expected = f"{plan[0][0][0]} ({plan[0][1].name})" if plan else "the end"
             raise CheckpointError(f"has the operator {shown(op)} where {expected} is expected")
         else:
-            step, row = plan.popleft()
-            if step == "MaxPool":
+            _, row = plan.popleft()
+            if op == "MaxPool":
                 _check_window(node, row.name, kernel=2, stride=2, pad=0)
-            elif step != "Relu":
-                found.append(_layer(node, row, side))
+            elif op != "Relu":
+                weight, bias = [*node.input, "", ""][1:3]
+                if op == "Conv" and not bias:  # an Add would go along the width of the map
+                    raise CheckpointError(f"has no bias in {row.name}")
+                found[f"{row.name}.weight"] = weight, _is_transposed(node, row, side)
+                found[f"{row.name}.bias"] = bias, False
+                biasless = "" if bias else row.name
                 side = 1 if row.kind == "fully connected" else side
     if plan:
-        raise CheckpointError(f"ends where {plan[0][0]} ({plan[0][1].name}) is expected")
+        raise CheckpointError(f"ends where {plan[0][0][0]} ({plan[0][1].name}) is expected")
     return found
 
 
-def _plan(config: VggConfig) -> Iterator[tuple[str, LayerRow]]:
+def _plan(config: VggConfig) -> Iterator[tuple[tuple[str, ...], LayerRow]]:
     *rows, last = config.layers()
     for row in rows:
-        if row.kind == "max-pooling":
-            yield "MaxPool", row
-        else:
-            yield "Conv" if row.kind == "convolution" else "Gemm", row
-            yield "Relu", row
-    yield "Gemm", last
+        yield _OPERATORS[row.kind], row
+        if row.kind != "max-pooling":
+            yield ("Relu",), row
+    yield _OPERATORS[last.kind], last
 
 
 def _data_path(graph: GraphProto, constants: Container[str]) -> Iterator[tuple[str, NodeProto]]:
@@ -153,11 +157,6 @@ def _data_path(graph: GraphProto, constants: Container[str]) -> Iterator[tuple[s
         raise CheckpointError(f"ends at {shown(value)}, which is not its output")
 
 
-def _is_step(op: str, step: str) -> bool:
-    # A fully connected layer equals a convolution as large as the map (timm writes it so).
-    return op == step or (step == "Gemm" and op in {"MatMul", "Conv"})
-
-
 def _keeps_values(node: NodeProto, side: int) -> bool:
     """Return whether a node of the head passes on the same values in the same order."""
     if node.op_type == "GlobalAveragePool":
@@ -170,22 +169,18 @@ def _keeps_values(node: NodeProto, side: int) -> bool:
     return node.op_type == "Reshape"
 
 
-def _layer(node: NodeProto, row: LayerRow, side: int) -> _Found:
-    weight, bias = [*node.input, "", ""][1:3]
+def _is_transposed(node: NodeProto, row: LayerRow, side: int) -> bool:
+    """Return whether the weight of a layer is [in, out]; refuse a node that is not that layer."""
     given = _attributes(node)
-    if node.op_type == "MatMul":  # its bias is in the Add that follows
-        return _Found(row, weight, bias="", transposed=True)
-    if node.op_type == "Gemm":
-        scaled = {given.get("alpha", 1.0), given.get("beta", 1.0)} != {1.0}
-        if scaled or given.get("transA", 0):
-            raise CheckpointError(f"scales or transposes in {row.name}, expected a plain Gemm")
-        return _Found(row, weight, bias, transposed=not given.get("transB", 0))
-    _check_window(node, row.name, kernel=row.kernel or side, stride=1, pad=row.kernel // 2)
-    if not bias:  # an Add of [out] would go along the width of the map
-        raise CheckpointError(f"has no bias in {row.name}")
-    if given.get("group", 1) != 1:
-        raise CheckpointError(f"has {row.name} in groups, expected one")
-    return _Found(row, weight, bias, transposed=False)
+    if node.op_type == "Conv":
+        _check_window(node, row.name, kernel=row.kernel or side, stride=1, pad=row.kernel // 2)
+        if given.get("group", 1) != 1:
+            raise CheckpointError(f"has {row.name} in groups, expected one")
+        return False
+    scaled = {given.get("alpha", 1.0), given.get("beta", 1.0)} != {1.0}
+    if scaled or given.get("transA", 0):
+        raise CheckpointError(f"scales or transposes in {row.name}, expected a plain Gemm")
+    return not given.get("transB", 0)  # MatMul has none
 
 
 def _check_window(node: NodeProto, layer: str, *, kernel: int, stride: int, pad: int) -> None:

@@ -52,7 +52,7 @@ class Source:
 
 
 class Patience:
-    """The time that is left for one file.
+    """The time that is left for one file; its seconds are those of `fetch`.
 
     Only new bytes earn more. Bytes that come again and again, or a few now and then, do not:
     they would keep a download alive for ever.
@@ -65,7 +65,6 @@ class Patience:
         backoff: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start the clock; the seconds are those of `fetch`."""
         self.timeout = timeout
         self._patience, self._backoff, self._clock = patience, backoff, clock
         self._since, self._budget, self._pause = clock(), timeout, backoff
@@ -93,11 +92,7 @@ class Patience:
 
 
 def verify(path: Path, source: Source, progress: Progress) -> str:
-    """Check the size and the digest of a file, as far as `source` has them; return its SHA-256.
-
-    Raises:
-        DownloadError: If it is not that file, or cannot be read.
-    """
+    """Check the size and the digest of a file, as far as `source` has them; return its SHA-256."""
     advice = "delete it to download it again, or correct its manifest"
     with on_disk(path):
         size = path.stat().st_size
