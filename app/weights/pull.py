@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from app.errors import CheckpointError, DownloadError, PrecisionError, SetupError
 from app.graph.conv_plan import DIRECT, ConvPlan
@@ -28,10 +27,6 @@ from app.weights.provisioning import SERVING, Provisioning
 from app.weights.store import Recipe, ServingGraph
 
 log = logging.getLogger(__name__)
-
-_TIMEOUT: Final = 7.0
-"""Seconds without the first byte after which the server counts as unreachable: with the start of
-the process and the last try, that is less than ten."""
 
 
 def pull(
@@ -142,7 +137,6 @@ class _Vgg:
                 progress=partial(self.progress, "fetching"),
                 endpoint=self.provisioning.endpoint,
                 offline=self.provisioning.offline,
-                timeout=_TIMEOUT,
             )
             if sha256 is not None:
                 return sha256

@@ -1,9 +1,9 @@
 """Download a published file into the model folder: resumed, verified, whole or not at all.
 
-10 s until the first byte: any longer, and a machine without a network seems to hang. 300 s
-of patience: a router restarts in less. `X-Linked-ETag` (a SHA-256) and `X-Linked-Size` are
-how the Hugging Face Hub describes the file behind its redirect: huggingface_hub,
-`file_download.py`, `get_hf_file_metadata`.
+7 s until the first byte: with the start of the process and the last try, that is less than ten,
+after which a machine without a network seems to hang. 300 s of patience: a router restarts in
+less. `X-Linked-ETag` (a SHA-256) and `X-Linked-Size` are how the Hugging Face Hub describes the
+file behind its redirect: huggingface_hub, `file_download.py`, `get_hf_file_metadata`.
 """
 
 import asyncio
@@ -111,14 +111,14 @@ def fetch(
     *,
     endpoint: str | None = None,
     offline: bool = False,
-    timeout: float = 10.0,
+    timeout: float = 7.0,
     patience: float = 300.0,
     backoff: float = 0.5,
 ) -> str | None:
     """Download a file to `path`, unless there is one; not from a thread that runs an event loop.
 
     Args:
-        source: The file. Without a digest, its server has to publish one.
+        source: Without a digest, its server has to publish one.
         path: Beside it, `.part` is what has come so far, and `.locks` makes others wait.
         progress: Called for each piece. What it raises leaves the `.part` for resuming.
         endpoint: Mirror of the Hugging Face Hub, as in HF_ENDPOINT; None or empty for the Hub.
