@@ -17,10 +17,9 @@ from rich.progress import (
 from rich.table import Table
 
 from app.graph.vgg import architecture
-from app.records import Prediction, percent
+from app.records import Prediction, Step, percent
+from app.records import Progress as PullProgress
 from app.weights.manifests import Manifest
-from app.weights.provisioning import Progress as PullProgress
-from app.weights.provisioning import Step
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)

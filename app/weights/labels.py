@@ -16,25 +16,23 @@ def load_labels(name: str, model_dir: Path) -> tuple[Label, ...]:
 
     Each line is a WordNet id, a tab and the names; line i is class i - 1. Lines are sorted by
     WordNet id, the order of torchvision, Keras, Caffe and the ONNX Model Zoo.
-
-    Raises:
-        LabelsError: If there is no such file, or it does not hold 1000 different ids.
     """
     own, built_in = model_dir / f"{name}.tsv", BUILT_IN / f"{name}.tsv"
     path = own if own.exists() else built_in
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as exc:
-        message = f"cannot read the labels {name!r} from {own} or {built_in}: {exc}"
-        raise LabelsError(message) from exc
+        raise LabelsError(
+            f"cannot read the labels {name!r} from {own} or {built_in}: {exc}"
+        ) from exc
     labels = []
     for number, line in enumerate(lines, start=1):
         match = _LINE.fullmatch(line)
         if match is None:
-            message = f"{path}, line {number}: is {line[:80]!r}, expected 'n01440764<tab>names'"
-            raise LabelsError(message)
+            raise LabelsError(
+                f"{path}, line {number}: is {line[:80]!r}, expected 'n01440764<tab>names'"
+            )
         labels.append(Label(wnid=match[1], text=match[2]))
     if len({label.wnid for label in labels}) != CLASSES or len(labels) != CLASSES:
-        message = f"{path}: has {len(labels)} lines, expected {CLASSES} with different ids"
-        raise LabelsError(message)
+        raise LabelsError(f"{path}: has {len(labels)} lines, expected {CLASSES} with different ids")
     return tuple(labels)

@@ -87,7 +87,6 @@ class Checkpoint(_Pinned):
     """The published file that the serving graph is built from.
 
     Attributes:
-        format: One of FORMATS.
         file: Its name in the model folder.
         url: Where it is downloaded from; None if it has to be put there by hand.
         size: Bytes; None if not known.
@@ -105,10 +104,7 @@ class Checkpoint(_Pinned):
 class Accuracy:
     """What the publisher of the weights measured on ImageNet's validation set.
 
-    Attributes:
-        top1: Per cent, single centre crop.
-        top5: Per cent, single centre crop.
-        source: Who measured it.
+    `top1` and `top5` are per cent, of a single centre crop; `source` is who measured them.
     """
 
     top1: _Percent
@@ -156,11 +152,10 @@ class Manifest(_Pinned):
         license: SPDX identifier of the licence of the weights.
         labels: Name of the label file, without its suffix.
         preprocess: Belongs to the weights, not to the architecture.
-        architecture: A key of ARCHITECTURES; None for a ready graph.
+        architecture: None for a ready graph.
         checkpoint: What the serving graph is built from; None for a ready graph.
         onnx: File name of a ready graph, whose digest may be pinned; None for a checkpoint.
         trained: False for weights that never saw an image (demonstrations, tests).
-        accuracy: None if nobody has measured it.
     """
 
     path: Annotated[Path, _expect("no such key")]
@@ -182,21 +177,13 @@ class Manifest(_Pinned):
 
 
 def load_catalog(model_dir: Path) -> dict[str, Manifest]:
-    """Read the built-in manifests and those of `model_dir`, which win on the same name.
-
-    Raises:
-        ManifestError: If any of them is wrong.
-    """
+    """Read the built-in manifests and those of `model_dir`, which win on the same name."""
     paths = [*sorted(BUILT_IN.glob("*.toml")), *sorted(model_dir.glob("*.toml"))]
     return {path.stem: read_manifest(path) for path in paths}
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read and check one manifest.
-
-    Raises:
-        ManifestError: With the file, the key, its value and what was expected.
-    """
+    """Read one manifest; a ManifestError names the key, its value and what was expected."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
@@ -210,9 +197,8 @@ def read_manifest(path: Path) -> Manifest:
         manifest = TypeAdapter(Manifest).validate_python({"path": path, **content})
     except ValidationError as exc:
         raise _wrong(path, content, exc.errors()[0]["loc"]) from exc
-    for contradicts, key, problem in _contradictions(manifest):
-        if contradicts:
-            raise ManifestError(path, key, problem)
+    for key, problem in _contradictions(manifest):
+        raise ManifestError(path, key, problem)
     return manifest
 
 
@@ -233,31 +219,20 @@ def _wrong(path: Path, table: Any, place: tuple[int | str, ...]) -> ManifestErro
     return ManifestError(path, ".".join([*tables, key]), problem)
 
 
-def _contradictions(manifest: Manifest) -> Iterable[tuple[bool, str, str]]:
-    """List rules about several values: whether one is broken, the key, and the problem."""
+def _contradictions(manifest: Manifest) -> Iterable[tuple[str, str]]:
+    """Yield the key and the problem of each broken rule about several values."""
     name, stem, crop = manifest.name, manifest.path.stem, manifest.preprocess.crop
-    ready, known = manifest.onnx is not None, manifest.architecture is not None
-    return (
-        (name != stem, "name", f"is {name!r}, expected {stem!r}, the name of the file"),
-        (
-            ready == (manifest.checkpoint is not None),
-            "checkpoint",
-            "expected either a table [checkpoint] or a key onnx, one of the two",
-        ),
-        (
-            not ready and not known,
-            "architecture",
-            f"is missing, expected one of {', '.join(ARCHITECTURES)}",
-        ),
-        (ready and known, "architecture", "only for a [checkpoint]; a ready graph has its own"),
-        (
-            not ready and manifest.digest is not None,
-            str(manifest.digest)[: len("sha256")],
-            "only for a ready graph; expected in [checkpoint]",
-        ),
-        (
-            not ready and crop != INPUT_SIDE,
-            "preprocess.crop",
-            f"is {crop}, expected {INPUT_SIDE} for VGG",
-        ),
-    )
+    if name != stem:
+        yield "name", f"is {name!r}, expected {stem!r}, the name of the file"
+    if (manifest.onnx is None) == (manifest.checkpoint is None):
+        yield "checkpoint", "expected either a table [checkpoint] or a key onnx, one of the two"
+    if manifest.onnx is not None:
+        if manifest.architecture is not None:
+            yield "architecture", "only for a [checkpoint]; a ready graph has its own"
+        return
+    if manifest.architecture is None:
+        yield "architecture", f"is missing, expected one of {', '.join(ARCHITECTURES)}"
+    if manifest.digest is not None:
+        yield manifest.digest.partition(":")[0], "only for a ready graph; expected in [checkpoint]"
+    if crop != INPUT_SIDE:
+        yield "preprocess.crop", f"is {crop}, expected {INPUT_SIDE} for VGG"

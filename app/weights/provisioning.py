@@ -12,11 +12,6 @@ from app.graph.vgg import VggConfig
 SERVING: Final = "serving"
 """Folder of the serving graphs, in the model folder."""
 
-Step: TypeAlias = Literal[
-    "fetching", "verifying", "measuring convolutions", "building", "loading", "warming up"
-]
-Progress: TypeAlias = Callable[[Step, int, int | None], None]
-"""Takes the step, the bytes done, and the bytes in all (None if unknown)."""
 PlanFor: TypeAlias = Callable[[VggConfig, Callable[[], None]], ConvPlan]
 """Chooses how the convolutions of a network are computed; calls its argument before measuring."""
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeAlias
 
 from app.errors import CheckpointError, DownloadError, PrecisionError, SetupError
 from app.graph.conv_plan import DIRECT, ConvPlan
@@ -18,41 +17,29 @@ from app.graph.ready_graph import write_ready
 from app.graph.serving_graph import graph_size, write_vgg
 from app.graph.untrained import SEED, untrained_layers
 from app.graph.vgg import VggConfig, architecture
-from app.records import Layer
+from app.records import Layer, Progress
 from app.weights import store
 from app.weights.checkpoints.read import read_checkpoint
-from app.weights.download.digest import hash_file
 from app.weights.download.fetch import Source, fetch, verify
+from app.weights.download.part_file import hash_file
 from app.weights.manifests import Checkpoint, Manifest
-from app.weights.provisioning import SERVING, Progress, Provisioning
+from app.weights.provisioning import SERVING, Provisioning
 from app.weights.store import Recipe, ServingGraph
 
 log = logging.getLogger(__name__)
-
-_TIMEOUT: Final = 7.0
-"""Seconds without the first byte after which the server counts as unreachable: with the start of
-the process and the last try, that is less than ten."""
-
-Configure: TypeAlias = Callable[[str], VggConfig]
-"""Returns the network of an architecture's name; a narrower one in tests."""
 
 
 def pull(
     manifest: Manifest,
     provisioning: Provisioning,
     progress: Progress,
-    configure: Configure = architecture,
+    configure: Callable[[str], VggConfig] = architecture,
 ) -> ServingGraph:
     """Download, verify and build whatever of a model is not there yet.
 
     Raises:
-        DownloadError: If the weights are neither here nor can be downloaded.
-        CheckpointError: If they are not those of the network that the manifest names.
-        PrecisionError: If they do not fit into float16, and float32 is not allowed.
-        SetupError: If the disk is full or cannot be written.
+        SetupError: Of a kind that says which of it failed.
     """
-    if manifest.checkpoint is None:  # a ready graph keeps the precision that it has
-        provisioning = replace(provisioning, precision="float32")
     try:
         if manifest.checkpoint is None:
             return _from_ready_graph(manifest, provisioning, progress)
@@ -72,11 +59,10 @@ def pull(
         log.warning("%s: stays float32: %s", manifest.name, exc)
         return pull(manifest, replace(provisioning, precision="float32"), progress, configure)
     except OSError as exc:
-        message = (
+        raise SetupError(
             f"{manifest.name}: the model folder cannot be used: {exc}. Make it writable, or set"
             " VGG_MODEL_DIR to one that is."
-        )
-        raise SetupError(message) from exc
+        ) from exc
 
 
 def _from_ready_graph(
@@ -85,26 +71,21 @@ def _from_ready_graph(
     path = provisioning.model_dir / str(manifest.onnx)
     if not path.exists():
         raise DownloadError(f"{path} is missing; {manifest.path} names it: copy it there")
-    verifying = partial(progress, "verifying")
-    found = hash_file(path, manifest.digest, verifying)
+    found = hash_file(path, manifest.digest, partial(progress, "verifying"))
     if manifest.digest not in {None, found.digest}:
-        message = f"{path}: is {found.digest}, but {manifest.path} pins {manifest.digest}"
-        raise CheckpointError(message)
-
-    def write(place: Path) -> None:
-        progress("building", 0, None)
-        write_ready(place, path, manifest.preprocess)
-
+        raise CheckpointError(
+            f"{path}: is {found.digest}, but {manifest.path} pins {manifest.digest}"
+        )
     recipe = Recipe(
-        folder=_folder(provisioning, manifest.name),
+        folder=provisioning.model_dir / SERVING / manifest.name,
         digest=f"sha256:{found.sha256}",
         architecture=None,
         preprocess=manifest.preprocess,
         trained=manifest.trained,
         size=path.stat().st_size,
-        write=write,
+        write=lambda place: write_ready(place, path, manifest.preprocess),
     )
-    return store.find(recipe, verifying) or store.build(recipe, found.sha256, verifying)
+    return store.find(recipe, progress) or store.build(recipe, found.sha256, progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +137,6 @@ class _Vgg:
                 progress=partial(self.progress, "fetching"),
                 endpoint=self.provisioning.endpoint,
                 offline=self.provisioning.offline,
-                timeout=_TIMEOUT,
             )
             if sha256 is not None:
                 return sha256
@@ -181,33 +161,31 @@ class _Vgg:
         *,
         untrained: bool = False,
     ) -> Recipe:
-        manifest, precision = self.manifest, self.provisioning.precision
-
-        def write(place: Path) -> None:
-            self.progress("building", 0, None)
-            write_vgg(place, self.config, layers(), manifest.preprocess, precision, plan)
-
+        manifest, config, precision = self.manifest, self.config, self.provisioning.precision
+        preprocess = manifest.preprocess
         return Recipe(
             folder=self._folder(untrained=untrained),
             digest=digest,
             architecture=manifest.architecture,
-            preprocess=manifest.preprocess,
+            preprocess=preprocess,
             trained=manifest.trained and not untrained,
-            size=graph_size(self.config, precision, plan),
-            write=write,
+            size=graph_size(config, precision, plan),
+            write=lambda place: write_vgg(place, config, layers(), preprocess, precision, plan),
             precision=precision,
             plan=plan,
             blocks=frozenset({1, plan.block, *(p.block for p in self.provisioning.plans)}),
         )
 
     def _folder(self, *, untrained: bool) -> Path:
-        suffix = ".untrained" if untrained else ""
-        return _folder(self.provisioning, f"{self.manifest.name}{suffix}")
+        """Return the folder of the graph; each precision has its own, so that both can stay."""
+        precision = self.provisioning.precision
+        name = f"{self.manifest.name}.untrained" if untrained else self.manifest.name
+        name = name if precision == "float32" else f"{name}.{precision}"
+        return self.provisioning.model_dir / SERVING / name
 
     def _find(self, recipes: Iterable[Recipe]) -> ServingGraph | None:
         """Return the first graph that is there."""
-        verifying = partial(self.progress, "verifying")
-        found = (store.find(recipe, verifying) for recipe in recipes)
+        found = (store.find(recipe, self.progress) for recipe in recipes)
         return next((graph for graph in found if graph is not None), None)
 
     def _build(self, own: Recipe, others: Iterable[Recipe], sha256: str | None) -> ServingGraph:
@@ -220,16 +198,10 @@ class _Vgg:
             docker run --cpus 2 -v models:/models:ro vgg-serve
         """
         try:
-            return store.build(own, sha256, partial(self.progress, "verifying"))
+            return store.build(own, sha256, self.progress)
         except (OSError, SetupError) as exc:
             found = self._find(others)
             if found is None:
                 raise
             log.warning("%s: serving a graph of another plan: %s", found.path.parent, exc)
             return found
-
-
-def _folder(provisioning: Provisioning, name: str) -> Path:
-    """Return the folder of a model's graph; each precision has its own, so that both can stay."""
-    suffix = "" if provisioning.precision == "float32" else f".{provisioning.precision}"
-    return provisioning.model_dir / SERVING / f"{name}{suffix}"

@@ -13,6 +13,7 @@ import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -22,8 +23,8 @@ from app.errors import DownloadError, SetupError
 from app.graph.conv_plan import DIRECT, ConvPlan
 from app.graph.float16 import Precision
 from app.graph.serving_graph import GRAPH_FILE, GRAPH_VERSION, STEM_FILE, WEIGHTS_FILE
-from app.records import Preprocess
-from app.weights.download.digest import Progress, hash_file
+from app.records import Preprocess, Progress
+from app.weights.download.part_file import hash_file
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +44,6 @@ class ServingGraph:
         weights_sha256: 64 hex digits: of the published file that it was made from, or, where
             there is none, of its own weights.
         trained: False for weights that never saw an image.
-        precision: Precision of its layers.
-        plan: How its convolutions are computed.
     """
 
     path: Path
@@ -62,12 +61,8 @@ class Recipe:
         folder: The folder of one model; made if it is not there.
         digest: What tells the weights from all others.
         architecture: A key of ARCHITECTURES; None for a ready graph.
-        preprocess: What goes into the graph in front of the network.
-        trained: What the manifest says of the weights.
         size: About how many bytes will be written.
         write: Puts GRAPH_FILE and WEIGHTS_FILE into the folder that it is given.
-        precision: Precision of the layers.
-        plan: How convolutions are computed.
         blocks: The blocks of all plans that this host can run (see `ConvPlan.block`).
     """
 
@@ -96,17 +91,12 @@ class Recipe:
 
 
 def find(recipe: Recipe, progress: Progress) -> ServingGraph | None:
-    """Return the graph; None if it is not there, or is damaged.
-
-    Args:
-        recipe: The graph that is wanted.
-        progress: Called while it is verified.
-    """
-    place = recipe.place
+    """Return the graph, verified; None if it is not there, or is damaged."""
+    place, verifying = recipe.place, partial(progress, "verifying")
     try:
         receipt = json.loads((place / RECEIPT_FILE).read_text(encoding="utf-8"))
         intact = receipt.pop("sha256") == _digest(receipt) and all(
-            hash_file(place / name, None, progress).digest == receipt["files"][name]
+            hash_file(place / name, None, verifying).digest == receipt["files"][name]
             for name in dict.fromkeys([*_files(place), *receipt["files"]])
         )
         if intact:
@@ -128,7 +118,7 @@ def build(recipe: Recipe, weights_sha256: str | None, progress: Progress) -> Ser
     Args:
         recipe: The graph that is wanted.
         weights_sha256: Hex digits of the published file; None to take those of its own weights.
-        progress: Called while it is verified.
+        progress: Called while it is built and verified.
 
     Raises:
         SetupError: If the disk has no room.
@@ -143,13 +133,18 @@ def build(recipe: Recipe, weights_sha256: str | None, progress: Progress) -> Ser
         building = folder / _BUILDING
         for left in (place, building):  # damaged; by a process that was killed
             shutil.rmtree(left, ignore_errors=True)
-        _require_room(recipe)
+        needed, free = recipe.size + _SPARE_BYTES, shutil.disk_usage(folder).free
+        if free < needed:
+            raise SetupError(
+                f"{folder}: the serving graph needs {needed // 10**6} MB,"
+                f" {free // 10**6} MB are free"
+            )
         building.mkdir()
         try:
+            progress("building", 0, None)
             recipe.write(building)
-            files = {
-                name: hash_file(building / name, None, progress).digest for name in _files(building)
-            }
+            hashed = partial(hash_file, pinned=None, progress=partial(progress, "verifying"))
+            files = {name: hashed(building / name).digest for name in _files(building)}
             sha256 = weights_sha256 or files[WEIGHTS_FILE].removeprefix("sha256:")
             receipt = {"weights_sha256": sha256, "files": files, "block": recipe.plan.block}
             text = json.dumps(receipt | {"sha256": _digest(receipt)}, indent=2)
@@ -166,16 +161,6 @@ def build(recipe: Recipe, weights_sha256: str | None, progress: Progress) -> Ser
 def _graph(recipe: Recipe, sha256: str) -> ServingGraph:
     path = recipe.place / GRAPH_FILE
     return ServingGraph(path, sha256, recipe.trained, recipe.precision, recipe.plan)
-
-
-def _require_room(recipe: Recipe) -> None:
-    needed, free = recipe.size + _SPARE_BYTES, shutil.disk_usage(recipe.folder).free
-    if free < needed:
-        message = (
-            f"{recipe.folder}: the serving graph needs {needed // 10**6} MB, {free // 10**6} MB"
-            " are free"
-        )
-        raise SetupError(message)
 
 
 def _block(place: Path) -> object:

@@ -40,7 +40,7 @@ class Writer:
         (folder / WEIGHTS_FILE).write_bytes(self.weights)
 
 
-def ignore(_done: int, _total: int | None) -> None:
+def ignore(_step: str, _done: int, _total: int | None) -> None:
     """Take progress and do nothing."""
 
 
@@ -211,7 +211,7 @@ def test_verifying_reports_progress(tmp_path):
     make(tmp_path, Writer())
     calls: list[tuple[int, int | None]] = []
 
-    store.find(recipe(tmp_path), lambda done, total: calls.append((done, total)))
+    store.find(recipe(tmp_path), lambda _step, done, total: calls.append((done, total)))
 
     assert (len(GRAPH), len(GRAPH)) in calls
     assert (len(WEIGHTS), len(WEIGHTS)) == calls[-1]
@@ -413,7 +413,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 preprocess = load_catalog(BUILT_IN)["vgg16"].preprocess
 recipe = Recipe(folder, sys.argv[2], "vgg16", preprocess, True, 1, write)
-graph = build(recipe, "5" * 64, lambda done, total: None)
+graph = build(recipe, "5" * 64, lambda step, done, total: None)
 print(graph.path.read_bytes().decode())
 """
 

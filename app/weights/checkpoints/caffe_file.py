@@ -12,7 +12,6 @@ from app.errors import CheckpointError
 from app.graph.vgg import VggConfig
 from app.records import Layer
 from app.weights.checkpoints.layout import Stored, read_layers, shown
-from app.weights.checkpoints.names import paper_names
 
 _SCHEMA: Final = {
     # message: (field, number, type), with the numbers of Caffe's caffe.proto; fields that are
@@ -36,11 +35,7 @@ _PARTS: Final = {0: "weight", 1: "bias"}
 
 
 def read_caffe(path: Path, config: VggConfig) -> dict[str, Layer]:
-    """Read the layers of `config`, which have the paper's names in Caffe's models.
-
-    Raises:
-        CheckpointError: If the file is not this network.
-    """
+    """Read the layers of `config`, which have the paper's names in Caffe's models."""
     net = _net_parameter().FromString(path.read_bytes())
     stored: dict[str, Stored] = {}
     for layer in (*net.layers, *net.layer):  # layers without weights have no blobs
@@ -49,7 +44,7 @@ def read_caffe(path: Path, config: VggConfig) -> dict[str, Layer]:
             if name in stored:
                 raise CheckpointError(f"has {shown(name)} twice")
             stored[name] = _stored(name, blob)
-    return read_layers(config, paper_names(config), stored)
+    return read_layers(config, {layer: layer for layer in config.weight_shapes()}, stored)
 
 
 def _stored(name: str, blob: Any) -> Stored:  # noqa: ANN401 (BlobProto)
@@ -62,8 +57,7 @@ def _stored(name: str, blob: Any) -> Stored:  # noqa: ANN401 (BlobProto)
         little = np.dtype(dtype).newbyteorder("<")
         values = np.frombuffer(data[0] if len(data) == 1 else b"".join(data), little)
         if values.size != prod(shape):
-            message = f"has {values.size} values in {name}, expected {prod(shape)}"
-            raise CheckpointError(message)
+            raise CheckpointError(f"has {values.size} values in {name}, expected {prod(shape)}")
         return values
 
     return Stored(shape, dtype, read)
@@ -77,9 +71,8 @@ def _net_parameter() -> Any:  # noqa: ANN401 (its fields are those of the schema
         described = file.message_type.add(name=message)
         for name, number, kind in fields:
             field = described.field.add(name=name, number=number)
-            field.label = (
-                field_type.LABEL_REPEATED if kind.endswith("*") else field_type.LABEL_OPTIONAL
-            )
+            label = "LABEL_REPEATED" if kind.endswith("*") else "LABEL_OPTIONAL"
+            field.label = field_type.Label.Value(label)
             plain = kind.removesuffix("*")
             if plain in _SCHEMA:
                 field.type, field.type_name = field_type.TYPE_MESSAGE, f".caffe.{plain}"

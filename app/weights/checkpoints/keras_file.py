@@ -12,7 +12,8 @@ from app.errors import CheckpointError
 from app.graph.vgg import VggConfig
 from app.records import Layer
 from app.weights.checkpoints.layout import Stored, read_layers
-from app.weights.checkpoints.names import keras_3_names, keras_names
+
+_DENSE: Final = {"fc6": "fc1", "fc7": "fc2", "fc8": "predictions"}
 
 Datasets: TypeAlias = dict[str, Any]
 """h5py.Dataset, by path or by tensor."""
@@ -25,19 +26,15 @@ _PARTS: Final = {
 
 
 def read_keras(path: Path, config: VggConfig) -> dict[str, Layer]:
-    """Read the layers of `config` and turn them from channels last to channels first.
-
-    Raises:
-        CheckpointError: If h5py is missing, or the file is not this network or refers to others.
-    """
+    """Read the layers of `config` and turn them from channels last to channels first."""
     h5py = _load_h5py()
     with h5py.File(path, "r") as file:
         datasets = _datasets(file, h5py.Dataset)
         if numbered := _below("layers/", datasets):  # weights of Keras 3
-            tensors, names = _by_tensor(numbered), keras_3_names(config)
+            tensors, names = _by_tensor(numbered), _keras_3_names(config)
         else:  # a model, with its optimizer beside its weights, or weights alone
             tensors = _by_tensor(_below("model_weights/", datasets) or datasets)
-            names = keras_names(config)
+            names = _keras_names(config)
         # The map that a fully connected layer sees was flattened as height, width, channels.
         pooled = next(row.output_shape for row in config.layers() if row.name == "pool5")
         flat = {f"{names['fc6']}.weight": (*pooled[1:], pooled[0])}
@@ -47,16 +44,33 @@ def read_keras(path: Path, config: VggConfig) -> dict[str, Layer]:
         return read_layers(config, names, stored)
 
 
+def _keras_names(config: VggConfig) -> dict[str, str]:
+    """Return `block1_conv2` for `conv1_2` (`keras.applications`)."""
+    return {
+        layer: _DENSE.get(layer) or layer.replace("conv", "block").replace("_", "_conv")
+        for layer in config.weight_shapes()
+    }
+
+
+def _keras_3_names(config: VggConfig) -> dict[str, str]:
+    """Return `conv2d_1` for `conv1_2`: weights of Keras 3 count the layers of each class."""
+    names, counts = {}, {"conv2d": 0, "dense": 0}
+    for layer, shape in config.weight_shapes().items():
+        kind = "conv2d" if len(shape) == len("OIHW") else "dense"
+        names[layer] = f"{kind}_{counts[kind]}" if counts[kind] else kind
+        counts[kind] += 1
+    return names
+
+
 def _load_h5py() -> Any:  # noqa: ANN401 (a module without types)
     """Import h5py now and not at the start: it is optional, 15 MB for one format."""
     try:
         return importlib.import_module("h5py")
     except ImportError as exc:
-        message = (
+        raise CheckpointError(
             "needs h5py, which is not installed: pip install 'vgg-serve[keras]' (none of the"
             " built-in models needs it)"
-        )
-        raise CheckpointError(message) from exc
+        ) from exc
 
 
 def _datasets(file: Any, dataset: type) -> Datasets:  # noqa: ANN401 (h5py.File)
@@ -92,10 +106,7 @@ def _by_tensor(datasets: Datasets) -> Datasets:
 def _stored(name: str, dataset: Any, seen: tuple[int, ...]) -> Stored:  # noqa: ANN401 (h5py.Dataset)
     """Turn [height, width, in, out] and [in, out] into the order of `Layer`.
 
-    Args:
-        name: The tensor's name, for sentences.
-        dataset: Where it is.
-        seen: [height, width, channels] of the map that a fully connected layer sees.
+    `seen` is [height, width, channels] of the map that a fully connected layer sees.
     """
 
     def read() -> NDArray[np.generic]:

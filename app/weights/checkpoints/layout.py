@@ -43,11 +43,8 @@ def read_layers(
 
     Args:
         config: The network.
-        names: From `names`.
+        names: What the publisher calls each layer, by the paper's name.
         stored: The tensors of the file: these and no others, NAME.weight and NAME.bias.
-
-    Raises:
-        CheckpointError: If a tensor is missing, unknown, or not what the network needs.
     """
     wanted = [f"{name}.{part}" for name in names.values() for part in ("weight", "bias")]
     if missing := [name for name in wanted if name not in stored]:
@@ -85,8 +82,9 @@ def _read(name: str, stored: Mapping[str, Stored], accepted: list[Shape]) -> Ten
         found = shown(list(tensor.shape))
         raise CheckpointError(f"has {name} with shape {found}, expected {list(accepted[0])}")
     if tensor.dtype not in _FLOATS:
-        message = f"has {name} as {shown(tensor.dtype)}, expected floats of 16, 32 or 64 bits"
-        raise CheckpointError(message)
+        raise CheckpointError(
+            f"has {name} as {shown(tensor.dtype)}, expected floats of 16, 32 or 64 bits"
+        )
     with np.errstate(over="ignore"):  # a value too large for float32 is found below
         values = np.ascontiguousarray(tensor.read(), dtype=np.float32).reshape(accepted[0])
     if not np.isfinite(values).all():

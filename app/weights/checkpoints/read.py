@@ -51,18 +51,12 @@ _BYTES_BESIDES: Final = 2**24  # names and structure: a few thousand bytes in pr
 def read_checkpoint(path: Path, file_format: str, config: VggConfig) -> dict[str, Layer]:
     """Read the layers of `config` from one file. Nothing is ever unpickled.
 
-    Args:
-        path: The checkpoint.
-        file_format: `safetensors`, `onnx`, `keras` or `caffe`.
-        config: The network that the file has to hold, no more and no less.
+    The file has to hold this network, no more and no less.
 
     Returns:
         The layers in order, by the paper's names, `conv1_1` to `fc8`. Finite, native,
         contiguous, possibly read-only. The input channels of conv1_1 stay in the order
         that the weights were trained with, RGB or BGR.
-
-    Raises:
-        CheckpointError: With the file and what is wrong with it.
     """
     try:
         _check_file(path, file_format, config)
@@ -70,8 +64,7 @@ def read_checkpoint(path: Path, file_format: str, config: VggConfig) -> dict[str
     except CheckpointError as exc:
         raise CheckpointError(f"{path}: {exc}") from exc
     except _FOREIGN as exc:
-        message = f"{path}: cannot be read as {file_format}: {shown(exc)}"
-        raise CheckpointError(message) from exc
+        raise CheckpointError(f"{path}: cannot be read as {file_format}: {shown(exc)}") from exc
 
 
 def _check_file(path: Path, file_format: str, config: VggConfig) -> None:

@@ -9,22 +9,32 @@ from safetensors import safe_open
 from app.graph.vgg import VggConfig
 from app.records import Layer
 from app.weights.checkpoints.layout import Stored, read_layers
-from app.weights.checkpoints.names import timm_names, torchvision_names
 
 # NumPy has bfloat16 since onnx was imported, which imports ml_dtypes.
 _DTYPES: Final = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 
+_TORCHVISION: Final = {"fc6": "classifier.0", "fc7": "classifier.3", "fc8": "classifier.6"}
+_TIMM: Final = {"fc6": "pre_logits.fc1", "fc7": "pre_logits.fc2", "fc8": "head.fc"}
+"""There, fc6 and fc7 are convolutions (`timm/models/vgg.py`)."""
+
 
 def read_safetensors(path: Path, config: VggConfig) -> dict[str, Layer]:
-    """Read the layers of `config`.
-
-    Raises:
-        CheckpointError: If the file is not this network.
-    """
+    """Read the layers of `config`."""
     with safe_open(path, framework="numpy") as file:
         stored = {name: _stored(file, name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         is_timm = any(name.startswith("pre_logits.") for name in stored)
-        return read_layers(config, (timm_names if is_timm else torchvision_names)(config), stored)
+        names = convolution_names(config) | (_TIMM if is_timm else _TORCHVISION)
+        return read_layers(config, names, stored)
+
+
+def convolution_names(config: VggConfig) -> dict[str, str]:
+    """Return `features.2` for `conv1_2`: its index in a `Sequential` with ReLU and pooling."""
+    names, index = {}, 0
+    for row in config.layers():
+        if row.kind == "convolution":
+            names[row.name] = f"features.{index}"
+        index += 2 if row.kind == "convolution" else 1
+    return names
 
 
 def _stored(file: safe_open, name: str) -> Stored:

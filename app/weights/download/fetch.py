@@ -1,31 +1,30 @@
 """Download a published file into the model folder: resumed, verified, whole or not at all.
 
-10 s until the first byte: any longer, and a machine without a network seems to hang. 300 s
-of patience: a router restarts in less. `X-Linked-ETag` (a SHA-256) and `X-Linked-Size` are
-how the Hugging Face Hub describes the file behind its redirect: huggingface_hub,
-`file_download.py`, `get_hf_file_metadata`.
+7 s until the first byte: with the start of the process and the last try, that is less than ten,
+after which a machine without a network seems to hang. 300 s of patience: a router restarts in
+less. `X-Linked-ETag` (a SHA-256) and `X-Linked-Size` are how the Hugging Face Hub describes the
+file behind its redirect: huggingface_hub, `file_download.py`, `get_hf_file_metadata`.
 """
 
 import asyncio
 import logging
 import re
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from app.errors import DownloadError
-from app.weights.download.digest import Progress, hash_file, ignore
-from app.weights.download.disk import on_disk, require_room
-from app.weights.download.http_get import (
-    GetError,
-    Lookups,
-    RangeError,
-    RefusedError,
-    Reply,
-    get,
+from app.weights.download.http_get import FURTHER, GetError, Lookups, RangeError, RefusedError, get
+from app.weights.download.part_file import (
+    PartFile,
+    Progress,
+    hash_file,
+    locked,
+    on_disk,
+    require_room,
 )
-from app.weights.download.part_file import PartFile, locked
-from app.weights.download.patience import Patience
 
 HUB: Final = "https://huggingface.co"
 
@@ -52,12 +51,48 @@ class Source:
         return re.sub("//[^/]*@", "//", self.url)
 
 
-def verify(path: Path, source: Source, *, progress: Progress = ignore) -> str:
-    """Check the size and the digest of a file, as far as `source` has them; return its SHA-256.
+class Patience:
+    """The time that is left for one file; its seconds are those of `fetch`.
 
-    Raises:
-        DownloadError: If it is not that file, or cannot be read.
+    Only new bytes earn more. Bytes that come again and again, or a few now and then, do not:
+    they would keep a download alive for ever.
     """
+
+    def __init__(
+        self,
+        timeout: float,
+        patience: float,
+        backoff: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.timeout = timeout
+        self._patience, self._backoff, self._clock = patience, backoff, clock
+        self._since, self._budget, self._pause = clock(), timeout, backoff
+        self._most = 0
+
+    def left(self) -> float:
+        """Return the seconds that the next try may take until its first byte."""
+        return min(self.timeout, self._since + self._budget - self._clock())
+
+    def pause(self, gained: int, asked: float) -> float | None:
+        """Return the seconds to wait before the next try; None to give up.
+
+        Args:
+            gained: Bytes that have come.
+            asked: Seconds for which the server asked; 0 if it did not.
+        """
+        if gained >= self._most + FURTHER:
+            self._most = gained
+            self._since, self._budget, self._pause = self._clock(), self._patience, self._backoff
+        if asked:
+            self._budget = self._patience
+        pause = max(asked, self._pause)
+        self._pause = min(2 * self._pause, 64 * self._backoff)
+        return pause if self._clock() + pause < self._since + self._budget else None
+
+
+def verify(path: Path, source: Source, progress: Progress) -> str:
+    """Check the size and the digest of a file, as far as `source` has them; return its SHA-256."""
     advice = "delete it to download it again, or correct its manifest"
     with on_disk(path):
         size = path.stat().st_size
@@ -72,18 +107,18 @@ def verify(path: Path, source: Source, *, progress: Progress = ignore) -> str:
 def fetch(
     source: Source,
     path: Path,
+    progress: Progress,
     *,
-    progress: Progress = ignore,
     endpoint: str | None = None,
     offline: bool = False,
-    timeout: float = 10.0,
+    timeout: float = 7.0,
     patience: float = 300.0,
     backoff: float = 0.5,
 ) -> str | None:
     """Download a file to `path`, unless there is one; not from a thread that runs an event loop.
 
     Args:
-        source: The file. Without a digest, its server has to publish one.
+        source: Without a digest, its server has to publish one.
         path: Beside it, `.part` is what has come so far, and `.locks` makes others wait.
         progress: Called for each piece. What it raises leaves the `.part` for resuming.
         endpoint: Mirror of the Hugging Face Hub, as in HF_ENDPOINT; None or empty for the Hub.
@@ -127,11 +162,11 @@ async def _fetch(
     asyncio.get_running_loop().set_default_executor(Lookups())
     expected = source.digest
     for again in (True, False):
-        if part.tally.digest != expected:
+        if part.digest != expected:
             expected = await _complete(source, path, part, Patience(*times))
-        if part.tally.digest == expected:
+        if part.digest == expected:
             break
-        problem = f"{path.name} has come as {part.tally.digest}, expected {expected}"
+        problem = f"{path.name} has come as {part.digest}, expected {expected}"
         joined = part.joined
         part.clear()
         if not (joined and again):
@@ -141,7 +176,7 @@ async def _fetch(
             )
         log.warning("%s; its parts may be of two versions: downloading it again", problem)
     part.finish()
-    return part.tally.sha256
+    return part.sha256
 
 
 async def _complete(source: Source, path: Path, part: PartFile, patience: Patience) -> str:
@@ -166,13 +201,20 @@ async def _extend(source: Source, path: Path, part: PartFile, patience: Patience
     """Try once; return the expected digest."""
     first, timeout = patience.left(), patience.timeout
     async with get(source.url, part.count, first=first, timeout=timeout) as reply:
-        digest = source.digest or reply.linked_digest
+        digest = source.digest or reply.digest
         if digest is None:
             raise DownloadError(
                 f"{path.name} is not downloaded: its manifest pins no digest and {source.shown}"
                 " publishes none; write its sha256 into the manifest"
             )
-        total = _total(source, path, reply)
+        sizes = reply.sizes | ({source.size} if source.size else set())
+        if len(sizes) != 1:
+            known = " or ".join(map(str, sorted(sizes))) or "unknown"
+            raise DownloadError(
+                f"{path.name} is not downloaded: its size in bytes is {known}; see what"
+                f" {source.shown} really is, and correct or add size in the manifest"
+            )
+        (total,) = sizes
         if reply.start == 0:
             part.clear()
         require_room(path, total - reply.start)
@@ -180,15 +222,3 @@ async def _extend(source: Source, path: Path, part: PartFile, patience: Patience
     if part.count < total:
         raise GetError(f"expected {total} bytes")
     return digest
-
-
-def _total(source: Source, path: Path, reply: Reply) -> int:
-    """Return the size of the file, on which its manifest and its servers have to agree."""
-    sizes = {size for size in (source.size, reply.size, reply.linked_size) if size is not None}
-    if len(sizes) == 1:
-        return sizes.pop()
-    known = " or ".join(map(str, sorted(sizes))) or "unknown"
-    raise DownloadError(
-        f"{path.name} is not downloaded: its size in bytes is {known}; see what"
-        f" {source.shown} really is, and correct or add size in the manifest"
-    )

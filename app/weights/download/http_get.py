@@ -17,17 +17,12 @@ from typing import Any, Final
 
 import httpx
 
-from app.weights.download.patience import FURTHER
-
-_USELESS: Final = (httpx.UnsupportedProtocol, httpx.TooManyRedirects)
+FURTHER: Final = 10_000
+"""New bytes that count as progress: at one try each 10 s, 1 kB/s, a third of a modem of 1994."""
 
 
 class GetError(Exception):
-    """A GET that failed and may be tried again.
-
-    Attributes:
-        wait: Seconds for which the server asked before the next one.
-    """
+    """A GET that failed and may be tried again, after `wait` seconds if the server said so."""
 
     def __init__(self, what: str, wait: float = 0.0) -> None:
         super().__init__(what)
@@ -48,16 +43,15 @@ class Reply:
 
     Attributes:
         start: The byte of the file that the body starts with: the one asked for, or 0.
-        size: Bytes of the whole file; None if the server does not say.
-        linked_size: The same, from the Hugging Face Hub's `X-Linked-Size`.
-        linked_digest: `sha256:` and hex digits, from the Hub's `X-Linked-ETag`.
+        sizes: Bytes of the whole file, by its length and by the Hugging Face Hub's
+            `X-Linked-Size`, as far as they are known.
+        digest: `sha256:` and hex digits, from the Hub's `X-Linked-ETag`.
         body: The pieces as they come. Raises GetError when they stop coming.
     """
 
     start: int
-    size: int | None
-    linked_size: int | None
-    linked_digest: str | None
+    sizes: set[int]
+    digest: str | None
     body: AsyncIterator[bytes]
 
 
@@ -103,10 +97,10 @@ async def get(url: str, start: int, *, first: float, timeout: float) -> AsyncIte
             httpx.URL(url).host.encode("idna")  # a ValueError for a name that cannot exist
             # httpx closes a socket on its own timeout, but leaks one cancelled during TLS.
             limit = httpx.Timeout(None, connect=0.9 * first)
-            client = httpx.AsyncClient(follow_redirects=True, timeout=limit)
-            await stack.enter_async_context(client)
-            stream = client.stream("GET", url, headers=headers)
-            response = await stack.enter_async_context(stream)
+            client = await stack.enter_async_context(
+                httpx.AsyncClient(follow_redirects=True, timeout=limit)
+            )
+            response = await stack.enter_async_context(client.stream("GET", url, headers=headers))
         yield _reply(response, start, _body(response, deadline, timeout))
 
 
@@ -118,10 +112,10 @@ async def _until(deadline: float, late: str) -> AsyncIterator[None]:
             yield
     except (TimeoutError, httpx.ConnectTimeout):
         raise GetError(late) from None
-    except httpx.HTTPError as exc:
-        error = RefusedError if isinstance(exc, _USELESS) else GetError
+    except httpx.TransportError as exc:
+        error = RefusedError if isinstance(exc, httpx.UnsupportedProtocol) else GetError
         raise error(str(exc) or type(exc).__name__) from exc
-    except Exception as exc:  # an address, proxy or SSL_CERT_FILE of no use
+    except Exception as exc:  # an address, proxy or SSL_CERT_FILE of no use, endless redirects
         raise RefusedError(str(exc) or type(exc).__name__) from exc
 
 
@@ -147,16 +141,12 @@ def _reply(response: httpx.Response, asked: int, body: AsyncIterator[bytes]) -> 
     if encoding != "identity":
         raise RefusedError(f"it comes encoded as {encoding}")
     start = _start(response, asked)
-    length = response.headers.get("Content-Length")
-    linked_size = _linked(response, "X-Linked-Size")
+    length, linked = response.headers.get("Content-Length"), _linked(response, "X-Linked-Size")
+    sizes = {start + int(length)} if length else set[int]()
+    if linked.isdecimal():
+        sizes.add(int(linked))
     digest = re.fullmatch(r'"?([0-9a-f]{64})"?', _linked(response, "X-Linked-ETag"))
-    return Reply(
-        start,
-        start + int(length) if length else None,
-        int(linked_size) if linked_size.isdecimal() else None,
-        f"sha256:{digest[1]}" if digest else None,
-        body,
-    )
+    return Reply(start, sizes, f"sha256:{digest[1]}" if digest else None, body)
 
 
 def _start(response: httpx.Response, asked: int) -> int:

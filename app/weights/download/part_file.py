@@ -1,4 +1,4 @@
-"""A file that is still incomplete, FOLDER/FILE.part, and its lock, FOLDER/.locks/FILE.lock.
+"""A file on disk and on its way there: its digests, FOLDER/FILE.part, FOLDER/.locks/FILE.lock.
 
 A `.part` outlives the process that wrote it, so that the next one can resume. Once it is whole,
 it is renamed to FOLDER/FILE. The lock file is never deleted: that would race with a process
@@ -6,25 +6,80 @@ that has just opened it.
 """
 
 import contextlib
+import errno
+import hashlib
 import logging
 import os
-from collections.abc import AsyncIterable, Iterator
+import shutil
+from collections.abc import AsyncIterable, Callable, Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 from filelock import FileLock, Timeout
 
 from app.errors import DownloadError
-from app.weights.download.digest import Progress, Tally
-from app.weights.download.disk import on_disk
 
 log = logging.getLogger(__name__)
 
+Progress: TypeAlias = Callable[[int, int | None], None]
+"""Takes the bytes hashed so far and the total (None if unknown), for each piece of 64 kB to 1 MB.
+An exception that it raises stops the work."""
 
-class PartFile:
-    """The `.part` of one file, counted and hashed as it grows.
+
+class Tally:
+    """Counts and hashes the bytes of a file: SHA-256, and the algorithm of a pinned digest.
 
     Attributes:
-        tally: Count and digests of what is there.
+        count: Bytes so far.
+        total: Bytes of the whole file, for `progress`; None if not known.
+    """
+
+    def __init__(self, pinned: str | None, total: int | None, progress: Progress) -> None:
+        self.total = total
+        self._algorithm = (pinned or "sha256").partition(":")[0]
+        self._progress = progress
+        self._start_again()
+
+    def _start_again(self) -> None:
+        self.count = 0
+        self._hashes = {name: hashlib.new(name) for name in {"sha256", self._algorithm}}
+
+    def add(self, data: bytes) -> None:
+        """Add the next bytes."""
+        for one in self._hashes.values():
+            one.update(data)
+        self.count += len(data)
+        self._progress(self.count, self.total)
+
+    def add_file(self, path: Path) -> None:
+        """Add all bytes of a file."""
+        with on_disk(path), path.open("rb", buffering=0) as file:
+            while data := file.read(2**20):
+                self.add(data)
+
+    @property
+    def digest(self) -> str:
+        """What to compare with the pinned digest: algorithm, colon, hex digits."""
+        return f"{self._algorithm}:{self._hashes[self._algorithm].hexdigest()}"
+
+    @property
+    def sha256(self) -> str:
+        """64 hex digits."""
+        return self._hashes["sha256"].hexdigest()
+
+
+def hash_file(path: Path, pinned: str | None, progress: Progress) -> Tally:
+    """Read a file once; a DownloadError if it cannot be read."""
+    with on_disk(path):
+        tally = Tally(pinned, path.stat().st_size, progress)
+    tally.add_file(path)
+    return tally
+
+
+class PartFile(Tally):
+    """The `.part` of the file at `path`, counted and hashed as it grows.
+
+    Attributes:
         joined: Whether its bytes come from more than one response, so that they may be of two
             versions of the file.
     """
@@ -32,19 +87,13 @@ class PartFile:
     def __init__(
         self, path: Path, pinned: str | None, total: int | None, progress: Progress
     ) -> None:
-        """Continue what an earlier process has left of the file at `path`."""
+        super().__init__(pinned, total, progress)
         self.joined = False
         self._whole = path
         self._path = Path(f"{path}.part")
-        self.tally = Tally(pinned, total, progress)
         if self._path.exists():
-            self.tally.add_file(self._path)
-        self._inherited = self.tally.count
-
-    @property
-    def count(self) -> int:
-        """Bytes that are there."""
-        return self.tally.count
+            self.add_file(self._path)
+        self._inherited = self.count
 
     @property
     def gained(self) -> int:
@@ -59,13 +108,13 @@ class PartFile:
                 kept; or if the disk is full.
         """
         self.joined = self.count > 0
-        self.tally.total = total
+        self.total = total
         with on_disk(self._path), self._path.open("ab") as file:
             async for data in body:
                 if self.count + len(data) > total:
                     break
                 file.write(data)
-                self.tally.add(data)
+                self.add(data)
             else:
                 return
         self.clear()
@@ -77,7 +126,7 @@ class PartFile:
         """Delete it, to start again."""
         with on_disk(self._path):
             self._path.unlink(missing_ok=True)
-        self.tally.clear()
+        self._start_again()
         self._inherited = 0
         self.joined = False
 
@@ -91,11 +140,7 @@ class PartFile:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep other processes and threads from downloading the same file; make its folder.
-
-    Raises:
-        DownloadError: If the folder cannot be used.
-    """
+    """Keep other processes and threads from downloading the same file; make its folder."""
     folder = path.parent / ".locks"
     with on_disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -109,3 +154,27 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextlib.contextmanager
+def on_disk(path: Path) -> Iterator[None]:
+    """Turn each OSError of the block into a DownloadError that says what can be done about it."""
+    try:
+        yield
+    except OSError as exc:
+        advice = "give this process access to it, or choose another model folder"
+        if exc.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            advice = "make room there; the next download resumes where this one stopped"
+        raise DownloadError(f"{path}: {exc.strerror or exc}; {advice}") from exc
+
+
+def require_room(path: Path, needed: int) -> None:
+    """Raise DownloadError unless `needed` more bytes fit into the folder of `path`."""
+    folder = path.parent
+    with on_disk(folder):
+        free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise DownloadError(
+            f"{path.name} needs {needed / 1e6:,.1f} MB more in {folder}, where"
+            f" {free / 1e6:,.1f} MB are free; make room there, or choose another model folder"
+        )

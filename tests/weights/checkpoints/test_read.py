@@ -24,8 +24,8 @@ from app.errors import CheckpointError
 from app.graph.vgg import CLASSES, VggConfig
 from app.records import Layer
 from app.weights.checkpoints import read
-from app.weights.checkpoints.names import torchvision_names
 from app.weights.checkpoints.read import read_checkpoint
+from app.weights.checkpoints.safetensors_file import convolution_names
 from app.weights.manifests import FORMATS
 from tests.conftest import REPOSITORY
 
@@ -568,8 +568,8 @@ def test_true_configurations_have_torchvision_indices():
         "E": [0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34],
     }
     for configuration, indices in published.items():
-        names = [*torchvision_names(VggConfig(configuration)).values()]
-        assert [f"features.{i}" for i in indices] == names[:-3]
+        names = [*convolution_names(VggConfig(configuration)).values()]
+        assert [f"features.{i}" for i in indices] == names
 
 
 @each_format

@@ -49,8 +49,8 @@ def test_whole_file(server):
     """Without a start the whole file comes, as it is."""
     answer, body = read(server.url)
 
-    assert (answer.start, answer.size, body) == (0, len(CONTENT), CONTENT)
-    assert (answer.linked_size, answer.linked_digest) == (None, None)
+    assert (answer.start, answer.sizes, body) == (0, {len(CONTENT)}, CONTENT)
+    assert answer.digest is None
     assert server.requests[0].headers["Accept-Encoding"] == "identity"
     assert [None] == server.ranges()
 
@@ -59,7 +59,7 @@ def test_rest_of_a_file(server):
     """The size is that of the whole file."""
     answer, body = read(server.url, HALF)
 
-    assert (answer.start, answer.size, body) == (HALF, len(CONTENT), CONTENT[HALF:])
+    assert (answer.start, answer.sizes, body) == (HALF, {len(CONTENT)}, CONTENT[HALF:])
     assert [f"bytes={HALF}-"] == server.ranges()
 
 
@@ -78,7 +78,7 @@ def test_unknown_size(server):
 
     answer, body = read(server.url)
 
-    assert (answer.size, body) == (None, CONTENT)
+    assert (answer.sizes, body) == (set(), CONTENT)
 
 
 def test_hub_describes_the_file_on_its_redirect(server):
@@ -92,7 +92,7 @@ def test_hub_describes_the_file_on_its_redirect(server):
 
     answer, body = read(server.url)
 
-    assert (answer.linked_size, answer.linked_digest) == (len(CONTENT), "sha256:" + "0" * 64)
+    assert (answer.sizes, answer.digest) == ({len(CONTENT)}, "sha256:" + "0" * 64)
     assert body == CONTENT
 
 
@@ -101,7 +101,7 @@ def test_other_etags_are_no_digests(server, etag):
     """What is not 64 hex digits vouches for nothing."""
     server.script = [serve(extra={"X-Linked-ETag": etag})]
 
-    assert read(server.url)[0].linked_digest is None
+    assert read(server.url)[0].digest is None
 
 
 @pytest.mark.parametrize(
