@@ -18,13 +18,13 @@ from app.graph.serving_graph import GRAPH_FILE, write_vgg
 from app.graph.untrained import untrained_layers
 from app.graph.vgg import architecture
 from app.machine import usable_cpus
-from app.records import Run
+from app.records import Progress, Run
 from app.runtime.conv_choice import ConvChoice
 from app.runtime.open_session import Session, find_device, open_session
 from app.service.parts import gpus, provisioning
 from app.service.settings import Settings
 from app.weights.manifests import Manifest
-from app.weights.provisioning import SERVING, Progress
+from app.weights.provisioning import SERVING
 from app.weights.pull import pull
 
 SIZES: Final = (1, 2, 4, 8, 16)
