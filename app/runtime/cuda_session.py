@@ -132,12 +132,8 @@ class Runner:
     ) -> None:
         """Allocate nothing yet.
 
-        Args:
-            session: The graph.
-            memory: Allocates the buffers.
-            gate: The single thread in which the session runs for every caller: CUDA graphs belong
-                to the thread that recorded them.
-            numbers: Numbers the sets of buffers of all runners of the session.
+        The single thread of `gate` runs the session: CUDA graphs belong to the thread that recorded
+        them. `numbers` gives each set of buffers, of all runners of the session, its number.
         """
         self._session = session
         self._memory = memory

@@ -61,7 +61,10 @@ _AT_START: Final = (
         "the libraries of onnxruntime's CUDA part (CUDA 13, cuDNN 9) cannot be loaded",
     ),
     (
-        r"CUDA failure (35|803|804)\b|driver version is insufficient|unsupported display|forward comp",
+        (
+            r"CUDA failure (35|803|804)\b|driver version is insufficient"
+            r"|unsupported display driver|forward compatibility was attempted"
+        ),
         "its NVIDIA driver is too old for CUDA 13: install release 580 or newer",
     ),
     (
@@ -70,7 +73,10 @@ _AT_START: Final = (
     ),
     (
         r"CUDA failure 209\b|no kernel image is available|ARCH_MISMATCH",
-        "onnxruntime-gpu has no code for this GPU's architecture: use another GPU or another release",
+        (
+            "onnxruntime-gpu has no code for a GPU of this architecture: use another GPU or another"
+            " release of onnxruntime-gpu"
+        ),
     ),
     (
         r"CUDA failure 101\b|Invalid device ID|invalid device ordinal",
