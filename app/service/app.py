@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from app import __version__
+from app.errors import SetupError
 from app.images.decode_pool import DecodePool
 from app.images.process_pool import DecodeProcesses
 from app.machine import usable_cpus
@@ -64,7 +65,12 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         loading = app.state.loading = asyncio.create_task(bring(), name="loading")
         if front is not None:
-            await front.joined.wait()  # no request is answered before the API keys have come
+            # No request is answered before the API keys have come.
+            joined = asyncio.create_task(front.joined.wait())
+            await asyncio.wait({loading, joined}, return_when=asyncio.FIRST_COMPLETED)
+            if not joined.done():
+                joined.cancel()
+                raise SetupError("The process with the models has ended.")
         yield
         loading.cancel()
         await models.stop()

@@ -13,6 +13,8 @@ from app.errors import KeysError, UnauthorizedError
 from app.web.paths import KEY, MARKS
 from app.web.problems import answer_error
 
+MOST_BYTES: Final = 16 * 2**20
+"""Size limit of the file of API keys: some 170,000 keys, each compared for each request."""
 _PREFIX: Final = "vgg_"
 _SCHEME: Final = b"bearer "
 _ENTROPY: Final = 32  # bytes: cannot be guessed, so the digest needs neither salt nor slowness
@@ -74,9 +76,13 @@ class Keys:
         if self._path is None:
             return
         try:
-            text = self._path.read_text(encoding="utf-8")
+            with self._path.open("rb") as file:
+                data = file.read(MOST_BYTES + 1)
+            text = data.decode()
         except (OSError, UnicodeDecodeError) as exc:
             raise KeysError(f"The file of API keys cannot be read: {exc}") from exc
+        if len(data) > MOST_BYTES:
+            raise KeysError(f"The file of API keys is larger than {MOST_BYTES} bytes")
         self.parse(text)
 
     def parse(self, text: str) -> None:

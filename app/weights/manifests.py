@@ -1,5 +1,6 @@
 """Which models there are, and what each of them expects: the manifests, `NAME.toml`."""
 
+import re
 import tomllib
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -29,7 +30,11 @@ BUILT_IN: Final = Path(__file__).resolve().parents[2] / "models"
 FORMATS: Final = ("safetensors", "onnx", "keras", "caffe")
 MAX_SIDE: Final = 1024
 """Pixels; a wider crop is probably a typo."""
+MAX_SIZE: Final = 2**40
+"""Bytes of a checkpoint; more is probably a typo."""
 
+_LONGEST_VALUE: Final = 100
+"""Characters of a value in an error sentence."""
 _FILE: Final = "^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$"
 _NO_OTHERS: Final = ConfigDict(extra="forbid")  # an unknown key is probably a typo
 
@@ -44,16 +49,17 @@ def _one_of(names: Iterable[str]) -> Any:  # noqa: ANN401 (as pydantic's Field)
 
 
 def _check_address(url: str | None) -> str | None:
-    parts = urlsplit(url or "http://none")  # a ValueError for "[" without an IPv6 address
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError
+    if url is not None:
+        parts = urlsplit(url)  # a ValueError for "[" without an IPv6 address
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError
     return url
 
 
 _Text: TypeAlias = Annotated[str, _expect("a text", pattern=r"\S")]
 _Percent: TypeAlias = Annotated[float, _expect("a number from 0 to 100", ge=0, le=100)]
 _Mean: TypeAlias = Annotated[float, Field(strict=True, ge=0, le=255)]
-_Std: TypeAlias = Annotated[float, Field(strict=True, gt=0, le=255)]
+_Std: TypeAlias = Annotated[float, Field(strict=True, ge=0.001, le=255)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_NO_OTHERS)
@@ -93,11 +99,13 @@ class Checkpoint(_Pinned):
     """
 
     format: Annotated[str, _one_of(FORMATS)]
-    file: Annotated[str, _expect("a file name, no folder, or a url to make it of", pattern=_FILE)]
     url: Annotated[
         str | None, _expect("an http or https address"), AfterValidator(_check_address)
     ] = None
-    size: Annotated[int | None, _expect("a whole number from 1", ge=1, le=2**40)] = None
+    file: Annotated[str, _expect("a file name without a folder, or a url", pattern=_FILE)]
+    size: Annotated[
+        int | None, _expect(f"a whole number from 1 to {MAX_SIZE}", ge=1, le=MAX_SIZE)
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_NO_OTHERS)
@@ -124,7 +132,8 @@ class _Preprocess:
         Field(description="three numbers from 0 to 255, one per channel"),
     ]
     std: Annotated[
-        tuple[_Std, _Std, _Std], Field(description="three numbers above 0, to 255, one per channel")
+        tuple[_Std, _Std, _Std],
+        Field(description="three numbers from 0.001 to 255, one per channel"),
     ]
 
     @field_validator("resize")
@@ -158,7 +167,7 @@ class Manifest(_Pinned):
         trained: False for weights that never saw an image (demonstrations, tests).
     """
 
-    path: Annotated[Path, _expect("no such key")]
+    path: Path
     name: Annotated[
         str,
         _expect("lower-case letters, digits, '.', '_', '-'", pattern="^[a-z0-9][a-z0-9._-]{0,63}$"),
@@ -171,7 +180,7 @@ class Manifest(_Pinned):
     ]
     architecture: Annotated[str | None, _one_of(ARCHITECTURES)] = None
     checkpoint: Annotated[Checkpoint | None, Field(description="a table [checkpoint]")] = None
-    onnx: Annotated[str | None, _expect("a file name, no folder", pattern=_FILE)] = None
+    onnx: Annotated[str | None, _expect("a file name without a folder", pattern=_FILE)] = None
     trained: Annotated[bool, _expect("true or false")] = True
     accuracy: Annotated[Accuracy | None, Field(description="a table [accuracy]")] = None
 
@@ -186,13 +195,15 @@ def read_manifest(path: Path) -> Manifest:
     """Read one manifest; a ManifestError names the key, its value and what was expected."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+    except (OSError, ValueError, RecursionError) as exc:  # also a number of 5000 digits
         raise ManifestError(path, "", f"cannot be read as TOML: {exc}") from exc
+    if "path" in content:
+        raise _wrong(path, content, ("path",))
     checkpoint = content.get("checkpoint")
     if isinstance(checkpoint, dict) and "url" in checkpoint:
         # Many publishers call their file model.safetensors.
-        last = str(checkpoint["url"]).partition("?")[0].rpartition("/")[2]
-        checkpoint.setdefault("file", f"{path.stem}-{last}")
+        last = re.split("[?#]", str(checkpoint["url"]))[0].rpartition("/")[2]
+        checkpoint.setdefault("file", re.sub(r"[^A-Za-z0-9._-]", "_", f"{path.stem}-{last}")[:200])
     try:
         manifest = TypeAdapter(Manifest).validate_python({"path": path, **content})
     except ValidationError as exc:
@@ -210,13 +221,18 @@ def _wrong(path: Path, table: Any, place: tuple[int | str, ...]) -> ManifestErro
         table = table[name]
         model = {"checkpoint": Checkpoint, "preprocess": _Preprocess, "accuracy": Accuracy}[name]
     fields = model.__pydantic_fields__
-    if key not in fields:
+    if key not in fields or key == "path":
         known = ", ".join(sorted(fields.keys() - {"path"}))
         problem = f"is not known here, expected one of: {known}"
     else:
-        found = repr(table[key]) if key in table else "missing"
+        found = _shown(table[key]) if key in table else "missing"
         problem = f"is {found}, expected {fields[key].description}"
     return ManifestError(path, ".".join([*tables, key]), problem)
+
+
+def _shown(value: object) -> str:
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
 
 
 def _contradictions(manifest: Manifest) -> Iterable[tuple[str, str]]:
@@ -225,7 +241,7 @@ def _contradictions(manifest: Manifest) -> Iterable[tuple[str, str]]:
     if name != stem:
         yield "name", f"is {name!r}, expected {stem!r}, the name of the file"
     if (manifest.onnx is None) == (manifest.checkpoint is None):
-        yield "checkpoint", "expected either a table [checkpoint] or a key onnx, one of the two"
+        yield "checkpoint", "expected either a table [checkpoint] or a key onnx, not both"
     if manifest.onnx is not None:
         if manifest.architecture is not None:
             yield "architecture", "only for a [checkpoint]; a ready graph has its own"

@@ -3,7 +3,7 @@
 import pytest
 
 from app.errors import KeysError
-from app.web.keys import Keys, make_key
+from app.web.keys import MOST_BYTES, Keys, make_key
 from tests.conftest import client_of, png, started_app
 
 
@@ -72,6 +72,15 @@ def test_mistake_in_the_file_is_reported_with_its_line(file, text, said):
 def test_missing_file_is_reported(file):
     """A misspelled path stops the start instead of admitting everyone."""
     with pytest.raises(KeysError, match="cannot be read"):
+        Keys(file)
+
+
+def test_file_that_is_too_large_is_refused(file):
+    """A wrong path, to a disk image for example, does not fill the memory."""
+    with file.open("wb") as wrong:
+        wrong.truncate(MOST_BYTES + 1)
+
+    with pytest.raises(KeysError, match="larger than"):
         Keys(file)
 
 

@@ -285,19 +285,24 @@ def test_not_a_table(tmp_path, value):
         (drop("architecture"), "architecture", "is missing", "one of vgg11, vgg13, vgg16c, vgg16"),
         (put("architecture", '"vgg17"'), "architecture", "is 'vgg17'", "vgg16, vgg19"),
         (put("architecture", "[]"), "architecture", "is []", "vgg16, vgg19"),
-        (add('onnx = "a.onnx"'), "checkpoint", "", "one of the two"),
+        (add('onnx = "a.onnx"'), "checkpoint", "", "not both"),
         (drop_table("checkpoint"), "checkpoint", "", "[checkpoint] or a key onnx"),
         (lambda t: drop_table("checkpoint")(add("checkpoint = 1")(t)), "checkpoint", "is 1", "["),
         (drop("format"), "checkpoint.format", "is missing", "safetensors, onnx, keras, caffe"),
         (put("format", '"pickle"'), "checkpoint.format", "is 'pickle'", "safetensors, onnx"),
-        (put("file", '"a/b"'), "checkpoint.file", "is 'a/b'", "a file name, no folder"),
-        (put("file", '"..\\\\b"'), "checkpoint.file", r"is '..\\b'", "a file name, no folder"),
-        (put("file", '""'), "checkpoint.file", "is ''", "a file name, no folder"),
+        (put("file", '"a/b"'), "checkpoint.file", "is 'a/b'", "a file name without a folder"),
+        (
+            put("file", '"..\\\\b"'),
+            "checkpoint.file",
+            r"is '..\\b'",
+            "a file name without a folder",
+        ),
+        (put("file", '""'), "checkpoint.file", "is ''", "a file name without a folder"),
         (
             lambda t: drop("url")(drop("file")(t)),
             "checkpoint.file",
             "is missing",
-            "a file name, no folder, or a url",
+            "a file name without a folder, or a url",
         ),
         (put("url", '"ftp://a.org/b"'), "checkpoint.url", "is 'ftp://a.org/b'", "http or https"),
         (put("url", '"file:///etc/x"'), "checkpoint.url", "is 'file:///etc/x'", "http or https"),
@@ -317,11 +322,11 @@ def test_not_a_table(tmp_path, value):
         (add('md5 = "0"', "checkpoint"), "checkpoint.md5", "is not known", "file, format, sha256"),
         (put("size", "0"), "checkpoint.size", "is 0", "a whole number from 1"),
         (put("size", "1.5"), "checkpoint.size", "is 1.5", "a whole number from 1"),
-        (put("size", "true"), "checkpoint.size", "is True", "a whole number from 1"),
+        (put("size", "true"), "checkpoint.size", "is true", "a whole number from 1"),
         (drop_table("preprocess"), "preprocess", "is missing", "a table"),
         (drop("crop"), "preprocess.crop", "is missing", "a whole number from 1 to 1024"),
         (put("crop", "227"), "preprocess.crop", "is 227", "expected 224 for VGG"),
-        (put("crop", "true"), "preprocess.crop", "is True", "a whole number from 1 to 1024"),
+        (put("crop", "true"), "preprocess.crop", "is true", "a whole number from 1 to 1024"),
         (put("crop", "2000"), "preprocess.crop", "is 2000", "a whole number from 1 to 1024"),
         (put("resize", "223"), "preprocess.resize", "is 223", "a whole number from crop to 1024"),
         (put("channels", '"rgb"'), "preprocess.channels", "is 'rgb'", "one of RGB, BGR"),
@@ -330,20 +335,30 @@ def test_not_a_table(tmp_path, value):
         (put("mean", "[1, 2, true]"), "preprocess.mean", "is [1, 2, True]", "three numbers"),
         (put("mean", "[1, 2, 256]"), "preprocess.mean", "is [1, 2, 256]", "three numbers"),
         (put("mean", "[1, 2, nan]"), "preprocess.mean", "is [1, 2, nan]", "three numbers"),
-        (put("std", "[1, 0, 1]"), "preprocess.std", "is [1, 0, 1]", "numbers above 0"),
-        (put("std", "[1, -1, 1]"), "preprocess.std", "is [1, -1, 1]", "three numbers above 0"),
-        (put("std", '["1", 1, 1]'), "preprocess.std", "is ['1', 1, 1]", "three numbers above 0"),
+        (put("std", "[1, 0, 1]"), "preprocess.std", "is [1, 0, 1]", "numbers from 0.001"),
+        (put("std", "[1, -1, 1]"), "preprocess.std", "is [1, -1, 1]", "three numbers from 0.001"),
+        (put("std", '["1", 1, 1]'), "preprocess.std", "is ['1', 1, 1]", "three numbers from 0.001"),
         (add("scale = 255", "preprocess"), "preprocess.scale", "is not known", "channels, crop"),
         (drop("top5"), "accuracy.top5", "is missing", "a number from 0 to 100"),
         (put("top1", "101"), "accuracy.top1", "is 101", "a number from 0 to 100"),
         (put("top1", '"71"'), "accuracy.top1", "is '71'", "a number from 0 to 100"),
-        (put("top1", "false"), "accuracy.top1", "is False", "a number from 0 to 100"),
+        (put("top1", "false"), "accuracy.top1", "is false", "a number from 0 to 100"),
         (put("top1", "inf"), "accuracy.top1", "is inf", "a number from 0 to 100"),
         (add("top10 = 99", "accuracy"), "accuracy.top10", "is not known", "source, top1, top5"),
         (add('trained = "no"'), "trained", "is 'no'", "true or false"),
         (add("trained = 0"), "trained", "is 0", "true or false"),
         (add('licence = "MIT"'), "licence", "is not known", "license"),
-        (add('path = "/etc/x"'), "path", "is '/etc/x'", "no such key"),
+        (add('path = "/etc/x"'), "path", "is not known", "license"),
+        (add("trained = " + "9" * 300), "trained", "is " + "9" * 100 + "...", "true or false"),
+        (put("size", "9" * 30), "checkpoint.size", "is 999", "from 1 to 1099511627776"),
+        (put("std", "[1e-320, 1, 1]"), "preprocess.std", "is [1e-320, 1, 1]", "from 0.001"),
+        (
+            lambda t: put("url", '"http://["')(drop("file")(t)),
+            "checkpoint.url",
+            "is 'http",
+            "https",
+        ),
+        (lambda t: put("url", '""')(drop("file")(t)), "checkpoint.url", "is ''", "http or https"),
         (put("size", "[5]"), "checkpoint.size", "is [5]", "a whole number from 1"),
         (put("top1", "-0.1"), "accuracy.top1", "is -0.1", "a number from 0 to 100"),
         (put("top1", "nan"), "accuracy.top1", "is nan", "a number from 0 to 100"),
@@ -381,7 +396,7 @@ def test_mistake_names_file_key_and_remedy(tmp_path, edit, key, found, expected)
     ("edit", "key", "problem"),
     [
         (put("onnx", '"a/b.onnx"'), "onnx", "is 'a/b.onnx', expected a file name"),
-        (put("onnx", "true"), "onnx", "is True, expected a file name"),
+        (put("onnx", "true"), "onnx", "is true, expected a file name"),
         (add('architecture = "vgg16"'), "architecture", "only for a [checkpoint]"),
         (add('sha256 = "1234"'), "sha256", "is '1234', expected 64 lower-case hex digits"),
     ],
@@ -394,3 +409,31 @@ def test_mistake_in_a_manifest_of_a_ready_graph(tmp_path, edit, key, problem):
         read_manifest(path)
 
     assert str(caught.value).startswith(f"{path}: {key}: {problem}")
+
+
+@pytest.mark.parametrize(
+    ("url", "file"),
+    [
+        ("https://example.org/m.safetensors#part", "mine-m.safetensors"),
+        ("https://example.org/m.safetensors?download=true", "mine-m.safetensors"),
+        ("https://example.org/é m.safetensors", "mine-__m.safetensors"),
+        ("https://example.org/", "mine-"),
+    ],
+)
+def test_file_is_named_after_its_address(tmp_path, url, file):
+    """What a file name cannot hold is left out or replaced."""
+    path = write(tmp_path, put("url", f'"{url}"')(drop("file")(VGG)))
+
+    checkpoint = read_manifest(path).checkpoint
+
+    assert checkpoint is not None
+    assert file == checkpoint.file
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 3000])
+def test_toml_that_python_cannot_read(tmp_path, value):
+    """A number with too many digits or too many brackets is an error of the manifest, too."""
+    path = write(tmp_path, f"trained = {value}")
+
+    with pytest.raises(ManifestError, match="cannot be read as TOML"):
+        read_manifest(path)

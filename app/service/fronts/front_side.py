@@ -65,7 +65,6 @@ class FrontSide:
             async for message in self._messages.received():
                 await self._handle(self._messages, **message)
         finally:
-            self.joined.set()  # nothing more comes
             self._messages.send("samples", of=self._metrics.families())
             self._messages.close()
             self._messages = None

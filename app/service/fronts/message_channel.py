@@ -10,9 +10,10 @@ from typing import Any, Final
 
 from app.serving.batching.costs import BatchPolicy, RunCost
 from app.serving.hosted_models import HostedModel
+from app.web.keys import MOST_BYTES
 
-_LONGEST: Final = 2**22
-"""Bytes per line; the metrics of a process are the longest message."""
+_LONGEST: Final = 2 * MOST_BYTES
+"""Bytes per line; the API keys are the longest message, escaped as JSON."""
 _LOADED: Final = ("device", "weights_sha256", "trained", "precision", "devices", "convolutions")
 
 

@@ -116,7 +116,10 @@ async def _until(deadline: float, late: str) -> AsyncIterator[None]:
         error = RefusedError if isinstance(exc, httpx.UnsupportedProtocol) else GetError
         raise error(str(exc) or type(exc).__name__) from exc
     except Exception as exc:  # an address, proxy or SSL_CERT_FILE of no use, endless redirects
-        raise RefusedError(str(exc) or type(exc).__name__) from exc
+        reason: BaseException = exc
+        while isinstance(reason, BaseExceptionGroup):  # of the addresses that were tried
+            reason = reason.exceptions[0]
+        raise RefusedError(str(reason) or type(reason).__name__) from exc
 
 
 async def _body(response: httpx.Response, deadline: float, timeout: float) -> AsyncIterator[bytes]:  # noqa: ASYNC109 (of each piece)
@@ -143,7 +146,7 @@ def _reply(response: httpx.Response, asked: int, body: AsyncIterator[bytes]) -> 
     start = _start(response, asked)
     length, linked = response.headers.get("Content-Length"), _linked(response, "X-Linked-Size")
     sizes = {start + int(length)} if length else set[int]()
-    if linked.isdecimal():
+    if re.fullmatch("[0-9]{1,18}", linked):
         sizes.add(int(linked))
     digest = re.fullmatch(r'"?([0-9a-f]{64})"?', _linked(response, "X-Linked-ETag"))
     return Reply(start, sizes, f"sha256:{digest[1]}" if digest else None, body)

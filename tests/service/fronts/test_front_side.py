@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from app.errors import SetupError
 from app.service.app import create_app
 from app.service.fronts.front_side import OwnerConnection
 from app.service.fronts.owner_side import OwnerSide
@@ -132,3 +133,37 @@ async def test_tokens_given_by_other_fronts_count(model_dir, session):
             refused = await client.post("/predict", content=png())
 
     assert 429 == refused.status_code
+
+
+async def test_many_keys_reach_a_front(model_dir, session, tmp_path):
+    """A file of 16 MB of keys is one message, and the last key in it lets its holder in."""
+    file = tmp_path / "keys"
+    key, line = make_key("last")
+    other = " sha256:" + "0" * 64
+    file.write_text("".join(f"holder{number:06}{other}\n" for number in range(180_000)) + line)
+    async with (
+        opened(model_dir, session, api_keys_file=file) as both,
+        client_of(both.front) as client,
+    ):
+        answer = await client.get("/metrics", headers={"authorization": f"Bearer {key}"})
+
+    assert file.stat().st_size > 15e6
+    assert 200 == answer.status_code
+
+
+async def test_a_front_without_an_owner_does_not_start(model_dir):
+    """It fails its start; without keys it would refuse every client's key."""
+    images, their_images = socket.socketpair()
+    messages, their_messages = socket.socketpair()
+    descriptor = allocate(LAYOUT)
+    settings = Settings(models=("colours",), model_dir=model_dir, front_processes=1)
+    app = create_app(settings, owner=OwnerConnection(descriptor, their_images, their_messages))
+    messages.close()
+
+    with pytest.raises(SetupError, match="has ended"):
+        async with app.router.lifespan_context(app):
+            pass
+
+    for one in (images, their_images):
+        one.close()
+    os.close(descriptor)

@@ -96,6 +96,23 @@ def test_hub_describes_the_file_on_its_redirect(server):
     assert body == CONTENT
 
 
+def test_absurd_size_is_ignored(server):
+    """A size with more digits than any file needs is no size."""
+    server.script = [serve(extra={"X-Linked-Size": "9" * 5000})]
+
+    assert read(server.url)[0].sizes == {len(CONTENT)}
+
+
+def test_redirect_to_an_impossible_port_is_refused(server):
+    """The sentence says what is wrong with the address."""
+    server.script = [reply(302, {"Location": "http://127.0.0.1:99999/vgg.bin"})]
+
+    error = fails(server.url)
+
+    assert isinstance(error, RefusedError)
+    assert "port" in str(error)
+
+
 @pytest.mark.parametrize("etag", ["", '"abc"', f'W/"{"0" * 64}"'])
 def test_other_etags_are_no_digests(server, etag):
     """What is not 64 hex digits vouches for nothing."""
