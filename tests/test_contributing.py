@@ -1,5 +1,6 @@
-"""The way of one photo in CONTRIBUTING.md is the way that a photo takes."""
+"""CONTRIBUTING.md shows the code as it is: its packages, and the modules that a photo passes."""
 
+import re
 import sys
 import threading
 from pathlib import Path
@@ -16,30 +17,26 @@ pytestmark = pytest.mark.anyio
 MOST: Final = 18
 """Modules that a photo may pass, so that one person can read them all."""
 
-WAY: Final = (
-    "app/web/connection/protocol.py",  # bytes of a connection become a request, within limits
-    "app/web/middleware/envelope.py",  # the request gets an id, and later a log line and headers
-    "app/web/middleware/admission.py",  # it is refused before its body is read, or counted
-    "app/serving/hosted_models.py",  # the model that it names is found
-    "app/web/predict.py",  # the body is read, and the file in it found
-    "app/serving/classifier.py",  # place, pixels, row and ranking: the story of one request
-    "app/serving/batching/queue.py",  # the photo gets a place, later a place in line
-    "app/images/decode_pool.py",  # a thread decodes it
-    "app/images/prepare.py",  # bytes become pixels of the model's size
-    "app/images/formats.py",  # the format is recognised by its first bytes
-    "app/images/header_limits.py",  # the header is read: is it too large to decode?
-    "app/images/crop.py",  # the centre is cut out, upright
-    "app/images/resize.py",  # and resized
-    "app/serving/batching/batcher.py",  # a run loop takes the images that wait as one batch
-    "app/serving/batching/costs.py",  # the wait is predicted from what runs cost
-    "app/serving/batching/lanes.py",  # the batch is stacked in the thread of a device
-    "app/runtime/cpu_session.py",  # onnxruntime runs it
-    "app/serving/metrics.py",  # every stage is counted
-)
-"""The modules, in the order in which a photo reaches them."""
+TEXT: Final = (REPOSITORY / "CONTRIBUTING.md").read_text()
 
 NEEDS_A_SOCKET: Final = {"app/web/connection/protocol.py"}
 """What a request inside this process does not pass."""
+
+
+def listed(title: str, pattern: str) -> list[str]:
+    """Return what begins the lines of the block below a headline."""
+    section = TEXT.split(f"## {title}\n")[1].split("\n## ")[0]
+    return re.findall(rf"^{pattern}", section.split("```")[1], re.MULTILINE)
+
+
+def test_the_map_has_every_package():
+    """One line per folder in app/, and beside them only the modules that the text names."""
+    folders = {path.parent.name for path in (REPOSITORY / "app").glob("*/__init__.py")}
+    files = {path.name for path in (REPOSITORY / "app").glob("*.py")}
+
+    assert folders == {line.split("/")[1] for line in listed("Where things are", r"app/\w+/")}
+    assert {"errors.py", "machine.py", "records.py"} == files - {"__init__.py", "__main__.py"}
+    assert 9 == len(folders)
 
 
 class Recorder:
@@ -78,5 +75,6 @@ async def test_a_photo_passes_the_modules_that_contributing_names(model_dir):
             recorder.recording = False
 
     assert 200 == answer.status_code
-    assert set(WAY) == recorder.modules | NEEDS_A_SOCKET
-    assert len(WAY) <= MOST
+    way = listed("The way of one photo", r"app/[\w/]+\.py")
+    assert set(way) == recorder.modules | NEEDS_A_SOCKET
+    assert len(way) <= MOST
