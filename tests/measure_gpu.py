@@ -30,7 +30,7 @@ from app.graph.float16 import chosen
 from app.graph.serving_graph import INPUT
 from app.graph.vgg import VggConfig, architecture
 from app.machine import usable_cpus
-from app.runtime.cuda_tuning import SAFE, providers
+from app.runtime.cuda_options import SAFE, providers
 from app.runtime.open_session import DeviceName, find_device, open_session
 from app.runtime.ort import CPU, open_graph
 from app.service.parts import gpus, provisioning

@@ -10,13 +10,14 @@ from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, compose, helper
 
 from app.errors import CheckpointError
+from app.graph.normalize import preprocess_nodes
 from app.graph.serving_graph import (
     GRAPH_FILE,
+    INPUT,
     OUTPUT,
     WEIGHTS_FILE,
     input_info,
     output_info,
-    preprocess_nodes,
 )
 from app.graph.vgg import CLASSES
 from app.records import Preprocess
@@ -47,7 +48,7 @@ def write_ready(folder: Path, path: Path, preprocess: Preprocess) -> None:
     model.ir_version = max(model.ir_version, _OLDEST_IR)
     graph = model.graph
     source, result = _ends(path, model, preprocess.crop)
-    before, constants = preprocess_nodes(preprocess, source)
+    before, constants = preprocess_nodes(preprocess, INPUT, source)
     after = [
         helper.make_node("Flatten", [result], ["served_flat"], axis=1),
         helper.make_node("Identity", ["served_flat"], [OUTPUT])

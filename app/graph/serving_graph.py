@@ -18,7 +18,7 @@ from typing import BinaryIO, Final
 
 import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, ValueInfoProto, helper
 
 from app.graph.channel_blocks import BLOCKED, ChannelBlocks
 from app.graph.conv_plan import DIRECT, ConvPlan, is_large
@@ -32,6 +32,7 @@ from app.graph.layers import (
     lowered_layers,
 )
 from app.graph.node_list import NodeList
+from app.graph.normalize import preprocess_nodes
 from app.graph.vgg import CLASSES, VggConfig
 from app.graph.winograd import GROWTH
 from app.records import Layer, Preprocess
@@ -87,7 +88,9 @@ def write_vgg(
                 else stored_tensors(name, layer, precision)
             )
             tensors |= {key: _append(weights, key, tensor) for key, tensor in stored}
-    before, constants = preprocess_nodes(scaled(preprocess) if half else preprocess, "pixels")
+    before, constants = preprocess_nodes(
+        scaled(preprocess) if half else preprocess, INPUT, "pixels"
+    )
     image = input_info(preprocess.crop)
     rows = config.layers()
     dense = [row for row in rows if row.kind == "fully connected"]
@@ -119,34 +122,6 @@ def graph_size(config: VggConfig, precision: Precision, plan: ConvPlan) -> int:
     lowered = sum(prod(row.weight_shape) for row in config.layers() if plan.lowers(row))
     weight = 2 if precision == "float16" else 4
     return weight * (config.parameters() + (GROWTH - 1) * lowered)
-
-
-def preprocess_nodes(
-    preprocess: Preprocess, result: str
-) -> tuple[list[NodeProto], list[TensorProto]]:
-    """Build (pixel - mean) / std, from uint8 [N, H, W, 3] RGB to float32 [N, 3, H, W].
-
-    The transposition comes first, while a pixel is still one byte.
-    """
-    shape = (1, 3, 1, 1)
-    mean = np.asarray(preprocess.mean, np.float32).reshape(shape)
-    std = np.asarray(preprocess.std, np.float32).reshape(shape)
-    constants = [
-        numpy_helper.from_array(mean, "served_mean"),
-        numpy_helper.from_array(std, "served_std"),
-    ]
-    nodes = [helper.make_node("Transpose", [INPUT], ["served_planes"], perm=[0, 3, 1, 2])]
-    planes = "served_planes"
-    if preprocess.channels == "BGR":
-        constants.append(numpy_helper.from_array(np.array([2, 1, 0], np.int64), "served_order"))
-        nodes.append(helper.make_node("Gather", [planes, "served_order"], ["served_bgr"], axis=1))
-        planes = "served_bgr"
-    nodes += [
-        helper.make_node("Cast", [planes], ["served_float"], to=TensorProto.FLOAT),
-        helper.make_node("Sub", ["served_float", "served_mean"], ["served_centred"]),
-        helper.make_node("Div", ["served_centred", "served_std"], [result]),
-    ]
-    return nodes, constants
 
 
 def _save(

@@ -20,7 +20,7 @@ from app.errors import OutOfMemoryError, RunFailedError, SessionError
 from app.graph.serving_graph import INPUT, OUTPUT
 from app.graph.vgg import CLASSES
 from app.records import Blank, PixelBatch, ProbabilityBatch, Run
-from app.runtime.cuda_tuning import CANDIDATES, SAFE, CudaOptions, Gpu, fastest, providers
+from app.runtime.cuda_options import CANDIDATES, SAFE, CudaOptions, Gpu, fastest, providers
 from app.runtime.cudart import Buffer, CudaMemory
 from app.runtime.device_errors import NOT_NUMBERS, no_cuda, run_error, why_not
 from app.runtime.ort import OpenGraph, open_graph

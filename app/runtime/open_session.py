@@ -16,8 +16,8 @@ from app.errors import SessionError
 from app.graph.serving_graph import INPUT, OUTPUT
 from app.records import Blank, PixelBatch, ProbabilityBatch, Run
 from app.runtime.cpu_session import CpuSession
+from app.runtime.cuda_options import SAFE, Gpu, providers
 from app.runtime.cuda_session import CudaSession
-from app.runtime.cuda_tuning import SAFE, Gpu, providers
 from app.runtime.device_errors import no_cuda, why_not
 from app.runtime.ort import has_cuda, open_graph
 

@@ -10,7 +10,7 @@ from app.images.prepare import Prepare, ignore_warnings
 from app.images.prepare import prepare as prepare_image
 from app.machine import usable_cpus
 from app.runtime.conv_choice import PlanChooser
-from app.runtime.cuda_tuning import Gpu
+from app.runtime.cuda_options import Gpu
 from app.runtime.open_session import DeviceName, Session, find_device
 from app.runtime.ort import channel_block
 from app.service.settings import Settings

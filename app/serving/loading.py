@@ -13,7 +13,7 @@ from app.graph.float16 import Precision
 from app.images.header_limits import ImageLimits
 from app.images.prepare import prepare
 from app.records import Label, Progress
-from app.runtime.cuda_tuning import Gpu
+from app.runtime.cuda_options import Gpu
 from app.runtime.open_session import DeviceName, Session, find_device, open_session
 from app.serving.batching.batcher import Batcher
 from app.serving.batching.costs import BatchPolicy

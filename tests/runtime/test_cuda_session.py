@@ -18,8 +18,8 @@ import pytest
 
 from app.errors import DeviceLostError, OutOfMemoryError, SessionError
 from app.graph.serving_graph import GRAPH_FILE, write_vgg
+from app.runtime.cuda_options import CANDIDATES, Gpu
 from app.runtime.cuda_session import CudaSession, Runner
-from app.runtime.cuda_tuning import CANDIDATES, Gpu
 from app.runtime.cudart import Buffer, CudaMemory
 from app.runtime.ort import CPU, open_graph
 from tests.graph.test_serving_graph import RGB, SIDE, lively, photos, small

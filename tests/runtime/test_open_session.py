@@ -5,7 +5,7 @@ import pytest
 
 from app.errors import SessionError
 from app.runtime.cpu_session import CpuSession
-from app.runtime.cuda_tuning import Gpu
+from app.runtime.cuda_options import Gpu
 from app.runtime.device_errors import no_cuda
 from app.runtime.open_session import _small_graph, find_device, open_session
 from app.runtime.ort import CPU, has_cuda, open_graph

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from app.errors import SessionError
-from app.runtime.cuda_tuning import Gpu
+from app.runtime.cuda_options import Gpu
 from app.serving.batching.lanes import Device
 from app.serving.loading import Hosting, in_background, load_model
 from app.serving.metrics import Metrics

@@ -8,8 +8,6 @@ from typing import Final
 
 import numpy as np
 
-from app.errors import OverloadedError
-
 _MEMORY: Final = 0.9
 """Weight of the past in the correction: about the last ten runs count."""
 _SLOWEST: Final = 20.0
@@ -68,21 +66,6 @@ class BatchPolicy:
     def padded(self, images: int) -> int:
         """Return the smallest batch size that holds so many images, or else the largest."""
         return next((size for size in self.sizes if size >= images), self.sizes[-1])
-
-    def ensure_in_time(self, wait: float, patience: float) -> None:
-        """Refuse an image whose wait might exceed the queue budget or its client's patience.
-
-        Both are in seconds: until its run begins, at most, and until its deadline.
-
-        Raises:
-            OverloadedError: Its `retry_after` is the time in which the wait falls to the limit.
-        """
-        budget = min(self.queue_budget, patience)
-        if wait > budget:
-            raise OverloadedError(
-                f"The estimated wait is {wait:.1f} s; the limit is {budget:g} s. Retry later.",
-                retry_after=wait - budget,
-            )
 
 
 class CostTracker:

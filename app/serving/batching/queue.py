@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from app.errors import DeadlineExceededError, ModelFailedError
+from app.errors import DeadlineExceededError, ModelFailedError, OverloadedError
 from app.records import Pixels, Row
 from app.serving.batching.costs import BatchPolicy
 
@@ -100,7 +100,8 @@ class Queue(ABC):
 
         Raises:
             DeadlineExceededError: If the deadline has passed.
-            OverloadedError: If the wait might be too long.
+            OverloadedError: If the wait might be too long. Its `retry_after` is the time in which
+                the wait falls to the limit.
             ModelFailedError: If no lane is usable.
         """
         if patience <= 0:
@@ -108,7 +109,12 @@ class Queue(ABC):
         if not self.usable:
             raise ModelFailedError("The model has stopped.")
         wait = max(self._decode_backlog(self.awaiting), self.device_wait()[1])
-        self.policy.ensure_in_time(wait, patience)
+        limit = min(self.policy.queue_budget, patience)
+        if wait > limit:
+            raise OverloadedError(
+                f"The estimated wait is {wait:.1f} s; the limit is {limit:g} s. Retry later.",
+                retry_after=wait - limit,
+            )
 
     @asynccontextmanager
     async def reserve(self, deadline: float) -> AsyncIterator["Place"]:

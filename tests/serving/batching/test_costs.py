@@ -1,7 +1,6 @@
 import pytest
 
-from app.errors import OverloadedError
-from app.serving.batching.costs import BatchPolicy, CostTracker, RunCost
+from app.serving.batching.costs import CostTracker, RunCost
 
 
 def test_a_line_is_fitted_exactly():
@@ -62,16 +61,3 @@ def test_the_wait_includes_the_extra_time_of_a_run_compared_to_warm_up():
     assert pytest.approx(1.05) == slower.at_most(1.0, 1)
     assert pytest.approx(1.0) == faster.at_most(1.0, 1)
     assert 0 == slower.at_most(0.0, 1)
-
-
-@pytest.mark.parametrize(("wait", "patience", "late"), [(2.0, 9, 0), (3.0, 9, 1.0), (1.5, 1, 0.5)])
-def test_a_refusal_says_by_how_much_the_wait_is_too_long(wait, patience, late):
-    """It counts beyond the budget or the client's patience, whichever is shorter."""
-    policy = BatchPolicy((1,), RunCost.fit({1: 0.1}), queue_budget=2.0)
-    refused: float | None = 0
-    try:
-        policy.ensure_in_time(wait, patience)
-    except OverloadedError as exc:
-        refused = exc.retry_after
-
-    assert late == refused

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import OutOfMemoryError, RunFailedError
-from app.runtime.cuda_tuning import CANDIDATES, SAFE, CudaOptions, Gpu, fastest, providers
+from app.runtime.cuda_options import CANDIDATES, SAFE, CudaOptions, Gpu, fastest, providers
 
 GRAPH = Path("/models/serving/vgg16.float16/key/graph.onnx")
 
@@ -115,7 +115,7 @@ def test_the_fastest_options_are_kept_and_the_others_closed(machine, candidates)
 
 def test_options_that_fail_are_left_out(machine, caplog):
     """Options that a GPU or a release does not support are logged, and cost nothing else."""
-    caplog.set_level("INFO", "app.runtime.cuda_tuning")
+    caplog.set_level("INFO", "app.runtime.cuda_options")
     error = RunFailedError("The model failed on this batch.")
     error.__cause__ = RuntimeError("CUDA failure 900: operation not permitted when capturing")
     machine.failing = {options: error for options in CANDIDATES if options.recorded}
