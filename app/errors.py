@@ -54,11 +54,13 @@ class VggServeError(Exception):
             vgg_refused_connections_total counts it.
         crosses_processes: Whether another process of the service can make it again from its
             sentence and its numbers.
+        example: A sentence that a client may get, for the description of the API.
     """
 
     counted: ClassVar[bool] = False
     closes_connections: ClassVar[bool] = False
     crosses_processes: ClassVar[bool] = True
+    example: ClassVar[str] = ""
 
 
 E = TypeVar("E", bound=VggServeError)
@@ -99,6 +101,7 @@ class RequestError(VggServeError):
 class BadRequestError(RequestError):
     """A broken multipart body, a missing or a second file, an invalid parameter."""
 
+    example = "top_k: Input should be less than or equal to 1000"
     closes_connections = True
 
 
@@ -108,6 +111,7 @@ class UnknownModelError(RequestError):
     status = 404
     slug = "unknown-model"
     title = "Unknown model"
+    example = "This server has no model of that name; it has vgg16."
 
 
 class SlowUploadError(RequestError):
@@ -116,6 +120,7 @@ class SlowUploadError(RequestError):
     status = 408
     slug = "slow-upload"
     title = "The upload took too long"
+    example = "The body did not arrive before the deadline."
 
 
 class BodyTooLargeError(RequestError):
@@ -124,6 +129,7 @@ class BodyTooLargeError(RequestError):
     status = 413
     slug = "body-too-large"
     title = "The upload is too large"
+    example = "The body has 18 MB or more; the limit is 10 MB."
 
 
 class UnsupportedFormatError(RequestError):
@@ -132,6 +138,7 @@ class UnsupportedFormatError(RequestError):
     status = 415
     slug = "unsupported-format"
     title = "Unsupported image format"
+    example = "HEIC is not supported. Send JPEG, PNG, WebP, GIF or BMP."
 
 
 class InvalidImageError(RequestError):
@@ -154,6 +161,7 @@ class ImageTooLargeError(InvalidImageError):
 
     slug = "image-too-large"
     title = "The image has too many pixels"
+    example = "The image is 12000 x 9000 (108.0 MP); the limit is 40 MP."
 
 
 class ImageTooSmallError(InvalidImageError):
@@ -169,6 +177,7 @@ class UnauthorizedError(RequestError):
     status = 401
     slug = "unauthorized"
     title = "API key required"
+    example = 'Missing or invalid API key. Send it as "Authorization: Bearer KEY".'
 
 
 class SlowHeadersError(RequestError):
@@ -190,6 +199,7 @@ class RateLimitedError(RequestError):
     status = 429
     slug = "rate-limited"
     title = "Too many requests"
+    example = "Too many requests from this client. Retry in 0.4 s."
     counted = True
     crosses_processes = False
 
@@ -204,6 +214,7 @@ class HeadersTooLargeError(RequestError):
     status = 431
     slug = "headers-too-large"
     title = "The headers are too large"
+    example = "The request's head has more than 32768 bytes."
     closes_connections = True
     crosses_processes = False
 
@@ -239,6 +250,7 @@ class RunFailedError(ServiceError):
 
     slug = "run-failed"
     title = "The model failed on this request"
+    example = "The model failed on the batch that this image was in."
 
 
 class OutOfMemoryError(RunFailedError):
@@ -258,6 +270,7 @@ class OverloadedError(ServiceError):
     status = 503
     slug = "overloaded"
     title = "The server is busy"
+    example = "The estimated wait is 3.1 s; the limit is 2 s. Retry later."
     closes_connections = True
 
 
@@ -301,6 +314,7 @@ class DeadlineExceededError(ServiceError):
     status = 504
     slug = "deadline-exceeded"
     title = "The request was not answered in time"
+    example = "The deadline passed before the image was run."
 
 
 class SetupError(VggServeError):

@@ -1,16 +1,15 @@
 """The description of the API at /openapi.json, with what FastAPI cannot know by itself."""
 
-from inspect import getdoc
 from typing import Any, Final
 
 from fastapi import FastAPI
 
-from app.errors import RequestError, UnauthorizedError, answered
+from app.errors import RateLimitedError, RequestError, UnauthorizedError, answered
 from app.images.formats import FORMATS
 from app.web.middleware.admission import TIMEOUT_HEADER
 from app.web.paths import KEY, MARKS, PHOTO
 from app.web.problems import MEDIA_TYPE, UNAVAILABLE, problem_body
-from app.web.schemas import ProblemOut
+from app.web.schemas import ImageOut, ModelRef, PredictionOut, ProblemOut
 
 FIELD: Final = "file"
 """Name of the part of a form that holds the photo."""
@@ -47,8 +46,15 @@ PREDICT_PARAMETERS: Final[list[dict[str, Any]]] = [
     )
 ]
 
+_ANSWER: Final = {
+    "model": ModelRef.example(),
+    "predictions": [PredictionOut.example()],
+    "image": ImageOut.example(),
+}
+
 PREDICT_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
+        "content": {"application/json": {"example": _ANSWER}},
         "headers": {
             name: {"schema": {"type": kind}, "description": text}
             for name, kind, text in (
@@ -56,7 +62,7 @@ PREDICT_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
                 ("Server-Timing", "string", "Milliseconds of decode, queue, run, rank and total."),
                 ("X-Batch-Size", "integer", "Images that shared the run."),
             )
-        }
+        },
     }
 }
 
@@ -65,11 +71,12 @@ _SCHEME: Final = {
     "scheme": "bearer",
     "description": "An API key, issued by the operator of this server.",
 }
-_UNAUTHORIZED: Final = {
-    "description": getdoc(UnauthorizedError),
-    "headers": {"WWW-Authenticate": {"schema": {"type": "string"}}},
-}
 _RETRY_AFTER: Final = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
+_HEADERS: Final[dict[int, dict[str, Any]]] = {
+    UnauthorizedError.status: {"WWW-Authenticate": {"schema": {"type": "string"}}},
+    RateLimitedError.status: _RETRY_AFTER,
+    UNAVAILABLE: _RETRY_AFTER,
+}
 
 
 def install_openapi(app: FastAPI, *, with_keys: bool) -> None:
@@ -86,17 +93,19 @@ def install_openapi(app: FastAPI, *, with_keys: bool) -> None:
         components.pop("ValidationError", None)
         if with_keys:
             schema["components"]["securitySchemes"] = {"key": _SCHEME}
+        problems = _problems()
+        unauthorized = problems.pop("401")
         for path, operations in schema["paths"].items():
             for method, operation in operations.items():
                 responses = operation["responses"]
                 if method == "post" and PHOTO in MARKS[path]:
-                    responses |= _problems()
+                    responses |= problems
                 if with_keys and KEY in MARKS[path]:
                     operation["security"] = [{"key": []}]
-                    responses["401"] = _UNAUTHORIZED
+                    responses["401"] = unauthorized
                 operation["responses"] = {
                     status: _as_problem(response) if int(status) >= 400 else response  # noqa: PLR2004
-                    for status, response in responses.items()
+                    for status, response in sorted(responses.items())
                     if "HTTPValidationError" not in str(response)
                 }
         return schema
@@ -105,25 +114,17 @@ def install_openapi(app: FastAPI, *, with_keys: bool) -> None:
 
 
 def _problems() -> dict[str, dict[str, Any]]:
-    """Return a response per status that an upload can get, with an example of each problem."""
+    """Return a response per status that an error has, with an example of one of its problems."""
     responses: dict[str, dict[str, Any]] = {}
-    for error in answered():
-        if error in {RequestError, UnauthorizedError}:  # never raised; only where keys are needed
-            continue
-        meaning = (getdoc(error) or "").partition("\n")[0]
-        response = responses.setdefault(
-            str(error.status),
-            {
-                "description": "",
-                "headers": _RETRY_AFTER if error.status in {429, UNAVAILABLE} else {},
-                "content": {MEDIA_TYPE: {"examples": {}}},
-            },
-        )
-        examples = response["content"][MEDIA_TYPE]["examples"]
-        if error.slug not in examples:
-            body = problem_body(error.status, error.slug, error.title, meaning)
-            examples[error.slug] = {"value": body | {"request_id": "4f9b2c"}}
-            response["description"] = f"{response['description']} {meaning}".strip()
+    for status in {error.status for error in answered()}:
+        errors = [one for one in answered() if one.status == status and one is not RequestError]
+        shown = next((one for one in errors if one.example), errors[0])
+        body = problem_body(status, shown.slug, shown.title, shown.example or f"{shown.title}.")
+        responses[str(status)] = {
+            "description": " ".join(dict.fromkeys(f"{one.title}." for one in errors)),
+            "headers": _HEADERS.get(status, {}),
+            "content": {MEDIA_TYPE: {"example": body | {"request_id": "4f9b2c"}}},
+        }
     return responses
 
 

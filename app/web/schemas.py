@@ -1,6 +1,6 @@
 """The public JSON, as pydantic models; the docstrings are the descriptions at /docs."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -9,6 +9,11 @@ from app.images.formats import FORMATS, listed
 
 class _Out(BaseModel):
     model_config = ConfigDict(from_attributes=True, use_attribute_docstrings=True, frozen=True)
+
+    @classmethod
+    def example(cls) -> dict[str, Any]:
+        """Return the first example of each field."""
+        return {name: (field.examples or [None])[0] for name, field in cls.model_fields.items()}
 
 
 class ModelRef(_Out):

@@ -4,31 +4,73 @@ import json
 
 import pytest
 
-from app.errors import RequestError, answered
+from app.errors import BadRequestError, RequestError, UnsupportedFormatError, answered
 from app.service.app import create_app
 from app.service.settings import Settings
 from app.web.keys import make_key
-from tests.conftest import client_of, started_app
+from tests.conftest import client_of, png, started_app
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_openapi_has_an_example_of_every_problem(client):
-    """The description of POST /predict shows each status, with an example of each problem."""
+async def test_openapi_has_an_example_of_every_status(client):
+    """POST /predict has each status in order, its problems by title, and an example of one."""
     operation = (await client.get("/openapi.json")).json()["paths"]["/predict"]["post"]
-    shown = {
-        (int(status), slug): example["value"]
-        for status, response in operation["responses"].items()
-        if status != "200"
-        for slug, example in response["content"]["application/problem+json"]["examples"].items()
-    }
+    described = {int(status): response for status, response in operation["responses"].items()}
+    del described[200]
 
-    expected = {(error.status, error.slug): error.title for error in answered()}
-    del expected[401, "unauthorized"]  # this server has no keys
-    assert expected == {problem: example["title"] for problem, example in shown.items()}
-    for (status, slug), example in shown.items():
-        assert (status, f"/problems/{slug}") == (example["status"], example["type"])
+    errors = {(one.status, one.slug): one for one in answered() if one is not RequestError}
+    del errors[401, "unauthorized"]  # this server has no keys
+    assert sorted({status for status, _ in errors}) == list(described)
+    for (status, _), error in errors.items():
+        assert f"{error.title}." in described[status]["description"]
+    for status, response in described.items():
+        example = response["content"]["application/problem+json"]["example"]
+        shown = errors[status, example["type"].removeprefix("/problems/")]
+        assert (status, shown.title, shown.example) == (
+            example["status"],
+            example["title"],
+            example["detail"],
+        )
+        assert shown.example
     assert "multipart/form-data" in operation["requestBody"]["content"]
+
+
+async def test_openapi_has_an_example_of_the_answer(client):
+    """The example of 200 has the shape of a real answer, with a cat in it."""
+    responses = (await client.get("/openapi.json")).json()["paths"]["/predict"]["post"]["responses"]
+    example = responses["200"]["content"]["application/json"]["example"]
+    real = (await client.post("/predict?top_k=1", content=png())).json()
+
+    assert "tabby, tabby cat" == example["predictions"][0]["label"]
+    assert shape(real) == shape(example)
+
+
+def shape(value):
+    """The names and types in a JSON value."""
+    match value:
+        case dict():
+            return {name: shape(one) for name, one in value.items()}
+        case list():
+            return [shape(one) for one in value]
+    return type(value)
+
+
+@pytest.mark.parametrize(
+    ("target", "content", "expected"),
+    [
+        ("/predict?top_k=1001", png(), BadRequestError),
+        ("/predict", b"\0\0\0\x18ftypheic", UnsupportedFormatError),
+    ],
+)
+async def test_a_client_gets_the_sentence_of_the_example(client, target, content, expected):
+    """The example of an error is a sentence that the service sends."""
+    answer = await client.post(target, content=content)
+
+    assert (expected.status, True) == (
+        answer.status_code,
+        answer.json()["detail"].startswith(expected.example),
+    )
 
 
 async def test_description_has_only_what_is_answered(client):
@@ -48,10 +90,14 @@ def test_new_error_is_in_the_description():
 
         status = 418
         slug = "too-blue"
+        title = "The image is too blue"
 
     responses = create_app(Settings()).openapi()["paths"]["/predict"]["post"]["responses"]
 
-    assert "An image that is too blue." == responses[str(TooBlueError.status)]["description"]
+    described = responses[str(TooBlueError.status)]
+    assert "The image is too blue." == described["description"]
+    example = described["content"]["application/problem+json"]["example"]
+    assert "The image is too blue." == example["detail"]
 
 
 async def test_description_declares_the_keys_where_there_are_some(model_dir, session, tmp_path):
