@@ -14,14 +14,15 @@ from app.web.problems import answer_error
 router = APIRouter()
 
 _OR_503: Final[dict[int | str, dict[str, Any]]] = {503: {"description": "No, and the reason"}}
+_METHODS: Final = ["GET", "HEAD"]  # of the routes that answer; the others only describe GET
 _STOPPED: Final = "A model has stopped answering. Restart the server."
 _TEXT: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {"text/plain": {"schema": {"type": "string"}}}}
 }
 
 
-@router.head(Endpoint.HEALTHZ.path, include_in_schema=False)
 @router.get(Endpoint.HEALTHZ.path, summary="Is the process alive?", responses=_OR_503)
+@router.api_route(Endpoint.HEALTHZ.path, methods=_METHODS, include_in_schema=False)
 async def healthz(request: Request) -> Response:
     """Return 200 while the event loop answers and no model has stopped."""
     models: Models = request.app.state.models
@@ -30,8 +31,8 @@ async def healthz(request: Request) -> Response:
     return JSONResponse({"status": "alive"})
 
 
-@router.head(Endpoint.READYZ.path, include_in_schema=False)
 @router.get(Endpoint.READYZ.path, summary="Can it answer?", responses=_OR_503)
+@router.api_route(Endpoint.READYZ.path, methods=_METHODS, include_in_schema=False)
 async def readyz(request: Request) -> Response:
     """Return 200 once every model is loaded, warmed up and tested, until the server drains.
 
@@ -52,10 +53,10 @@ async def readyz(request: Request) -> Response:
     return JSONResponse({"status": "ready", "models": list(models.all())})
 
 
-@router.head(Endpoint.METRICS.path, include_in_schema=False)
 @router.get(
     Endpoint.METRICS.path, summary="Prometheus metrics", response_class=Response, responses=_TEXT
 )
+@router.api_route(Endpoint.METRICS.path, methods=_METHODS, include_in_schema=False)
 async def metrics(request: Request) -> Response:
     """Return all metrics in Prometheus's text format."""
     text: bytes = await request.app.state.scrape()

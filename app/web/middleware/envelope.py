@@ -58,7 +58,8 @@ class Envelope:
         began = time.monotonic()
         state = scope.setdefault("state", {})
         state["began"] = began
-        state["photo"] = scope["method"] == "POST" and PHOTO in MARKS[scope["path"]]
+        takes_photos = PHOTO in MARKS[scope["path"]]
+        state["photo"] = takes_photos and scope["method"] == "POST"
         # A browser that sends the page's form names text/html first; the page's script, curl and
         # HTTP libraries do not.
         headers = Headers(scope=scope)
@@ -76,7 +77,7 @@ class Envelope:
                 if scope["app"].state.draining.is_set():  # the next request needs another server
                     headers.append((b"connection", b"close"))
                 headers += [item for item in SAFE_HEADERS if item[0] not in there]
-                if b"server-timing" not in there and state["photo"]:
+                if takes_photos and b"server-timing" not in there:
                     total = 1000 * (time.monotonic() - began)
                     headers.append((b"server-timing", f"total;dur={total:.2f}".encode()))
                 message = {**message, "headers": headers}

@@ -32,6 +32,7 @@ _TYPES: Final = {
 }
 _VERSIONED: Final = {".css", ".js", ".svg"}
 _PREFIX: Final = re.compile(r"^v-[0-9a-f]{12}/")
+_TAKES_GZIP: Final = re.compile(r"gzip(?!\s*;\s*q=0(\.0*)?\s*(,|$))", re.IGNORECASE)
 _YEAR: Final = 31_536_000  # seconds
 
 
@@ -50,7 +51,7 @@ class File:
         if self._etag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
         content = self.content
-        if self._compressed and "gzip" in request.headers.get("accept-encoding", ""):
+        if self._compressed and _TAKES_GZIP.search(request.headers.get("accept-encoding", "")):
             content = self._compressed
             headers["Content-Encoding"] = "gzip"
         return Response(content, headers=headers, media_type=self._media_type)
@@ -106,7 +107,7 @@ class PageFiles:
             HTTPException: 404 if there is no such file.
         """
         file = self._files.get(_PREFIX.sub("", path))
-        if file is None:
+        if file is None or path.endswith(".html"):  # HTML has fields to fill in
             raise HTTPException(404)
         current = path.startswith(f"{self.version}/")
         keep = f"public, max-age={_YEAR}, immutable" if current else "no-cache"

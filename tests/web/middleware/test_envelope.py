@@ -75,10 +75,25 @@ async def test_control_characters_stay_out_of_the_log(client, caplog):
     assert "\x1b" not in caplog.records[-1].getMessage()
 
 
-async def test_only_a_post_uploads_a_photo(client):
-    """A request with another method to the same path is no upload: it gets no Server-Timing."""
-    answers = [
-        await client.request(method, "/predict", content=png()) for method in ("POST", "GET")
-    ]
+async def test_every_answer_of_predict_has_its_time(client):
+    """Answers to every method of /predict have Server-Timing; answers of other paths do not."""
+    methods = ("POST", "GET", "HEAD", "OPTIONS", "PUT")
+    answers = [await client.request(method, "/predict", content=png()) for method in methods]
+    answers.append(await client.get("/models"))
 
-    assert [True, False] == ["server-timing" in answer.headers for answer in answers]
+    assert [True] * 5 + [False] == ["server-timing" in answer.headers for answer in answers]
+
+
+async def test_only_a_post_is_counted(client):
+    """A request with another method to /predict is no upload and is not counted."""
+    await client.post("/predict", content=png())
+    before = counts((await client.get("/metrics")).text)
+    await client.put("/predict", content=png())
+
+    assert before
+    assert before == counts((await client.get("/metrics")).text)
+
+
+def counts(metrics):
+    """The lines of the answers' counter."""
+    return [line for line in metrics.splitlines() if line.startswith("vgg_requests_total")]

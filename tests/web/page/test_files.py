@@ -55,6 +55,24 @@ def test_text_is_compressed_and_photos_are_not():
     assert "content-encoding" not in photo.headers
 
 
+@pytest.mark.parametrize(
+    ("accepted", "encoding"),
+    [
+        ("gzip", "gzip"),
+        ("br, GZIP;q=0.5", "gzip"),
+        ("gzip;q=1", "gzip"),
+        ("gzip;q=0", None),
+        ("gzip ; q=0.000, br", None),
+        ("br", None),
+    ],
+)
+def test_a_client_may_refuse_gzip(accepted, encoding):
+    """A quality of zero means that the client does not take gzip."""
+    answer = PageFiles(STATIC).answer("js/page.js", asking(accept_encoding=accepted))
+
+    assert encoding == answer.headers.get("content-encoding")
+
+
 def test_a_file_that_the_client_has_is_not_sent_again():
     """The ETag of an answer brings 304 without a body."""
     files = PageFiles(STATIC)
@@ -64,9 +82,11 @@ def test_a_file_that_the_client_has_is_not_sent_again():
     assert (304, b"") == (again.status_code, again.body)
 
 
-@pytest.mark.parametrize("path", ["nothing", "", "../routes.py", "js"])
+@pytest.mark.parametrize(
+    "path", ["nothing", "", "../routes.py", "js", "index.html", "v-000000000000/key.html"]
+)
 def test_nothing_else_is_served(path):
-    """A path that is no file of the folder is 404."""
+    """A path that is no file of the folder is 404, and so is HTML with fields to fill in."""
     with pytest.raises(HTTPException) as caught:
         PageFiles(STATIC).answer(path, asking())
 
