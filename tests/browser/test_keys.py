@@ -104,6 +104,17 @@ def test_the_key_field_can_be_used_by_everyone(open_page, locked):
     assert [] == violations(page)
 
 
+def test_no_browser_offers_to_save_the_key(open_page, locked):
+    """The field hides the key but is no password; nothing is completed or spell-checked."""
+    page = open_page(of=locked, wait=False)
+    field = page.get_by_label("API key")
+    expect(field).to_have_css("-webkit-text-security", "disc")
+
+    assert ["text", "off", False] == field.evaluate(
+        "(field) => [field.type, field.autocomplete, field.spellcheck]"
+    )
+
+
 def test_a_missing_key_does_not_make_the_page_restless(open_page, locked):
     """Without a key the page looks as rarely as with one, and draws nothing anew."""
     asked = []
