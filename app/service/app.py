@@ -99,7 +99,7 @@ def create_app(
     install_page(app)
     install_problem_handlers(app)
     install_openapi(app, with_keys=keys is not None)
-    # A request passes the middleware from the last line to the first: Envelope, Origins, Access, Limits.
+    # A request passes these from the last to the first: Envelope, Origins, Access, Admission.
     app.add_middleware(
         Admission,
         models=models,

@@ -44,7 +44,7 @@ def authorization(key: str) -> str:
         KeysError: If it is not a key; the sentence does not repeat it.
     """
     if not _SENDABLE.fullmatch(key):
-        raise KeysError("The API key contains characters that no key has.")
+        raise KeysError("Only letters, digits and -._~+/= are allowed in an API key.")
     return f"Bearer {key}"
 
 

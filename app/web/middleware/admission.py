@@ -30,11 +30,10 @@ class Admission:
     The checks run in this order: the model (404, 503), the headers (400), the size (413, 503), the
     estimated wait (503), the rate limit (429). The API key has been checked before (401).
 
-    The rate limit comes last, so that a refusal costs the client no token. A client without tokens
-    reaches the other checks too, but they only compare a few numbers, so that a flood of requests
-    costs the server no more than if each got 429. The token is taken before the body is read and
-    returned if the answer is 503 all the same: a client never has more uploads in progress than
-    its burst and its rate allow, whatever they are answered with.
+    The rate limit comes last, so that a request refused by another check costs no token. The other
+    checks only compare a few numbers: a flood of requests costs the server no more than if the
+    rate limit came first. The token is taken before the body is read, which limits the uploads
+    that a client has in progress. A later 503 returns the token.
 
     It adds to `scope["state"]`: `model`, the name of the model; `loaded`, the model itself;
     `deadline`, on the clock of `time.monotonic`, in seconds.
