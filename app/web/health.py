@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from app.errors import DrainingError, ModelFailedError, NotReadyError
 from app.serving.hosted_models import Models
 from app.serving.metrics import CONTENT_TYPE
-from app.web.paths import Endpoint
+from app.web.endpoints import Endpoint
 from app.web.problems import answer_error
 
 router = APIRouter()

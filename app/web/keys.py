@@ -10,7 +10,7 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import KeysError, UnauthorizedError
-from app.web.paths import KEY, MARKS
+from app.web.endpoints import KEY, MARKS
 from app.web.problems import answer_error
 
 MOST_BYTES: Final = 16 * 2**20

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 
 from app.graph.vgg import architecture
 from app.serving.hosted_models import HostedModel, Models
-from app.web.paths import Endpoint
+from app.web.endpoints import Endpoint
 from app.web.schemas import (
     AccuracyOut,
     BatchingOut,

@@ -6,8 +6,8 @@ from fastapi import FastAPI
 
 from app.errors import RateLimitedError, RequestError, UnauthorizedError, answered
 from app.images.formats import FORMATS
+from app.web.endpoints import KEY, MARKS, PHOTO
 from app.web.middleware.admission import TIMEOUT_HEADER
-from app.web.paths import KEY, MARKS, PHOTO
 from app.web.problems import MEDIA_TYPE, UNAVAILABLE, problem_body
 from app.web.schemas import ImageOut, ModelRef, PredictionOut, ProblemOut
 

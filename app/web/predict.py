@@ -19,10 +19,10 @@ from app.graph.vgg import CLASSES
 from app.serving.classifier import Classification, Classifier
 from app.serving.loading import Loaded
 from app.serving.metrics import Metrics
+from app.web.endpoints import Endpoint
 from app.web.middleware.envelope import CLIENT_LEFT
 from app.web.openapi import FIELD, PREDICT_BODY, PREDICT_PARAMETERS, PREDICT_RESPONSES
 from app.web.page.plain_answer import answer_page
-from app.web.paths import Endpoint
 from app.web.schemas import ModelRef, PredictOut
 
 router = APIRouter()

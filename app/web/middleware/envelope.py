@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import DrainingError, RequestError, ServiceError
 from app.serving.metrics import NO_MODEL, Metrics
-from app.web.paths import MARKS, PHOTO, PROBE
+from app.web.endpoints import MARKS, PHOTO, PROBE
 from app.web.problems import answer_error
 
 log = logging.getLogger(__name__)

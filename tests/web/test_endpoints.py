@@ -6,7 +6,7 @@ from starlette.routing import Mount
 
 from app.service.app import create_app
 from app.service.settings import Settings
-from app.web.paths import KEY, MARKS, Endpoint
+from app.web.endpoints import KEY, MARKS, Endpoint
 
 
 def paths(app: FastAPI) -> set[str]:
