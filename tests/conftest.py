@@ -6,6 +6,7 @@ import json
 import os
 import queue
 import selectors
+import signal
 import subprocess
 import sys
 import threading
@@ -90,6 +91,12 @@ def model_dir(tmp_path):
     folder.mkdir()
     write_colours(folder)
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible():
+    """Let SIGINT interrupt: a shell that runs the tests in the background has them ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
