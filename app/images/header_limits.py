@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from PIL.PngImagePlugin import MAX_TEXT_CHUNK
 
 from app.errors import CorruptImageError, ImageTooLargeError, ImageTooSmallError
 
@@ -26,6 +27,7 @@ MOST: Final = {
     "Photoshop resources": 10_000,  # each is a step in Python; Photoshop writes about 30
     "frames": 1,
     "components": 4,
+    "misplaced markers": 0,  # libjpeg refuses the file, but only after Pillow has read the rest
 }
 """What the header of a JPEG may hold before its first scan."""
 
@@ -33,8 +35,9 @@ MOST: Final = {
 _FRAMES: Final = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _ALONE: Final = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
 """Those without a segment, and 0, which is no marker."""
-_LAST: Final = frozenset({0xD9, 0xDA})
-"""The end of the image, and the first scan."""
+_MISPLACED: Final = frozenset({0xC8, 0xD9, 0xDE, *range(0xF0, 0xFE)})
+"""The end of the image, and extensions: Pillow skips no segment, or reads a frame (0xDE)."""
+_SCAN: Final = 0xDA
 _TABLES: Final = 0xDB
 _APP1: Final = 0xE1
 _APP13: Final = 0xED
@@ -49,6 +52,21 @@ _COMPONENTS: Final = slice(5, 6)
 _TABLE_BYTES: Final = 65
 _START_OF_SCAN: Final = 0xDAFF
 """FF DA, read as a little-endian number."""
+
+_INFLATED: Final = re.compile(rb"iCCP|zTXt|iTXt[^\0]*+\0[^\0]")
+"""A PNG chunk that Pillow inflates: an iTXt chunk only if the flag after its keyword says so."""
+_MOST_INFLATED: Final = 50_000_000
+"""Bytes, about 0.1 s, that the metadata of a PNG may inflate to; files have one such chunk or two.
+
+Pillow inflates up to 1 MiB of every chunk, whether or not it keeps the result.
+"""
+_DEFLATE_RATIO: Final = 1032
+"""Most bytes that one byte of deflate can become."""
+_BYTES_PER_DEFLATED: Final = 20
+"""Bytes that zlib writes in the time that it takes to read one byte of empty blocks."""
+_PNG_START: Final = 8
+_PNG_CHUNK_BYTES: Final = 12
+"""Bytes of a chunk besides its data: length, kind, checksum."""
 
 _MAX_RLE_PIXELS: Final = 4_000_000
 """Pixels of a BMP with run lengths, 0.3 s: Pillow reads the runs byte by byte, in Python."""
@@ -129,14 +147,18 @@ def read_allowance(data: bytes, name: str, limits: ImageLimits) -> Allowance:
 
     Raises:
         CorruptImageError: If it is a JPEG with arithmetic coding, or with more of anything in its
-            header than files have.
+            header than files have, or a PNG whose metadata takes too long to inflate.
     """
     reads = 10_000 + len(data) // 160
     match name:
         case "jpeg":
             return _jpeg_allowance(data, limits, reads)
-        case "png" if data[_PNG_DEPTH] > _EIGHT_BITS:
-            limits = replace(limits, max_pixels=limits.max_pixels // 2)
+        case "png":
+            chunks = reads // 2  # each takes two reads or more
+            if _inflated_bytes(data, chunks) > _MOST_INFLATED:
+                raise CorruptImageError("The metadata of the PNG file is damaged or too large.")
+            if data[_PNG_DEPTH] > _EIGHT_BITS:
+                limits = replace(limits, max_pixels=limits.max_pixels // 2)
         case "bmp" if data[_BMP_HEADER] >= _NAMES_COMPRESSION and data[_BMP_COMPRESSION] in _RLE:
             limits = replace(limits, max_pixels=min(limits.max_pixels, _MAX_RLE_PIXELS))
             reads = 10_000 + min(len(data), _MAX_RLE_READS)
@@ -155,25 +177,40 @@ def _jpeg_allowance(data: bytes, limits: ImageLimits, reads: int) -> Allowance:
     return Allowance(limits, reads, _scans(data), scalable=not counts["lossless frames"])
 
 
+def _inflated_bytes(data: bytes, chunks: int) -> int:
+    """Return the most bytes to which Pillow may inflate the first so many chunks of a PNG.
+
+    Chunks after the pixels count: Pillow reads those, too. It inflates no more than these.
+    """
+    at, total = _PNG_START, 0
+    while at < len(data) and (chunks := chunks - 1) >= 0:
+        length = int.from_bytes(data[at : at + 4], "big")
+        if _INFLATED.match(data, at + 4, at + 8 + length):
+            total += min(MAX_TEXT_CHUNK, _DEFLATE_RATIO * length) + _BYTES_PER_DEFLATED * length
+        at += _PNG_CHUNK_BYTES + length
+    return total
+
+
 def count_jpeg_header(data: bytes) -> dict[str, int]:
     """Count what a JPEG holds before its first scan, by the names of MOST and two kinds of frame.
 
-    Walks the segments as libjpeg does, until something cannot be followed, or until there are more
-    markers than MOST allows.
+    Walks the segments as Pillow does, until a marker is misplaced, or until there are more markers
+    than MOST allows.
     """
     counts = dict.fromkeys((*MOST, "arithmetic frames", "lossless frames"), 0)
     at = 0
     while counts["markers"] <= MOST["markers"] and (at := data.find(b"\xff", at)) >= 0:
         found = _MARKER.match(data, at)
-        if not found or (marker := found[1][0]) in _LAST:
+        if not found or (marker := found[1][0]) == _SCAN:
             break
         at = found.end()
         counts["markers"] += 1
+        if marker in _MISPLACED:
+            counts["misplaced markers"] += 1
+            break
         if marker in _ALONE:
             continue
-        length = int.from_bytes(data[at : at + _LENGTH_BYTES], "big")
-        if length < _LENGTH_BYTES:
-            break
+        length = max(_LENGTH_BYTES, int.from_bytes(data[at : at + _LENGTH_BYTES], "big"))
         segment = data[at + _LENGTH_BYTES : at + length]
         at += length
         if marker in _FRAMES:

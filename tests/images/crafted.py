@@ -16,7 +16,7 @@ def _saved(name, size=(64, 48), **options):
     return file.getvalue()
 
 
-def _chunk(kind, data):
+def chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
@@ -25,19 +25,16 @@ def large_png(depth=8, *, whole=True):
     rows = (b"\1" + b"\1" * (SIDE * depth // 2)) * SIDE
     pixels = zlib.compress(rows, 1)
     header = struct.pack(">IIBBBBB", SIDE, SIDE, depth, 6, 0, 0, 0)
-    start = b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header)
+    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
     if whole:
-        return start + _chunk(b"IDAT", pixels) + _chunk(b"IEND", b"")
+        return start + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
     return start + struct.pack(">I", len(pixels)) + b"IDAT" + pixels[: len(pixels) * 9 // 10]
 
 
 def segments(*more):
     """Return a JPEG with more segments, (marker, data), after its first two bytes."""
     data = _saved("JPEG")
-    extra = b"".join(
-        bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body for marker, body in more
-    )
-    return data[:2] + extra + data[2:]
+    return data[:2] + b"".join(segment(*one) for one in more) + data[2:]
 
 
 def coded_as(frame):
@@ -67,18 +64,24 @@ def many_components():
     return segments(*[(0xC0, frame)] * 100)
 
 
+def segment(marker, body):
+    """Return one segment of a JPEG."""
+    return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
+
+
 def crumbs(size):
     """Return files of this size, by name, that consist of as many small pieces as possible."""
     jpeg, png, gif, webp = map(_saved, ("JPEG", "PNG", "GIF", "WEBP"))
     tables = b"".join(bytes([n % 4]) + b"\1" * 64 for n in range(1008))
     resources = b"Photoshop 3.0\0" + b"8BIM\4\4\0\0\0\0\0\0" * 5400
+    exif = segment(0xE1, b"Exif\0\0" + bytes(554))
+    parts = b"\x08\0\x30\0\x40\3" + b"\1\x11\0" * 21_000
+    zeros, accents = zlib.compress(bytes(500_000)), zlib.compress(b"\xe9" * 1_000_000)
+    profile = chunk(b"iCCP", b"k\0\0" + zeros)
     gif_start = 13 + (3 * 2 << (gif[10] & 7) if gif[10] & 0x80 else 0)
 
     def filled(data, at, crumb):
         return data[:at] + crumb * ((size - len(data)) // len(crumb)) + data[at:]
-
-    def segment(marker, body):
-        return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
 
     inside = {
         "JPEG, restart markers": (jpeg, 2, b"\xff\xd0"),
@@ -90,12 +93,21 @@ def crumbs(size):
         "JPEG, EXIF": (jpeg, 2, segment(0xE1, b"Exif\0\0.")),
         "JPEG, frames": (jpeg, 2, segment(0xC0, b"\x08\0\x10\0\x10\1\1\x11\0")),
         "JPEG, quantization tables": (jpeg, 2, segment(0xDB, tables)),
+        "JPEG, EXIF after an end": (jpeg[:2] + b"\xff\xd9" + jpeg[2:], 4, exif),
+        "JPEG, EXIF after a length of 0": (jpeg[:2] + b"\xff\xe5\0\0" + jpeg[2:], 6, exif),
+        "JPEG, EXIF in an extension": (jpeg, 2, segment(0xF0, exif * 100)),
+        "JPEG, EXIF in another": (jpeg, 2, segment(0xC8, exif * 100)),
+        "JPEG, hierarchical frames": (jpeg, 2, segment(0xDE, parts)),
         "JPEG, Photoshop resources": (jpeg, 2, segment(0xED, resources)),
-        "PNG, empty chunks": (png, 33, _chunk(b"abCd", b"")),
-        "PNG, short chunks": (png, 33, _chunk(b"abCd", bytes(180))),
-        "PNG, texts": (png, 33, _chunk(b"tEXt", b"k\0v")),
-        "PNG, empty pixels": (png, png.index(b"IDAT") - 4, _chunk(b"IDAT", b"")),
-        "PNG, chunks behind the pixels": (png, len(png) - 12, _chunk(b"abCd", b"")),
+        "PNG, empty chunks": (png, 33, chunk(b"abCd", b"")),
+        "PNG, short chunks": (png, 33, chunk(b"abCd", bytes(180))),
+        "PNG, texts": (png, 33, chunk(b"tEXt", b"k\0v")),
+        "PNG, empty pixels": (png, png.index(b"IDAT") - 4, chunk(b"IDAT", b"")),
+        "PNG, chunks behind the pixels": (png, len(png) - 12, chunk(b"abCd", b"")),
+        "PNG, profiles": (png, 33, profile),
+        "PNG, profiles after the pixels": (png, len(png) - 12, profile),
+        "PNG, texts without a keyword": (png, 33, chunk(b"zTXt", b"\0\0" + zeros)),
+        "PNG, texts not in UTF-8": (png, 33, chunk(b"iTXt", b"k\0\1\0\0\0" + accents)),
         "GIF, comments": (gif, gif_start, b"\x21\xfe\1a\0"),
         "GIF, empty blocks": (gif, gif_start, b"\x21\xf9\4\0\0\0\0\0"),
         "GIF, junk": (gif, gif_start, b"\0"),
@@ -104,7 +116,7 @@ def crumbs(size):
         "JSON": (b"[", 1, b"["),
         "HEIC, brands": (struct.pack(">I4s", size, b"ftyp"), 8, b"heic"),
     }
-    lines = _chunk(b"tEXt", b"Raw profile type exif\0" + b"\n" * (size - len(png) - 34))
+    lines = chunk(b"tEXt", b"Raw profile type exif\0" + b"\n" * (size - len(png) - 34))
     return {name: filled(*parts) for name, parts in inside.items()} | {
         "PNG, text of many lines": png[:33] + lines + png[33:]
     }
