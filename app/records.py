@@ -93,7 +93,7 @@ class Row:
     Attributes:
         probabilities: float32 [1000].
         queue_seconds: From its arrival to the start of the run.
-        run_seconds: Of the run that it was in.
+        run_seconds: Duration of its run.
         batch_size: Images that shared the run, padding not counted.
     """
 

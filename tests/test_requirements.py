@@ -12,7 +12,7 @@ from tests.conftest import REPOSITORY
 
 @pytest.mark.parametrize("name", ["cpu", "dev"])
 def test_extras_are_pinned_too(name):
-    """Whoever wants `coverage[toml]` finds that pinned, and not `coverage` alone.
+    """The pin of `coverage[toml]` has the extra, and is not `coverage` alone.
 
     Otherwise pip 23.2, which Python 3.11 brings, takes the newest release for the extra, and
     ends because that one is not pinned.

@@ -98,7 +98,7 @@ def crop_fast(
 
     Args:
         image: As stored in the file, not turned, in any mode.
-        crop: Of the upright image.
+        crop: The square of the upright image.
         extent: Its width and height as stored; fractions if a smaller scale was decoded, whose
             last row and column may be part of a pixel.
         orientation: EXIF's.

@@ -87,7 +87,8 @@ class Settings(BaseSettings):
     tensorrt: bool = False
     """Run on TensorRT, which must be installed. It builds its engines at the first start."""
     precision: Literal["auto", "float32", "float16"] = "auto"
-    """Number format of the network: `float32`, `float16`, or `auto`: float16 on CUDA, float32 on a CPU."""
+    """Number format of VGGs: `float32`, `float16`, or `auto`: float16 on CUDA, float32 on a CPU. A ready ONNX graph keeps
+    its own."""
     conv: Literal["auto", "direct", "winograd"] = "auto"
     """How a CPU computes convolutions: `direct` as onnxruntime does, `winograd` with Winograd's filtering where its
     answers are right (176 MB more memory), or `auto`: whichever is faster here. `auto` measures once, at the first

@@ -38,7 +38,7 @@ def pull(
     """Download, verify and build whatever of a model is not there yet.
 
     Raises:
-        SetupError: Of a kind that says which of it failed.
+        SetupError: Its class says what failed.
     """
     try:
         if manifest.checkpoint is None:

@@ -116,7 +116,7 @@ def test_no_browser_offers_to_save_the_key(open_page, locked):
 
 
 def test_a_missing_key_does_not_make_the_page_restless(open_page, locked):
-    """Without a key the page looks as rarely as with one, and draws nothing anew."""
+    """Without a key the page looks as rarely as with one, and draws nothing again."""
     asked = []
 
     def prepare(page):

@@ -60,7 +60,7 @@ def test_version():
 
 
 def test_no_host_is_named():
-    """Neither a registry nor a proxy nor anything else of one place stands in what is built."""
+    """The built image names no registry, no proxy and nothing else of one place."""
     for path in [REPOSITORY / "Dockerfile", *(REPOSITORY / "docker").glob("*.*")]:
         assert not re.findall(
             r"https?://(?!127\.0\.0\.1)|proxy", path.read_text(), re.IGNORECASE

@@ -99,7 +99,7 @@ def test_each_front_has_all_models(model_dir):
 
 
 def test_metrics_of_any_front_are_those_of_all(model_dir):
-    """One scrape counts every request, whoever answered it and whoever is scraped."""
+    """One scrape counts every request, whichever front answered it and whichever is scraped."""
     with fronted_server(model_dir) as server, a_wire_to_each(server) as wires:
         for times, wire in enumerate(wires.values(), 1):
             for _ in range(times):
@@ -140,16 +140,16 @@ def test_a_front_that_is_killed_is_replaced_and_harms_no_other(model_dir):
                         text = get(watching, "/metrics").body.decode()
                         before = count_of(text, 'vgg_requests_total{code="200",model="colours"}')
                 end_one(server, doomed, signal.SIGKILL)
-                with a_wire_to_each(server) as anew:
-                    for wire in anew.values():
+                with a_wire_to_each(server) as fresh:
+                    for wire in fresh.values():
                         wait_ready(wire)
-                    text = get(next(iter(anew.values())), "/metrics").body.decode()
+                    text = get(next(iter(fresh.values())), "/metrics").body.decode()
             finally:
                 stop.set()
 
-    assert other in anew
-    assert doomed not in anew
-    assert 2 == len(anew)
+    assert other in fresh
+    assert doomed not in fresh
+    assert 2 == len(fresh)
     assert {200} == set(answers[other])
     assert before <= count_of(text, 'vgg_requests_total{code="200",model="colours"}')
 
@@ -159,11 +159,11 @@ def test_a_front_that_is_told_to_end_is_replaced(model_dir):
     with fronted_server(model_dir, drain_delay_ms="0") as server:
         doomed = min(fronts_of(server))
         end_one(server, doomed, signal.SIGTERM)
-        with a_wire_to_each(server) as anew:
-            statuses = {get(wire, "/healthz").status for wire in anew.values()}
+        with a_wire_to_each(server) as fresh:
+            statuses = {get(wire, "/healthz").status for wire in fresh.values()}
 
-    assert 2 == len(anew)
-    assert doomed not in anew
+    assert 2 == len(fresh)
+    assert doomed not in fresh
     assert {200} == statuses
 
 
@@ -185,10 +185,10 @@ def test_the_old_keys_hold_while_the_file_has_a_mistake(model_dir, tmp_path):
             for wire in wires.values():
                 while ask_with(wire, "two") != 200:
                     pass
-            anew = [ask_with(wire, "one") for wire in wires.values()]
+            fresh = [ask_with(wire, "one") for wire in wires.values()]
 
     assert [200, 200] == old
-    assert [401, 401] == anew
+    assert [401, 401] == fresh
 
 
 STALLED_START = """
@@ -271,7 +271,7 @@ def test_fronts_end_with_their_owner(model_dir):
 
 
 def test_a_second_signal_does_not_wait(model_dir):
-    """Whoever signals twice wants all processes to end now."""
+    """A second signal ends all processes now."""
     with fronted_server(model_dir, drain_delay_ms="600000") as server:
         server.process.send_signal(signal.SIGTERM)
         for _ in range(2):
