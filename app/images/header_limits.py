@@ -6,6 +6,7 @@ than what follows them. Nothing here decodes anything, and no bytes can make it 
 
 import re
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Final
 
 import numpy as np
@@ -64,6 +65,8 @@ _DEFLATE_RATIO: Final = 1032
 """Most bytes that one byte of deflate can become."""
 _BYTES_PER_DEFLATED: Final = 20
 """Bytes that zlib writes in the time that it takes to read one byte of empty blocks."""
+_MOST_CHUNKS: Final = 15_000
+"""Chunks of a PNG: 10 MB in pieces of 667 bytes, where encoders write 8,192 or more."""
 _PNG_START: Final = 8
 _PNG_CHUNK_BYTES: Final = 12
 """Bytes of a chunk besides its data: length, kind, checksum."""
@@ -154,8 +157,7 @@ def read_allowance(data: bytes, name: str, limits: ImageLimits) -> Allowance:
         case "jpeg":
             return _jpeg_allowance(data, limits, reads)
         case "png":
-            chunks = reads // 2  # each takes two reads or more
-            if _inflated_bytes(data, chunks) > _MOST_INFLATED:
+            if _inflated_bytes(data) > _MOST_INFLATED:
                 raise CorruptImageError("The metadata of the PNG file is damaged or too large.")
             if data[_PNG_DEPTH] > _EIGHT_BITS:
                 limits = replace(limits, max_pixels=limits.max_pixels // 2)
@@ -177,13 +179,16 @@ def _jpeg_allowance(data: bytes, limits: ImageLimits, reads: int) -> Allowance:
     return Allowance(limits, reads, _scans(data), scalable=not counts["lossless frames"])
 
 
-def _inflated_bytes(data: bytes, chunks: int) -> int:
-    """Return the most bytes to which Pillow may inflate the first so many chunks of a PNG.
+def _inflated_bytes(data: bytes) -> float:
+    """Return the most bytes to which Pillow may inflate a PNG; infinite if it has too many chunks.
 
-    Chunks after the pixels count: Pillow reads those, too. It inflates no more than these.
+    Chunks after the pixels count: Pillow reads those, too.
     """
-    at, total = _PNG_START, 0
-    while at < len(data) and (chunks := chunks - 1) >= 0:
+    at, total, chunks = _PNG_START, 0, 0
+    while at < len(data):
+        chunks += 1
+        if chunks > _MOST_CHUNKS:
+            return inf
         length = int.from_bytes(data[at : at + 4], "big")
         if _INFLATED.match(data, at + 4, at + 8 + length):
             total += min(MAX_TEXT_CHUNK, _DEFLATE_RATIO * length) + _BYTES_PER_DEFLATED * length

@@ -276,3 +276,18 @@ def test_no_bytes_make_it_fail():
         )
     assert not any(count_jpeg_header(b"").values())
     assert not any(count_jpeg_header(b"\xff" * 99).values())
+
+
+def png_of_chunks(count):
+    """A PNG with so many empty chunks before its pixels."""
+    saved = BytesIO()
+    Image.new("RGB", (48, 40)).save(saved, "PNG")
+    start = 33  # behind the first chunk
+    return saved.getvalue()[:start] + chunk(b"abCd", b"") * count + saved.getvalue()[start:]
+
+
+def test_png_with_too_many_chunks_is_refused_before_pillow_reads_it():
+    """A thousand chunks are read; with more than any encoder writes nothing is."""
+    assert "png" == prepared(png_of_chunks(1000))[1].format
+    with pytest.raises(CorruptImageError, match="metadata of the PNG"):
+        read_allowance(png_of_chunks(15_000), "png", ImageLimits())
