@@ -65,6 +65,7 @@ _DEFLATE_RATIO: Final = 1032
 """Most bytes that one byte of deflate can become."""
 _BYTES_PER_DEFLATED: Final = 20
 """Bytes that zlib writes in the time that it takes to read one byte of empty blocks."""
+_CHUNK_KIND: Final = re.compile(rb"\w{4}")
 _MOST_CHUNKS: Final = 15_000
 """Chunks of a PNG: 10 MB in pieces of 667 bytes, where encoders write 8,192 or more."""
 _PNG_START: Final = 8
@@ -182,10 +183,10 @@ def _jpeg_allowance(data: bytes, limits: ImageLimits, reads: int) -> Allowance:
 def _inflated_bytes(data: bytes) -> float:
     """Return the most bytes to which Pillow may inflate a PNG; infinite if it has too many chunks.
 
-    Chunks after the pixels count: Pillow reads those, too.
+    Chunks after the pixels count: Pillow reads those, too, up to the end or to what is no chunk.
     """
     at, total, chunks = _PNG_START, 0, 0
-    while at < len(data):
+    while (kind := data[at + 4 : at + 8]) != b"IEND" and _CHUNK_KIND.fullmatch(kind):
         chunks += 1
         if chunks > _MOST_CHUNKS:
             return inf

@@ -291,3 +291,9 @@ def test_png_with_too_many_chunks_is_refused_before_pillow_reads_it():
     assert "png" == prepared(png_of_chunks(1000))[1].format
     with pytest.raises(CorruptImageError, match="metadata of the PNG"):
         read_allowance(png_of_chunks(15_000), "png", ImageLimits())
+
+
+@pytest.mark.parametrize("behind", [b"\0" * 1_000_000, chunk(b"abCd", b"") * 20_000])
+def test_what_is_behind_the_end_of_a_png_does_not_count(behind):
+    """Padding and trailers are not the picture, and Pillow never reads them."""
+    assert "png" == prepared(png_of_chunks(1) + behind)[1].format
