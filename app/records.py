@@ -15,10 +15,10 @@ PixelBatch: TypeAlias = NDArray[np.uint8]
 """uint8 [N, crop, crop, 3], RGB: the input of a run."""
 
 Probabilities: TypeAlias = NDArray[np.float32]
-"""float32 [1000], sums to 1: the result for one image."""
+"""float32 [classes], sums to 1: the result for one image."""
 
 ProbabilityBatch: TypeAlias = NDArray[np.float32]
-"""float32 [N, 1000], rows sum to 1: the output of a run."""
+"""float32 [N, classes], rows sum to 1: the output of a run."""
 
 Tensor: TypeAlias = NDArray[np.float32]
 """float32 of any shape: one weight or bias."""
@@ -91,7 +91,7 @@ class Row:
     """What a batch gave for one image.
 
     Attributes:
-        probabilities: float32 [1000].
+        probabilities: float32 [classes].
         queue_seconds: From its arrival to the start of the run.
         run_seconds: Duration of its run.
         batch_size: Images that shared the run, padding not counted.
@@ -118,14 +118,14 @@ class BatchReport:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One class of ImageNet.
+    """One class.
 
     Attributes:
-        wnid: WordNet id, unique: `n02123045`.
+        wnid: WordNet id, unique: `n02123045`. None for classes that are not WordNet's.
         text: Names in English, comma-separated; not unique (`crane` is two classes).
     """
 
-    wnid: str
+    wnid: str | None
     text: str
 
 
@@ -137,14 +137,14 @@ class Prediction:
         rank: 1 is the most probable class.
         label: Its name.
         probability: 0..1, softmax over all classes.
-        wnid: WordNet id.
-        class_index: 0..999, position in the network's output.
+        wnid: WordNet id, or None.
+        class_index: Position in the network's output, from 0.
     """
 
     rank: int
     label: str
     probability: float
-    wnid: str
+    wnid: str | None
     class_index: int
 
 

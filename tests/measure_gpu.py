@@ -28,7 +28,7 @@ from app.bench.raw import Rates, RawSessions, RawSummary, measure_round, open_se
 from app.bench.report import describe_machine, versions
 from app.graph.float16 import chosen
 from app.graph.serving_graph import INPUT
-from app.graph.vgg import VggConfig, architecture
+from app.graph.vgg import VggConfig
 from app.machine import usable_cpus
 from app.runtime.cuda_options import SAFE, providers
 from app.runtime.open_session import DeviceName, find_device, open_session
@@ -36,6 +36,7 @@ from app.runtime.ort import CPU, open_graph
 from app.service.parts import gpus, provisioning
 from app.service.settings import Settings
 from app.web.page.files import STATIC
+from app.weights.labels import network_of
 from app.weights.manifests import Manifest, load_catalog
 from app.weights.pull import pull
 from tests.gpu.agreement import LARGEST, SAME_FIVE, Agreement, compare, views
@@ -88,7 +89,7 @@ def peaks_of(settings: Settings) -> Peaks:
 
 
 def time_torch(
-    settings: Settings, manifest: Manifest, sizes: tuple[int, ...], rounds: int
+    settings: Settings, manifest: Manifest, network: VggConfig, sizes: tuple[int, ...], rounds: int
 ) -> Rates | str:
     """Return PyTorch's images per second, medians of the rounds, or why it was not measured."""
     torch = find_torch(settings.device)
@@ -96,7 +97,7 @@ def time_torch(
         return torch
     work = torch_run(
         torch,
-        architecture(str(manifest.architecture)),
+        network,
         manifest.preprocess,
         device=settings.device,
         precision=chosen(settings.precision, settings.device),
@@ -166,10 +167,12 @@ def main() -> None:
     settings = settings_for(options.device)
     manifest = load_catalog(settings.model_dir)[options.model]
     sessions = open_served(settings, manifest, lambda *_: None)
+    network = network_of(manifest, settings.model_dir)
+    assert network is not None
     raw = sessions.summarise([sessions.round() for _ in range(options.rounds)])
     found, peaks = agreement(settings, manifest, sessions), peaks_of(settings)
-    torch = time_torch(settings, manifest, sessions.sizes, options.rounds)
-    for line in lines(raw, found, architecture(str(manifest.architecture)), peaks, torch):
+    torch = time_torch(settings, manifest, network, sessions.sizes, options.rounds)
+    for line in lines(raw, found, network, peaks, torch):
         say(line)
     if options.json is not None:
         measured = {

@@ -14,7 +14,6 @@ from pathlib import Path
 from statistics import median
 
 from app.cli.console import pull_bar
-from app.graph.vgg import architecture
 from app.images.header_limits import ImageLimits
 from app.images.prepare import prepare
 from app.machine import usable_cpus
@@ -71,7 +70,8 @@ def main(name, conv):
             served.append(seconds(lambda: post(client, photo)))
         client.close()
         peak = peak_memory(server.process.pid)
-    weights = 4 * architecture(str(manifest.architecture)).parameters()
+    assert manifest.architecture is not None
+    weights = 4 * manifest.architecture.parameters()
     bare_ms, served_ms = 1000 * median(bare[WARM:]), 1000 * median(served[WARM:])
     more = 1000 * median(b - a for a, b in zip(bare[WARM:], served[WARM:], strict=True))
     print(f"{name}, {usable_cpus()} processors, medians of {TURNS - WARM} turns")  # noqa: T201

@@ -16,13 +16,13 @@ import numpy as np
 from app.errors import SetupError
 from app.graph.serving_graph import GRAPH_FILE, write_vgg
 from app.graph.untrained import untrained_layers
-from app.graph.vgg import architecture
 from app.machine import usable_cpus
 from app.records import Progress, Run
 from app.runtime.conv_choice import ConvChoice
 from app.runtime.open_session import Session, find_device, open_session
 from app.service.parts import gpus, provisioning
 from app.service.settings import Settings
+from app.weights.labels import network_of
 from app.weights.manifests import Manifest
 from app.weights.provisioning import SERVING
 from app.weights.pull import pull
@@ -124,7 +124,8 @@ def open_ways(settings: Settings, manifest: Manifest, ways: Sequence[ConvChoice]
 
     Each graph is deleted as soon as it is loaded, so that those of the service stay as they are.
     """
-    if manifest.architecture is None:
+    config = network_of(manifest, settings.model_dir)
+    if config is None:
         raise SetupError(
             f"--conv: {manifest.name} is a ready graph, whose convolutions are fixed."
             " Name a model of the VGG family with --model."
@@ -133,7 +134,6 @@ def open_ways(settings: Settings, manifest: Manifest, ways: Sequence[ConvChoice]
         raise SetupError("--conv compares ways of a CPU. Add --device cpu.")
     if "winograd" in ways and len(provisioning(settings, "cpu").plans) == 1:
         raise SetupError("--conv winograd: onnxruntime has no layout for it on this processor.")
-    config = architecture(manifest.architecture)
     threads = settings.threads or usable_cpus()
     serving = settings.model_dir / SERVING
     serving.mkdir(parents=True, exist_ok=True)

@@ -31,6 +31,7 @@ from app.service.parts import provisioning
 from app.service.server import serve as run_server
 from app.service.settings import Settings
 from app.web.keys import make_key
+from app.weights.labels import network_of
 from app.weights.manifests import Manifest, load_catalog
 from app.weights.pull import pull as pull_weights
 from app.weights.store import ServingGraph
@@ -144,8 +145,9 @@ def models(
     if manifest.accuracy is not None:
         accuracy = manifest.accuracy
         out.print(f"top-1 {accuracy.top1} %, top-5 {accuracy.top5} % ({escape(accuracy.source)})")
-    if manifest.architecture is not None:
-        out.print(layer_table(manifest.architecture))
+    network = network_of(manifest, settings.model_dir)
+    if network is not None:
+        out.print(layer_table(network))
 
 
 @cli.command()

@@ -16,7 +16,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from app.graph.vgg import architecture
+from app.graph.vgg import VggConfig
 from app.records import Prediction, Step, percent
 from app.records import Progress as PullProgress
 from app.weights.manifests import Manifest
@@ -62,7 +62,7 @@ def predictions_table(title: str, predictions: Sequence[Prediction]) -> Table:
     table.add_column("class", justify="right", style="dim")
     for row in predictions:
         share, index = percent(row.probability), str(row.class_index)
-        table.add_row(str(row.rank), share, escape(row.label), row.wnid, index)
+        table.add_row(str(row.rank), share, escape(row.label), row.wnid or "", index)
     return table
 
 
@@ -83,9 +83,8 @@ def catalog_table(manifests: Sequence[Manifest]) -> Table:
     return table
 
 
-def layer_table(name: str) -> Table:
+def layer_table(config: VggConfig) -> Table:
     """Lay out the layers of a network of the VGG family, as its paper names them."""
-    config = architecture(name)
     table = Table(
         title=f"configuration {config.configuration}", box=None, header_style="bold",
         show_footer=True, footer_style="bold",

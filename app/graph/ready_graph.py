@@ -61,7 +61,7 @@ def write_ready(folder: Path, path: Path, preprocess: Preprocess) -> None:
     graph.node.extend([*before, *nodes, *after])
     graph.initializer.extend([*weights, *constants])
     graph.input.append(input_info(preprocess.crop))
-    graph.output.append(output_info())
+    graph.output.append(output_info(CLASSES))
     onnx.save_model(model, folder / GRAPH_FILE, save_as_external_data=True, location=WEIGHTS_FILE)
     (folder / WEIGHTS_FILE).touch()  # onnx makes none where all weights are in Constant nodes
 

@@ -1,7 +1,7 @@
 """From named tensors to a serving graph: pixels in, probabilities out.
 
 A serving graph takes `image`, uint8 [N, crop, crop, 3], RGB, and gives `probabilities`,
-float32 [N, 1000]. It normalises the pixels itself, so that a quarter of the bytes cross the bus and
+float32 [N, classes]. It normalises the pixels itself, so that a quarter of the bytes cross the bus and
 no caller can normalise twice. Its large tensors are in a separate file beside it, which the session
 maps into memory instead of reading.
 
@@ -33,7 +33,7 @@ from app.graph.layers import (
 )
 from app.graph.node_list import NodeList
 from app.graph.normalize import preprocess_nodes
-from app.graph.vgg import CLASSES, VggConfig
+from app.graph.vgg import VggConfig
 from app.graph.winograd import GROWTH
 from app.records import Layer, Preprocess
 
@@ -114,7 +114,7 @@ def write_vgg(
     nodes.add("Softmax", value, result=OUTPUT, axis=1)
     if half:
         nodes.nodes[len(before) :] = halve_vgg(nodes.nodes[len(before) :])
-    _save(folder / GRAPH_FILE, nodes, tensors, image, output_info())
+    _save(folder / GRAPH_FILE, nodes, tensors, image, output_info(config.classes))
 
 
 def graph_size(config: VggConfig, precision: Precision, plan: ConvPlan) -> int:
@@ -165,9 +165,9 @@ def _maps_info(blocks: ChannelBlocks, images: int | str) -> ValueInfoProto:
     return helper.make_tensor_value_info(MAPS, TensorProto.FLOAT, shape)
 
 
-def output_info() -> ValueInfoProto:
+def output_info(classes: int) -> ValueInfoProto:
     """Describe the output of every serving graph."""
-    return helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["N", CLASSES])
+    return helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["N", classes])
 
 
 def _append(weights: BinaryIO, name: str, tensor: Stored) -> TensorProto:

@@ -8,7 +8,7 @@ normalisation: the paper tried it (A-LRN) and found that it gains nothing.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 INPUT_SIDE = 224
 CLASSES = 1000
@@ -60,15 +60,24 @@ class VggConfig:
 
     Attributes:
         configuration: `A` to `E`, the column of the paper's table 1.
-        group_channels: Channels of the five groups; narrower than the paper's in tests.
-        hidden_units: Width of fc6 and fc7; smaller than the paper's in tests.
+        group_channels: Channels of the five groups.
+        hidden: Units of fc6 and fc7.
+        classes: Units of fc8.
         side: Side of the input image, in pixels, a multiple of 32.
     """
 
     configuration: str
     group_channels: tuple[int, int, int, int, int] = (64, 128, 256, 512, 512)
-    hidden_units: int = 4096
+    hidden: tuple[int, int] = (4096, 4096)
+    classes: int = CLASSES
     side: int = INPUT_SIDE
+
+    def scaled(self, width: float) -> "VggConfig":
+        """Return the same network with a share of its channels, at least one a group."""
+        first, second, third, fourth, fifth = (
+            max(1, round(width * channels)) for channels in self.group_channels
+        )
+        return replace(self, group_channels=(first, second, third, fourth, fifth))
 
     def layers(self) -> tuple[LayerRow, ...]:
         """List the layers in order, pooling included."""
@@ -113,8 +122,8 @@ class VggConfig:
             yield LayerRow(f"pool{group}", "max-pooling", shape, field, kernel=2, stride=2)
         inputs = channels * side * side
         field += (side - 1) * jump  # fc6 sees the whole map: the paper's 7x7 convolution
-        dense = {"fc6": self.hidden_units, "fc7": self.hidden_units, LAST_LAYER: CLASSES}
-        for name, units in dense.items():
+        units_of = zip(("fc6", "fc7", LAST_LAYER), (*self.hidden, self.classes), strict=True)
+        for name, units in units_of:
             yield LayerRow(
                 name,
                 "fully connected",

@@ -74,7 +74,7 @@ def try_plan(config: VggConfig, plan: ConvPlan, threads: int, images: int, folde
 
     The folder holds the graph meanwhile, up to 300 MB.
     """
-    narrow = replace(config, hidden_units=_HIDDEN_UNITS)
+    narrow = replace(config, hidden=(_HIDDEN_UNITS, _HIDDEN_UNITS))
     preprocess = replace(_NOISE, resize=config.side, crop=config.side)
     random = np.random.default_rng(0)
     pixels = random.integers(256, size=(images, config.side, config.side, 3), dtype=np.uint8)

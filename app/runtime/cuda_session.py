@@ -18,7 +18,6 @@ from onnxruntime import RunOptions
 
 from app.errors import OutOfMemoryError, RunFailedError, SessionError
 from app.graph.serving_graph import INPUT, OUTPUT
-from app.graph.vgg import CLASSES
 from app.records import Blank, PixelBatch, ProbabilityBatch, Run
 from app.runtime.cuda_options import CANDIDATES, SAFE, CudaOptions, Gpu, fastest, providers
 from app.runtime.cudart import Buffer, CudaMemory
@@ -136,6 +135,7 @@ class Runner:
         them. `numbers` gives each set of buffers, of all runners of the session, its number.
         """
         self._session = session
+        self._classes: int = session.get_outputs()[0].shape[1]
         self._memory = memory
         self._gate = gate
         self._numbers = numbers
@@ -152,7 +152,7 @@ class Runner:
         """Classify a batch: the array from `blank`, or any other, which is copied there.
 
         Returns:
-            float32 [N, 1000], the caller's own.
+            float32 [N, classes], the caller's own.
         """
         try:
             bound = self._bound(batch.shape)
@@ -171,7 +171,7 @@ class Runner:
     def _bound(self, shape: tuple[int, ...]) -> _Bound:
         if shape not in self._buffers:
             pixels = self._memory.host(shape, np.dtype(np.uint8))
-            probabilities = self._memory.host((shape[0], CLASSES), np.dtype(np.float32))
+            probabilities = self._memory.host((shape[0], self._classes), np.dtype(np.float32))
             source, result = self._memory.device(pixels), self._memory.device(probabilities)
             binding = self._session.io_binding()
             binding.bind_input(INPUT, *source)

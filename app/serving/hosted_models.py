@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
 from app.errors import ModelFailedError, NotReadyError, UnknownModelError, VggServeError
+from app.graph.vgg import VggConfig
 from app.serving.batching.lanes import Device
 from app.serving.gpu_metrics import open_gpu
 from app.serving.loading import Hosting, Loaded, load_model
 from app.serving.metrics import Metrics
+from app.weights.labels import network_of
 from app.weights.manifests import Manifest
 
 log = logging.getLogger(__name__)
@@ -23,13 +25,15 @@ class HostedModel:
 
     Attributes:
         manifest: Its manifest.
+        network: Its layers; None for a ready graph.
         state: `loading` while it loads, then `ready` or `failed`.
         progress: While loading, the step, the bytes done and the total bytes.
         loaded: None until it is ready.
     """
 
-    def __init__(self, manifest: Manifest) -> None:
+    def __init__(self, manifest: Manifest, network: VggConfig | None = None) -> None:
         self.manifest = manifest
+        self.network = network
         self.state: State = "waiting"
         self.progress: tuple[str, int, int | None] = ("waiting", 0, None)
         self.loaded: Loaded | None = None
@@ -78,7 +82,8 @@ class Models:
 
     def __init__(self, manifests: Sequence[Manifest], hosting: Hosting, metrics: Metrics) -> None:
         """List the models, the default first; none is loaded before `load`."""
-        self._models = {manifest.name: HostedModel(manifest) for manifest in manifests}
+        folder = hosting.provisioning.model_dir
+        self._models = {one.name: HostedModel(one, network_of(one, folder)) for one in manifests}
         for name, model in self._models.items():
             metrics.expect_model(name, model.answers)
         self._hosting = hosting

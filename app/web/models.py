@@ -4,7 +4,6 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request
 
-from app.graph.vgg import architecture
 from app.serving.hosted_models import HostedModel, Models
 from app.web.endpoints import Endpoint
 from app.web.schemas import (
@@ -39,7 +38,7 @@ async def show_model(name: str, request: Request) -> ModelOut:
     models: Models = request.app.state.models
     model = models.get(name)
     manifest, loaded = model.manifest, model.loaded
-    config = architecture(manifest.architecture) if manifest.architecture else None
+    config = model.network
     measured = manifest.accuracy is not None and not (loaded and not loaded.trained)
     once_ready: dict[str, Any] = {name: getattr(loaded, name, None) for name in _ONCE_READY}
     batching = None

@@ -37,11 +37,11 @@ class PredictionOut(_Out):
     label: str = Field(examples=["tabby, tabby cat"])
     """English names; some classes share theirs, so do not use it as a key."""
     probability: float = Field(examples=[0.4251449])
-    """Softmax over all 1000 classes, 0 to 1."""
-    wnid: str = Field(examples=["n02123045"])
-    """WordNet id."""
+    """Softmax over all classes, 0 to 1."""
+    wnid: str | None = Field(examples=["n02123045"])
+    """WordNet id; null for classes that are not WordNet's."""
     class_index: int = Field(examples=[281])
-    """0 to 999, in the order of the sorted WordNet ids."""
+    """Place in the model's output, from 0. ImageNet's 1000 classes are sorted by WordNet id."""
 
 
 class ImageOut(_Out):

@@ -1,38 +1,79 @@
 """The names of the classes, in the order of the network's output."""
 
 import re
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from app.errors import LabelsError
-from app.graph.vgg import CLASSES
+from app.graph.vgg import VggConfig
 from app.records import Label
-from app.weights.manifests import BUILT_IN
+from app.weights.manifests import BUILT_IN, Manifest
 
-_LINE = re.compile(r"(n\d{8})\t(\S.*)")
+LEAST: Final = 2
+MOST: Final = 100_000
+"""Classes; of a network that knows one, every photo is that."""
+
+_WNID: Final = re.compile(r"n\d{8}")
+_LONGEST_NAME: Final = 1000
+"""Characters of a name, with all its synonyms."""
 
 
 def load_labels(name: str, model_dir: Path) -> tuple[Label, ...]:
-    """Read `NAME.tsv` from the model folder, or else the built-in one.
+    """Read a label file: a text file in which line i names class i - 1.
 
-    Each line is a WordNet id, a tab and the names; line i is class i - 1. Lines are sorted by
-    WordNet id, the order of torchvision, Keras, Caffe and the ONNX Model Zoo.
+    A line is a name, or a WordNet id, a tab and names, or any other key, a tab and a name; keys
+    other than WordNet ids are dropped.
+
+    Args:
+        name: The file in the model folder, or else the built-in one; `.tsv` and `.txt` are tried
+            too.
+        model_dir: The model folder.
     """
-    own, built_in = model_dir / f"{name}.tsv", BUILT_IN / f"{name}.tsv"
-    path = own if own.exists() else built_in
+    path = _find(name, model_dir)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as exc:
+        raise LabelsError(f"{path}: cannot be read as labels: {exc}") from exc
+    labels = [_label(path, number, line) for number, line in enumerate(lines, start=1)]
+    if not LEAST <= len(labels) <= MOST:
         raise LabelsError(
-            f"cannot read the labels {name!r} from {own} or {built_in}: {exc}"
-        ) from exc
-    labels = []
-    for number, line in enumerate(lines, start=1):
-        match = _LINE.fullmatch(line)
-        if match is None:
-            raise LabelsError(
-                f"{path}, line {number}: is {line[:80]!r}, expected 'n01440764<tab>names'"
-            )
-        labels.append(Label(wnid=match[1], text=match[2]))
-    if len({label.wnid for label in labels}) != CLASSES or len(labels) != CLASSES:
-        raise LabelsError(f"{path}: has {len(labels)} lines, expected {CLASSES} with different ids")
+            f"{path}: has {len(labels)} lines, expected {LEAST} to {MOST}, one a class"
+        )
+    wnids = Counter(label.wnid for label in labels if label.wnid is not None)
+    if wnids and max(wnids.values()) > 1:
+        raise LabelsError(f"{path}: has {wnids.most_common(1)[0][0]} twice, expected different ids")
     return tuple(labels)
+
+
+def network_of(manifest: Manifest, model_dir: Path) -> VggConfig | None:
+    """Return the network of a manifest, with as many classes as labels; None for a ready graph."""
+    if manifest.architecture is None:
+        return None
+    return replace(manifest.architecture, classes=len(load_labels(manifest.labels, model_dir)))
+
+
+def _find(name: str, model_dir: Path) -> Path:
+    tried = [
+        folder / f"{name}{suffix}"
+        for folder in (model_dir, BUILT_IN)
+        for suffix in ("", ".tsv", ".txt")
+    ]
+    for path in tried:
+        if path.is_file():
+            return path
+    raise LabelsError(
+        f"{tried[0]}: there is no such label file, nor {name}.tsv or {name}.txt. Put it into the"
+        " model folder: a text file with one name a line, in the order of the network's output"
+    )
+
+
+def _label(path: Path, number: int, line: str) -> Label:
+    key, tab, names = line.partition("\t")
+    text = (names if tab else key).strip()
+    if not text or not text.isprintable() or len(text) > _LONGEST_NAME:
+        raise LabelsError(
+            f"{path}, line {number}: is {line[:80]!r}, expected the name of class {number - 1}"
+        )
+    return Label(key if tab and _WNID.fullmatch(key) else None, text)

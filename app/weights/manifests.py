@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from app.errors import ManifestError
-from app.graph.vgg import ARCHITECTURES, INPUT_SIDE
+from app.graph.vgg import ARCHITECTURES, CONFIGURATIONS, INPUT_SIDE, VggConfig, architecture
 from app.records import Preprocess
 
 BUILT_IN: Final = Path(__file__).resolve().parents[2] / "models"
@@ -30,6 +30,8 @@ BUILT_IN: Final = Path(__file__).resolve().parents[2] / "models"
 FORMATS: Final = ("safetensors", "onnx", "keras", "caffe")
 MAX_SIDE: Final = 1024
 """Pixels; a wider crop is probably a typo."""
+SIDE_STEP: Final = 32
+"""Pixels; each of the five groups of a VGG halves the side of its maps."""
 MAX_SIZE: Final = 2**40
 """Bytes of a checkpoint; more is probably a typo."""
 
@@ -59,6 +61,7 @@ def _check_address(url: str | None) -> str | None:
 _Text: TypeAlias = Annotated[str, _expect("a text", pattern=r"\S")]
 _Percent: TypeAlias = Annotated[float, _expect("a number from 0 to 100", ge=0, le=100)]
 _Mean: TypeAlias = Annotated[float, Field(strict=True, ge=0, le=255)]
+_Units: TypeAlias = Annotated[int, Field(strict=True, ge=1, le=2**16)]
 _Std: TypeAlias = Annotated[float, Field(strict=True, ge=0.001, le=255)]
 
 
@@ -144,6 +147,41 @@ class _Preprocess:
         return resize
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, config=_NO_OTHERS)
+class _Architecture:
+    """A member of the VGG family that differs from the paper's in its size."""
+
+    configuration: Annotated[str, _one_of(CONFIGURATIONS)]
+    width: Annotated[
+        float, _expect("a number above 0 and up to 4: a share of the paper's channels", gt=0, le=4)
+    ] = 1.0
+    side: Annotated[
+        int,
+        _expect(
+            f"a multiple of {SIDE_STEP} up to {MAX_SIDE}",
+            multiple_of=SIDE_STEP,
+            ge=SIDE_STEP,
+            le=MAX_SIDE,
+        ),
+    ] = INPUT_SIDE
+    hidden: Annotated[
+        tuple[_Units, _Units], Field(description="two whole numbers: the units of fc6 and fc7")
+    ] = (4096, 4096)
+
+
+def _network(value: object) -> VggConfig | None:
+    """Return the network that a manifest names, or describes in a table."""
+    if value is None or isinstance(value, VggConfig):
+        return value
+    if isinstance(value, dict):
+        table = TypeAdapter(_Architecture).validate_python(value)
+    elif isinstance(value, str) and value in ARCHITECTURES:
+        return architecture(value)
+    else:
+        raise ValueError
+    return VggConfig(table.configuration, hidden=table.hidden, side=table.side).scaled(table.width)
+
+
 def _preprocess(table: object) -> Preprocess:
     if isinstance(table, Preprocess):
         return table
@@ -161,7 +199,8 @@ class Manifest(_Pinned):
         license: SPDX identifier of the licence of the weights.
         labels: Name of the label file, without its suffix.
         preprocess: Belongs to the weights, not to the architecture.
-        architecture: None for a ready graph.
+        architecture: The network, with the paper's 1000 classes (`labels.network_of` knows how
+            many there really are); None for a ready graph.
         checkpoint: What the serving graph is built from; None for a ready graph.
         onnx: File name of a ready graph, whose digest may be pinned; None for a checkpoint.
         trained: False for weights that never saw an image (demonstrations, tests).
@@ -178,7 +217,11 @@ class Manifest(_Pinned):
     preprocess: Annotated[
         Preprocess, PlainValidator(_preprocess), Field(description="a table [preprocess]")
     ]
-    architecture: Annotated[str | None, _one_of(ARCHITECTURES)] = None
+    architecture: Annotated[
+        VggConfig | None,
+        PlainValidator(_network),
+        Field(description=f"one of {', '.join(ARCHITECTURES)}, or a table [architecture]"),
+    ] = None
     checkpoint: Annotated[Checkpoint | None, Field(description="a table [checkpoint]")] = None
     onnx: Annotated[str | None, _expect("a file name without a folder", pattern=_FILE)] = None
     trained: Annotated[bool, _expect("true or false")] = True
@@ -219,7 +262,12 @@ def _wrong(path: Path, table: Any, place: tuple[int | str, ...]) -> ManifestErro
     model: Any = Manifest
     for name in tables:
         table = table[name]
-        model = {"checkpoint": Checkpoint, "preprocess": _Preprocess, "accuracy": Accuracy}[name]
+        model = {
+            "architecture": _Architecture,
+            "checkpoint": Checkpoint,
+            "preprocess": _Preprocess,
+            "accuracy": Accuracy,
+        }[name]
     fields = model.__pydantic_fields__
     if key not in fields or key == "path":
         known = ", ".join(sorted(fields.keys() - {"path"}))
@@ -248,7 +296,9 @@ def _contradictions(manifest: Manifest) -> Iterable[tuple[str, str]]:
         return
     if manifest.architecture is None:
         yield "architecture", f"is missing, expected one of {', '.join(ARCHITECTURES)}"
+        return
     if manifest.digest is not None:
         yield manifest.digest.partition(":")[0], "only for a ready graph; expected in [checkpoint]"
-    if crop != INPUT_SIDE:
-        yield "preprocess.crop", f"is {crop}, expected {INPUT_SIDE} for VGG"
+    if crop != manifest.architecture.side:
+        side = manifest.architecture.side
+        yield "preprocess.crop", f"is {crop}, expected {side}, the side of this network"

@@ -16,12 +16,13 @@ from app.graph.conv_plan import DIRECT, ConvPlan
 from app.graph.ready_graph import write_ready
 from app.graph.serving_graph import graph_size, write_vgg
 from app.graph.untrained import SEED, untrained_layers
-from app.graph.vgg import VggConfig, architecture
+from app.graph.vgg import VggConfig
 from app.records import Layer, Progress
 from app.weights import store
 from app.weights.checkpoints.read import read_checkpoint
 from app.weights.download.fetch import Source, fetch, verify
 from app.weights.download.part_file import hash_file
+from app.weights.labels import network_of
 from app.weights.manifests import Checkpoint, Manifest
 from app.weights.provisioning import SERVING, Provisioning
 from app.weights.store import Recipe, ServingGraph
@@ -29,21 +30,17 @@ from app.weights.store import Recipe, ServingGraph
 log = logging.getLogger(__name__)
 
 
-def pull(
-    manifest: Manifest,
-    provisioning: Provisioning,
-    progress: Progress,
-    configure: Callable[[str], VggConfig] = architecture,
-) -> ServingGraph:
+def pull(manifest: Manifest, provisioning: Provisioning, progress: Progress) -> ServingGraph:
     """Download, verify and build whatever of a model is not there yet.
 
     Raises:
         SetupError: Its class says what failed.
     """
     try:
-        if manifest.checkpoint is None:
+        network = network_of(manifest, provisioning.model_dir)
+        if manifest.checkpoint is None or network is None:
             return _from_ready_graph(manifest, provisioning, progress)
-        vgg = _Vgg(manifest, configure(str(manifest.architecture)), provisioning, progress)
+        vgg = _Vgg(manifest, network, provisioning, progress)
         try:
             return vgg.trained(manifest.checkpoint)
         except DownloadError as exc:
@@ -57,7 +54,7 @@ def pull(
         if not provisioning.or_float32:
             raise
         log.warning("%s: stays float32: %s", manifest.name, exc)
-        return pull(manifest, replace(provisioning, precision="float32"), progress, configure)
+        return pull(manifest, replace(provisioning, precision="float32"), progress)
     except OSError as exc:
         raise SetupError(
             f"{manifest.name}: the model folder cannot be used: {exc}. Make it writable, or set"
@@ -79,7 +76,7 @@ def _from_ready_graph(
     recipe = Recipe(
         folder=provisioning.model_dir / SERVING / manifest.name,
         digest=f"sha256:{found.sha256}",
-        architecture=None,
+        network=None,
         preprocess=manifest.preprocess,
         trained=manifest.trained,
         size=path.stat().st_size,
@@ -166,7 +163,7 @@ class _Vgg:
         return Recipe(
             folder=self._folder(untrained=untrained),
             digest=digest,
-            architecture=manifest.architecture,
+            network=config,
             preprocess=preprocess,
             trained=manifest.trained and not untrained,
             size=graph_size(config, precision, plan),

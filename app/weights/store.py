@@ -23,6 +23,7 @@ from app.errors import DownloadError, SetupError
 from app.graph.conv_plan import DIRECT, ConvPlan
 from app.graph.float16 import Precision
 from app.graph.serving_graph import GRAPH_FILE, GRAPH_VERSION, STEM_FILE, WEIGHTS_FILE
+from app.graph.vgg import VggConfig
 from app.records import Preprocess, Progress
 from app.weights.download.part_file import hash_file
 
@@ -60,7 +61,7 @@ class Recipe:
     Attributes:
         folder: The folder of one model; made if it is not there.
         digest: What tells the weights from all others.
-        architecture: A key of ARCHITECTURES; None for a ready graph.
+        network: What the graph computes; None for a ready graph.
         size: About how many bytes will be written.
         write: Puts GRAPH_FILE and WEIGHTS_FILE into the folder that it is given.
         blocks: The blocks of all plans that this host can run (see `ConvPlan.block`).
@@ -68,7 +69,7 @@ class Recipe:
 
     folder: Path
     digest: str
-    architecture: str | None
+    network: VggConfig | None
     preprocess: Preprocess
     trained: bool
     size: int
@@ -80,8 +81,8 @@ class Recipe:
     @property
     def key(self) -> str:
         """Everything that the graph depends on, in 16 hex digits."""
-        made = [GRAPH_VERSION, self.digest, self.architecture, asdict(self.preprocess)]
-        made += [self.precision, asdict(self.plan)]
+        made = [GRAPH_VERSION, self.digest, self.network and asdict(self.network)]
+        made += [asdict(self.preprocess), self.precision, asdict(self.plan)]
         return hashlib.sha256(json.dumps(made).encode()).hexdigest()[:16]
 
     @property

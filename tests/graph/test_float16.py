@@ -19,7 +19,7 @@ from tests.runtime.rounding import RoundingSession
 SIDE = 64
 CAFFE = Preprocess(72, SIDE, "BGR", (103.939, 116.779, 123.68), (1.0, 1.0, 1.0))
 TORCH = Preprocess(72, SIDE, "RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
-CONFIG = VggConfig("D", group_channels=(8, 12, 16, 20, 24), hidden_units=40, side=SIDE)
+CONFIG = VggConfig("D", group_channels=(8, 12, 16, 20, 24), hidden=(40, 40), side=SIDE)
 SQUEEZENET = Preprocess(256, 227, "BGR", (104.0, 117.0, 123.0), (1.0, 1.0, 1.0))
 LARGEST = 5e-3
 """Difference of a probability that float16 may make."""

@@ -25,7 +25,7 @@ from app.graph.vgg import VggConfig
 from app.records import Layer, Preprocess
 
 SIDE = 64
-CONFIG = VggConfig("C", group_channels=(16, 16, 16, 16, 16), hidden_units=8, side=SIDE)
+CONFIG = VggConfig("C", group_channels=(16, 16, 16, 16, 16), hidden=(8, 8), side=SIDE)
 """The configuration with 1x1 kernels too; its channels are a multiple of both blocks."""
 RGB = Preprocess(72, SIDE, "RGB", (123.5, 116.25, 103.5), (58.5, 57.25, 57.5))
 BGR = Preprocess(72, SIDE, "BGR", (103.5, 116.75, 123.25), (1.0, 1.0, 1.0))

@@ -21,7 +21,7 @@ from app.graph.layers import (
 from app.graph.node_list import NodeList
 from app.graph.vgg import CONFIGURATIONS, VggConfig
 
-CONFIG = VggConfig("A", group_channels=(1, 1, 1, 1, 3), hidden_units=6, side=64)
+CONFIG = VggConfig("A", group_channels=(1, 1, 1, 1, 3), hidden=(6, 6), side=64)
 LAYERS = [row for row in CONFIG.layers() if row.kind == "fully connected"]
 RANDOM = np.random.default_rng(5)
 TENSORS = {

@@ -49,7 +49,7 @@ TOLERANCE = 1e-5
 
 def small(configuration: str) -> VggConfig:
     """Make a network of the right structure that is small in all else."""
-    return VggConfig(configuration, group_channels=(16, 16, 32, 32, 32), hidden_units=32, side=SIDE)
+    return VggConfig(configuration, group_channels=(16, 16, 32, 32, 32), hidden=(32, 32), side=SIDE)
 
 
 def lively(config: VggConfig) -> Layers:

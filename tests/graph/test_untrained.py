@@ -6,7 +6,7 @@ import pytest
 from app.graph.untrained import untrained_layers
 from app.graph.vgg import VggConfig
 
-SMALL = VggConfig("C", group_channels=(16, 20, 24, 28, 32), hidden_units=64, side=64)
+SMALL = VggConfig("C", group_channels=(16, 20, 24, 28, 32), hidden=(64, 64), side=64)
 
 
 def test_layers_come_in_order_with_their_shapes():

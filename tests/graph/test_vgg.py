@@ -183,7 +183,7 @@ def test_receptive_fields_of_d():
 
 def test_narrow_network_has_the_same_layers():
     """The networks of the tests differ from the true ones only in their widths."""
-    narrow = VggConfig("E", group_channels=(4, 6, 8, 10, 12), hidden_units=20, side=64)
+    narrow = VggConfig("E", group_channels=(4, 6, 8, 10, 12), hidden=(20, 20), side=64)
 
     assert [(r.name, r.kernel, r.stride) for r in VggConfig("E").layers()] == [
         (r.name, r.kernel, r.stride) for r in narrow.layers()

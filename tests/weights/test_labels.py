@@ -1,13 +1,16 @@
-"""The 1000 names are in the order of the network's output, and no other file passes for them."""
+"""The names are in the order of the network's output, and no other file passes for them."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from app.errors import LabelsError
+from app.graph.vgg import VggConfig
 from app.records import Label
-from app.weights.labels import load_labels
+from app.weights.labels import load_labels, network_of
+from app.weights.manifests import load_catalog
 from tests.conftest import SHARED_DATA as DATA
 
 SYNSET_WORDS_SHA256 = "acf75ef0abe89694b19056e0796401068b459c457baa30335f240c7692857355"
@@ -25,7 +28,7 @@ def write(folder: Path, content: list[str], name: str = "own.tsv") -> None:
 
 def test_imagenet_in_the_order_of_the_sorted_ids(tmp_path):
     """1000 different WordNet ids, ascending, as all published VGG weights have them."""
-    ids = [label.wnid for label in load_labels("imagenet-1k", tmp_path)]
+    ids = [str(label.wnid) for label in load_labels("imagenet-1k", tmp_path)]
 
     assert 1000 == len(set(ids))
     assert sorted(ids) == ids
@@ -76,48 +79,66 @@ def test_own_file_wins(tmp_path):
     assert Label(wnid="n00000007", text="class 7, number 7") == labels[7]
 
 
-def test_missing_file_names_both_places(tmp_path):
-    """The error says where it was looked for."""
-    with pytest.raises(
-        LabelsError,
-        match=r"cannot read the labels 'birds' from .*birds\.tsv or .*birds\.tsv: .*No such file",
-    ):
+def test_missing_file_says_what_to_do(tmp_path):
+    """The error says where the file belongs and what it holds."""
+    with pytest.raises(LabelsError, match=r"birds: there is no such label file, nor birds\.tsv"):
         load_labels("birds", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["flowers", "flowers.txt"])
+def test_names_alone(tmp_path, name):
+    """A text file with one name a line is enough; such classes have no WordNet id."""
+    (tmp_path / "flowers.txt").write_text("daisy\nrose, garden rose\ntulip\n")
+
+    labels = load_labels(name, tmp_path)
+
+    assert (Label(None, "daisy"), Label(None, "rose, garden rose"), Label(None, "tulip")) == labels
+
+
+def test_other_keys_are_dropped(tmp_path):
+    """Before a tab may be any key, as folder names or numbers are; only WordNet's ids are kept."""
+    write(tmp_path, ["0\tdaisy", "n11939491\tdaisy", "rosa_x\trose"])
+
+    labels = load_labels("own", tmp_path)
+
+    assert (Label(None, "daisy"), Label("n11939491", "daisy"), Label(None, "rose")) == labels
 
 
 @pytest.mark.parametrize(
     ("line", "shown"),
     [
-        ("n01440764 tench", r"is 'n01440764 tench'"),
-        ("01440764\ttench", r"is '01440764\\ttench'"),
-        ("n1440764\ttench", "is 'n1440764"),
         ("n01440764\t", r"is 'n01440764\\t'"),
         ("", "is ''"),
-        ("x" * 500, f"is '{'x' * 80}',"),
+        (" ", "is ' '"),
+        ("a\x1b[2J", r"is 'a\\x1b\[2J'"),
+        ("x" * 1001, f"is '{'x' * 80}',"),
     ],
 )
 def test_wrong_line_is_named(tmp_path, line, shown):
-    """A line that is not id, tab and names is shown with its number and what was expected."""
+    """A line without a name, or with one that cannot be shown, is quoted with its number."""
     write(tmp_path, [*lines()[:41], line, *lines()[42:]])
 
-    with pytest.raises(LabelsError, match=rf"own\.tsv, line 42: {shown}.* expected 'n01440764"):
+    with pytest.raises(LabelsError, match=rf"own\.tsv, line 42: {shown}.* the name of class 41"):
         load_labels("own", tmp_path)
 
 
-@pytest.mark.parametrize("count", [0, 999, 1001])
-def test_wrong_number_of_lines(tmp_path, count):
-    """1000 classes, no fewer and no more: 1001 would be a list with a background class."""
-    (tmp_path / "own.tsv").write_text("".join(f"{line}\n" for line in lines(count)))
+@pytest.mark.parametrize(("count", "fits"), [(0, False), (1, False), (2, True), (100_001, False)])
+def test_number_of_lines(tmp_path, count, fits):
+    """Any number of classes from 2 to 100,000."""
+    (tmp_path / "own.tsv").write_text("".join(f"{index}\n" for index in range(count)))
 
-    with pytest.raises(LabelsError, match=f"has {count} lines, expected 1000"):
-        load_labels("own", tmp_path)
+    if fits:
+        assert count == len(load_labels("own", tmp_path))
+    else:
+        with pytest.raises(LabelsError, match=f"has {count} lines, expected 2 to 100000"):
+            load_labels("own", tmp_path)
 
 
 def test_repeated_id(tmp_path):
     """Two classes with one id would answer for each other."""
     write(tmp_path, [*lines()[:-1], lines()[0]])
 
-    with pytest.raises(LabelsError, match="expected 1000 with different ids"):
+    with pytest.raises(LabelsError, match="has n00000000 twice, expected different ids"):
         load_labels("own", tmp_path)
 
 
@@ -125,5 +146,13 @@ def test_binary_file(tmp_path):
     """Bytes that are no text are refused in a sentence as well."""
     (tmp_path / "own.tsv").write_bytes(b"\xff\xfe\x00")
 
-    with pytest.raises(LabelsError, match="cannot read the labels 'own'"):
+    with pytest.raises(LabelsError, match=r"own\.tsv: cannot be read as labels"):
         load_labels("own", tmp_path)
+
+
+def test_a_network_has_as_many_outputs_as_labels(tmp_path):
+    """The manifest names the network, its label file says how many classes it knows."""
+    (tmp_path / "flowers.txt").write_text("daisy\nrose\ntulip\n")
+    flowers = replace(load_catalog(tmp_path)["vgg16"], labels="flowers")
+
+    assert VggConfig("D", classes=3) == network_of(flowers, tmp_path)

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import pytest
 
 from app.errors import ManifestError
-from app.graph.vgg import ARCHITECTURES
+from app.graph.vgg import ARCHITECTURES, VggConfig, architecture
 from app.records import Preprocess
 from app.weights.download.fetch import HUB
 from app.weights.manifests import BUILT_IN, Accuracy, Checkpoint, load_catalog, read_manifest
@@ -109,7 +109,7 @@ def test_built_in_manifest_can_be_fetched_and_trusted(path):
     assert manifest.checkpoint is not None
     assert manifest.checkpoint.url is not None
     assert manifest.checkpoint.digest or manifest.checkpoint.url.startswith(f"{HUB}/")
-    assert manifest.architecture in ARCHITECTURES
+    assert manifest.architecture in [architecture(name) for name in ARCHITECTURES]
     assert manifest.accuracy is not None
     assert manifest.trained
     assert (256, 224) == (manifest.preprocess.resize, manifest.preprocess.crop)
@@ -140,7 +140,7 @@ def test_everything_in_a_checkpoint_manifest_is_read(tmp_path):
 
     manifest = read_manifest(path)
 
-    assert (path, "mine", "Mine", "MIT", "imagenet-1k", "vgg16", False) == (
+    assert (path, "mine", "Mine", "MIT", "imagenet-1k", VggConfig("D"), False) == (
         manifest.path,
         manifest.name,
         manifest.title,
@@ -325,7 +325,7 @@ def test_not_a_table(tmp_path, value):
         (put("size", "true"), "checkpoint.size", "is true", "a whole number from 1"),
         (drop_table("preprocess"), "preprocess", "is missing", "a table"),
         (drop("crop"), "preprocess.crop", "is missing", "a whole number from 1 to 1024"),
-        (put("crop", "227"), "preprocess.crop", "is 227", "expected 224 for VGG"),
+        (put("crop", "227"), "preprocess.crop", "is 227", "expected 224, the side of this network"),
         (put("crop", "true"), "preprocess.crop", "is true", "a whole number from 1 to 1024"),
         (put("crop", "2000"), "preprocess.crop", "is 2000", "a whole number from 1 to 1024"),
         (put("resize", "223"), "preprocess.resize", "is 223", "a whole number from crop to 1024"),

@@ -36,7 +36,7 @@ from app.weights.pull import pull
 Layers: TypeAlias = dict[str, Layer]
 
 SIDE = 64
-CONFIG = VggConfig("A", group_channels=(16, 32, 16, 32, 16), hidden_units=7, side=SIDE)
+CONFIG = VggConfig("A", group_channels=(16, 32, 16, 32, 16), hidden=(7, 7), side=SIDE)
 FEATURES = dict(
     zip(list(CONFIG.weight_shapes())[:-3], (0, 3, 6, 8, 11, 13, 16, 18), strict=True)
 )  # where torchvision's vgg11 has its convolutions
@@ -44,12 +44,6 @@ RGB = Preprocess(72, SIDE, "RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.
 BGR = Preprocess(72, SIDE, "BGR", (103.939, 116.779, 123.68), (1, 1, 1))
 NOBODY = "http://127.0.0.1:1/model"
 """An address that must not be asked."""
-
-
-def configure(name: str) -> VggConfig:
-    """Replace `architecture`: the same layers, narrow."""
-    assert "vgg11" == name
-    return CONFIG
 
 
 # --- a network, and the four kinds of file it may come in -------------------------------
@@ -264,7 +258,7 @@ def manifest(
         license="MIT",
         labels="imagenet-1k",
         preprocess=preprocess,
-        architecture="vgg11",
+        architecture=CONFIG,
         checkpoint=Checkpoint(format=file_format, file="tiny.bin", url=url, **pin),
     )
 
@@ -288,7 +282,7 @@ class Steps:
 
 def get(wanted: Manifest, folder: Path, steps: Steps | None = None, **options: Any) -> Any:
     """Pull a model into a folder."""
-    return pull(wanted, Provisioning(folder, **options), steps or Steps(), configure)
+    return pull(wanted, Provisioning(folder, **options), steps or Steps())
 
 
 def stored(graph: Path) -> dict[str, NDArray[np.float32]]:
@@ -527,8 +521,8 @@ def test_each_byte_is_hashed_once(tmp_path, server, algorithm, there):
     wanted = manifest(server.content, url=server.url, algorithm=algorithm)
     first, second = Hashed(), Hashed()
 
-    graph = pull(wanted, Provisioning(tmp_path), first, configure)
-    pull(wanted, Provisioning(tmp_path), second, configure)
+    graph = pull(wanted, Provisioning(tmp_path), first)
+    pull(wanted, Provisioning(tmp_path), second)
 
     size = sum((graph.path.parent / name).stat().st_size for name in (GRAPH_FILE, WEIGHTS_FILE))
     checkpoint = len(server.content)
@@ -541,8 +535,8 @@ def test_each_byte_of_a_ready_graph_is_hashed_once(tmp_path):
     """Its file at each start, as nothing pins it, and what is served."""
     content, first, second = classifier(), Hashed(), Hashed()
 
-    graph = pull(ready(content, tmp_path), Provisioning(tmp_path), first, configure)
-    pull(ready(content, tmp_path), Provisioning(tmp_path), second, configure)
+    graph = pull(ready(content, tmp_path), Provisioning(tmp_path), first)
+    pull(ready(content, tmp_path), Provisioning(tmp_path), second)
 
     size = sum((graph.path.parent / name).stat().st_size for name in (GRAPH_FILE, WEIGHTS_FILE))
     assert {"verifying": len(content) + size, "building": 0} == first.steps
@@ -961,9 +955,9 @@ def test_cuda_is_given_no_lowered_graph(tmp_path, server):
     offline = Provisioning(tmp_path, offline=True, plan_for=planned(PLANS[-1]), plans=PLANS)
 
     with pytest.raises(DownloadError, match=r"tiny\.bin"):
-        pull(wanted, for_device(offline, "cuda", "float32"), Steps(), configure)
+        pull(wanted, for_device(offline, "cuda", "float32"), Steps())
 
-    assert PLANS[-1] == pull(wanted, for_device(offline, "cpu", "auto"), Steps(), configure).plan
+    assert PLANS[-1] == pull(wanted, for_device(offline, "cpu", "auto"), Steps()).plan
 
 
 @pytest.mark.parametrize("trained", [True, False])

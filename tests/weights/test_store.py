@@ -16,6 +16,7 @@ import pytest
 from app.errors import SetupError
 from app.graph.conv_plan import ConvPlan
 from app.graph.serving_graph import GRAPH_FILE, STEM_FILE, WEIGHTS_FILE
+from app.graph.vgg import VggConfig
 from app.weights import store
 from app.weights.manifests import BUILT_IN, load_catalog
 from app.weights.store import RECEIPT_FILE, Recipe, ServingGraph
@@ -49,7 +50,7 @@ def recipe(folder: Path, write: Callable[[Path], None] | None = None, **changes:
     made = Recipe(
         folder=folder,
         digest=DIGEST,
-        architecture="vgg16",
+        network=VggConfig("D"),
         preprocess=VGG16.preprocess,
         trained=True,
         size=len(WEIGHTS),
@@ -412,7 +413,7 @@ def write(place):
 print("ready", flush=True)
 sys.stdin.readline()
 preprocess = load_catalog(BUILT_IN)["vgg16"].preprocess
-recipe = Recipe(folder, sys.argv[2], "vgg16", preprocess, True, 1, write)
+recipe = Recipe(folder, sys.argv[2], None, preprocess, True, 1, write)
 graph = build(recipe, "5" * 64, lambda step, done, total: None)
 print(graph.path.read_bytes().decode())
 """
@@ -463,8 +464,8 @@ def test_key_changes_with_all_that_a_graph_depends_on():
         {},
         {"digest": f"sha256:{'6' * 64}"},
         {"digest": f"sha384:{SOURCE}"},
-        {"architecture": "vgg19"},
-        {"architecture": None},
+        {"network": VggConfig("E")},
+        {"network": None},
         {"preprocess": replace(plain, resize=257)},
         {"preprocess": replace(plain, crop=256)},
         {"preprocess": replace(plain, channels="BGR")},

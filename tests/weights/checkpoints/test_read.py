@@ -30,7 +30,7 @@ from app.weights.manifests import FORMATS
 from tests.conftest import REPOSITORY
 
 # No two numbers of channels are alike, and the last map is 2x2: no order can hide.
-CONFIG = VggConfig("A", group_channels=(2, 3, 4, 5, 6), hidden_units=7, side=64)
+CONFIG = VggConfig("A", group_channels=(2, 3, 4, 5, 6), hidden=(7, 7), side=64)
 CONVOLUTIONS = [(1, 1), (2, 1), (3, 1), (3, 2), (4, 1), (4, 2), (5, 1), (5, 2)]
 NAMES = [f"conv{group}_{number}" for group, number in CONVOLUTIONS] + ["fc6", "fc7", "fc8"]
 POOLED = {"conv1_1", "conv2_1", "conv3_2", "conv4_2", "conv5_2"}
@@ -533,7 +533,7 @@ def test_order_is_seen(mistake, path):
 @pytest.mark.parametrize("configuration", ["B", "C", "D", "E"])
 def test_configurations(configuration, path):
     """The indices of torchvision follow from the configuration."""
-    config = VggConfig(configuration, (2, 3, 4, 5, 6), hidden_units=7, side=64)
+    config = VggConfig(configuration, (2, 3, 4, 5, 6), hidden=(7, 7), side=64)
     last = {"B": 22, "C": 28, "D": 28, "E": 34}[configuration]  # of torchvision's `features`
     write_any_torchvision(path, config)
 
@@ -687,7 +687,7 @@ def test_other_configuration(case, path):
     """A file of configuration A is not one of configuration D."""
     case.write(path, case.make())
 
-    assert refusal(path, case.format, VggConfig("D", (2, 3, 4, 5, 6), hidden_units=7, side=64))
+    assert refusal(path, case.format, VggConfig("D", (2, 3, 4, 5, 6), hidden=(7, 7), side=64))
 
 
 @every_case

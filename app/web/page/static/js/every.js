@@ -23,7 +23,7 @@ export function everyClass(run) {
 function searchable(predictions) {
 	const rows = predictions.map(({ label, probability }) =>
 		make("li", make("span.name", label), make("span.share", percent(probability))));
-	const texts = predictions.map(({ label, wnid }) => `${label} ${wnid}`.toLowerCase());
+	const texts = predictions.map(({ label, wnid }) => `${label} ${wnid ?? ""}`.toLowerCase());
 	const count = make("span.hint", { role: "status" });
 	const filter = () => {
 		const wanted = search.value.trim().toLowerCase();
