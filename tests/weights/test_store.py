@@ -400,6 +400,7 @@ def test_threads_build_once(tmp_path):
 CHILD = """
 import sys
 from pathlib import Path
+from app.graph.vgg import VggConfig
 from app.weights.manifests import BUILT_IN, load_catalog
 from app.weights.store import Recipe, build
 folder = Path(sys.argv[1])
@@ -413,7 +414,7 @@ def write(place):
 print("ready", flush=True)
 sys.stdin.readline()
 preprocess = load_catalog(BUILT_IN)["vgg16"].preprocess
-recipe = Recipe(folder, sys.argv[2], None, preprocess, True, 1, write)
+recipe = Recipe(folder, sys.argv[2], VggConfig("D"), preprocess, True, 1, write)
 graph = build(recipe, "5" * 64, lambda step, done, total: None)
 print(graph.path.read_bytes().decode())
 """
