@@ -2,12 +2,13 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Literal, TypeVar
 
+from app.errors import ManifestError, RequestError, SessionError
 from app.graph.conv_plan import DIRECT
 from app.graph.float16 import Precision
 from app.images.header_limits import ImageLimits
@@ -20,9 +21,15 @@ from app.serving.batching.costs import BatchPolicy
 from app.serving.batching.lanes import Device, Lane
 from app.serving.batching.queue import Queue
 from app.serving.metrics import Metrics
-from app.serving.warmup import BATCH_TOLERANCE, GOLDEN_PHOTO, self_test, warm_up
-from app.weights.labels import load_labels
-from app.weights.manifests import Manifest
+from app.serving.warmup import (
+    BATCH_TOLERANCE,
+    GOLDEN_CLASSES,
+    GOLDEN_PHOTO,
+    self_test,
+    warm_up,
+)
+from app.weights.labels import IMAGENET, load_labels
+from app.weights.manifests import Manifest, find_file
 from app.weights.provisioning import Provisioning, for_device
 from app.weights.pull import pull
 
@@ -99,7 +106,7 @@ async def load_model(
             sessions,
             manifest,
             hosting,
-            trained=graph.trained,
+            known=_known(manifest, labels) if graph.trained else (),
             tolerance=BATCH_TOLERANCE[graph.precision],
         )
     )
@@ -125,6 +132,21 @@ async def load_model(
     )
 
 
+def _known(manifest: Manifest, labels: Sequence[Label]) -> Collection[int]:
+    """Return the classes that the photo of the self-test may have; none if nobody knows."""
+    if manifest.selftest is None:
+        return GOLDEN_CLASSES if manifest.labels == IMAGENET else ()
+    wanted = str(manifest.selftest.class_)
+    known = [i for i, label in enumerate(labels) if wanted in {label.wnid, label.text, str(i)}]
+    if not known:
+        raise ManifestError(
+            manifest.path,
+            "selftest.class",
+            f"is {wanted!r}, which is no class of {manifest.labels}",
+        )
+    return known
+
+
 def _find_device(hosting: Hosting) -> Literal["cpu", "cuda"]:
     """Return `cuda` only if each of the GPUs can be used."""
     found = {hosting.find_device(hosting.device, gpu) for gpu in hosting.gpus}
@@ -145,12 +167,18 @@ def _prepare_to_run(
     manifest: Manifest,
     hosting: Hosting,
     *,
-    trained: bool,
+    known: Collection[int],
     tolerance: float,
 ) -> BatchPolicy:
     """Warm up and test all sessions; batch sizes and costs of the first hold for the others."""
     ceiling = CEILING[sessions[0].device]
-    golden, _ = prepare(GOLDEN_PHOTO.read_bytes(), manifest.preprocess, ImageLimits(), exact=True)
+    photo = GOLDEN_PHOTO
+    if manifest.selftest is not None:
+        photo = find_file(manifest.selftest.photo, hosting.provisioning.model_dir)
+    try:
+        golden, _ = prepare(photo.read_bytes(), manifest.preprocess, ImageLimits(), exact=True)
+    except (OSError, RequestError) as exc:
+        raise SessionError(f"{photo}: cannot be used as the photo of the self-test: {exc}") from exc
     for session in sessions:
         session.tune(hosting.max_batch_size or ceiling)
     sizes, cost = warm_up(
@@ -163,7 +191,7 @@ def _prepare_to_run(
     for session in sessions:
         session.trim()
         for run, _ in session.lanes:
-            self_test(run, golden, sizes, trained=trained, tolerance=tolerance)
+            self_test(run, golden, sizes, known=known, tolerance=tolerance)
     return BatchPolicy(
         sizes=sizes,
         cost=cost,

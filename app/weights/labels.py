@@ -11,6 +11,8 @@ from app.graph.vgg import VggConfig
 from app.records import Label
 from app.weights.manifests import BUILT_IN, Manifest
 
+IMAGENET: Final = "imagenet-1k"
+"""The labels of ImageNet's 1000 classes."""
 LEAST: Final = 2
 MOST: Final = 100_000
 """Classes; of a network that knows one, every photo is that."""

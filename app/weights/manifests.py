@@ -124,6 +124,21 @@ class Accuracy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_NO_OTHERS)
+class SelfTest:
+    """A photo that the model has to recognise before it is ready.
+
+    `photo` is a file in the model folder or beside the manifest; `class_` (in the file: `class`) is
+    its class, as a WordNet id, a label or an index.
+    """
+
+    photo: Annotated[str, _expect("a file name without a folder", pattern=_FILE)]
+    class_: Annotated[
+        str | int,
+        Field(alias="class", description="a WordNet id, a label or the index of a class"),
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_NO_OTHERS)
 class _Preprocess:
     """The checks of `Preprocess`, which has no need of pydantic."""
 
@@ -226,12 +241,19 @@ class Manifest(_Pinned):
     onnx: Annotated[str | None, _expect("a file name without a folder", pattern=_FILE)] = None
     trained: Annotated[bool, _expect("true or false")] = True
     accuracy: Annotated[Accuracy | None, Field(description="a table [accuracy]")] = None
+    selftest: Annotated[SelfTest | None, Field(description="a table [selftest]")] = None
 
 
 def load_catalog(model_dir: Path) -> dict[str, Manifest]:
     """Read the built-in manifests and those of `model_dir`, which win on the same name."""
     paths = [*sorted(BUILT_IN.glob("*.toml")), *sorted(model_dir.glob("*.toml"))]
     return {path.stem: read_manifest(path) for path in paths}
+
+
+def find_file(name: str, model_dir: Path) -> Path:
+    """Return the place of a file: the model folder, unless it came with the service."""
+    own, built_in = model_dir / name, BUILT_IN / name
+    return built_in if built_in.exists() and not own.exists() else own
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -267,8 +289,9 @@ def _wrong(path: Path, table: Any, place: tuple[int | str, ...]) -> ManifestErro
             "checkpoint": Checkpoint,
             "preprocess": _Preprocess,
             "accuracy": Accuracy,
+            "selftest": SelfTest,
         }[name]
-    fields = model.__pydantic_fields__
+    fields = {field.alias or name: field for name, field in model.__pydantic_fields__.items()}
     if key not in fields or key == "path":
         known = ", ".join(sorted(fields.keys() - {"path"}))
         problem = f"is not known here, expected one of: {known}"

@@ -23,7 +23,7 @@ from app.weights.checkpoints.read import read_checkpoint
 from app.weights.download.fetch import Source, fetch, verify
 from app.weights.download.part_file import hash_file
 from app.weights.labels import network_of
-from app.weights.manifests import Checkpoint, Manifest
+from app.weights.manifests import Checkpoint, Manifest, find_file
 from app.weights.provisioning import SERVING, Provisioning
 from app.weights.store import Recipe, ServingGraph
 
@@ -96,7 +96,7 @@ class _Vgg:
 
     def trained(self, checkpoint: Checkpoint) -> ServingGraph:
         """Find the graph, or build it from the checkpoint, which is hashed once at most."""
-        path = self.provisioning.model_dir / checkpoint.file
+        path = find_file(checkpoint.file, self.provisioning.model_dir)
         recipe = partial(
             self._recipe, lambda: read_checkpoint(path, checkpoint.format, self.config).items()
         )
