@@ -33,7 +33,7 @@ _ROUNDS = 3
 _CONNECTIONS = 32
 _LARGEST: Final = 64
 _PLACES: Final = 3 * _LARGEST
-_LAYOUT: Final = Layout((224,), _PLACES)
+_LAYOUT: Final = Layout((224,), (1000,), _PLACES)
 _SCRIPT: Final = """
 local bodies, n = {{}}, 0
 for name in ("{names}"):gmatch("%S+") do

@@ -36,7 +36,7 @@ from app.runtime.ort import CPU, open_graph
 from app.service.parts import gpus, provisioning
 from app.service.settings import Settings
 from app.web.page.files import STATIC
-from app.weights.labels import network_of
+from app.weights.labels import load_labels, network_of
 from app.weights.manifests import Manifest, load_catalog
 from app.weights.pull import pull
 from tests.gpu.agreement import LARGEST, SAME_FIVE, Agreement, compare, views
@@ -167,7 +167,7 @@ def main() -> None:
     settings = settings_for(options.device)
     manifest = load_catalog(settings.model_dir)[options.model]
     sessions = open_served(settings, manifest, lambda *_: None)
-    network = network_of(manifest, settings.model_dir)
+    network = network_of(manifest, load_labels(manifest.labels, settings.model_dir))
     assert network is not None
     raw = sessions.summarise([sessions.round() for _ in range(options.rounds)])
     found, peaks = agreement(settings, manifest, sessions), peaks_of(settings)

@@ -22,7 +22,7 @@ from app.runtime.conv_choice import ConvChoice
 from app.runtime.open_session import Session, find_device, open_session
 from app.service.parts import gpus, provisioning
 from app.service.settings import Settings
-from app.weights.labels import network_of
+from app.weights.labels import load_labels, network_of
 from app.weights.manifests import Manifest
 from app.weights.provisioning import SERVING
 from app.weights.pull import pull
@@ -124,7 +124,7 @@ def open_ways(settings: Settings, manifest: Manifest, ways: Sequence[ConvChoice]
 
     Each graph is deleted as soon as it is loaded, so that those of the service stay as they are.
     """
-    config = network_of(manifest, settings.model_dir)
+    config = network_of(manifest, load_labels(manifest.labels, settings.model_dir))
     if config is None:
         raise SetupError(
             f"--conv: {manifest.name} is a ready graph, whose convolutions are fixed."

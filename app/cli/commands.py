@@ -31,7 +31,7 @@ from app.service.parts import provisioning
 from app.service.server import serve as run_server
 from app.service.settings import Settings
 from app.web.keys import make_key
-from app.weights.labels import network_of
+from app.weights.labels import load_labels, network_of
 from app.weights.manifests import Manifest, load_catalog
 from app.weights.pull import pull as pull_weights
 from app.weights.store import ServingGraph
@@ -145,7 +145,7 @@ def models(
     if manifest.accuracy is not None:
         accuracy = manifest.accuracy
         out.print(f"top-1 {accuracy.top1} %, top-5 {accuracy.top5} % ({escape(accuracy.source)})")
-    network = network_of(manifest, settings.model_dir)
+    network = network_of(manifest, load_labels(manifest.labels, settings.model_dir))
     if network is not None:
         out.print(layer_table(network))
 

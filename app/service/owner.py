@@ -66,11 +66,14 @@ class Owner:
         """Build the parts and take the port; nothing runs before `serve`."""
         self._keys = Keys(settings.api_keys_file) if settings.api_keys_file else None
         metrics = Metrics()
-        manifests = served_manifests(settings)
-        self.models = Models(manifests, make_hosting(settings, open_session), metrics)
+        self.models = Models(
+            served_manifests(settings), make_hosting(settings, open_session), metrics
+        )
         most = RUNS_AHEAD * (settings.max_batch_size or max(CEILING.values()))
-        crops = tuple(manifest.preprocess.crop for manifest in manifests)
-        layout = Layout(crops, most * len(manifests))
+        hosted = self.models.all().values()
+        crops = tuple(one.manifest.preprocess.crop for one in hosted)
+        classes = tuple(len(one.labels) for one in hosted)
+        layout = Layout(crops, classes, most * len(hosted))
         self._owner_side = OwnerSide(self.models, layout, metrics, self._keys)
         self._listeners = listen(settings.host, settings.port, settings.front_processes, _BACKLOG)
         self._fronts = FrontProcesses(self._listeners, self._owner_side, layout)

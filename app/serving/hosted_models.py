@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
 from app.errors import ModelFailedError, NotReadyError, UnknownModelError, VggServeError
-from app.graph.vgg import VggConfig
+from app.records import Label
 from app.serving.batching.lanes import Device
 from app.serving.gpu_metrics import open_gpu
 from app.serving.loading import Hosting, Loaded, load_model
 from app.serving.metrics import Metrics
-from app.weights.labels import network_of
+from app.weights.labels import load_labels
 from app.weights.manifests import Manifest
 
 log = logging.getLogger(__name__)
@@ -25,15 +25,15 @@ class HostedModel:
 
     Attributes:
         manifest: Its manifest.
-        network: Its layers; None for a ready graph.
+        labels: One per class, in the order of the output.
         state: `loading` while it loads, then `ready` or `failed`.
         progress: While loading, the step, the bytes done and the total bytes.
         loaded: None until it is ready.
     """
 
-    def __init__(self, manifest: Manifest, network: VggConfig | None = None) -> None:
+    def __init__(self, manifest: Manifest, labels: Sequence[Label] = ()) -> None:
         self.manifest = manifest
-        self.network = network
+        self.labels = labels
         self.state: State = "waiting"
         self.progress: tuple[str, int, int | None] = ("waiting", 0, None)
         self.loaded: Loaded | None = None
@@ -83,7 +83,9 @@ class Models:
     def __init__(self, manifests: Sequence[Manifest], hosting: Hosting, metrics: Metrics) -> None:
         """List the models, the default first; none is loaded before `load`."""
         folder = hosting.provisioning.model_dir
-        self._models = {one.name: HostedModel(one, network_of(one, folder)) for one in manifests}
+        self._models = {
+            one.name: HostedModel(one, load_labels(one.labels, folder)) for one in manifests
+        }
         for name, model in self._models.items():
             metrics.expect_model(name, model.answers)
         self._hosting = hosting
@@ -126,6 +128,7 @@ class Models:
             try:
                 loaded = await load_model(
                     model.manifest,
+                    model.labels,
                     self._hosting,
                     devices=self._devices,
                     metrics=self._metrics,

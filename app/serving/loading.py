@@ -28,7 +28,7 @@ from app.serving.warmup import (
     self_test,
     warm_up,
 )
-from app.weights.labels import IMAGENET, load_labels
+from app.weights.labels import IMAGENET
 from app.weights.manifests import Manifest, find_file
 from app.weights.provisioning import Provisioning, for_device
 from app.weights.pull import pull
@@ -76,6 +76,7 @@ class Loaded:
 
 async def load_model(
     manifest: Manifest,
+    labels: Sequence[Label],
     hosting: Hosting,
     *,
     devices: Sequence[Device],
@@ -91,7 +92,6 @@ async def load_model(
     Raises:
         VggServeError: If a file, the device or the self-test fails.
     """
-    labels = load_labels(manifest.labels, hosting.provisioning.model_dir)
     device = await in_background(partial(_find_device, hosting))
     provisioning = for_device(hosting.provisioning, device, hosting.precision)
     graph = await in_background(partial(pull, manifest, provisioning, progress))

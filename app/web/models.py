@@ -15,6 +15,7 @@ from app.web.schemas import (
     ModelSummary,
     PreprocessOut,
 )
+from app.weights.labels import network_of
 
 router = APIRouter()
 
@@ -38,7 +39,7 @@ async def show_model(name: str, request: Request) -> ModelOut:
     models: Models = request.app.state.models
     model = models.get(name)
     manifest, loaded = model.manifest, model.loaded
-    config = model.network
+    config = network_of(manifest, model.labels)
     measured = manifest.accuracy is not None and not (loaded and not loaded.trained)
     once_ready: dict[str, Any] = {name: getattr(loaded, name, None) for name in _ONCE_READY}
     batching = None

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -49,11 +50,11 @@ def load_labels(name: str, model_dir: Path) -> tuple[Label, ...]:
     return tuple(labels)
 
 
-def network_of(manifest: Manifest, model_dir: Path) -> VggConfig | None:
+def network_of(manifest: Manifest, labels: Sequence[Label]) -> VggConfig | None:
     """Return the network of a manifest, with as many classes as labels; None for a ready graph."""
     if manifest.architecture is None:
         return None
-    return replace(manifest.architecture, classes=len(load_labels(manifest.labels, model_dir)))
+    return replace(manifest.architecture, classes=len(labels))
 
 
 def _find(name: str, model_dir: Path) -> Path:

@@ -22,7 +22,7 @@ from app.weights import store
 from app.weights.checkpoints.read import read_checkpoint
 from app.weights.download.fetch import Source, fetch, verify
 from app.weights.download.part_file import hash_file
-from app.weights.labels import network_of
+from app.weights.labels import load_labels, network_of
 from app.weights.manifests import Checkpoint, Manifest, find_file
 from app.weights.provisioning import SERVING, Provisioning
 from app.weights.store import Recipe, ServingGraph
@@ -37,7 +37,8 @@ def pull(manifest: Manifest, provisioning: Provisioning, progress: Progress) -> 
         SetupError: Its class says what failed.
     """
     try:
-        network = network_of(manifest, provisioning.model_dir)
+        labels = load_labels(manifest.labels, provisioning.model_dir)
+        network = network_of(manifest, labels)
         if manifest.checkpoint is None or network is None:
             return _from_ready_graph(manifest, provisioning, progress)
         vgg = _Vgg(manifest, network, provisioning, progress)

@@ -39,7 +39,7 @@ def test_the_recipe_writes_weights_that_the_service_reads(tmp_path):
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     mini = load_catalog(BUILT_IN)["vgg16-mini"]
-    network = network_of(mini, BUILT_IN)
+    network = network_of(mini, load_labels(mini.labels, BUILT_IN))
     assert network is not None
     layers = read_checkpoint(out, "safetensors", replace(network, classes=3))
     assert "top-5 100.00 %" in printed

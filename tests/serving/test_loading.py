@@ -9,6 +9,7 @@ from app.runtime.cuda_options import Gpu
 from app.serving.batching.lanes import Device
 from app.serving.loading import Hosting, in_background, load_model
 from app.serving.metrics import Metrics
+from app.weights.labels import load_labels
 from app.weights.manifests import load_catalog
 from app.weights.provisioning import Provisioning
 
@@ -84,6 +85,7 @@ class Machine:
     async def load(self):
         return await load_model(
             self.manifest,
+            load_labels(self.manifest.labels, self.hosting.provisioning.model_dir),
             self.hosting,
             devices=self.devices,
             metrics=self.metrics,

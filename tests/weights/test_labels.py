@@ -155,4 +155,6 @@ def test_a_network_has_as_many_outputs_as_labels(tmp_path):
     (tmp_path / "flowers.txt").write_text("daisy\nrose\ntulip\n")
     flowers = replace(load_catalog(tmp_path)["vgg16"], labels="flowers")
 
-    assert VggConfig("D", classes=3) == network_of(flowers, tmp_path)
+    labels = load_labels("flowers", tmp_path)
+
+    assert VggConfig("D", classes=3) == network_of(flowers, labels)

@@ -16,7 +16,6 @@ from app.serving.loading import Hosting, Loaded
 from app.serving.metrics import Metrics
 from app.web.keys import Keys
 from app.web.rate_limit import Quotas
-from app.weights.labels import load_labels
 
 _PATIENCE: Final = 5.0
 """Seconds for the owner to join the metrics of all processes."""
@@ -96,7 +95,9 @@ class FrontSide:
     async def _handle(self, messages: MessageChannel, topic: str, **content: Any) -> None:  # noqa: ANN401 (JSON)
         match topic:
             case "layout":
-                layout = Layout(tuple(content["crops"]), content["slots"])
+                layout = Layout(
+                    tuple(content["crops"]), tuple(content["classes"]), content["slots"]
+                )
                 memory = SharedMemory(self._connection.memory, layout)
                 self._images = ImageClient(memory)
                 await self._images.open(self._connection.images)
@@ -123,7 +124,6 @@ class FrontSide:
         loaded = encoded["loaded"]
         if loaded is None or model.loaded is not None or self._images is None:
             return
-        labels = load_labels(model.manifest.labels, self._hosting.provisioning.model_dir)
         queue = RemoteQueue(
             number,
             decode_policy(loaded.pop("policy")),
@@ -131,4 +131,4 @@ class FrontSide:
             decode_backlog=self._hosting.decode_backlog,
             left=self._metrics.cancelled,
         )
-        self._models.publish(model, Loaded(model.manifest, labels, queue, **loaded))
+        self._models.publish(model, Loaded(model.manifest, model.labels, queue, **loaded))

@@ -100,7 +100,7 @@ class ImageClient(ImageChannel):
         super().__init__(REPLY)
         self.memory = memory
         self._free = list(range(len(memory.rows)))
-        self._waiting: dict[int, tuple[int, asyncio.Future[Row]]] = {}
+        self._waiting: dict[int, tuple[int, int, asyncio.Future[Row]]] = {}
         self._ticket = 0
         self._closed = False
 
@@ -117,7 +117,7 @@ class ImageClient(ImageChannel):
         slot = self._free.pop()
         ticket = self._ticket = (self._ticket + 1) % _TICKETS
         answer: asyncio.Future[Row] = asyncio.get_running_loop().create_future()
-        self._waiting[ticket] = slot, answer
+        self._waiting[ticket] = model, slot, answer
         self.memory.pixels(model, slot)[:] = pixels
         self.send(REQUEST.pack(SUBMIT, model, slot, ticket, deadline))
         try:
@@ -136,20 +136,21 @@ class ImageClient(ImageChannel):
     def received(self, fields: tuple[Any, ...]) -> None:
         """Hand a row or an error to the request that waits for it."""
         ticket, error, count, seconds, run_seconds = fields
-        slot, answer = self._waiting.get(ticket, (0, None))
+        model, slot, answer = self._waiting.get(ticket, (0, 0, None))
         if answer is None or answer.done():
             return
         if error:
             sentence = self.memory.rows[slot].tobytes()[:count]
             answer.set_exception(decode_error(error, sentence, seconds))
         else:
-            answer.set_result(Row(self.memory.rows[slot].copy(), seconds, run_seconds, count))
+            row = self.memory.row(model, slot).copy()
+            answer.set_result(Row(row, seconds, run_seconds, count))
 
     def close(self) -> None:
         """Fail every image that waits, and accept no more."""
         self._closed = True
         super().close()
-        for _, answer in self._waiting.values():
+        for *_, answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(ModelFailedError("The server has stopped."))
 
@@ -192,7 +193,7 @@ class ImageServer(ImageChannel):
             room[: len(sentence)] = list(sentence)
             reply = REPLY.pack(ticket, number, len(sentence), retry_after, 0.0)
         else:
-            self.memory.rows[slot] = row.probabilities
+            self.memory.row(model, slot)[:] = row.probabilities
             times = row.queue_seconds, row.run_seconds
             reply = REPLY.pack(ticket, 0, row.batch_size, *times)
         finally:

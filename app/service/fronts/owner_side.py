@@ -5,6 +5,7 @@ import logging
 import socket
 import time
 from collections import deque
+from dataclasses import asdict
 from typing import Any, Final
 
 from app.errors import ModelFailedError
@@ -76,7 +77,7 @@ class OwnerSide:
         self._fronts.append(front)
         await server.open(images)
         self.send_keys()  # before the layout, after which the front serves
-        front.messages.send("layout", crops=list(self._layout.crops), slots=self._layout.slots)
+        front.messages.send("layout", **asdict(self._layout))
         return front
 
     def send_keys(self) -> None:

@@ -12,12 +12,13 @@ from typing import Final
 
 import numpy as np
 
-from app.graph.vgg import CLASSES
-from app.records import Pixels
+from app.records import Pixels, Probabilities
 
 _PAGE: Final = 4096
 _FIELDS: Final = 4  # per model
 _HEAD: Final = 8  # bytes before them
+_SENTENCE: Final = 4000
+"""Bytes of the longest sentence of an error."""
 _MOST_COMING: Final = 1_000_000  # more than any front has
 
 
@@ -27,10 +28,12 @@ class Layout:
 
     Attributes:
         crops: Side of each model's input in pixels.
+        classes: Classes of each model.
         slots: Images that fit in at once.
     """
 
     crops: Sequence[int]
+    classes: Sequence[int]
     slots: int
 
     @property
@@ -39,9 +42,14 @@ class Layout:
         return -(-(_HEAD + 8 * _FIELDS * len(self.crops)) // _PAGE) * _PAGE
 
     @property
+    def row(self) -> int:
+        """Return the floats of a slot: a row of any model, or the sentence of an error."""
+        return max(_SENTENCE // 4, *self.classes)
+
+    @property
     def size(self) -> int:
         """Return all bytes."""
-        return self.state_bytes + self.slots * (4 * CLASSES + 3 * max(self.crops) ** 2)
+        return self.state_bytes + self.slots * (4 * self.row + 3 * max(self.crops) ** 2)
 
 
 def allocate(layout: Layout) -> int:
@@ -63,7 +71,7 @@ class SharedMemory:
         latest_start: [models], by the owner: the same with a safety margin.
         usable: [models], by the owner: share of the lanes that work, 0 to 1.
         coming: [models], by the front: images that were admitted and are not submitted yet.
-        rows: float32 [slots, 1000], by the owner.
+        rows: float32 [slots, row of the layout], by the owner.
     """
 
     def __init__(self, descriptor: int, layout: Layout) -> None:
@@ -73,8 +81,9 @@ class SharedMemory:
         fields = np.frombuffer(memory, np.float64, _FIELDS * models, _HEAD)
         states = fields.reshape(_FIELDS, models)
         self.next_start, self.latest_start, self.usable, self.coming = states
-        rows = np.frombuffer(memory, np.float32, layout.slots * CLASSES, layout.state_bytes)
-        self.rows = rows.reshape(layout.slots, CLASSES)
+        rows = np.frombuffer(memory, np.float32, layout.slots * layout.row, layout.state_bytes)
+        self.rows = rows.reshape(layout.slots, layout.row)
+        self._classes = layout.classes
         pixels = np.frombuffer(memory, np.uint8, offset=layout.state_bytes + rows.nbytes)
         slots = pixels.reshape(layout.slots, -1)
         self._pixels = [
@@ -84,6 +93,10 @@ class SharedMemory:
     def pixels(self, model: int, slot: int) -> Pixels:
         """Return a slot's memory for an image of a model: uint8 [crop, crop, 3]."""
         return self._pixels[model][slot]
+
+    def row(self, model: int, slot: int) -> Probabilities:
+        """Return a slot's memory for the probabilities of a model: float32 [classes]."""
+        return self.rows[slot, : self._classes[model]]
 
     def read_coming(self, model: int) -> int:
         """Return the front's `coming`, or 0 if that is no number of images that a front can have."""

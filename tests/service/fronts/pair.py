@@ -16,7 +16,7 @@ from app.service.fronts.remote_queue import RemoteQueue
 from app.service.fronts.shared_memory import Layout, SharedMemory, allocate
 from app.serving.batching.costs import BatchPolicy, RunCost
 
-LAYOUT = Layout((8, 8), slots=2)
+LAYOUT = Layout((8, 8), (1000, 1000), slots=2)
 POLICY = BatchPolicy((1, 2), RunCost(0.1, 0.0, ((1, 0.1),)), queue_budget=2.0)
 
 

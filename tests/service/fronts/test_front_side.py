@@ -19,7 +19,7 @@ from app.web.keys import Keys, make_key
 from tests.conftest import client_of, png, started_app
 
 pytestmark = pytest.mark.anyio
-LAYOUT = Layout((32,), slots=12)
+LAYOUT = Layout((32,), (1000,), slots=12)
 
 
 class Both:

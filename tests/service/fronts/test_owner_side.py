@@ -13,7 +13,7 @@ from app.serving.metrics import Metrics
 from tests.conftest import started_app
 
 pytestmark = pytest.mark.anyio
-LAYOUT = Layout((32,), slots=2)
+LAYOUT = Layout((32,), (1000,), slots=2)
 
 
 class FakeFront:
@@ -80,7 +80,8 @@ async def test_a_front_gets_the_layout_and_the_models(owner):
     layout, model = await front.receive("layout"), await front.receive("model")
     await front.close()
 
-    assert {"topic": "layout", "crops": [32], "slots": 2} == layout
+    expected = {"topic": "layout", "crops": [32], "classes": [1000], "slots": 2}
+    assert expected == layout
     assert ("colours", 0, "ready") == (model["name"], model["number"], model["model"]["state"])
     assert [] == front.inbox
 

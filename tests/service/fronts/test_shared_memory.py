@@ -17,7 +17,7 @@ def two_sides(shape):
 
 def test_both_sides_see_the_same():
     """Each side sees the pixels, rows and states that the other writes."""
-    owner, front = two_sides(Layout((8,), slots=2))
+    owner, front = two_sides(Layout((8,), (1000,), slots=2))
     front.pixels(0, 1)[:] = 7
     front.coming[0] = 3
     owner.rows[1] = 0.25
@@ -37,7 +37,7 @@ def test_both_sides_see_the_same():
 
 def test_a_slot_holds_the_image_of_any_model():
     """Models with inputs of several sizes share the slots, each with its own shape."""
-    owner, front = two_sides(Layout((8, 13), slots=3))
+    owner, front = two_sides(Layout((8, 13), (1000, 7), slots=3))
     for model, crop in enumerate((8, 13)):
         image = np.random.default_rng(model).integers(0, 255, (crop, crop, 3), np.uint8)
         front.pixels(model, 2)[:] = image
