@@ -13,7 +13,7 @@ help: ## List the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 serve: .venv/served ## Start the service: make serve PORT=8123 MODELS=vgg16,vgg19
-	@VGG_PORT="$(PORT)" VGG_MODELS="$(MODELS)" VGG_ON_MISSING_WEIGHTS=$${VGG_ON_MISSING_WEIGHTS:-untrained} \
+	@VGG_PORT="$(PORT)" VGG_MODELS="$(MODELS)" VGG_STAND_IN=$${VGG_STAND_IN-vgg16-mini} \
 	  $(BIN)/vgg-serve serve
 
 test: .venv/developed ## Run every test that this machine can run

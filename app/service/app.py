@@ -52,7 +52,7 @@ def create_app(
     isolated = DecodeProcesses(prepare) if settings.decode_isolation == "process" else None
     classifier = Classifier(decoders, isolated or prepare, metrics)
     hosting = make_hosting(settings, open_session, decoders.backlog)
-    models = Models(served_manifests(settings), hosting, metrics)
+    models = Models(served_manifests(settings), hosting, metrics, settings.stand_in)
     rate = settings.rate_limit
     quotas = Quotas(rate, settings.rate_burst, time.monotonic) if rate else None
     front = FrontSide(owner, models, hosting, metrics, keys, quotas) if owner else None

@@ -67,7 +67,10 @@ class Owner:
         self._keys = Keys(settings.api_keys_file) if settings.api_keys_file else None
         metrics = Metrics()
         self.models = Models(
-            served_manifests(settings), make_hosting(settings, open_session), metrics
+            served_manifests(settings),
+            make_hosting(settings, open_session),
+            metrics,
+            settings.stand_in,
         )
         most = RUNS_AHEAD * (settings.max_batch_size or max(CEILING.values()))
         hosted = self.models.all().values()
@@ -138,7 +141,7 @@ class Owner:
         await self._fronts.serving.wait()
         announce(self._listeners, self._keys)
         await self.models.load()
-        if any(model.state == "failed" for model in self.models.all().values()):
+        if self.models.failed:
             self.failed = True
             self._owner_side.update_models()
             self._fronts.end(self._drain_seconds)

@@ -20,17 +20,20 @@ from app.weights.provisioning import SERVING, Provisioning, for_device
 
 
 def served_manifests(settings: Settings) -> list[Manifest]:
-    """Return the manifests of the models to serve.
+    """Return the manifests of the models to serve, the default first, the stand-in too.
 
     Raises:
         SetupError: If a model has no manifest, or any manifest has a mistake.
     """
     catalog = load_catalog(settings.model_dir)
-    for name in settings.models:
+    wanted = dict.fromkeys(settings.models, "VGG_MODELS")
+    if settings.stand_in:
+        wanted.setdefault(settings.stand_in, "VGG_STAND_IN")
+    for name, variable in wanted.items():
         if name not in catalog:
             known = ", ".join(sorted(catalog))
-            raise SetupError(f"VGG_MODELS: there is no model {name!r}; choose from {known}.")
-    return [catalog[name] for name in dict.fromkeys(settings.models)]
+            raise SetupError(f"{variable}: there is no model {name!r}; choose from {known}.")
+    return [catalog[name] for name in wanted]
 
 
 def provisioning(settings: Settings, device: DeviceName | None = None) -> Provisioning:

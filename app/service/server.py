@@ -131,7 +131,7 @@ class Server(uvicorn.Server):
         if error := loading.exception():
             log.error("unhandled exception while loading models, exiting with 1", exc_info=error)
         models: Models = self._state.models
-        if error or any(model.state == "failed" for model in models.all().values()):
+        if error or models.failed:
             self.failed = self.should_exit = True
 
     async def _stop_if_lost(self) -> None:

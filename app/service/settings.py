@@ -28,6 +28,9 @@ class Settings(BaseSettings):
     """Models to serve, comma-separated. A request that names none gets the first."""
     model_dir: Path = BUILT_IN
     """Folder of the weights, of the serving graphs made from them, and of your own manifests."""
+    stand_in: str = ""
+    """Model that answers for the default one while that loads, or if it cannot be downloaded: `vgg16-mini`. Its
+    answers say so. `make serve` and `docker compose` set it."""
     on_missing_weights: Literal["fail", "untrained"] = "fail"
     """What to do without weights: `fail`, or serve `untrained` ones of the true size, whose answers mean nothing."""
     offline: bool = False

@@ -6,7 +6,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
-from app.errors import ModelFailedError, NotReadyError, UnknownModelError, VggServeError
+from app.errors import (
+    DownloadError,
+    ModelFailedError,
+    NotReadyError,
+    UnknownModelError,
+    VggServeError,
+)
 from app.records import Label
 from app.serving.batching.lanes import Device
 from app.serving.gpu_metrics import open_gpu
@@ -77,10 +83,17 @@ class Models:
 
     Attributes:
         default: Name of the default model.
+        stand_in: Name of the model that answers for the default one while that does not; empty for none.
         lost: Set once a device cannot run anything until the process restarts.
     """
 
-    def __init__(self, manifests: Sequence[Manifest], hosting: Hosting, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        manifests: Sequence[Manifest],
+        hosting: Hosting,
+        metrics: Metrics,
+        stand_in: str = "",
+    ) -> None:
         """List the models, the default first; none is loaded before `load`."""
         folder = hosting.provisioning.model_dir
         self._models = {
@@ -94,10 +107,30 @@ class Models:
         self._gpus_shown = False
         self.lost = asyncio.Event()
         self.default = manifests[0].name
+        self.stand_in = "" if stand_in == self.default else stand_in
 
     def all(self) -> Mapping[str, HostedModel]:
         """Return the models by name."""
         return self._models
+
+    def choose(self, name: str | None) -> HostedModel:
+        """Return the model for a request that names one, or none: the default or its stand-in.
+
+        Raises:
+            UnknownModelError: If there is no model of this name.
+        """
+        if name is None and self.stands_in:
+            return self._models[self.stand_in]
+        return self.get(self.default if name is None else name)
+
+    @property
+    def stands_in(self) -> bool:
+        """Return whether the stand-in answers for the default model, which is not loaded."""
+        return (
+            bool(self.stand_in)
+            and self._models[self.default].loaded is None
+            and self._models[self.stand_in].answers()
+        )
 
     def get(self, name: str) -> HostedModel:
         """Return the model of this name.
@@ -112,8 +145,19 @@ class Models:
 
     @property
     def ready(self) -> bool:
-        """Return whether every model can answer."""
-        return all(model.answers() for model in self._models.values())
+        """Return whether every model can answer, or the stand-in answers for the default one."""
+        return all(
+            model.answers() or (name == self.default and self.stands_in)
+            for name, model in self._models.items()
+        )
+
+    @property
+    def failed(self) -> bool:
+        """Return whether a model could not be loaded and nothing stands in for it."""
+        return any(
+            model.state == "failed" and not (name == self.default and self.stands_in)
+            for name, model in self._models.items()
+        )
 
     @property
     def alive(self) -> bool:
@@ -121,8 +165,12 @@ class Models:
         return all(model.loaded is None or model.answers() for model in self._models.values())
 
     async def load(self) -> None:
-        """Load the models one after the other, until one fails."""
-        for model in self._models.values():
+        """Load the models one after the other, the stand-in first, until one fails.
+
+        The service goes on without a default model that cannot be downloaded and has a stand-in.
+        """
+        first = (self.stand_in, *self._models) if self.stand_in else self._models
+        for model in (self._models[name] for name in dict.fromkeys(first)):
             model.state = "loading"
             began = time.monotonic()
             try:
@@ -139,7 +187,15 @@ class Models:
                 model.state = "failed"
                 why = f" ({exc.__cause__})" if exc.__cause__ else ""
                 log.error("%s: failed to load: %s%s", model.manifest.name, exc, why)
-                return
+                if not (isinstance(exc, DownloadError) and not self.failed):
+                    return
+                log.warning(
+                    "%s answers for %s. To get the weights, run: vgg-serve pull %s; then restart",
+                    self.stand_in,
+                    model.manifest.name,
+                    model.manifest.name,
+                )
+                continue
             except Exception:
                 model.state = "failed"
                 log.exception("%s: failed to load: unhandled exception", model.manifest.name)

@@ -74,4 +74,8 @@ def _summary(model: HostedModel, models: Models) -> ModelSummary:
         default=manifest.name == models.default,
         state=model.state,
         trained=loaded.trained if loaded else (None if manifest.trained else False),
+        classes=len(model.labels),
+        stands_in_for=models.default
+        if models.stands_in and manifest.name == models.stand_in
+        else None,
     )

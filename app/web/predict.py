@@ -73,7 +73,10 @@ async def predict(
     if result is None:
         return Response(status_code=CLIENT_LEFT)
     model = ModelRef(
-        name=request.state.model, weights_sha256=loaded.weights_sha256, trained=loaded.trained
+        name=request.state.model,
+        weights_sha256=loaded.weights_sha256,
+        trained=loaded.trained,
+        stands_in_for=request.state.stands_in_for,
     )
     body = PredictOut(
         model=model,

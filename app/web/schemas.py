@@ -26,7 +26,9 @@ class ModelRef(_Out):
     )
     """SHA-256 of the weights file."""
     trained: bool = Field(examples=[True])
-    """False for untrained stand-in weights: their answers mean nothing."""
+    """False for untrained weights: their answers mean nothing."""
+    stands_in_for: str | None = Field(default=None, exclude_if=lambda name: name is None)
+    """The default model, which is not there, where this one answered in its place; else absent."""
 
 
 class PredictionOut(_Out):
@@ -92,7 +94,11 @@ class ModelSummary(_Out):
     """Whether it answers requests that name no model."""
     state: Literal["waiting", "loading", "ready", "failed"]
     trained: bool | None
-    """False for stand-in weights; null until it is known."""
+    """False for untrained weights; null until it is known."""
+    classes: int
+    """Number of classes that it knows."""
+    stands_in_for: str | None
+    """The default model, while this one answers in its place."""
 
 
 class ModelsOut(_Out):

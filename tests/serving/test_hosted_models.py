@@ -11,6 +11,8 @@ from app.weights.manifests import load_catalog
 from app.weights.provisioning import Provisioning
 from tests.conftest import REPOSITORY
 
+POLICY = BatchPolicy((1,), RunCost.fit({1: 0.5}))
+
 
 @pytest.fixture
 def model():
@@ -47,6 +49,58 @@ def test_each_step_is_logged_once(model, caplog):
     assert "warming up" == model.describe_progress()
 
 
+def hosted(*names: str, stand_in: str = "") -> Models:
+    """Host built-in models, none of them loaded."""
+    catalog = load_catalog(REPOSITORY / "models")
+    hosting = Hosting(Provisioning(REPOSITORY / "models"), "cpu", 1, None, 0.0, 2.0)
+    return Models([catalog[name] for name in names], hosting, Metrics(), stand_in)
+
+
+def bring(models: Models, name: str) -> None:
+    """Let a model answer."""
+    model = models.get(name)
+    queue = Batcher([Lane(lambda _: np.zeros((1, 1000), np.float32), Device())], POLICY)
+    queue.start()
+    models.publish(model, Loaded(model.manifest, (), queue, "cpu", "ab", trained=True))
+
+
+@pytest.mark.anyio
+async def test_a_stand_in_answers_until_the_default_model_is_loaded():
+    """It answers requests that name no model; whoever names one gets that one."""
+    models = hosted("vgg16", "vgg16-mini", stand_in="vgg16-mini")
+
+    def chosen():
+        return [models.choose(name).manifest.name for name in (None, "vgg16", "vgg16-mini")]
+
+    assert (False, ["vgg16", "vgg16", "vgg16-mini"]) == (models.ready, chosen())
+    bring(models, "vgg16-mini")
+    assert (True, ["vgg16-mini", "vgg16", "vgg16-mini"]) == (models.ready, chosen())
+    models.get("vgg16").state = "failed"
+    assert (True, False) == (models.ready, models.failed)
+    bring(models, "vgg16")
+    assert (True, ["vgg16", "vgg16", "vgg16-mini"]) == (models.ready, chosen())
+    await models.stop()
+
+
+@pytest.mark.anyio
+async def test_a_stand_in_stands_in_for_the_default_model_alone():
+    """Without another model that was asked for, the service has failed."""
+    models = hosted("vgg16", "vgg19", "vgg16-mini", stand_in="vgg16-mini")
+    bring(models, "vgg16-mini")
+
+    models.get("vgg19").state = "failed"
+
+    assert (False, True) == (models.ready, models.failed)
+    await models.stop()
+
+
+def test_a_default_model_does_not_stand_in_for_itself():
+    """VGG_STAND_IN may name the default model, as with `make serve MODELS=vgg16-mini`."""
+    models = hosted("vgg16-mini", stand_in="vgg16-mini")
+
+    assert ("", False) == (models.stand_in, models.stands_in)
+
+
 def test_a_download_of_unknown_size(model, caplog):
     """Without a total no bytes are logged, and nothing fails."""
     caplog.set_level("INFO", "app.serving.hosted_models")
@@ -60,8 +114,7 @@ def test_a_published_model_is_in_the_metrics(model):
     """Its facts are labels, and its queue is asked at each scrape."""
     metrics = Metrics()
     hosting = Hosting(Provisioning(REPOSITORY / "models"), "cpu", 1, None, 0.0, 2.0)
-    policy = BatchPolicy((1,), RunCost.fit({1: 0.5}))
-    queue = Batcher([Lane(lambda _: np.zeros((1, 1000), np.float32), Device())], policy)
+    queue = Batcher([Lane(lambda _: np.zeros((1, 1000), np.float32), Device())], POLICY)
     loaded = Loaded(model.manifest, (), queue, "cuda", "ab", trained=True, precision="float16")
     models = Models([model.manifest], hosting, metrics)
     models.publish(models.get("vgg16"), loaded)

@@ -17,6 +17,8 @@ async def test_models_lists_what_is_served(client):
         "default": True,
         "state": "ready",
         "trained": False,
+        "classes": 1000,
+        "stands_in_for": None,
     }
     assert {"models": [expected]} == answer
 

@@ -35,7 +35,8 @@ class Admission:
     rate limit came first. The token is taken before the body is read, which limits the uploads
     that a client has in progress. A later 503 returns the token.
 
-    It adds to `scope["state"]`: `model`, the name of the model; `loaded`, the model itself;
+    It adds to `scope["state"]`: `model`, the name of the model; `stands_in_for`, the
+    name of the model for which it stands in, or None; `loaded`, the model itself;
     `deadline`, on the clock of `time.monotonic`, in seconds.
     """
 
@@ -92,10 +93,12 @@ class Admission:
 
     def _check(self, scope: Scope) -> None:
         name = QueryParams(scope["query_string"]).get("model")
-        model = self._models.get(name or self._models.default)
+        model = self._models.choose(name or None)
         state = scope["state"]
         headers = Headers(scope=scope)
         state["model"] = model.manifest.name
+        stands_in = not name and model.manifest.name != self._models.default
+        state["stands_in_for"] = self._models.default if stands_in else None
         state["loaded"] = loaded = model.ready()
         state["deadline"] = deadline = state["began"] + self._timeout(headers)
         length = headers.get("content-length", "0")
