@@ -11,7 +11,14 @@ from app.errors import ManifestError
 from app.graph.vgg import ARCHITECTURES, VggConfig, architecture
 from app.records import Preprocess
 from app.weights.download.fetch import HUB
-from app.weights.manifests import BUILT_IN, Accuracy, Checkpoint, load_catalog, read_manifest
+from app.weights.manifests import (
+    BUILT_IN,
+    Accuracy,
+    Checkpoint,
+    find_file,
+    load_catalog,
+    read_manifest,
+)
 
 SHA256, SHA384 = "5" * 64, "3" * 96
 
@@ -170,6 +177,54 @@ def test_ready_graph(tmp_path):
     assert ("mine.onnx", f"sha256:{SHA256}") == (manifest.onnx, manifest.digest)
     assert (None, None, None) == (manifest.architecture, manifest.checkpoint, manifest.accuracy)
     assert (227, True) == (manifest.preprocess.crop, manifest.trained)
+
+
+def small(table: str) -> Edit:
+    """Describe the network in a table instead of naming it."""
+    return lambda text: put("crop", "64")(drop("architecture")(text)) + f"[architecture]\n{table}\n"
+
+
+@pytest.mark.parametrize(
+    ("table", "network"),
+    [
+        (
+            'configuration = "D"\nwidth = 0.375\nside = 64\nhidden = [512, 512]',
+            VggConfig("D", (24, 48, 96, 192, 192), (512, 512), side=64),
+        ),
+        ('configuration = "A"\nside = 64', VggConfig("A", side=64)),
+        (
+            'configuration = "E"\nwidth = 2\nside = 64\nhidden = [9, 7]',
+            VggConfig("E", (128, 256, 512, 1024, 1024), (9, 7), side=64),
+        ),
+        (
+            'configuration = "B"\nwidth = 0.001\nside = 64',
+            VggConfig("B", (1, 1, 1, 1, 1), side=64),
+        ),
+    ],
+)
+def test_network_of_any_size(tmp_path, table, network):
+    """A table gives the configuration, and where it differs from the paper's: width, side, hidden."""
+    assert network == read_manifest(write(tmp_path, small(table)(VGG))).architecture
+
+
+@pytest.mark.parametrize("class_", ['"n02123045"', '"tabby, tabby cat"', "281"])
+def test_photo_of_the_self_test(tmp_path, class_):
+    """A table names a photo, and its class in one of three ways."""
+    text = VGG + f'[selftest]\nphoto = "cat.jpg"\nclass = {class_}\n'
+
+    selftest = read_manifest(write(tmp_path, text)).selftest
+
+    assert selftest is not None
+    assert ("cat.jpg", class_.strip('"')) == (selftest.photo, str(selftest.class_))
+
+
+def test_files_come_from_the_model_folder_or_with_the_service(tmp_path):
+    """The operator's own file wins; what is nowhere is expected in the model folder."""
+    mini = "vgg16-mini.safetensors"
+
+    assert BUILT_IN / mini == find_file(mini, tmp_path)
+    (tmp_path / mini).touch()
+    assert [tmp_path / mini, tmp_path / "none"] == [find_file(n, tmp_path) for n in (mini, "none")]
 
 
 @pytest.mark.parametrize(("crop", "top1"), [(1, 0), (1024, 100)])
@@ -345,6 +400,50 @@ def test_not_a_table(tmp_path, value):
         (put("top1", "false"), "accuracy.top1", "is false", "a number from 0 to 100"),
         (put("top1", "inf"), "accuracy.top1", "is inf", "a number from 0 to 100"),
         (add("top10 = 99", "accuracy"), "accuracy.top10", "is not known", "source, top1, top5"),
+        (small("side = 64"), "architecture.configuration", "is missing", "one of A, B, C, D, E"),
+        (small('configuration = "F"'), "architecture.configuration", "is 'F'", "one of A, B"),
+        (
+            small('configuration = "D"\nwidth = 0'),
+            "architecture.width",
+            "is 0",
+            "a number above 0 and up to 4",
+        ),
+        (
+            small('configuration = "D"\nside = 65'),
+            "architecture.side",
+            "is 65",
+            "a multiple of 32 up to 1024",
+        ),
+        (
+            small('configuration = "D"\nhidden = [512]'),
+            "architecture.hidden",
+            "is [512]",
+            "two whole numbers",
+        ),
+        (
+            small('configuration = "D"\ndepth = 16'),
+            "architecture.depth",
+            "is not known",
+            "configuration, hidden, side, width",
+        ),
+        (
+            small('configuration = "D"'),
+            "preprocess.crop",
+            "is 64",
+            "expected 224, the side of this network",
+        ),
+        (
+            lambda t: t + '[selftest]\nphoto = "a/b.jpg"\nclass = 1\n',
+            "selftest.photo",
+            "is 'a/b.jpg'",
+            "a file name without a folder",
+        ),
+        (
+            lambda t: t + '[selftest]\nphoto = "b.jpg"\n',
+            "selftest.class",
+            "is missing",
+            "a WordNet id, a label or the index of a class",
+        ),
         (add('trained = "no"'), "trained", "is 'no'", "true or false"),
         (add("trained = 0"), "trained", "is 0", "true or false"),
         (add('licence = "MIT"'), "licence", "is not known", "license"),
