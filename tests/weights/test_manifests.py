@@ -99,10 +99,10 @@ def write(folder: Path, text: str, name: str = "mine") -> Path:
 
 
 def test_built_in_models():
-    """Seven models come with the project: VGG-16 and VGG-19 of two trainings, and a small one."""
-    names = ["vgg11", "vgg13", "vgg16", "vgg16-mini", "vgg16-oxford", "vgg19", "vgg19-oxford"]
+    """Nine models come with the project: VGG-16 and VGG-19 of three trainings, and a small one."""
+    names = "vgg11 vgg13 vgg16 vgg16-mini vgg16-oxford vgg16_bn vgg19 vgg19-oxford vgg19_bn"
 
-    assert names == sorted(load_catalog(BUILT_IN))
+    assert names.split() == sorted(load_catalog(BUILT_IN))
 
 
 @pytest.mark.parametrize("path", sorted(BUILT_IN.glob("vgg*[!i].toml")), ids=lambda path: path.stem)
@@ -123,7 +123,7 @@ def test_built_in_manifest_can_be_fetched_and_trusted(path):
     assert 0.5 < manifest.accuracy.top1 / manifest.accuracy.top5 < 1
 
 
-@pytest.mark.parametrize("name", ["vgg11", "vgg13", "vgg16", "vgg19"])
+@pytest.mark.parametrize("name", ["vgg11", "vgg13", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn"])
 def test_torchvision_preprocessing(name):
     """Weights of torchvision want RGB, the mean and the spread of ImageNet, times 255."""
     preprocess = load_catalog(BUILT_IN)[name].preprocess

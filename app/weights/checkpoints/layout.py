@@ -17,6 +17,9 @@ from app.records import Layer, Tensor
 Shape: TypeAlias = tuple[int, ...]
 
 _FLOATS: Final = frozenset({"float16", "bfloat16", "float32", "float64"})
+_NORM: Final = ("weight", "bias", "running_mean", "running_var")
+_EPSILON: Final = 1e-5
+"""PyTorch's default, with which torchvision and timm trained their networks."""
 _SHOWN: Final = 120  # characters of a foreign text that a sentence quotes
 
 
@@ -37,7 +40,10 @@ class Stored:
 
 
 def read_layers(
-    config: VggConfig, names: Mapping[str, str], stored: Mapping[str, Stored]
+    config: VggConfig,
+    names: Mapping[str, str],
+    stored: Mapping[str, Stored],
+    norms: Mapping[str, str] | None = None,
 ) -> dict[str, Layer]:
     """Read the layers of a network, one tensor at a time.
 
@@ -45,19 +51,40 @@ def read_layers(
         config: The network.
         names: What the publisher calls each layer, by the paper's name.
         stored: The tensors of the file: these and no others, NAME.weight and NAME.bias.
+        norms: What the publisher calls the batch norm behind a layer, if there is one; it is folded
+            into the layer.
     """
+    norms = norms or {}
     wanted = [f"{name}.{part}" for name in names.values() for part in ("weight", "bias")]
+    wanted += [f"{name}.{part}" for name in norms.values() for part in _NORM]
     if missing := [name for name in wanted if name not in stored]:
         raise CheckpointError(f"has no tensor {_listed(missing)}, which this network needs")
-    if extra := sorted(stored.keys() - set(wanted)):
+    counts = {f"{name}.num_batches_tracked" for name in norms.values()}  # for training alone
+    if extra := sorted(stored.keys() - set(wanted) - counts):
         raise CheckpointError(f"has a tensor {_listed(extra)}, for which this network has no place")
-    return {
-        layer: Layer(
-            weight=_read(f"{names[layer]}.weight", stored, weight),
-            bias=_read(f"{names[layer]}.bias", stored, bias),
+    layers = {}
+    for name, weight, bias in _shapes(config):
+        layer = Layer(
+            weight=_read(f"{names[name]}.weight", stored, weight),
+            bias=_read(f"{names[name]}.bias", stored, bias),
         )
-        for layer, weight, bias in _shapes(config)
-    }
+        if name in norms:
+            norm = [_read(f"{norms[name]}.{part}", stored, bias) for part in _NORM]
+            layer = _folded(name, layer, *norm)
+        layers[name] = layer
+    return layers
+
+
+def _folded(
+    name: str, layer: Layer, gain: Tensor, shift: Tensor, mean: Tensor, variance: Tensor
+) -> Layer:
+    """Fold batch norm, gain * (x - mean) / sqrt(variance + epsilon) + shift, in float64."""
+    if variance.min() < 0:
+        raise CheckpointError(f"has a negative variance behind {name}")
+    scale = gain.astype(np.float64) / np.sqrt(variance.astype(np.float64) + _EPSILON)
+    weight = layer.weight * scale.reshape(-1, *[1] * (layer.weight.ndim - 1))
+    bias = (layer.bias - mean.astype(np.float64)) * scale + shift
+    return Layer(weight.astype(np.float32), bias.astype(np.float32))
 
 
 def _shapes(config: VggConfig) -> Iterator[tuple[str, list[Shape], list[Shape]]]:

@@ -23,18 +23,22 @@ def read_safetensors(path: Path, config: VggConfig) -> dict[str, Layer]:
     with safe_open(path, framework="numpy") as file:
         stored = {name: _stored(file, name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         is_timm = any(name.startswith("pre_logits.") for name in stored)
-        names = convolution_names(config) | (_TIMM if is_timm else _TORCHVISION)
-        return read_layers(config, names, stored)
+        has_norm = any(name.endswith(".running_mean") for name in stored)
+        places = convolution_places(config, has_norm=has_norm)
+        names = {layer: f"features.{place}" for layer, place in places.items()}
+        norms = {layer: f"features.{place + 1}" for layer, place in places.items()}
+        names |= _TIMM if is_timm else _TORCHVISION
+        return read_layers(config, names, stored, norms if has_norm else None)
 
 
-def convolution_names(config: VggConfig) -> dict[str, str]:
-    """Return `features.2` for `conv1_2`: its index in a `Sequential` with ReLU and pooling."""
-    names, index = {}, 0
+def convolution_places(config: VggConfig, *, has_norm: bool) -> dict[str, int]:
+    """Return 2 for `conv1_2`: its index in a `Sequential` with batch norm, ReLU and pooling."""
+    places, index = {}, 0
     for row in config.layers():
         if row.kind == "convolution":
-            names[row.name] = f"features.{index}"
-        index += 2 if row.kind == "convolution" else 1
-    return names
+            places[row.name] = index
+        index += 2 + has_norm if row.kind == "convolution" else 1
+    return places
 
 
 def _stored(file: safe_open, name: str) -> Stored:

@@ -25,7 +25,7 @@ from app.graph.vgg import CLASSES, VggConfig
 from app.records import Layer
 from app.weights.checkpoints import read
 from app.weights.checkpoints.read import read_checkpoint
-from app.weights.checkpoints.safetensors_file import convolution_names
+from app.weights.checkpoints.safetensors_file import convolution_places
 from app.weights.manifests import FORMATS
 from tests.conftest import REPOSITORY
 
@@ -568,8 +568,42 @@ def test_true_configurations_have_torchvision_indices():
         "E": [0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34],
     }
     for configuration, indices in published.items():
-        names = [*convolution_names(VggConfig(configuration)).values()]
-        assert [f"features.{i}" for i in indices] == names
+        assert indices == [*convolution_places(VggConfig(configuration), has_norm=False).values()]
+
+
+def test_batch_norm_with_a_negative_variance_is_refused(path):
+    """Its square root would be no number."""
+    stored = with_norm()
+    stored["features.1.running_var"][0] = -1
+    safetensors.numpy.save_file(stored, path)
+
+    with pytest.raises(CheckpointError, match="has a negative variance behind conv1_1"):
+        read_checkpoint(path, "safetensors", CONFIG)
+
+
+def test_batch_norm_that_lacks_a_tensor_is_refused(path):
+    """The sentence names the tensor."""
+    stored = with_norm()
+    del stored["features.5.running_mean"]
+    safetensors.numpy.save_file(stored, path)
+
+    with pytest.raises(CheckpointError, match=r"has no tensor features\.5\.running_mean"):
+        read_checkpoint(path, "safetensors", CONFIG)
+
+
+def with_norm() -> dict[str, NDArray[np.float32]]:
+    """Make the tensors of a network with batch norm that changes nothing but by epsilon."""
+    stored: dict[str, NDArray[np.float32]] = {}
+    places = convolution_places(CONFIG, has_norm=True)
+    heads = {"fc6": "classifier.0", "fc7": "classifier.3", "fc8": "classifier.6"}
+    for name, shape in CONFIG.weight_shapes().items():
+        theirs = heads.get(name) or f"features.{places[name]}"
+        stored[f"{theirs}.weight"] = np.ones(shape, np.float32)
+        stored[f"{theirs}.bias"] = np.zeros(shape[0], np.float32)
+        if name in places:
+            for part in ("weight", "bias", "running_mean", "running_var"):
+                stored[f"features.{places[name] + 1}.{part}"] = np.ones(shape[0], np.float32)
+    return stored
 
 
 @each_format
@@ -1073,7 +1107,7 @@ def test_caffe_short_data(missing, path):
 # --- PyTorch ----------------------------------------------------------------------------
 
 
-def torch_vgg(*, convolved_head: bool = False):
+def torch_vgg(*, convolved_head: bool = False, has_norm: bool = False):
     """Build configuration A as torchvision does, or with the head of timm."""
     torch = pytest.importorskip("torch")
     from collections import OrderedDict  # noqa: PLC0415
@@ -1082,7 +1116,8 @@ def torch_vgg(*, convolved_head: bool = False):
     torch.manual_seed(5)
     features, channels = [], 3
     for name, out in zip(NAMES, (2, 3, 4, 4, 5, 5, 6, 6), strict=False):
-        features += [nn.Conv2d(channels, out, 3, padding=1), nn.ReLU(inplace=True)]
+        norm = [nn.BatchNorm2d(out)] if has_norm else []
+        features += [nn.Conv2d(channels, out, 3, padding=1), *norm, nn.ReLU(inplace=True)]
         channels = out
         if name in POOLED:
             features.append(nn.MaxPool2d(2, 2))
@@ -1132,15 +1167,21 @@ def torch_vgg(*, convolved_head: bool = False):
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(layer.weight)
             nn.init.normal_(layer.bias, std=0.1)
+        elif isinstance(layer, nn.BatchNorm2d):
+            for tensor in (layer.weight, layer.running_var):
+                nn.init.uniform_(tensor, 0.5, 2)
+            for tensor in (layer.bias, layer.running_mean):
+                nn.init.normal_(tensor, std=0.5)
     with torch.no_grad():
         return model, model(torch.from_numpy(image()[None])).numpy().ravel()
 
 
 @pytest.mark.torch
+@pytest.mark.parametrize("has_norm", [False, True])
 @pytest.mark.parametrize("convolved_head", [False, True])
-def test_torch_safetensors(convolved_head, path):
-    """A network saved by PyTorch computes the same from what was read."""
-    model, expected = torch_vgg(convolved_head=convolved_head)
+def test_torch_safetensors(convolved_head, has_norm, path):
+    """A network saved by PyTorch, with batch norm or without, computes the same from what was read."""
+    model, expected = torch_vgg(convolved_head=convolved_head, has_norm=has_norm)
     from safetensors.torch import save_file  # noqa: PLC0415 - needs PyTorch
 
     save_file(model.state_dict(), path)
