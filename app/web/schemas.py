@@ -1,5 +1,6 @@
 """The public JSON, as pydantic models; the docstrings are the descriptions at /docs."""
 
+from operator import not_
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,7 +28,7 @@ class ModelRef(_Out):
     """SHA-256 of the weights file."""
     trained: bool = Field(examples=[True])
     """False for untrained weights: their answers mean nothing."""
-    stands_in_for: str | None = Field(default=None, exclude_if=lambda name: name is None)
+    stands_in_for: str | None = Field(default=None, exclude_if=not_)
     """The default model, which is not there, where this one answered in its place; else absent."""
 
 
