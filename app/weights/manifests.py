@@ -27,7 +27,7 @@ from app.records import Preprocess
 BUILT_IN: Final = Path(__file__).resolve().parents[2] / "models"
 """The manifests and labels that come with the service."""
 
-FORMATS: Final = ("safetensors", "onnx", "keras", "caffe")
+FORMATS: Final = ("safetensors", "onnx", "keras", "caffe", "pth")
 MAX_SIDE: Final = 1024
 """Pixels; a wider crop is probably a typo."""
 SIDE_STEP: Final = 32

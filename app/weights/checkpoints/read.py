@@ -15,6 +15,7 @@ from app.weights.checkpoints.caffe_file import read_caffe
 from app.weights.checkpoints.keras_file import read_keras
 from app.weights.checkpoints.layout import shown
 from app.weights.checkpoints.onnx_file import read_onnx
+from app.weights.checkpoints.pth_file import read_pth
 from app.weights.checkpoints.safetensors_file import read_safetensors
 
 _READERS: Final[dict[str, Callable[[Path, VggConfig], dict[str, Layer]]]] = {
@@ -22,6 +23,7 @@ _READERS: Final[dict[str, Callable[[Path, VggConfig], dict[str, Layer]]]] = {
     "onnx": read_onnx,
     "keras": read_keras,
     "caffe": read_caffe,
+    "pth": read_pth,
 }
 _FOREIGN: Final = (
     *(SafetensorError, DecodeError, OSError, LookupError, ValueError, TypeError, AttributeError),
@@ -29,7 +31,10 @@ _FOREIGN: Final = (
 )
 """What the libraries raise for damaged files."""
 
-_PICKLE: Final = "which is not read, as it can run any code: use the safetensors file instead"
+_PICKLE: Final = (
+    "which is not read, as it can run any code: load it with PyTorch and save it again with"
+    " torch.save(model.state_dict(), 'weights.pth')"
+)
 _SIGNS: Final = (
     # format (empty if it is not supported), the first bytes of its files, its name
     ("safetensors", rb".{3}[\x00-\x06]\x00{4}\{", "a safetensors file"),
@@ -37,7 +42,7 @@ _SIGNS: Final = (
     ("onnx", rb"\x08[\x01-\x1f][\x12\x1a\x22\x2a\x32\x3a\x42]", "an ONNX file"),
     ("caffe", rb"\x0a(?:[\x00-\x7f])[\x20-\x7e]*(?:\x12|\xa2\x06)", "a Caffe model"),
     ("", rb"\x80[\x00-\x05]", f"a pickle, {_PICKLE}"),
-    ("", rb"PK\x03\x04", f"a zip archive with a pickle inside (PyTorch), {_PICKLE}"),
+    ("pth", rb"PK\x03\x04", "a checkpoint of PyTorch (a zip archive)"),
     ("", rb"version https://git-lfs", "a pointer of Git LFS and not the file it points to"),
     ("", rb"\s*<(?:!|html|\?xml)", "a web page"),
     ("", rb"\x1f\x8b|BZh|\xfd7zXZ|.{257}ustar", "an archive, which has to be unpacked first"),

@@ -25,7 +25,7 @@ from app.graph.vgg import CLASSES, VggConfig
 from app.records import Layer
 from app.weights.checkpoints import read
 from app.weights.checkpoints.read import read_checkpoint
-from app.weights.checkpoints.safetensors_file import convolution_places
+from app.weights.checkpoints.torch_names import convolution_places
 from app.weights.manifests import FORMATS
 from tests.conftest import REPOSITORY
 
@@ -778,16 +778,17 @@ def test_pickle(file_format, protocol, path):
     sentence = refusal(path, file_format)
 
     assert protocol < 2 or "looks like a pickle, which is not read" in sentence
-    assert protocol < 2 or "use the safetensors file instead" in sentence
+    assert protocol < 2 or "load it with PyTorch and save it again" in sentence
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_zip(file_format, path):
-    """A zip archive, the .pth of PyTorch, is never opened."""
+    """A zip archive is recognised; what it would run as a checkpoint of PyTorch is refused."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps(Bomb()))
 
-    assert "use the safetensors file instead" in refusal(path, file_format)
+    reason = "wants to run" if file_format == "pth" else "looks like a checkpoint of PyTorch"
+    assert reason in refusal(path, file_format)
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
@@ -1210,11 +1211,13 @@ def test_torch_onnx(convolved_head, path):
 @pytest.mark.parametrize("old", [False, True])
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_torch_pickle(file_format, old, path):
-    """A .pth of PyTorch, in its old form and its new one, is refused."""
+    """A .pth in its form before PyTorch 1.6 is refused, and a new one under another format."""
     torch = pytest.importorskip("torch")
     torch.save({"features.0.weight": torch.ones(2)}, path, _use_new_zipfile_serialization=not old)
 
-    assert "use the safetensors file instead" in refusal(path, file_format)
+    reason = "looks like a pickle" if old else "looks like a checkpoint of PyTorch"
+    new = file_format == "pth" and not old
+    assert ("has no tensor" if new else reason) in refusal(path, file_format)
 
 
 # --- damage -----------------------------------------------------------------------------

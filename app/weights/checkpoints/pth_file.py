@@ -1,0 +1,99 @@
+"""Read a checkpoint of PyTorch 1.6 or newer, a zip archive of a pickle and of numbers.
+
+The pickle is not unpickled: `torch_pickle` says how it is read.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+from zipfile import BadZipFile, ZipFile
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+
+from app.errors import CheckpointError
+from app.graph.vgg import VggConfig
+from app.records import Layer
+from app.weights.checkpoints.layout import Stored, shown
+from app.weights.checkpoints.torch_names import read_torch_layers
+from app.weights.checkpoints.torch_pickle import MAX_BYTES, TensorRef, read_structure
+
+_WRAPPED: Final = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "ema")
+"""Keys under which training scripts save the weights beside other things."""
+_PREFIXES: Final = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.")
+"""What wrappers of a network put before the names of its tensors."""
+
+
+def read_pth(path: Path, config: VggConfig) -> dict[str, Layer]:
+    """Read the layers of `config`."""
+    return read_torch_layers(config, list_pth(path))
+
+
+def list_pth(path: Path) -> dict[str, Stored]:
+    """List the tensors of a file by torchvision's names."""
+    try:
+        with ZipFile(path) as archive:
+            pickle, root = _pickle(archive)
+            order = f"{root}/byteorder"
+            big = order in archive.namelist() and archive.open(order).read(3) == b"big"
+    except (BadZipFile, NotImplementedError) as exc:
+        raise CheckpointError(f"is a damaged zip archive: {shown(exc)}") from exc
+    return {
+        name: Stored(
+            tensor.shape,
+            tensor.storage.dtype,
+            partial(_read, path, f"{root}/data/{tensor.storage.key}", tensor, ">" if big else "<"),
+        )
+        for name, tensor in _state_dict(read_structure(pickle)).items()
+    }
+
+
+def _pickle(archive: ZipFile) -> tuple[bytes, str]:
+    """Return the pickle of an archive, and the folder that it is in."""
+    found = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+    if len(found) != 1:
+        raise CheckpointError(
+            f"is a zip archive with {len(found)} files data.pkl, expected one: it was not written by"
+            " torch.save, or is a TorchScript archive"
+        )
+    with archive.open(found[0]) as file:
+        return file.read(MAX_BYTES + 1), found[0].removesuffix("/data.pkl")
+
+
+def _state_dict(saved: Any) -> dict[str, TensorRef]:  # noqa: ANN401 (whatever was saved)
+    """Find the tensors, by their names without the prefixes of wrappers."""
+    wrapped = [saved[key] for key in _WRAPPED if key in saved] if isinstance(saved, dict) else []
+    for candidate in (saved, *wrapped):
+        if isinstance(candidate, dict) and candidate and all(map(_is_tensor, candidate.items())):
+            named = candidate
+            break
+    else:
+        keys = ", ".join(map(str, saved)) if isinstance(saved, dict) else type(saved).__name__
+        raise CheckpointError(
+            f"has no state dict, alone or under one of {', '.join(_WRAPPED)}; it has {shown(keys)}"
+        )
+    while prefix := next((p for p in _PREFIXES if all(n.startswith(p) for n in named)), ""):
+        named = {name.removeprefix(prefix): tensor for name, tensor in named.items()}
+    return named
+
+
+def _is_tensor(item: tuple[object, object]) -> bool:
+    return isinstance(item[0], str) and isinstance(item[1], TensorRef)
+
+
+def _read(path: Path, entry: str, tensor: TensorRef, order: str) -> NDArray[np.generic]:
+    """Read a tensor whose shape has been checked."""
+    dtype = np.dtype(tensor.storage.dtype).newbyteorder(order)  # type: ignore[arg-type] # a sign
+    try:
+        with ZipFile(path) as archive:
+            size = archive.getinfo(entry).file_size
+            if size != tensor.storage.count * dtype.itemsize:
+                raise CheckpointError(
+                    f"has {size} bytes in {shown(entry)}, expected {tensor.storage.count * dtype.itemsize}"
+                )
+            numbers = np.frombuffer(archive.read(entry), dtype)
+    except (BadZipFile, KeyError, NotImplementedError) as exc:
+        raise CheckpointError(f"lacks {shown(entry)}, or it is damaged: {shown(exc)}") from exc
+    strides = tuple(dtype.itemsize * step for step in tensor.strides)
+    return as_strided(numbers[tensor.offset :], tensor.shape, strides, writeable=False)

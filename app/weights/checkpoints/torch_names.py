@@ -1,0 +1,33 @@
+"""The names that torchvision and timm give to the tensors of a VGG, in any file of PyTorch's."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from app.graph.vgg import VggConfig
+from app.records import Layer
+from app.weights.checkpoints.layout import Stored, read_layers
+
+_TORCHVISION: Final = {"fc6": "classifier.0", "fc7": "classifier.3", "fc8": "classifier.6"}
+_TIMM: Final = {"fc6": "pre_logits.fc1", "fc7": "pre_logits.fc2", "fc8": "head.fc"}
+"""There, fc6 and fc7 are convolutions (`timm/models/vgg.py`)."""
+
+
+def read_torch_layers(config: VggConfig, stored: Mapping[str, Stored]) -> dict[str, Layer]:
+    """Read the layers of `config`, with batch norm or without."""
+    has_norm = any(name.endswith(".running_mean") for name in stored)
+    places = convolution_places(config, has_norm=has_norm)
+    names = {layer: f"features.{place}" for layer, place in places.items()}
+    norms = {layer: f"features.{place + 1}" for layer, place in places.items()}
+    is_timm = any(name.startswith("pre_logits.") for name in stored)
+    names |= _TIMM if is_timm else _TORCHVISION
+    return read_layers(config, names, stored, norms if has_norm else None)
+
+
+def convolution_places(config: VggConfig, *, has_norm: bool) -> dict[str, int]:
+    """Return 2 for `conv1_2`: its index in a `Sequential` with batch norm, ReLU and pooling."""
+    places, index = {}, 0
+    for row in config.layers():
+        if row.kind == "convolution":
+            places[row.name] = index
+        index += 2 + has_norm if row.kind == "convolution" else 1
+    return places

@@ -1,0 +1,139 @@
+"""A file that torch.save wrote gives the weights of the network, whatever else is in it."""
+
+import zipfile
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from app.errors import CheckpointError
+from app.weights.checkpoints.pth_file import list_pth
+from app.weights.checkpoints.read import read_checkpoint
+from tests.weights.checkpoints.pth import pickle_of, write_pth
+from tests.weights.checkpoints.test_read import CONFIG, logits, torch_vgg, with_norm
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "checkpoint.pth"
+
+
+def test_the_same_layers_as_in_safetensors(path, tmp_path):
+    """Both formats hold the same tensors under the same names."""
+    random = np.random.default_rng(0)
+    tensors = {n: random.normal(1, 0.1, t.shape).astype(np.float32) for n, t in with_norm().items()}
+    tensors = {n: abs(t) if n.endswith("running_var") else t for n, t in tensors.items()}
+    write_pth(path, tensors)
+    safetensors.numpy.save_file(tensors, tmp_path / "same.safetensors")
+
+    expected = read_checkpoint(tmp_path / "same.safetensors", "safetensors", CONFIG)
+    layers = read_checkpoint(path, "pth", CONFIG)
+
+    for name, layer in expected.items():
+        np.testing.assert_array_equal(layers[name].weight, layer.weight)
+        np.testing.assert_array_equal(layers[name].bias, layer.bias)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.module.", "model.", "backbone."])
+def test_prefixes_of_wrappers_are_dropped(path, prefix):
+    """DataParallel, torch.compile and training frameworks put them before every name."""
+    write_pth(path, {f"{prefix}{name}": one for name, one in with_norm().items()})
+
+    assert {*with_norm()} == {*list_pth(path)}
+
+
+def test_a_file_of_other_tensors_says_what_it_has(path):
+    """The error is about the network, as for every format."""
+    write_pth(path, {"conv.weight": np.zeros((3, 3), np.float32)})
+
+    with pytest.raises(CheckpointError, match=r"has no tensor features\.0\.weight"):
+        read_checkpoint(path, "pth", CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("edit", "sentence"),
+    [
+        ({"model/data.pkl": b"\x80\x02N."}, "has no state dict, alone or under one of state_dict"),
+        ({"model/data.pkl": b"cposix\nsystem\n."}, r"wants to run posix\.system"),
+        ({"model/data.pkl": None}, "with 0 files data.pkl"),
+        ({"model/data/0": None}, "lacks model/data/0"),
+        ({"model/data/0": b"short"}, "has 5 bytes in model/data/0"),
+        ({"other/data.pkl": b"."}, "with 2 files data.pkl"),
+    ],
+)
+def test_damaged_archives_are_refused(path, edit, sentence):
+    """The error names the entry that is missing or of another size."""
+    tensors = {"model/data.pkl": pickle_of(with_norm())}
+    tensors |= {f"model/data/{i}": t.tobytes() for i, t in enumerate(with_norm().values())}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in (tensors | edit).items():
+            if content is not None:
+                archive.writestr(name, content)
+
+    with pytest.raises(CheckpointError, match=sentence):
+        read_checkpoint(path, "pth", CONFIG)
+
+
+def test_a_truncated_archive_is_refused(path):
+    """A download that was cut off is no zip archive."""
+    write_pth(path, with_norm())
+    path.write_bytes(path.read_bytes()[:-100])
+
+    with pytest.raises(CheckpointError, match="is a damaged zip archive"):
+        read_checkpoint(path, "pth", CONFIG)
+
+
+def test_an_entry_that_unpacks_to_more_than_it_says(path):
+    """A compressed entry is never unpacked beyond the size of its tensor."""
+    tensors = with_norm()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model/data.pkl", pickle_of(tensors))
+        for place in range(len(tensors)):
+            archive.writestr(f"model/data/{place}", bytes(10_000_000))
+
+    with pytest.raises(CheckpointError, match="has 10000000 bytes in model/data/0, expected"):
+        read_checkpoint(path, "pth", CONFIG)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("has_norm", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    ["plain", "wrapped", "half", "bfloat16", "double", "channels_last", "parallel", "parameters"],
+)
+def test_what_torch_saves_computes_the_same(path, has_norm, change):
+    """State dicts as training scripts save them, and weights of each type."""
+    torch = pytest.importorskip("torch")
+    model, expected = torch_vgg(has_norm=has_norm)
+    saved = model.state_dict()
+    match change:
+        case "wrapped":
+            optimizer = torch.optim.Adam(model.parameters())
+            saved = {"epoch": 3, "state_dict": saved, "optimizer": optimizer.state_dict()}
+        case "half" | "bfloat16" | "double":
+            saved = getattr(model, change)().state_dict()
+        case "channels_last":
+            saved = model.to(memory_format=torch.channels_last).state_dict()
+        case "parallel":
+            saved = torch.nn.DataParallel(model).state_dict()
+        case "parameters":
+            saved = dict(model.named_parameters()) | dict(model.named_buffers())
+    torch.save(saved, path)
+
+    actual = logits(read_checkpoint(path, "pth", CONFIG))
+
+    tolerance = {"half": 1e-2, "bfloat16": 1e-1}.get(change, 1e-4)
+    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.torch
+def test_a_whole_model_is_refused_with_advice(path):
+    """torch.save(model) stores code, which is not run."""
+    torch = pytest.importorskip("torch")
+    model, _ = torch_vgg()
+    torch.save(model, path)
+
+    with pytest.raises(CheckpointError, match=r"wants to run torch\.nn\.modules") as caught:
+        read_checkpoint(path, "pth", CONFIG)
+
+    assert "torch.save(model.state_dict()" in str(caught.value)
