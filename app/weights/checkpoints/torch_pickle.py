@@ -6,6 +6,7 @@ builds dicts, lists, tuples and `TensorRef`s, and calls nothing. Instructions: `
 standard library. What PyTorch writes with them: `torch/serialization.py`, `torch/_utils.py`.
 """
 
+import io
 import pickletools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -71,12 +72,17 @@ def read_structure(pickle: bytes) -> Any:  # noqa: ANN401 (whatever was saved)
     """
     if len(pickle) > MAX_BYTES:
         raise CheckpointError(f"has a pickle of more than {MAX_BYTES} bytes. {_ADVICE}")
-    machine = _Machine()
+    machine, stream = _Machine(), io.BytesIO(pickle)
     try:
-        for opcode, argument, _ in pickletools.genops(pickle):
+        while code := stream.read(1):
+            opcode = pickletools.code2op[code.decode("latin-1")]
             if opcode.name == "STOP":
                 return machine.stack.pop()
-            machine.step(opcode.name, argument)
+            if opcode.name not in _ALLOWED:
+                raise CheckpointError(
+                    f"has the pickle instruction {opcode.name}, which is not run. {_ADVICE}"
+                )
+            machine.step(opcode.name, opcode.arg.reader(stream) if opcode.arg else None)
     except (ValueError, IndexError, KeyError, TypeError, OverflowError) as exc:
         raise CheckpointError(f"has a damaged pickle: {shown(exc)}") from exc
     raise CheckpointError("has a damaged pickle: it does not end")
@@ -94,8 +100,6 @@ class _Machine:
             self.stack.append(_VALUES[name](argument))
         elif name in _STEPS:
             _STEPS[name](self, argument)
-        elif name not in {"PROTO", "FRAME"}:
-            raise CheckpointError(f"has the pickle instruction {name}, which is not run. {_ADVICE}")
 
     def find(self, name: str) -> None:
         if name not in _GLOBALS:
@@ -226,3 +230,5 @@ _STEPS: Final[dict[str, Callable[[_Machine, Any], None]]] = {
     "REDUCE": _Machine.call,
     "BUILD": _Machine.build,
 }
+
+_ALLOWED: Final = {"PROTO", "FRAME", *_VALUES, *_STEPS}
