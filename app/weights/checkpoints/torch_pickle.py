@@ -75,17 +75,24 @@ def read_structure(pickle: bytes) -> Any:  # noqa: ANN401 (whatever was saved)
     machine, stream = _Machine(), io.BytesIO(pickle)
     try:
         while code := stream.read(1):
-            opcode = pickletools.code2op[code.decode("latin-1")]
+            opcode = _OPCODES[code.decode("latin-1")]
             if opcode.name == "STOP":
                 return machine.stack.pop()
             if opcode.name not in _ALLOWED:
                 raise CheckpointError(
                     f"has the pickle instruction {opcode.name}, which is not run. {_ADVICE}"
                 )
-            machine.step(opcode.name, opcode.arg.reader(stream) if opcode.arg else None)
+            machine.step(opcode.name, _argument(opcode, stream))
     except (ValueError, IndexError, KeyError, TypeError, OverflowError) as exc:
         raise CheckpointError(f"has a damaged pickle: {shown(exc)}") from exc
     raise CheckpointError("has a damaged pickle: it does not end")
+
+
+def _argument(opcode: pickletools.OpcodeInfo, stream: io.BytesIO) -> Any:  # noqa: ANN401 (of any)
+    if opcode.name == "GLOBAL":  # the module's own reader takes escapes for an old Python's
+        lines = stream.readline(), stream.readline()
+        return " ".join(line.decode().removesuffix("\n") for line in lines)
+    return opcode.arg.reader(stream) if opcode.arg else None
 
 
 class _Machine:
@@ -231,4 +238,5 @@ _STEPS: Final[dict[str, Callable[[_Machine, Any], None]]] = {
     "BUILD": _Machine.build,
 }
 
+_OPCODES: Final = {opcode.code: opcode for opcode in pickletools.opcodes}
 _ALLOWED: Final = {"PROTO", "FRAME", *_VALUES, *_STEPS}
