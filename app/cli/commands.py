@@ -22,6 +22,7 @@ from app.cli.console import (
     pull_bar,
 )
 from app.cli.environment import Key, find_manifest, read_settings
+from app.cli.import_model import import_
 from app.errors import SetupError, VggServeError
 from app.graph.vgg import CLASSES
 from app.images.formats import TITLES, find_images
@@ -162,6 +163,7 @@ def key(name: Annotated[str, typer.Argument(help="Name of the client that gets t
 
 
 cli.command(no_args_is_help=True)(bench)
+cli.command("import", no_args_is_help=True)(import_)
 
 
 def _pull(settings: Settings, manifest: Manifest) -> ServingGraph:

@@ -37,6 +37,8 @@ MAX_SIZE: Final = 2**40
 
 _LONGEST_VALUE: Final = 100
 """Characters of a value in an error sentence."""
+NAME: Final = "[a-z0-9][a-z0-9._-]{0,63}"
+"""What a model may be called."""
 _FILE: Final = "^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$"
 _NO_OTHERS: Final = ConfigDict(extra="forbid")  # an unknown key is probably a typo
 
@@ -224,7 +226,7 @@ class Manifest(_Pinned):
     path: Path
     name: Annotated[
         str,
-        _expect("lower-case letters, digits, '.', '_', '-'", pattern="^[a-z0-9][a-z0-9._-]{0,63}$"),
+        _expect("lower-case letters, digits, '.', '_', '-'", pattern=f"^{NAME}$"),
     ]
     title: _Text
     license: _Text

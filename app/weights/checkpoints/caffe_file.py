@@ -36,6 +36,12 @@ _PARTS: Final = {0: "weight", 1: "bias"}
 
 def read_caffe(path: Path, config: VggConfig) -> dict[str, Layer]:
     """Read the layers of `config`, which have the paper's names in Caffe's models."""
+    names = {layer: layer for layer in config.weight_shapes()}
+    return read_layers(config, names, list_caffe(path))
+
+
+def list_caffe(path: Path) -> dict[str, Stored]:
+    """List the tensors of a file."""
     net = _net_parameter().FromString(path.read_bytes())
     stored: dict[str, Stored] = {}
     for layer in (*net.layers, *net.layer):  # layers without weights have no blobs
@@ -44,7 +50,7 @@ def read_caffe(path: Path, config: VggConfig) -> dict[str, Layer]:
             if name in stored:
                 raise CheckpointError(f"has {shown(name)} twice")
             stored[name] = _stored(name, blob)
-    return read_layers(config, {layer: layer for layer in config.weight_shapes()}, stored)
+    return stored
 
 
 def _stored(name: str, blob: Any) -> Stored:  # noqa: ANN401 (BlobProto)

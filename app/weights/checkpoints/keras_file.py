@@ -29,12 +29,8 @@ def read_keras(path: Path, config: VggConfig) -> dict[str, Layer]:
     """Read the layers of `config` and turn them from channels last to channels first."""
     h5py = _load_h5py()
     with h5py.File(path, "r") as file:
-        datasets = _datasets(file, h5py.Dataset)
-        if numbered := _below("layers/", datasets):  # weights of Keras 3
-            tensors, names = _by_tensor(numbered), _keras_3_names(config)
-        else:  # a model, with its optimizer beside its weights, or weights alone
-            tensors = _by_tensor(_below("model_weights/", datasets) or datasets)
-            names = _keras_names(config)
+        tensors, numbered = _tensors(_datasets(file, h5py.Dataset))
+        names = _keras_3_names(config) if numbered else _keras_names(config)
         # The map that a fully connected layer sees was flattened as height, width, channels.
         pooled = next(row.output_shape for row in config.layers() if row.name == "pool5")
         flat = {f"{names['fc6']}.weight": (*pooled[1:], pooled[0])}
@@ -42,6 +38,22 @@ def read_keras(path: Path, config: VggConfig) -> dict[str, Layer]:
             name: _stored(name, data, flat.get(name, (1, 1, -1))) for name, data in tensors.items()
         }
         return read_layers(config, names, stored)
+
+
+def list_keras(path: Path) -> dict[str, Stored]:
+    """List the tensors of a file, which cannot be read afterwards."""
+    h5py = _load_h5py()
+    with h5py.File(path, "r") as file:
+        tensors, _ = _tensors(_datasets(file, h5py.Dataset))
+        return {name: _stored(name, data, (1, 1, -1)) for name, data in tensors.items()}
+
+
+def _tensors(datasets: Datasets) -> tuple[Datasets, bool]:
+    """Return the weights by tensor, and whether they are numbered, as Keras 3 does."""
+    if numbered := _below("layers/", datasets):
+        return _by_tensor(numbered), True
+    # a model, with its optimizer beside its weights, or weights alone
+    return _by_tensor(_below("model_weights/", datasets) or datasets), False
 
 
 def _keras_names(config: VggConfig) -> dict[str, str]:

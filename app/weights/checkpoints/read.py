@@ -11,12 +11,13 @@ from safetensors import SafetensorError
 from app.errors import CheckpointError
 from app.graph.vgg import VggConfig
 from app.records import Layer
-from app.weights.checkpoints.caffe_file import read_caffe
-from app.weights.checkpoints.keras_file import read_keras
-from app.weights.checkpoints.layout import shown
+from app.weights.checkpoints.caffe_file import list_caffe, read_caffe
+from app.weights.checkpoints.keras_file import list_keras, read_keras
+from app.weights.checkpoints.layout import Stored, shown
 from app.weights.checkpoints.onnx_file import read_onnx
-from app.weights.checkpoints.pth_file import read_pth
-from app.weights.checkpoints.safetensors_file import read_safetensors
+from app.weights.checkpoints.pth_file import list_pth, read_pth
+from app.weights.checkpoints.recognise import config_of
+from app.weights.checkpoints.safetensors_file import list_safetensors, read_safetensors
 
 _READERS: Final[dict[str, Callable[[Path, VggConfig], dict[str, Layer]]]] = {
     "safetensors": read_safetensors,
@@ -25,6 +26,13 @@ _READERS: Final[dict[str, Callable[[Path, VggConfig], dict[str, Layer]]]] = {
     "caffe": read_caffe,
     "pth": read_pth,
 }
+_LISTS: Final[dict[str, Callable[[Path], dict[str, Stored]]]] = {
+    "safetensors": list_safetensors,
+    "keras": list_keras,
+    "caffe": list_caffe,
+    "pth": list_pth,
+}
+"""Formats in which a network is recognised by itself: their tensors have names that say their order."""
 _FOREIGN: Final = (
     *(SafetensorError, DecodeError, OSError, LookupError, ValueError, TypeError, AttributeError),
     *(RuntimeError, ArithmeticError, MemoryError),
@@ -72,20 +80,36 @@ def read_checkpoint(path: Path, file_format: str, config: VggConfig) -> dict[str
         raise CheckpointError(f"{path}: cannot be read as {file_format}: {shown(exc)}") from exc
 
 
+def recognise(path: Path) -> tuple[str, VggConfig]:
+    """Return the format of a file and the network in it, from the shapes of its weights.
+
+    Raises:
+        CheckpointError: If it is in no format that is read, or holds no network of the family.
+    """
+    try:
+        file_format = _format_of(path)
+        return file_format, config_of(_LISTS[file_format](path))
+    except CheckpointError as exc:
+        raise CheckpointError(f"{path}: {exc}") from exc
+    except _FOREIGN as exc:
+        raise CheckpointError(f"{path}: cannot be read: {shown(exc)}") from exc
+
+
+def _format_of(path: Path) -> str:
+    head = _head(path)
+    for file_format, pattern, what in _SIGNS:
+        if re.match(pattern, head, re.DOTALL):
+            if file_format not in _LISTS:
+                raise CheckpointError(f"looks like {what}")
+            return file_format
+    raise CheckpointError(f"is in none of the formats that are read: {', '.join(_LISTS)}")
+
+
 def _check_file(path: Path, file_format: str, config: VggConfig) -> None:
     """Refuse files that are wrong by their size or first bytes, which says more than a reader."""
     if file_format not in _READERS:
         raise CheckpointError(f"cannot be read as {file_format!r}, only as {', '.join(_READERS)}")
-    try:
-        if not path.is_file():
-            raise CheckpointError("is not there, or is not a file")
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
-    except OSError as exc:
-        raise CheckpointError(f"cannot be opened: {exc.strerror}") from exc
-    if size == 0:
-        raise CheckpointError("is empty")
+    head, size = _head(path), path.stat().st_size
     most = _BYTES_A_PARAMETER * config.parameters() + _BYTES_BESIDES
     if size > most:
         raise CheckpointError(f"has {size} bytes, expected at most {most} for this network")
@@ -94,3 +118,17 @@ def _check_file(path: Path, file_format: str, config: VggConfig) -> None:
             if sign_of != file_format:
                 raise CheckpointError(f"is not {file_format}: it looks like {what}")
             return
+
+
+def _head(path: Path) -> bytes:
+    """Return the first bytes of a file that is not empty."""
+    try:
+        if not path.is_file():
+            raise CheckpointError("is not there, or is not a file")
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError as exc:
+        raise CheckpointError(f"cannot be opened: {exc.strerror}") from exc
+    if not head:
+        raise CheckpointError("is empty")
+    return head

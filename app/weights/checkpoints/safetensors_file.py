@@ -1,15 +1,17 @@
 """Read a safetensors checkpoint with the tensor names of torchvision or of timm."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from app.graph.vgg import VggConfig
 from app.records import Layer
 from app.weights.checkpoints.layout import Stored
-from app.weights.checkpoints.torch_names import read_torch_layers
+from app.weights.checkpoints.torch_names import read_torch_layers, torchvision_tensors
 
 # NumPy has bfloat16 since onnx was imported, which imports ml_dtypes.
 _DTYPES: Final = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
@@ -18,7 +20,22 @@ _DTYPES: Final = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64":
 def read_safetensors(path: Path, config: VggConfig) -> dict[str, Layer]:
     """Read the layers of `config`."""
     with safe_open(path, framework="numpy") as file:
-        return read_torch_layers(config, {name: _stored(file, name) for name in file.keys()})  # noqa: SIM118 (not a dict)
+        return read_torch_layers(config, _listed(file))
+
+
+def write_safetensors(path: Path, config: VggConfig, layers: Mapping[str, Layer]) -> None:
+    """Write a checkpoint with torchvision's names."""
+    save_file(torchvision_tensors(config, layers), path)
+
+
+def list_safetensors(path: Path) -> dict[str, Stored]:
+    """List the tensors of a file, which cannot be read afterwards."""
+    with safe_open(path, framework="numpy") as file:
+        return _listed(file)
+
+
+def _listed(file: Any) -> dict[str, Stored]:  # noqa: ANN401 (safe_open, without types)
+    return {name: _stored(file, name) for name in file.keys()}  # noqa: SIM118 (no dict)
 
 
 def _stored(file: safe_open, name: str) -> Stored:

@@ -1,13 +1,16 @@
 """The names that torchvision and timm give to the tensors of a VGG, in any file of PyTorch's."""
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
 from app.graph.vgg import VggConfig
-from app.records import Layer
+from app.records import Layer, Tensor
 from app.weights.checkpoints.layout import Stored, read_layers
 
-_TORCHVISION: Final = {"fc6": "classifier.0", "fc7": "classifier.3", "fc8": "classifier.6"}
+_DENSE: Final = ("fc6", "fc7", "fc8")
+_TORCHVISION: Final = re.compile(r"classifier\.(\d+)\.weight")
+"""The index is 0, 3 and 6 there; without dropout, or with more of it, it is another one."""
 _TIMM: Final = {"fc6": "pre_logits.fc1", "fc7": "pre_logits.fc2", "fc8": "head.fc"}
 """There, fc6 and fc7 are convolutions (`timm/models/vgg.py`)."""
 
@@ -18,9 +21,22 @@ def read_torch_layers(config: VggConfig, stored: Mapping[str, Stored]) -> dict[s
     places = convolution_places(config, has_norm=has_norm)
     names = {layer: f"features.{place}" for layer, place in places.items()}
     norms = {layer: f"features.{place + 1}" for layer, place in places.items()}
-    is_timm = any(name.startswith("pre_logits.") for name in stored)
-    names |= _TIMM if is_timm else _TORCHVISION
+    dense = sorted(int(match[1]) for match in map(_TORCHVISION.fullmatch, stored) if match)
+    if any(name.startswith("pre_logits.") for name in stored):
+        names |= _TIMM
+    else:
+        dense = dense if len(dense) == len(_DENSE) else [0, 3, 6]
+        names |= {layer: f"classifier.{i}" for layer, i in zip(_DENSE, dense, strict=True)}
     return read_layers(config, names, stored, norms if has_norm else None)
+
+
+def torchvision_tensors(config: VggConfig, layers: Mapping[str, Layer]) -> dict[str, Tensor]:
+    """Return the weights of a network by torchvision's names."""
+    places = convolution_places(config, has_norm=False)
+    names = {layer: f"features.{place}" for layer, place in places.items()}
+    names |= {"fc6": "classifier.0", "fc7": "classifier.3", "fc8": "classifier.6"}
+    weights = {f"{names[layer]}.weight": one.weight for layer, one in layers.items()}
+    return weights | {f"{names[layer]}.bias": one.bias for layer, one in layers.items()}
 
 
 def convolution_places(config: VggConfig, *, has_norm: bool) -> dict[str, int]:

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from app.errors import CheckpointError
-from app.graph.vgg import CLASSES, VggConfig
+from app.graph.vgg import CLASSES, CONFIGURATIONS, VggConfig
 from app.records import Layer
 from app.weights.checkpoints import read
-from app.weights.checkpoints.read import read_checkpoint
+from app.weights.checkpoints.read import read_checkpoint, recognise
 from app.weights.checkpoints.torch_names import convolution_places
 from app.weights.manifests import FORMATS
 from tests.conftest import REPOSITORY
@@ -593,14 +593,19 @@ def test_batch_norm_that_lacks_a_tensor_is_refused(path):
 
 def with_norm() -> dict[str, NDArray[np.float32]]:
     """Make the tensors of a network with batch norm that changes nothing but by epsilon."""
+    return torch_tensors(CONFIG, has_norm=True)
+
+
+def torch_tensors(config: VggConfig, *, has_norm: bool) -> dict[str, NDArray[np.float32]]:
+    """Make a network of ones with torchvision's names."""
     stored: dict[str, NDArray[np.float32]] = {}
-    places = convolution_places(CONFIG, has_norm=True)
+    places = convolution_places(config, has_norm=has_norm)
     heads = {"fc6": "classifier.0", "fc7": "classifier.3", "fc8": "classifier.6"}
-    for name, shape in CONFIG.weight_shapes().items():
+    for name, shape in config.weight_shapes().items():
         theirs = heads.get(name) or f"features.{places[name]}"
         stored[f"{theirs}.weight"] = np.ones(shape, np.float32)
         stored[f"{theirs}.bias"] = np.zeros(shape[0], np.float32)
-        if name in places:
+        if has_norm and name in places:
             for part in ("weight", "bias", "running_mean", "running_var"):
                 stored[f"features.{places[name] + 1}.{part}"] = np.ones(shape[0], np.float32)
     return stored
@@ -1103,6 +1108,45 @@ def test_caffe_short_data(missing, path):
     path.write_bytes(content)
 
     assert refusal(path, "caffe")
+
+
+# --- which network is it? ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", [c for c in CASES.values() if c.format != "onnx"])
+def test_a_network_is_recognised_by_its_shapes(case, path):
+    """Whatever the publisher calls its tensors, and however he stores them."""
+    case.write(path, case.make())
+
+    assert (case.format, CONFIG) == recognise(path)
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+@pytest.mark.parametrize("has_norm", [False, True])
+def test_every_configuration_is_recognised(configuration, has_norm, path):
+    """A to E, with batch norm or without, of any width, side and number of classes."""
+    config = VggConfig(configuration, (3, 4, 5, 6, 7), (9, 8), classes=11, side=96)
+    safetensors.numpy.save_file(torch_tensors(config, has_norm=has_norm), path)
+
+    assert ("safetensors", config) == recognise(path)
+
+
+@pytest.mark.parametrize(
+    ("drop", "sentence"),
+    [
+        ("features", "it has 3 layers with weights, expected convolutions"),
+        ("classifier", r"its convolutions have kernels of \[3, 3, 3, 3, 3\] pixels"),
+        ("features.16", r"its convolutions have kernels of \[3, 3, 3, 3, 3, 3, 3\] pixels"),
+    ],
+)
+def test_another_network_is_not_taken_for_a_vgg(drop, sentence, path):
+    """The sentence says what the file has."""
+    tensors = torch_tensors(CONFIG, has_norm=False)
+    kept = {name: one for name, one in tensors.items() if not name.startswith(drop)}
+    safetensors.numpy.save_file(kept, path)
+
+    with pytest.raises(CheckpointError, match=sentence):
+        recognise(path)
 
 
 # --- PyTorch ----------------------------------------------------------------------------

@@ -1,0 +1,52 @@
+"""`vgg-serve import`: serve one's own training of a VGG."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from app.cli.classify import classify_here
+from app.cli.console import out, predictions_table, pull_bar
+from app.cli.environment import read_settings
+from app.service.parts import provisioning
+from app.weights.import_model import Trained, import_model
+from app.weights.pull import pull
+
+
+def import_(
+    file: Annotated[
+        Path, typer.Argument(help="Checkpoint: .pth, .safetensors, .h5 or .caffemodel.")
+    ],
+    labels: Annotated[
+        Path, typer.Option(help="Text file of the classes, in the order of the output.")
+    ],
+    name: Annotated[str, typer.Option(help="What requests will call the model.")],
+    preprocess: Annotated[
+        Trained, typer.Option(help="Whose preprocessing it was trained with.")
+    ] = "torchvision",
+    license_: Annotated[
+        str, typer.Option("--license", help="SPDX identifier of the weights' licence.")
+    ] = "unknown",
+    check: Annotated[Path | None, typer.Option(help="Photo to classify with it at once.")] = None,
+) -> None:
+    """Import your own training of a VGG: the network is recognised by its weights.
+
+    Writes NAME.safetensors, NAME.txt and NAME.toml into the model folder. Nothing in the file is run.
+    """
+    settings = read_settings()
+    manifest = import_model(
+        file, labels, name, settings.model_dir, trained=preprocess, license_=license_
+    )
+    network = manifest.architecture
+    assert network is not None  # noqa: S101 (an import always describes it)
+    out.print(
+        f"{escape(name)}: configuration {network.configuration}, {network.side} x {network.side}"
+        f" pixels, preprocessing of {preprocess}. Serve it with VGG_MODELS={escape(name)}.",
+        soft_wrap=True,
+    )
+    if check is not None:
+        with pull_bar(name) as progress:
+            graph = pull(manifest, provisioning(settings), progress)
+        for result in classify_here(settings, manifest, graph, [check], 5):
+            out.print(result.error or predictions_table(str(check), result.predictions))

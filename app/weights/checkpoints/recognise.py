@@ -1,0 +1,84 @@
+"""Which network of the family a checkpoint holds, from the shapes of its weights alone."""
+
+import re
+from collections.abc import Mapping
+from math import isqrt
+
+from app.errors import CheckpointError
+from app.graph.vgg import CONFIGURATIONS, VggConfig
+from app.weights.checkpoints.layout import Shape, Stored, shown
+
+_DENSE = 3
+_CONVOLUTION = 4
+_GROUPS = 5
+
+
+def config_of(stored: Mapping[str, Stored]) -> VggConfig:
+    """Return the network whose tensors these are.
+
+    The sides of the kernels, in order, tell the configurations apart: A, B, D and E have 8, 10, 13
+    and 16 convolutions of 3x3, and three of the 13 of C are 1x1.
+
+    Raises:
+        CheckpointError: If it is no network of the family.
+    """
+    weights = [
+        stored[name].shape for name in sorted(stored, key=_place) if name.endswith(".weight")
+    ]
+    shapes = [_without_ones(shape) for shape in weights if len(shape) > 1]
+    convolutions, dense = shapes[:-_DENSE], shapes[-_DENSE:]
+    if not convolutions or any(len(shape) != _CONVOLUTION for shape in convolutions):
+        raise CheckpointError(
+            f"holds no VGG: it has {len(shapes)} layers with weights, expected convolutions and then"
+            " three fully connected layers"
+        )
+    kernels = tuple(shape[-1] for shape in convolutions)
+    for configuration, groups in CONFIGURATIONS.items():
+        if kernels == tuple(side for group in groups for side in group):
+            return _sized(configuration, [shape[0] for shape in convolutions], dense)
+    raise CheckpointError(
+        f"holds no VGG: its convolutions have kernels of {shown(list(kernels))} pixels; VGG-11, 13,"
+        " 16 and 19 have 8, 10, 13 and 16 of 3 pixels"
+    )
+
+
+def _sized(configuration: str, outputs: list[int], dense: list[Shape]) -> VggConfig:
+    """Return the network of this configuration with its widths, its side and its classes."""
+    widths, at = [], 0
+    for group in CONFIGURATIONS[configuration]:
+        found = {*outputs[at : at + len(group)]}
+        if len(found) != 1:
+            raise CheckpointError(
+                f"holds no VGG: a group of convolutions has {shown(found)} channels"
+            )
+        widths.append(found.pop())
+        at += len(group)
+    first, second, third, fourth, fifth = widths
+    sixth, seventh, last = dense
+    inputs = sixth[1] * (sixth[2] * sixth[3] if len(sixth) == _CONVOLUTION else 1)
+    side = isqrt(inputs // fifth)
+    if side < 1 or side * side * fifth != inputs:
+        raise CheckpointError(
+            f"holds no VGG: its first fully connected layer has {inputs} inputs, expected a square"
+            f" map of {fifth} channels"
+        )
+    return VggConfig(
+        configuration,
+        (first, second, third, fourth, fifth),
+        (sixth[0], seventh[0]),
+        last[0],
+        side * 2**_GROUPS,
+    )
+
+
+def _without_ones(shape: Shape) -> Shape:
+    """Return [out, in] for the [1, 1, out, in] of Caffe before 2015."""
+    return shape[2:] if len(shape) == _CONVOLUTION and shape[:2] == (1, 1) else shape
+
+
+def _place(name: str) -> tuple[bool, bool, list[int]]:
+    """Return a key that sorts the names of any publisher by the order of the layers."""
+    numbers = [int(one) for one in re.findall(r"\d+", name)]
+    is_dense = re.match(r"classifier|pre_logits|head|fc|dense|predictions", name) is not None
+    is_last = re.match(r"head|predictions", name) is not None
+    return is_dense, is_last, numbers
