@@ -41,6 +41,9 @@ class FakeGraph:
     def get_inputs(self):
         return [SimpleNamespace(name="image", shape=["N", 4, 4, 3])]
 
+    def get_outputs(self):
+        return [SimpleNamespace(name="probabilities", shape=["N", 1000])]
+
     def io_binding(self):
         return FakeBinding()
 
