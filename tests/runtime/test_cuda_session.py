@@ -231,6 +231,9 @@ class FakeCard:
         self.addresses = itertools.count(1000)
         self.failure: Exception | None = None
 
+    def get_outputs(self):
+        return [SimpleNamespace(name="probabilities", shape=["N", 1000])]
+
     def host(self, shape, dtype):
         self.calls.append(("host", shape))
         array = np.full(shape, 99, dtype)
