@@ -51,6 +51,7 @@ ENV PATH=/opt/venv/bin:/usr/bin:/bin \
   PYTHONSAFEPATH=1 \
   PYTHONDONTWRITEBYTECODE=1 \
   HOME=/tmp \
+  ORT_DISABLE_TELEMETRY=1 \
   VGG_HOST=0.0.0.0 \
   VGG_PORT=8000 \
   VGG_MODEL_DIR=/models

@@ -44,8 +44,8 @@ MEMORY: Final = 1 << 30
 _LONGEST_LINE: Final = 4096
 """Bytes of JSON in an answer."""
 
-_PASSED_ON: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG")
-"""Variables that a process sees of the environment, which may hold secrets."""
+_PASSED_ON: Final = ("HOME", "PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG")
+"""Variables that a process sees of the environment, which may hold secrets. Without HOME, Python looks up the user."""
 
 
 class DecodeProcesses:

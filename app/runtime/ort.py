@@ -37,6 +37,7 @@ def open_graph(graph: Path | bytes, where: list[Provider], threads: int) -> Open
     Raises:
         SessionError: If it cannot be loaded there; its cause is onnxruntime's own error.
     """
+    ort.disable_telemetry_events()  # Windows has a log of them, and knows no ORT_DISABLE_TELEMETRY
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL_ONLY
     options.intra_op_num_threads = threads

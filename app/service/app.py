@@ -86,6 +86,8 @@ def create_app(
         docs_url=None,
         redirect_slashes=False,  # a redirect would repeat the Host header of the client
         redoc_url=None,
+        # No variable of a cluster makes FastAPI export requests and errors, or look for exporters on each request.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.models = models
     app.state.classifier = classifier

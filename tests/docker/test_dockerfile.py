@@ -78,3 +78,8 @@ def test_only_what_is_copied_is_sent():
         *("requirements/cpu.txt", "requirements/cuda.txt"),
         *("docker/healthcheck.py", "docker/install.sh"),
     } == sent
+
+
+def test_onnxruntime_is_silent_in_every_command():
+    """What runs in a container beside the service tells the maker of onnxruntime nothing either."""
+    assert "  ORT_DISABLE_TELEMETRY=1 \\\n" in DOCKERFILE
