@@ -6,15 +6,23 @@ import logging
 import math
 import os
 import platform
+import re
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Final
 
 log = logging.getLogger(__name__)
 
-_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
+_CUSTOMARY: Final = (
+    ("cgroup2", "/", "/sys/fs/cgroup"),
+    ("cgroup", "/", "/sys/fs/cgroup/cpu"),
+    ("cgroup", "/", "/sys/fs/cgroup/cpu,cpuacct"),
+)
+"""Where control groups are if /proc does not say it."""
+_ESCAPED: Final = re.compile(r"\\([0-7]{3})")
 _CPU_INFO = Path("/proc/cpuinfo")
 _IDENTIFYING = ("vendor_id", "cpu family", "model", "model name", "stepping", "cache size", "flags")
 
@@ -22,24 +30,80 @@ _RESERVE: Final = 128
 """File descriptors for everything that is not a connection."""
 
 
-def usable_cpus(cpu_max: Path = _CPU_MAX) -> int:
-    """Count the processors within the affinity mask and the container's quota, at least 1.
+def usable_cpus(root: Path = Path("/")) -> int:
+    """Count the processors within the affinity mask and the quotas of all control groups, at least 1.
 
     Libraries count the processors of the host: far too many threads in a container with a quota
     (microsoft/onnxruntime#29510).
 
     Args:
-        cpu_max: `quota period` in microseconds, or `max period` (cgroup v2).
+        root: Where /proc and /sys are.
     """
     allowed = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
+    quota = min(map(_quota, _control_groups(root)), default=math.inf)
+    return max(1, allowed if quota >= allowed else math.ceil(quota))
+
+
+def _control_groups(root: Path) -> Iterator[Path]:
+    """Find the folders of this process's control groups (cgroups), and of the groups around them.
+
+    Groups are nested, and the least quota counts: that of a service is in its own group, that of
+    its container in one above. The kernel's Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst.
+    """
+    own = {}
+    for line in _lines(root / "proc/self/cgroup"):
+        controllers, _, path = line.partition(":")[2].partition(":")
+        if "cpu" in controllers.split(","):
+            own["cgroup"] = path
+        elif not controllers:
+            own["cgroup2"] = path
+    for kind, top, place in (*_mounted(root), *_CUSTOMARY):
+        inside = PurePosixPath(
+            "."
+        )  # of what a container sees, if its group has another name outside
+        with suppress(ValueError, KeyError):
+            inside = PurePosixPath(own[kind]).relative_to(top)
+        if ".." in inside.parts:
+            inside = PurePosixPath()
+        for group in (inside, *inside.parents):
+            yield root / place.lstrip("/") / group
+
+
+def _mounted(root: Path) -> Iterator[tuple[str, str, str]]:
+    """List the mounts of control groups that can have quotas: kind, the group on top, the folder."""
+    for line in _lines(root / "proc/self/mountinfo"):
+        before, _, after = line.partition(" - ")
+        kind, *options = after.split(" ")
+        if kind == "cgroup2" or (kind == "cgroup" and "cpu" in options[-1].split(",")):
+            _, _, _, top, place, *_ = (
+                _ESCAPED.sub(lambda found: chr(int(found[1], 8)), field)
+                for field in before.split(" ")
+            )
+            yield kind, top, place
+
+
+def _quota(group: Path) -> float:
+    """Return the processors that a control group may use; infinity for no quota, or no such group."""
     try:
-        quota, period = cpu_max.read_text(encoding="ascii").split()
-        allowed = min(allowed, math.ceil(int(quota) / int(period)))
-    except (OSError, ValueError):
-        pass  # no cgroup v2, or no quota
-    return max(1, allowed)
+        if (group / "cpu.max").exists():
+            quota, period = _lines(group / "cpu.max")[0].split()
+        else:
+            [quota] = _lines(group / "cpu.cfs_quota_us")
+            [period] = _lines(group / "cpu.cfs_period_us")
+        processors = int(quota) / int(period)
+    except (OSError, ValueError, IndexError, ZeroDivisionError):
+        return math.inf
+    return processors if processors > 0 else math.inf
+
+
+def _lines(path: Path) -> list[str]:
+    """Read a file; it counts as empty if it is not there."""
+    try:
+        return path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return []
 
 
 def processor(cpu_info: Path = _CPU_INFO) -> str:

@@ -12,39 +12,213 @@ from tests.conftest import REPOSITORY
 ALL = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+V2 = "25 20 0:22 {top} {place} rw,nosuid - cgroup2 cgroup2 rw,nsdelegate"
+V1 = "34 31 0:31 {top} {place} rw,nosuid - cgroup cgroup rw,cpu,cpuacct"
+MEMORY = "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory"
+
+
+def host(root, groups, mounts, quotas):
+    """Make /proc and /sys as a process sees them: its groups, the mounts, and a quota for each folder."""
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/cgroup").write_text("\n".join(groups) + "\n")
+    (root / "proc/self/mountinfo").write_text("\n".join(mounts) + "\n")
+    for folder, quota in quotas.items():
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        if "/cpu" in folder:
+            of_v1, period = quota.split()
+            (root / folder / "cpu.cfs_quota_us").write_text(f"{of_v1}\n")
+            (root / folder / "cpu.cfs_period_us").write_text(f"{period}\n")
+        else:
+            (root / folder / "cpu.max").write_text(f"{quota}\n")
+    return root
+
+
+@pytest.fixture
+def many(monkeypatch):
+    """A machine with 64 processors."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+
+
 @pytest.mark.parametrize(
     ("content", "count"),
     [
-        ("max 100000\n", ALL),
-        ("100000 100000\n", 1),
-        ("50000 100000\n", 1),
-        ("1000 100000\n", 1),
-        ("100001 100000\n", min(ALL, 2)),
-        ("200000 100000\n", min(ALL, 2)),
-        ("25000 50000\n", 1),
-        ("99900000 100000\n", ALL),
+        ("max 100000", 64),
+        ("100000 100000", 1),
+        ("50000 100000", 1),
+        ("1000 100000", 1),
+        ("100001 100000", 2),
+        ("250000 100000", 3),
+        ("25000 50000", 1),
+        ("99900000 100000", 64),
+        ("", 64),
+        ("max", 64),
+        ("a b", 64),
+        ("1 2 3", 64),
+        ("0 0", 64),
+        ("\u00b9 \u00b2", 64),
     ],
 )
+@pytest.mark.usefixtures("many")
 def test_quota_rounds_up_within_the_mask(tmp_path, content, count):
-    """Half a processor counts as one; a quota above the affinity mask does not extend it."""
-    path = tmp_path / "cpu.max"
-    path.write_text(content)
+    """Half a processor counts as one; a quota above the affinity mask does not extend it; what is none is ignored."""
+    root = host(tmp_path, ["0::/"], [], {"sys/fs/cgroup": content})
 
-    assert count == usable_cpus(path)
+    assert count == usable_cpus(root)
 
 
-@pytest.mark.parametrize("content", ["", "max", "a b", "1 2 3", "\u00b9 \u00b2"])
-def test_what_is_no_quota_is_ignored(tmp_path, content):
-    """A file in another format leaves the affinity mask."""
-    path = tmp_path / "cpu.max"
-    path.write_text(content)
-
-    assert ALL == usable_cpus(path)
+@pytest.mark.parametrize(
+    ("groups", "mounts", "quotas", "count"),
+    [
+        pytest.param(
+            ["0::/"],
+            [V2.format(top="/", place="/sys/fs/cgroup")],
+            {"sys/fs/cgroup": "300000 100000"},
+            3,
+            id="v2, a container",
+        ),
+        pytest.param(
+            ["0::/system.slice/vgg.service"],
+            [V2.format(top="/", place="/sys/fs/cgroup")],
+            {
+                "sys/fs/cgroup/system.slice/vgg.service": "200000 100000",
+                "sys/fs/cgroup/system.slice": "max 100000",
+            },
+            2,
+            id="v2, a service of systemd",
+        ),
+        pytest.param(
+            ["0::/a/b/c"],
+            [V2.format(top="/", place="/sys/fs/cgroup")],
+            {
+                "sys/fs/cgroup/a/b/c": "800000 100000",
+                "sys/fs/cgroup/a/b": "max 100000",
+                "sys/fs/cgroup/a": "400000 100000",
+            },
+            4,
+            id="v2, a group above has less",
+        ),
+        pytest.param(
+            ["5:cpuset:/", "4:cpu,cpuacct:/", "3:memory:/", "1:name=systemd:/"],
+            [MEMORY, V1.format(top="/", place="/sys/fs/cgroup/cpu,cpuacct")],
+            {"sys/fs/cgroup/cpu,cpuacct": "250000 100000"},
+            3,
+            id="v1, a container with its own view",
+        ),
+        pytest.param(
+            ["4:cpu,cpuacct:/docker/5f2"],
+            [V1.format(top="/docker/5f2", place="/sys/fs/cgroup/cpu,cpuacct")],
+            {"sys/fs/cgroup/cpu,cpuacct": "150000 50000"},
+            3,
+            id="v1, a container with the host's names",
+        ),
+        pytest.param(
+            ["4:cpuacct,cpu:/docker/5f2/own"],
+            [V1.format(top="/docker/5f2", place="/sys/fs/cgroup/cpu,cpuacct")],
+            {
+                "sys/fs/cgroup/cpu,cpuacct": "-1 100000",
+                "sys/fs/cgroup/cpu,cpuacct/own": "700000 100000",
+            },
+            7,
+            id="v1, a group of its own in a container",
+        ),
+        pytest.param(
+            ["4:cpu:/kubepods/burstable/pod1/5f2"],
+            [V1.format(top="/", place="/sys/fs/cgroup/cpu")],
+            {
+                "sys/fs/cgroup/cpu": "-1 100000",
+                "sys/fs/cgroup/cpu/kubepods/burstable/pod1": "200000 100000",
+                "sys/fs/cgroup/cpu/kubepods/burstable/pod1/5f2": "-1 100000",
+            },
+            2,
+            id="v1, a pod's quota",
+        ),
+        pytest.param(
+            ["4:cpu:/kubepods/pod1/5f2"],
+            [V1.format(top="/", place="/sys/fs/cgroup/cpu")],
+            {"sys/fs/cgroup/cpu": "200000 100000"},
+            2,
+            id="v1, names of which nothing can be seen",
+        ),
+        pytest.param(
+            ["4:cpu:/", "0::/user.slice"],
+            [
+                V1.format(top="/", place="/sys/fs/cgroup/cpu"),
+                V2.format(top="/", place="/sys/fs/cgroup/unified"),
+            ],
+            {"sys/fs/cgroup/cpu": "600000 100000"},
+            6,
+            id="v1 and v2 side by side",
+        ),
+        pytest.param(
+            ["0::/one"],
+            [V2.format(top="/", place=r"/mnt/my\040groups")],
+            {"mnt/my groups/one": "500000 100000"},
+            5,
+            id="v2, mounted elsewhere, with a blank",
+        ),
+        pytest.param(
+            ["0::/../../sibling"],
+            [V2.format(top="/", place="/sys/fs/cgroup")],
+            {"sys/fs/cgroup": "500000 100000", "sibling": "100000 100000"},
+            5,
+            id="v2, in a group outside of what it sees",
+        ),
+        pytest.param(
+            ["4:cpuset:/a", "3:cpuacct:/b"],
+            ["36 31 0:33 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset"],
+            {"sys/fs/cgroup/cpuset": "100000 100000"},
+            64,
+            id="v1, without the controller",
+        ),
+        pytest.param(["", "x", "1:2"], ["", "x - y", "- cgroup2"], {}, 64, id="nonsense"),
+    ],
+)
+@pytest.mark.usefixtures("many")
+def test_the_least_quota_counts(tmp_path, groups, mounts, quotas, count):
+    """Quotas of the own group and of all groups around it are found, in both versions of control groups."""
+    assert count == usable_cpus(host(tmp_path, groups, mounts, quotas))
 
 
 def test_without_cgroups(tmp_path):
-    """Without the file, as on a Mac, the affinity mask decides."""
-    assert ALL == usable_cpus(tmp_path / "cpu.max")
+    """Without /proc and /sys, as on a Mac, the affinity mask decides."""
+    assert ALL == usable_cpus(tmp_path)
+
+
+QUOTAS = {
+    "cgroup": 'echo 100000 > "$group/cpu.cfs_period_us"; echo 100000 > "$group/cpu.cfs_quota_us"',
+    "cgroup2": 'echo +cpu > "$1/cgroup.subtree_control"; echo 100000 100000 > "$group/cpu.max"',
+}
+
+
+@pytest.mark.parametrize("kind", ["cgroup", "cgroup2"])
+@pytest.mark.skipif(ALL < 2, reason="needs two processors")
+def test_a_real_group(tmp_path, kind):
+    """In a group below one with a quota of one processor, with the kernel's own files, one is counted."""
+    options = "-o cpu" if kind == "cgroup" else ""
+    script = f"""
+        mount -t {kind} {options} none "$1" || exit 77
+        group="$1/vgg-test-$$"
+        [ {kind} = cgroup ] || grep -qw cpu "$1/cgroup.controllers" || exit 77
+        mkdir "$group" || exit 77
+        mkdir "$group/inner"
+        {QUOTAS[kind]}
+        (sh -c 'echo $$ > "$0"/cgroup.procs; shift; exec "$@"' "$group/inner" "$@")
+        status=$?
+        rmdir "$group/inner" "$group"
+        exit $status
+    """
+    command = [sys.executable, "-c", "from app.machine import usable_cpus; print(usable_cpus())"]
+    ended = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", str(tmp_path), *command],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ended.returncode in {1, 77, 127} and not ended.stdout:
+        pytest.skip(f"{kind} with processors cannot be mounted here: {ended.stderr.strip()}")
+
+    assert (0, "1\n") == (ended.returncode, ended.stdout), ended.stderr
 
 
 def test_this_machine():
@@ -58,7 +232,7 @@ def test_affinity_mask(tmp_path):
     mask = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(mask)})
     try:
-        assert 1 == usable_cpus(tmp_path / "cpu.max")
+        assert 1 == usable_cpus(tmp_path)
     finally:
         os.sched_setaffinity(0, mask)
 
