@@ -43,9 +43,10 @@ LABEL org.opencontainers.image.title="vgg-serve" \
   org.opencontainers.image.description="The five most probable ImageNet classes of a photo, from VGG-16 and VGG-19." \
   org.opencontainers.image.licenses="MIT" \
   org.opencontainers.image.version="${VERSION}"
-# An empty volume inherits the owner of the folder that it is mounted on.
+# An empty volume inherits the owner of the folder that it is mounted on. Some clusters run each container as a user
+# without a name, in group 0, whoever is its user here.
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /tmp --shell /usr/sbin/nologin vgg \
-  && install --directory --owner=vgg --group=vgg /models
+  && install --directory --owner=vgg --group=0 --mode=0775 /models
 ENV PATH=/opt/venv/bin:/usr/bin:/bin \
   PYTHONPATH=/srv/vgg-serve \
   PYTHONSAFEPATH=1 \

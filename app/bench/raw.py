@@ -24,7 +24,7 @@ from app.service.parts import gpus, provisioning
 from app.service.settings import Settings
 from app.weights.labels import load_labels, network_of
 from app.weights.manifests import Manifest
-from app.weights.provisioning import SERVING
+from app.weights.provisioning import graph_dir
 from app.weights.pull import pull
 
 SIZES: Final = (1, 2, 4, 8, 16)
@@ -135,7 +135,7 @@ def open_ways(settings: Settings, manifest: Manifest, ways: Sequence[ConvChoice]
     if "winograd" in ways and len(provisioning(settings, "cpu").plans) == 1:
         raise SetupError("--conv winograd: onnxruntime has no layout for it on this processor.")
     threads = settings.threads or usable_cpus()
-    serving = settings.model_dir / SERVING
+    serving = graph_dir(settings.model_dir, settings.cache_dir)
     serving.mkdir(parents=True, exist_ok=True)
     sessions: dict[str | None, Session] = {}
     for way in ways:

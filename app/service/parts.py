@@ -16,7 +16,7 @@ from app.runtime.ort import channel_block
 from app.service.settings import Settings
 from app.serving.loading import CEILING, Hosting
 from app.weights.manifests import Manifest, load_catalog
-from app.weights.provisioning import SERVING, Provisioning, for_device
+from app.weights.provisioning import Provisioning, for_device, graph_dir
 
 
 def served_manifests(settings: Settings) -> list[Manifest]:
@@ -56,12 +56,13 @@ def _sources(settings: Settings) -> Provisioning:
         or_float32=settings.precision == "auto",
         plan_for=PlanChooser(
             settings.conv,
-            settings.model_dir / SERVING,
+            graph_dir(settings.model_dir, settings.cache_dir),
             settings.threads or usable_cpus(),
             settings.max_batch_size or CEILING["cpu"],
             tried,
         ),
         plans=tried,
+        cache_dir=settings.cache_dir,
     )
 
 

@@ -27,7 +27,11 @@ class Settings(BaseSettings):
     models: Annotated[tuple[str, ...], NoDecode] = Field(default=("vgg16",), min_length=1)
     """Models to serve, comma-separated. A request that names none gets the first."""
     model_dir: Path = BUILT_IN
-    """Folder of the weights, of the serving graphs made from them, and of your own manifests."""
+    """Folder of the weights, of the serving graphs made from them, and of your own manifests. Where it cannot be
+    written, set `VGG_CACHE_DIR`, and put the weights there beforehand: a download goes here."""
+    cache_dir: Path | None = None
+    """Folder of the serving graphs (553 MB for VGG-16) and of what was measured on this machine; `serving/` in the
+    model folder by default. Each service that serves another model of the same name needs its own."""
     stand_in: str = ""
     """Model that answers for the default one while that loads, or if it cannot be downloaded: `vgg16-mini`. Its
     answers say so. `make serve` and `docker compose` set it."""

@@ -10,7 +10,13 @@ from app.graph.float16 import Precision, chosen
 from app.graph.vgg import VggConfig
 
 SERVING: Final = "serving"
-"""Folder of the serving graphs, in the model folder."""
+"""Folder of the serving graphs, in the model folder, unless they have one of their own."""
+
+
+def graph_dir(model_dir: Path, cache_dir: Path | None) -> Path:
+    """Return the folder of what is made here: serving graphs, and times of convolutions."""
+    return cache_dir or model_dir / SERVING
+
 
 PlanFor: TypeAlias = Callable[[VggConfig, Callable[[], None]], ConvPlan]
 """Chooses how the convolutions of a network are computed; calls its argument before measuring."""
@@ -26,7 +32,7 @@ class Provisioning:
     """Where weights come from, and what to make of them.
 
     Attributes:
-        model_dir: Holds checkpoints, and the serving graphs made from them.
+        model_dir: Holds checkpoints and ready graphs; only a download writes into it.
         on_missing: What to do without the weights: `fail`, or `untrained` for random ones.
         offline: Never use the network.
         endpoint: Mirror of the Hugging Face hub; None for the hub itself.
@@ -35,6 +41,7 @@ class Provisioning:
         plan_for: Chooses how convolutions in float32 are computed.
         plans: Plans that this host can run; a graph of one of them serves where the graph of the
             chosen plan cannot be built.
+        cache_dir: Holds the serving graphs; None for SERVING in the model folder.
     """
 
     model_dir: Path
@@ -45,6 +52,12 @@ class Provisioning:
     or_float32: bool = False
     plan_for: PlanFor = directly
     plans: tuple[ConvPlan, ...] = (DIRECT,)
+    cache_dir: Path | None = None
+
+    @property
+    def graph_dir(self) -> Path:
+        """Folder of the serving graphs."""
+        return graph_dir(self.model_dir, self.cache_dir)
 
 
 def for_device(

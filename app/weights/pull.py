@@ -1,7 +1,7 @@
 """From a manifest to a verified serving graph: downloaded once, built once.
 
 MODEL_DIR/FILE              the checkpoint, as it was published
-MODEL_DIR/serving/NAME/     the serving graph made from it
+MODEL_DIR/serving/NAME/     the serving graph made from it; or CACHE_DIR/NAME/
 """
 
 import logging
@@ -24,7 +24,7 @@ from app.weights.download.fetch import Source, fetch, verify
 from app.weights.download.part_file import hash_file
 from app.weights.labels import load_labels, network_of
 from app.weights.manifests import Checkpoint, Manifest, find_file
-from app.weights.provisioning import SERVING, Provisioning
+from app.weights.provisioning import Provisioning
 from app.weights.store import Recipe, ServingGraph
 
 log = logging.getLogger(__name__)
@@ -58,8 +58,8 @@ def pull(manifest: Manifest, provisioning: Provisioning, progress: Progress) -> 
         return pull(manifest, replace(provisioning, precision="float32"), progress)
     except OSError as exc:
         raise SetupError(
-            f"{manifest.name}: the model folder cannot be used: {exc}. Make it writable, or set"
-            " VGG_MODEL_DIR to one that is."
+            f"{manifest.name}: the folder of its serving graph cannot be used: {exc}. Make it"
+            " writable, or set VGG_CACHE_DIR to one that is."
         ) from exc
 
 
@@ -75,7 +75,7 @@ def _from_ready_graph(
             f"{path}: is {found.digest}, but {manifest.path} pins {manifest.digest}"
         )
     recipe = Recipe(
-        folder=provisioning.model_dir / SERVING / manifest.name,
+        folder=provisioning.graph_dir / manifest.name,
         digest=f"sha256:{found.sha256}",
         network=None,
         preprocess=manifest.preprocess,
@@ -179,7 +179,7 @@ class _Vgg:
         precision = self.provisioning.precision
         name = f"{self.manifest.name}.untrained" if untrained else self.manifest.name
         name = name if precision == "float32" else f"{name}.{precision}"
-        return self.provisioning.model_dir / SERVING / name
+        return self.provisioning.graph_dir / name
 
     def _find(self, recipes: Iterable[Recipe]) -> ServingGraph | None:
         """Return the first graph that is there."""

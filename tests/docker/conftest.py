@@ -54,13 +54,21 @@ class Image:
     layers: list[int]
     tmpfs: str
 
-    def command(self, volume: Path, command: list[str], **settings: str) -> list[str]:
-        """Return what runs a command in it, hardened, with a folder as its volume."""
-        owner = [int(number) for number in self.config["User"].split(":")]
+    def command(
+        self, volume: Path, command: list[str], user: str | None = None, **settings: str
+    ) -> list[str]:
+        """Return what runs a command in it, hardened, with a folder as its volume.
+
+        The folder gets the owner and the mode of the image's, as an empty volume does; `user` is
+        that of `docker run --user`, who has no home.
+        """
+        like = (self.root / "models").stat()
         for path in [volume, *volume.rglob("*")]:
-            os.chown(path, *owner)
+            os.chown(path, like.st_uid, like.st_gid)
+        volume.chmod(like.st_mode)
         environment = [*self.config["Env"], *(f"VGG_{k.upper()}={v}" for k, v in settings.items())]
-        arguments = [str(self.root), str(volume), self.tmpfs, self.config["User"]]
+        environment += ["HOME=/"] if user else []
+        arguments = [str(self.root), str(volume), self.tmpfs, user or self.config["User"]]
         folder = self.config["WorkingDir"]
         return ["unshare", "--mount", "sh", str(ENTER), *arguments, folder, *environment, *command]
 
@@ -75,12 +83,16 @@ class Image:
         )
 
     @contextmanager
-    def started(self, volume: Path, **settings: str) -> Iterator[RunningServer]:
+    def started(
+        self, volume: Path, user: str | None = None, **settings: str
+    ) -> Iterator[RunningServer]:
         """Start it as its configuration says, on a free port of this machine alone."""
         local = {"host": "127.0.0.1", "port": "0"}
         command = [*self.config["Entrypoint"], *self.config["Cmd"]]
         process = subprocess.Popen(
-            self.command(volume, command, **local, **settings), stderr=subprocess.PIPE, text=True
+            self.command(volume, command, user, **local, **settings),
+            stderr=subprocess.PIPE,
+            text=True,
         )
         server = RunningServer(process)
         try:

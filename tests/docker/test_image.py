@@ -69,7 +69,7 @@ def test_everything_is_compiled(cpu_image):
 
 
 def test_its_user_owns_the_volume_alone(cpu_image):
-    """A new volume is its user's; nothing else is, and nothing is open to everybody."""
+    """A new volume is for its user and for group 0; nothing else is its, and nothing is open to everybody."""
     owner = int(cpu_image.config["User"].split(":")[0])
     owned, open_to_all = [], []
     for path in cpu_image.root.rglob("*"):
@@ -82,7 +82,9 @@ def test_its_user_owns_the_volume_alone(cpu_image):
         }:
             open_to_all.append(str(path.relative_to(cpu_image.root)))
 
+    volume = (cpu_image.root / "models").stat()
     assert [Path("models")] == owned
+    assert (0, 0o775) == (volume.st_gid, stat.S_IMODE(volume.st_mode))
     assert {"tmp", "var/tmp", "run/lock"} >= set(open_to_all)
 
 
@@ -109,6 +111,17 @@ def test_hardened_service_answers(cpu_image, model_dir):
 
     assert [200, 200] == [ready.status_code, answer.status_code]
     assert ["10001", "0" * 16, "0" * 16, "1"] == standing
+
+
+@pytest.mark.parametrize("user", ["12345:0", "1000680000:0"])
+def test_any_user_of_group_0(cpu_image, model_dir, user):
+    """A user without a name and a home, as OpenShift chooses one, writes into a new volume and serves from it."""
+    with cpu_image.started(model_dir, user, models="colours") as server:
+        server.wait_for("colours: ready")
+        answer = httpx.post(f"{server.url}/predict", files={"file": png()})
+
+    assert 200 == answer.status_code
+    assert {int(user.split(":")[0])} == {path.stat().st_uid for path in model_dir.glob("serving/*")}
 
 
 @pytest.mark.real

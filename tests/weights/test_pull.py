@@ -788,8 +788,27 @@ def test_serving_folder_that_cannot_be_written(tmp_path):
     write_safetensors(tmp_path / "tiny.bin", layers())
     (tmp_path / "serving").write_text("")
 
-    with pytest.raises(SetupError, match=r"tiny: the model folder cannot be used: .*serving"):
+    with pytest.raises(SetupError, match=r"tiny: the folder of its serving graph .*VGG_CACHE_DIR"):
         get(manifest(), tmp_path)
+
+
+def test_serving_folder_of_its_own(tmp_path):
+    """With a cache folder, graphs of all kinds are written there, and nothing is into the model folder."""
+    models, cache = tmp_path / "models", tmp_path / "new" / "cache"
+    models.mkdir()
+    write_safetensors(models / "tiny.bin", layers())
+    onnx_graph = ready(classifier(), models)
+    before = files(models)
+
+    made = [get(wanted, models, cache_dir=cache) for wanted in (manifest(), onnx_graph)]
+    missing = replace(manifest(), checkpoint=Checkpoint(format="onnx", file="none", url=NOBODY))
+    made.append(get(missing, models, cache_dir=cache, offline=True, on_missing="untrained"))
+
+    assert [True] * 3 == [graph.path.is_relative_to(cache / "tiny") for graph in made[:2]] + [
+        made[2].path.is_relative_to(cache / "tiny.untrained")
+    ]
+    assert before == files(models)
+    assert made[1] == get(onnx_graph, models, cache_dir=cache)
 
 
 @contextlib.contextmanager

@@ -162,7 +162,7 @@ def on_disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        advice = "give this process access to it, or choose another model folder"
+        advice = "give this process access to it, copy the file there by hand, or set VGG_MODEL_DIR to another folder"
         if exc.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             advice = "make room there; the next download resumes where this one stopped"
         raise DownloadError(f"{path}: {exc.strerror or exc}; {advice}") from exc
