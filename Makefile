@@ -69,22 +69,32 @@ pins: .venv/developed ## Update the pinned requirements
 clean: ## Remove everything that these commands made, except weights
 	rm -rf .venv .venv-sbom build .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 
-# The environment of a user; a developer's has more packages in the same place.
-.venv/bin/python:
+# The environment of a user; a developer's has more packages in the same place. It is made anew if it was not finished
+# (.venv/made comes last), if its Python has gone, or if pip was killed, which would take half a package for a whole one.
+GONE := $(shell test ! -e .venv/installing && $(BIN)/python -c "" 2>/dev/null || echo .venv/gone)
+.PHONY: .venv/gone
+.venv/made: $(GONE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "vgg-serve needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	$(PYTHON) -m venv .venv
+	@if test -z "$(GONE)" -a -e .venv/served; then touch -r .venv/served $@; exit; fi; \
+	$(PYTHON) -m venv --clear .venv && touch $@ || { rm -rf .venv; \
+	  echo "$(PYTHON) cannot make a virtual environment; why is said above. Debian and Ubuntu have the module ensurepip"; \
+	  echo "in a package of its own: apt install python3-venv (python3.12-venv for python3.12), and run make again."; \
+	  exit 1; }
 
-.venv/served: .venv/bin/python requirements/cpu.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/cpu.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+install = touch .venv/installing; $(BIN)/python -m pip install --quiet --disable-pip-version-check $(1); \
+  status=$$?; rm .venv/installing; exit $$status
+
+.venv/served: .venv/made requirements/cpu.txt
+	$(call install,--require-hashes -r requirements/cpu.txt)
+	$(call install,--no-deps --no-build-isolation -e .)
 	@touch $@
 
 .venv/developed: .venv/served requirements/dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(call install,--require-hashes -r requirements/dev.txt)
 	@touch $@
 
 .venv-sbom/installed: docker/sbom.txt
-	$(PYTHON) -m venv .venv-sbom
+	$(PYTHON) -m venv --clear .venv-sbom
 	.venv-sbom/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r docker/sbom.txt
 	@touch $@
