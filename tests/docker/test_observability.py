@@ -109,6 +109,24 @@ def test_slow_is_slower_than_the_budget():
     assert Settings().queue_budget_ms / 1000 < float(expr.split(">")[-1])
 
 
+def test_grafana_asks_nobody(compose):
+    """What Grafana would send or fetch by default is off: counts, news, plugins, their keys, pictures, snapshots."""
+    environment = compose["services"]["grafana"]["environment"]
+    off = ("ANALYTICS_", "NEWS_", "PLUGINS_", "SNAPSHOTS_", "SECURITY_")
+
+    assert {
+        "GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES": "false",
+        "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
+        "GF_ANALYTICS_REPORTING_ENABLED": "false",
+        "GF_NEWS_NEWS_FEED_ENABLED": "false",
+        "GF_PLUGINS_PLUGIN_ADMIN_ENABLED": "false",
+        "GF_PLUGINS_PREINSTALL_DISABLED": "true",
+        "GF_PLUGINS_PUBLIC_KEY_RETRIEVAL_DISABLED": "true",
+        "GF_SECURITY_DISABLE_GRAVATAR": "true",
+        "GF_SNAPSHOTS_EXTERNAL_ENABLED": "false",
+    } == {k: v for k, v in environment.items() if k.removeprefix("GF_").startswith(off)}
+
+
 def test_grafana_finds_everything(compose):
     """Its dashboard asks the source that is provisioned, at the address that Compose gives it."""
     [source] = read_yaml(f"{GRAFANA}/datasources/prometheus.yml")["datasources"]

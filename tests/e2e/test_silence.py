@@ -26,7 +26,7 @@ IDLE_SECONDS = float(os.environ.get("VGG_TEST_IDLE_SECONDS", "12"))
 SERVE = [sys.executable, "-m", "app", "serve"]
 
 SERVERS: dict[str, dict[str, str]] = {
-    "online": {},
+    "online": {"VGG_MODELS": "vgg16-mini"},
     "offline": {"VGG_OFFLINE": "true", "ORT_DISABLE_TELEMETRY": "0"},
     "without a home": {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null"},
     "in processes, with a collector": {
@@ -103,10 +103,10 @@ def traced(command: list[str], environment: Mapping[str, str]) -> Iterator[Runni
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """A model folder whose graph has been built."""
+    """A model folder whose graphs have been built."""
     folder = tmp_path_factory.mktemp("models")
     write_colours(folder)
-    command = [sys.executable, "-m", "app", "pull", "colours"]
+    command = [sys.executable, "-m", "app", "pull", "colours", "vgg16-mini"]
     environment = bare(folder, VGG_MODEL_DIR=str(folder))
     subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, check=True)
     return folder
