@@ -115,12 +115,15 @@ class UnknownModelError(RequestError):
 
 
 class SlowUploadError(RequestError):
-    """A body that did not arrive before the deadline."""
+    """A body that stood still, or that came more slowly than is allowed."""
 
     status = 408
     slug = "slow-upload"
     title = "The upload took too long"
-    example = "The body did not arrive before the deadline."
+    example = (
+        "The upload was too slow: it may stand still for 10 s and must come with 4000 bytes per"
+        " second or more. Send it again, or a smaller photo."
+    )
 
 
 class BodyTooLargeError(RequestError):

@@ -14,7 +14,7 @@ from app.images.process_pool import DecodeProcesses
 from app.machine import usable_cpus
 from app.runtime.open_session import Session, open_session
 from app.service.fronts.front_side import FrontSide, OwnerConnection
-from app.service.parts import make_hosting, preparation, served_manifests
+from app.service.parts import make_hosting, preparation, served_manifests, upload_limits
 from app.service.settings import Settings
 from app.serving.classifier import Classifier
 from app.serving.hosted_models import Models
@@ -107,9 +107,7 @@ def create_app(
         models=models,
         metrics=metrics,
         quotas=quotas,
-        max_body_bytes=settings.max_body_bytes,
-        max_upload_bytes=settings.max_upload_bytes,
-        max_seconds=settings.deadline_ms / 1000,
+        limits=upload_limits(settings),
     )
     if keys is not None:
         app.add_middleware(Access, keys=keys)

@@ -15,6 +15,7 @@ from app.runtime.open_session import DeviceName, Session, find_device
 from app.runtime.ort import channel_block
 from app.service.settings import Settings
 from app.serving.loading import CEILING, Hosting
+from app.web.middleware.admission import UploadLimits
 from app.weights.manifests import Manifest, load_catalog
 from app.weights.provisioning import Provisioning, for_device, graph_dir
 
@@ -77,6 +78,17 @@ def preparation(settings: Settings) -> Prepare:
     limits = ImageLimits(max_pixels=settings.max_pixels)
     ignore_warnings()
     return partial(prepare_image, limits=limits, exact=settings.decode == "exact")
+
+
+def upload_limits(settings: Settings) -> UploadLimits:
+    """Return what uploads may take."""
+    return UploadLimits(
+        body_bytes=settings.max_body_bytes,
+        all_bytes=settings.max_upload_bytes,
+        silence=settings.upload_silence_ms / 1000,
+        min_rate=settings.upload_min_rate,
+        answer_seconds=settings.deadline_ms / 1000,
+    )
 
 
 def make_hosting(

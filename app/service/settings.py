@@ -61,6 +61,11 @@ class Settings(BaseSettings):
     """Size limit of one request body (bytes)."""
     max_upload_bytes: int = Field(default=256_000_000, ge=1024, le=2**34)
     """Size limit of all request bodies held in memory (bytes)."""
+    upload_silence_ms: float = Field(default=10_000, gt=0, le=600_000)
+    """Time for which an upload may stand still (milliseconds), after which the answer is 408."""
+    upload_min_rate: int = Field(default=4000, ge=1, le=10**9)
+    """Minimum rate of an upload (bytes per second). One that was slower for about `VGG_UPLOAD_SILENCE_MS` gets 408, so
+    none takes longer than that time and `VGG_MAX_BODY_BYTES` at this rate."""
     max_pixels: int = Field(default=40_000_000, ge=1, le=2**30)
     """Maximum pixels of an image, by its header: half as many for a PNG with 16 bits per channel,
     and 4 million at most for a run-length encoded BMP."""
@@ -83,7 +88,7 @@ class Settings(BaseSettings):
     """Requests with a longer predicted wait (milliseconds) are refused with 503 at once.
     The prediction includes a safety margin learned from recent runs."""
     deadline_ms: float = Field(default=10_000, gt=0, le=600_000)
-    """Time limit of one request (milliseconds), after which the answer is 504, or 408 if its body has not arrived."""
+    """Time limit from the end of an upload to its answer (milliseconds), after which the answer is 504."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where models run: `cpu`, `cuda` (the start fails without CUDA), or `auto`: CUDA if it can be used."""

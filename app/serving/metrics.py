@@ -66,7 +66,7 @@ class Metrics:
         )
         self._duration = histogram(
             "vgg_request_duration_seconds",
-            "Time from the head of a request to the last byte of its answer.",
+            "Time from the last byte of an upload to the last byte of its answer.",
             ["model"],
             buckets=SECONDS,
         )

@@ -38,6 +38,7 @@ def server(colours):
         header_timeout_ms="1000",
         idle_timeout_ms="1200",
         deadline_ms="1500",
+        upload_silence_ms="1500",
         max_body_bytes="6000000",
     ) as server:
         yield server
@@ -96,8 +97,73 @@ def test_blank_lines_do_not_hold_a_connection(wire):
     assert ended
 
 
+def drip(wire, piece, most):
+    """Send a piece ten times per second until the server says something; return how often."""
+    wire.socket.settimeout(0.1)
+    number = 0
+    for number in range(most):  # noqa: B007 (the last one is returned)
+        if not wire.send(piece):
+            break
+        try:
+            wire.socket.recv(1, socket.MSG_PEEK)
+            break
+        except TimeoutError:
+            continue
+    wire.socket.settimeout(20)
+    return number
+
+
+def test_steady_upload_outlives_the_deadline(wire):
+    """A photo that takes twice the time of VGG_DEADLINE_MS to arrive is answered."""
+    data = png() + bytes(600_000)
+    wire.send(HEAD + b"Content-Length: %d\r\n\r\n" % len(data) + data[:-600_000])
+    drip(wire, bytes(20_000), 30)
+
+    assert 200 == wire.answer().status
+
+
+@pytest.mark.parametrize("piece", [b"x", bytes(200)], ids=["a byte", "half the least rate"])
+def test_slow_loris_is_408(wire, piece):
+    """A body that comes in drops, or at 2000 bytes per second, is given up, however long it is."""
+    wire.send(HEAD + b"Content-Length: 1000000\r\n\r\n" + bytes(500_000))
+
+    assert drip(wire, piece, 100) < 50
+    assert (408, "slow-upload") == wire.answer().problem
+
+
+def test_expected_body_that_does_not_come_is_408(wire):
+    """A client that asks first gets its 100, and then the time that every other gets."""
+    wire.send(HEAD + b"Content-Length: 1000\r\nExpect: 100-continue\r\n\r\n")
+
+    assert b"HTTP/1.1 100 Continue\r\n\r\n" == wire.socket.recv(100)
+    assert (408, "slow-upload") == wire.answer().problem
+
+
+def test_slow_upload_behind_another_request(wire):
+    """The clock of a pipelined upload begins when it is its turn, and ends that upload alone."""
+    wire.send(request("POST", "/predict", png()) + HEAD + b"Content-Length: 1000\r\n\r\nhalf")
+
+    assert 200 == wire.answer().status
+    assert (408, "slow-upload") == wire.answer().problem
+
+
+def test_drain_does_not_wait_for_a_slow_upload(colours):
+    """After VGG_DRAIN_TIMEOUT_MS an upload that still arrives is told to go elsewhere."""
+    with (
+        running_server(colours, models="colours", drain_timeout_ms="500") as server,
+        wire_to(server.url) as wire,
+    ):
+        wire.send(HEAD + b"Content-Length: 1000000\r\n\r\n")
+        httpx.get(f"{server.url}/healthz")
+        server.process.terminate()
+
+        assert drip(wire, bytes(1000), 100) < 50
+        assert (503, "draining") == wire.answer().problem
+        server.process.wait(20)
+
+
 def test_slow_body_is_408(wire):
-    """A body that stops half-way is given up at the deadline of its request."""
+    """A body that stops half-way is given up after VGG_UPLOAD_SILENCE_MS."""
     wire.send(HEAD + b"Content-Length: 1000\r\n\r\nhalf")
 
     answer = wire.answer()

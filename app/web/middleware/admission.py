@@ -1,7 +1,9 @@
-"""Everything that can refuse an upload before its body is read."""
+"""Everything that can refuse an upload: by its head, and while its body arrives."""
 
+import asyncio
 import re
 import time
+from dataclasses import dataclass
 from typing import Final
 
 from starlette.datastructures import Headers, QueryParams
@@ -13,6 +15,7 @@ from app.errors import (
     RateLimitedError,
     RequestError,
     ServiceError,
+    SlowUploadError,
     UploadsFullError,
 )
 from app.serving.hosted_models import Models
@@ -22,6 +25,25 @@ from app.web.rate_limit import Quotas, network_of
 
 TIMEOUT_HEADER: Final = "X-Request-Timeout-Ms"
 _MILLISECONDS: Final = re.compile(r"0{0,8}[1-9][0-9]{0,8}")
+
+
+@dataclass(frozen=True, slots=True)
+class UploadLimits:
+    """What the uploads of one process may take.
+
+    Attributes:
+        body_bytes: Of one body.
+        all_bytes: Of all bodies in memory.
+        silence: Seconds for which a body may stand still.
+        min_rate: Bytes per second that a body must arrive with.
+        answer_seconds: From the end of a body to its answer; a client may ask for less.
+    """
+
+    body_bytes: int
+    all_bytes: int
+    silence: float
+    min_rate: float
+    answer_seconds: float
 
 
 class Admission:
@@ -35,9 +57,17 @@ class Admission:
     rate limit came first. The token is taken before the body is read, which limits the uploads
     that a client has in progress. A later 503 returns the token.
 
-    It adds to `scope["state"]`: `model`, the name of the model; `stands_in_for`, the
-    name of the model for which it stands in, or None; `loaded`, the model itself;
-    `deadline`, on the clock of `time.monotonic`, in seconds.
+    A body may stand still for `silence` seconds, and must arrive at `min_rate` bytes per second or
+    faster: it has up to `silence` seconds of credit, loses one each second, and gains
+    `1 / min_rate` with each byte. So none takes longer than `silence + body_bytes / min_rate`, and
+    a fast beginning buys no slow end. If the memory for uploads is full, those that have been
+    arriving for longer than `silence` give way, the oldest first: slow clients hold no room that
+    others need.
+
+    It adds to `scope["state"]`: `model`, the name of the model; `stands_in_for`, the name of the
+    model for which it stands in, or None; `loaded`, the model itself; and once the body is there
+    `arrived`, the time, and `deadline`, when its answer is due, both in seconds on the clock of
+    `time.monotonic`.
     """
 
     def __init__(
@@ -46,19 +76,15 @@ class Admission:
         models: Models,
         metrics: Metrics,
         quotas: Quotas | None,  # a token bucket per API key or, without keys, per address
-        *,
-        max_body_bytes: int,
-        max_upload_bytes: int,  # of all bodies in memory
-        max_seconds: float,  # of a request that does not ask for a shorter time
+        limits: UploadLimits,
     ) -> None:
         self._app = app
         self._models = models
         self._metrics = metrics
         self._quotas = quotas
-        self._max_body_bytes = max_body_bytes
-        self._max_upload_bytes = max_upload_bytes
-        self._max_seconds = max_seconds
+        self._limits = limits
         self._held = 0
+        self._arriving: dict[_Upload, None] = {}  # the oldest first
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a request, or pass it on and count its body."""
@@ -66,32 +92,59 @@ class Admission:
             await self._app(scope, receive, send)
             return
         try:
-            self._check(scope)
+            patience = self._check(scope)
             self._take_token(scope)
         except (RequestError, ServiceError) as exc:
             await answer_error(scope, exc)(scope, receive, send)
             return
-        held = 0
+        upload = _Upload(asyncio.get_running_loop().time(), self._limits.silence)
+        self._arriving[upload] = None
 
         async def receive_counted() -> Message:
-            nonlocal held
-            message = await receive()
-            size = len(message.get("body", b""))
-            if held + size > self._max_body_bytes:
-                raise self._too_large(held + size)
-            self._ensure_room(size)  # for bytes received, not declared: promises take no memory
-            self._hold(size)
-            held += size
+            if upload.complete:
+                return await receive()
+            message = await self._receive(upload, receive)
+            if not message.get("more_body", False):
+                self._arriving.pop(upload, None)
+                upload.complete = True
+                state = scope["state"]
+                state["arrived"] = time.monotonic()
+                state["deadline"] = state["arrived"] + patience
             return message
 
         try:
             await self._app(scope, receive_counted, send)
         finally:
-            self._hold(-held)
+            self._arriving.pop(upload, None)
+            self._hold(-upload.held)
             if self._quotas is not None and scope["state"].get("status") == UNAVAILABLE:
                 self._quotas.give_back(_client(scope))
 
-    def _check(self, scope: Scope) -> None:
+    async def _receive(self, upload: "_Upload", receive: Receive) -> Message:
+        """Wait for more of a body, and count it: bytes received, as promises take no memory."""
+        try:
+            async with asyncio.timeout_at(upload.due) as upload.wait:
+                message = await receive()
+        except TimeoutError as exc:
+            if not upload.gave_way:
+                raise self._too_slow() from exc
+        finally:
+            upload.wait = None
+        if upload.gave_way:
+            raise UploadsFullError("The server has no room left for a slow upload. Retry later.")
+        size = len(message.get("body", b""))
+        if upload.held + size > self._limits.body_bytes:
+            raise self._too_large(upload.held + size)
+        while self._held + size > self._limits.all_bytes:
+            self._make_room(upload)
+        self._hold(size)
+        upload.held += size
+        full = asyncio.get_running_loop().time() + self._limits.silence
+        upload.due = min(upload.due + size / self._limits.min_rate, full)
+        return message
+
+    def _check(self, scope: Scope) -> float:
+        """Return the seconds from the end of the body to the answer."""
         name = QueryParams(scope["query_string"]).get("model")
         model = self._models.choose(name or None)
         state = scope["state"]
@@ -100,25 +153,27 @@ class Admission:
         stands_in = not name and model.manifest.name != self._models.default
         state["stands_in_for"] = self._models.default if stands_in else None
         state["loaded"] = loaded = model.ready()
-        state["deadline"] = deadline = state["began"] + self._timeout(headers)
+        patience = self._timeout(headers)
         length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdigit()):
             raise BadRequestError("The header Content-Length is not a number.")
-        if int(length) > self._max_body_bytes:
+        if int(length) > self._limits.body_bytes:
             raise self._too_large(int(length))
-        self._ensure_room(int(length))
-        loaded.queue.admit(deadline - time.monotonic())
+        if self._held + int(length) > self._limits.all_bytes and not self._oldest_slow():
+            raise _full()
+        loaded.queue.admit(patience)
+        return patience
 
     def _timeout(self, headers: Headers) -> float:
-        """Return the seconds that a request may take: its client can only shorten them."""
+        """Return the seconds that an answer may take: its client can only shorten them."""
         asked = headers.get(TIMEOUT_HEADER)
         if asked is None:
-            return self._max_seconds
+            return self._limits.answer_seconds
         if not _MILLISECONDS.fullmatch(asked.strip(" \t")):
             raise BadRequestError(
                 f"{TIMEOUT_HEADER} is not a whole number of milliseconds above 0."
             )
-        return min(self._max_seconds, int(asked) / 1000)
+        return min(self._limits.answer_seconds, int(asked) / 1000)
 
     def _take_token(self, scope: Scope) -> None:
         wait = self._quotas.take(_client(scope)) if self._quotas is not None else 0.0
@@ -130,17 +185,67 @@ class Admission:
     def _too_large(self, size: int) -> BodyTooLargeError:
         return BodyTooLargeError(
             f"The body has {size / 1e6:.3g} MB or more;"
-            f" the limit is {self._max_body_bytes / 1e6:.3g} MB.",
-            limit={"bytes": self._max_body_bytes},
+            f" the limit is {self._limits.body_bytes / 1e6:.3g} MB.",
+            limit={"bytes": self._limits.body_bytes},
         )
 
-    def _ensure_room(self, size: int) -> None:
-        if self._held + size > self._max_upload_bytes:
-            raise UploadsFullError("Too many uploads are in progress. Retry in a moment.")
+    def _too_slow(self) -> SlowUploadError:
+        silence, rate = self._limits.silence, self._limits.min_rate
+        return SlowUploadError(
+            f"The upload was too slow: it may stand still for {silence:g} s and must come with"
+            f" {rate:g} bytes per second or more. Send it again, or a smaller photo.",
+            limit={"seconds": silence, "bytes_per_second": rate},
+        )
+
+    def _oldest_slow(self) -> "_Upload | None":
+        """Return the upload that has been arriving for the longest time, if it is a slow one."""
+        oldest = next(iter(self._arriving), None)
+        now = asyncio.get_running_loop().time()
+        return oldest if oldest and now - oldest.began > self._limits.silence else None
+
+    def _make_room(self, upload: "_Upload") -> None:
+        """Have the oldest of the slow uploads give way to this one, or refuse this one."""
+        oldest = self._oldest_slow()
+        if oldest is None or oldest is upload:
+            raise _full()
+        del self._arriving[oldest]
+        self._hold(-oldest.held)
+        oldest.give_way()
 
     def _hold(self, size: int) -> None:
         self._held += size
         self._metrics.uploading(size)
+
+
+class _Upload:
+    """One body; times are on the event loop's clock.
+
+    Attributes:
+        began: When it was admitted.
+        due: When more must have come.
+        held: Its bytes in memory.
+        complete: Whether all of it is there.
+        wait: The wait for more of it.
+        gave_way: Whether its room was given to others.
+    """
+
+    def __init__(self, now: float, max_silence: float) -> None:
+        self.began = now
+        self.due = now + max_silence
+        self.held = 0
+        self.complete = self.gave_way = False
+        self.wait: asyncio.Timeout | None = None
+
+    def give_way(self) -> None:
+        """End the wait for more of it; what came of it is not counted any more."""
+        self.gave_way = True
+        self.held = 0
+        if self.wait is not None and not self.wait.expired():
+            self.wait.reschedule(asyncio.get_running_loop().time())
+
+
+def _full() -> UploadsFullError:
+    return UploadsFullError("Too many uploads are in progress. Retry in a moment.")
 
 
 def _client(scope: Scope) -> str:

@@ -107,7 +107,8 @@ class Envelope:
         state = scope["state"]
         status = state.get("status", CLIENT_LEFT)
         if state["photo"]:
-            self._metrics.answered(state.get("model", NO_MODEL), status, seconds)
+            waited = time.monotonic() - state.get("arrived", state["began"])
+            self._metrics.answered(state.get("model", NO_MODEL), status, waited)
             self._metrics.rejected(state.get("problem", ""))
         log.log(
             logging.DEBUG if PROBE in MARKS[scope["path"]] else logging.INFO,

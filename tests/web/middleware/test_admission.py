@@ -1,14 +1,17 @@
-"""What is refused before its body is read, and what that costs."""
+"""What is refused before its body is read, what that costs, and how slowly a body may come."""
 
 import asyncio
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from types import SimpleNamespace
 
 import pytest
 
+from app.errors import SlowUploadError, UploadsFullError, VggServeError
 from app.service.app import create_app
 from app.service.settings import Settings
 from app.web.keys import make_key
+from app.web.middleware.admission import Admission, UploadLimits
 from tests.conftest import client_of, png, started_app
 from tests.web.answers import problem
 
@@ -270,3 +273,119 @@ async def test_uploads_in_memory_are_bounded_and_released(model_dir, session):
     assert "1" == refused.headers["retry-after"]
     assert [200, 415] == [fine.status_code, broken.status_code]
     assert "vgg_upload_bytes 0.0" in metrics
+
+
+class Uploads:
+    """Bodies that arrive in a turned loop, at an Admission that admits all of them."""
+
+    def __init__(self, **limits):
+        queue = SimpleNamespace(admit=lambda _: None)
+        model = SimpleNamespace(
+            manifest=SimpleNamespace(name="m"), ready=lambda: SimpleNamespace(queue=queue)
+        )
+        self.held = 0
+        self.admission = Admission(
+            self._read,
+            SimpleNamespace(choose=lambda _: model, default="m"),  # type: ignore[arg-type] # a fake
+            SimpleNamespace(uploading=self._count),  # type: ignore[arg-type] # a fake
+            None,
+            UploadLimits(
+                **{"body_bytes": 10**9, "all_bytes": 10**9, "silence": 10, "min_rate": 4000}
+                | {"answer_seconds": 10}
+                | limits
+            ),
+        )
+
+    def _count(self, size):
+        self.held += size
+
+    async def _read(self, _scope, receive, _send):
+        while (await receive()).get("more_body"):
+            pass
+        assert "disconnect" == await receive()  # a wait without an end, which no clock cuts off
+
+    async def send(self, parts):
+        """Send `(seconds, bytes)` after each other; return the error, or None, and the seconds."""
+        parts, loop = iter(parts), asyncio.get_running_loop()
+        began = loop.time()
+        ended = False
+
+        async def receive():
+            nonlocal ended
+            if ended:
+                await asyncio.sleep(100)
+                return "disconnect"
+            seconds, size = next(parts, (0, 0))
+            ended = not size
+            await asyncio.sleep(seconds)
+            return {"type": "http.request", "body": bytes(size), "more_body": bool(size)}
+
+        state = {"photo": True, "began": time.monotonic()}
+        scope = {"type": "http", "query_string": b"", "headers": [], "state": state}
+        try:
+            await self.admission(scope, receive, None)  # type: ignore[arg-type] # nothing is sent
+        except VggServeError as exc:
+            return type(exc), loop.time() - began
+        assert 10 == state["deadline"] - state["arrived"]
+        return None, loop.time() - began - 100
+
+
+@pytest.mark.parametrize(
+    ("parts", "seconds"),
+    [
+        ([(0.1, 10_000)] * 350, 35),  # 3.5 MB at 100 kB/s
+        ([(1, 100_000)] * 200, 200),  # 20 MB
+        ([(1, 4000)] * 250, 250),  # at the least rate
+        ([(9.9, 100_000)] * 10, 99),  # with long pauses
+        ([(0.01, 40)] * 1000, 10),  # in small pieces
+        ([(0, 10_000_000), (9.9, 1)], 9.9),
+    ],
+)
+def test_steady_upload_is_read_however_long_it_takes(turned, parts, seconds):
+    """The clock of an upload measures silence and a least rate; the deadline begins at its end."""
+    error, took = turned(Uploads().send(parts))
+
+    assert (None, pytest.approx(seconds)) == (error, took)
+
+
+@pytest.mark.parametrize(
+    ("parts", "seconds"),
+    [
+        ([(1e9, 1)], 10),  # silence from the beginning
+        ([(0, 50_000), (1e9, 1)], 10),  # silence in the middle
+        ([(1, 1)] * 10**5, 10),  # one byte now and then
+        ([(9, 1)] * 100, 10),
+        ([(1, 3960)] * 10**5, 901),  # just below the least rate
+        ([(1, 2000)] * 10**5, 20),
+        ([(0, 10_000_000), *[(1, 1)] * 10**5], 10),  # a fast beginning buys no slow end
+        ([(0.1, 10_000)] * 100 + [(5, 1)] * 100, 20),
+    ],
+)
+def test_slow_upload_is_cut_off(turned, parts, seconds):
+    """Silence, drops and a rate below the least one end an upload, and its memory comes back."""
+    uploads = Uploads()
+    error, took = turned(uploads.send(parts))
+
+    assert (SlowUploadError, pytest.approx(seconds, abs=1)) == (error, took)
+    assert 0 == uploads.held
+
+
+def test_slow_uploads_give_way_when_memory_is_full(turned):
+    """The oldest of them ends, not the new one; before they are slow, the new one is refused."""
+
+    async def main():
+        uploads = Uploads(all_bytes=10_000_000)
+        slow = [asyncio.create_task(uploads.send([(0, 4_000_000), *[(1, 5000)] * 999]))]
+        await asyncio.sleep(1)
+        slow.append(asyncio.create_task(uploads.send([(0, 4_000_000), *[(1, 5000)] * 999])))
+        early = await uploads.send([(1, 5_000_000)])
+        await asyncio.sleep(8.5)
+        late = await uploads.send([(0, 5_000_000)])
+        first = await slow[0]
+        held, running = uploads.held, not slow[1].done()
+        slow[1].cancel()
+        with suppress(asyncio.CancelledError):
+            await slow[1]
+        return early[0], late[0], first[0], running, held > 4_000_000, uploads.held
+
+    assert (UploadsFullError, None, UploadsFullError, True, True, 0) == turned(main())
