@@ -9,6 +9,7 @@ VggServeError
 │   ├── SlowUploadError         408 slow-upload
 │   ├── BodyTooLargeError       413 body-too-large
 │   ├── UnsupportedFormatError  415 unsupported-format
+│   ├── UnknownParameterError   422 unknown-parameter
 │   ├── InvalidImageError       422 invalid-image
 │   │   ├── CorruptImageError   422 image-corrupt
 │   │   ├── ImageTooLargeError  422 image-too-large
@@ -36,8 +37,9 @@ VggServeError
 
 A class says by itself how it is answered (`status`, `slug`, `title`), counted and carried between
 processes, so a new class needs no other edit. `str(error)` is a sentence for the person who can
-fix the problem. It never contains a path, a file name or bytes from a request. Causes are chained
-with `from`.
+fix the problem. It never contains a path, a file name or bytes from a request, except the plain
+name of a parameter or of a part of a form, of at most 32 letters and digits. Causes are chained with
+`from`.
 """
 
 from collections.abc import Iterator
@@ -112,6 +114,15 @@ class UnknownModelError(RequestError):
     slug = "unknown-model"
     title = "Unknown model"
     example = "This server has no model of that name; it has vgg16."
+
+
+class UnknownParameterError(RequestError):
+    """A parameter of the query that there is not; ignoring it would answer another question."""
+
+    status = 422
+    slug = "unknown-parameter"
+    title = "Unknown parameter"
+    example = "The query has an unknown parameter 'topk'. Did you mean 'top_k'?"
 
 
 class SlowUploadError(RequestError):

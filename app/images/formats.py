@@ -120,6 +120,11 @@ _TEXTS: Final = (
     ("SVG", re.compile(rb"(<(\?xml|!--|!doctype svg)[^\0]*)?<svg[\s>]"), _EXPORT),
     ("HTML", re.compile(rb"<(!doctype html|html|head|body)\b"), "Send the image, not its page."),
     ("XML", re.compile(rb"<\?xml\b"), ""),
+    (
+        "A web address",
+        re.compile(rb"https?://\S+\s*$"),
+        "The server fetches nothing: send the image.",
+    ),
     ("JSON", re.compile(rb"[{\[]\s*[\"{\[\d}\]]"), "Send the bytes of the image themselves."),
 )
 

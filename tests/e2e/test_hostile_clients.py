@@ -543,7 +543,8 @@ def test_nothing_is_fetched_for_a_client(patient):
         with pytest.raises(TimeoutError):
             bait.accept()
 
-    assert [415, 415, 415] == [answer.status_code for answer in answers]
+    assert [415, 415, 422] == [answer.status_code for answer in answers]
+    assert all("The server fetches nothing" in answer.text for answer in answers)
 
 
 def rss(server):

@@ -4,10 +4,17 @@ import json
 
 import pytest
 
-from app.errors import BadRequestError, RequestError, UnsupportedFormatError, answered
+from app.errors import (
+    BadRequestError,
+    RequestError,
+    UnknownParameterError,
+    UnsupportedFormatError,
+    answered,
+)
 from app.service.app import create_app
 from app.service.settings import Settings
 from app.web.keys import make_key
+from app.web.middleware.admission import PARAMETERS
 from tests.conftest import client_of, png, started_app
 
 pytestmark = pytest.mark.anyio
@@ -60,6 +67,7 @@ def shape(value):
     ("target", "content", "expected"),
     [
         ("/predict?top_k=1001", png(), BadRequestError),
+        ("/predict?topk=1", png(), UnknownParameterError),
         ("/predict", b"\0\0\0\x18ftypheic", UnsupportedFormatError),
     ],
 )
@@ -71,6 +79,14 @@ async def test_a_client_gets_the_sentence_of_the_example(client, target, content
         answer.status_code,
         answer.json()["detail"].startswith(expected.example),
     )
+
+
+async def test_description_has_every_parameter_of_the_query(client):
+    """What is described is what is not refused as unknown."""
+    schema = (await client.get("/openapi.json")).json()
+    described = schema["paths"]["/predict"]["post"]["parameters"]
+
+    assert set(PARAMETERS) == {one["name"] for one in described if one["in"] == "query"}
 
 
 async def test_description_has_only_what_is_answered(client):

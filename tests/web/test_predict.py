@@ -104,6 +104,8 @@ async def test_top_k_rows_in_order(client, k):
         ("top_k=five", (400, "/problems/bad-request")),
         ("model=resnet50", (404, "/problems/unknown-model")),
         ("model=../../etc/passwd", (404, "/problems/unknown-model")),
+        ("topk=1", (422, "/problems/unknown-parameter")),
+        ("top_k=1&url=http://localhost/", (422, "/problems/unknown-parameter")),
     ],
 )
 async def test_impossible_parameters(client, session, query, expected):

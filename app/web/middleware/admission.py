@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Final
 
 from starlette.datastructures import Headers, QueryParams
@@ -16,6 +17,7 @@ from app.errors import (
     RequestError,
     ServiceError,
     SlowUploadError,
+    UnknownParameterError,
     UploadsFullError,
 )
 from app.serving.hosted_models import Models
@@ -24,6 +26,11 @@ from app.web.problems import UNAVAILABLE, answer_error
 from app.web.rate_limit import Quotas, network_of
 
 TIMEOUT_HEADER: Final = "X-Request-Timeout-Ms"
+PARAMETERS: Final = ("model", "top_k")
+"""All that the query of a request may name."""
+_SIMILAR: Final = 0.7
+"""How alike a wrong name is to the right one (difflib's ratio): `topk`, `top`, `top_n`, `Model`; not `token`."""
+_SANE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 _MILLISECONDS: Final = re.compile(r"0{0,8}[1-9][0-9]{0,8}")
 
 
@@ -49,8 +56,9 @@ class UploadLimits:
 class Admission:
     """ASGI middleware that admits or refuses uploads; other requests pass.
 
-    The checks run in this order: the model (404, 503), the headers (400), the size (413, 503), the
-    estimated wait (503), the rate limit (429). The API key has been checked before (401).
+    The checks run in this order: the names of the parameters (422), the model (404, 503), the
+    headers (400), the size (413, 503), the estimated wait (503), the rate limit (429). The API key
+    has been checked before (401).
 
     The rate limit comes last, so that a request refused by another check costs no token. The other
     checks only compare a few numbers: a flood of requests costs the server no more than if the
@@ -145,7 +153,11 @@ class Admission:
 
     def _check(self, scope: Scope) -> float:
         """Return the seconds from the end of the body to the answer."""
-        name = QueryParams(scope["query_string"]).get("model")
+        query = QueryParams(scope["query_string"])
+        for parameter in query:
+            if parameter not in PARAMETERS:
+                raise _unknown(parameter)
+        name = query.get("model")
         model = self._models.choose(name or None)
         state = scope["state"]
         headers = Headers(scope=scope)
@@ -242,6 +254,21 @@ class _Upload:
         self.held = 0
         if self.wait is not None and not self.wait.expired():
             self.wait.reschedule(asyncio.get_running_loop().time())
+
+
+def closest_parameter(name: str) -> str | None:
+    """Return the parameter that is meant by a name, if it is one or resembles one."""
+    spelled = name[:40].lower().replace("-", "_")
+    return next(iter(get_close_matches(spelled, PARAMETERS, 1, _SIMILAR)), None)
+
+
+def _unknown(name: str) -> UnknownParameterError:
+    shown = f" {name!r}" if _SANE_NAME.fullmatch(name) else ""
+    closest = closest_parameter(name)
+    advice = f"Did you mean {closest!r}?" if closest else f"There are {' and '.join(PARAMETERS)}."
+    if "url" in name.lower():
+        advice += " The server fetches nothing: send the image itself as the body."
+    return UnknownParameterError(f"The query has an unknown parameter{shown}. {advice}")
 
 
 def _full() -> UploadsFullError:

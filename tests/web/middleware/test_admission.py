@@ -75,7 +75,7 @@ async def test_nonsense_in_the_timeout_header_is_refused(client, value):
     [
         ("", 200), ("?model=", 200), ("?model", 200), ("?model=colours", 200),
         ("?model=nobody&model=", 200), ("?model=nobody&model=colours", 200),
-        ("?model=colours&model=nobody", 404), ("?model=%20", 404), ("?Model=nobody", 200),
+        ("?model=colours&model=nobody", 404), ("?model=%20", 404), ("?Model=nobody", 422),
         ("?model=%63olours", 200), ("?top_k=1;model=nobody", 400),
     ],
 )  # fmt: skip
@@ -91,6 +91,7 @@ async def test_last_model_counts_and_a_blank_one_is_the_default(client, query, s
     ("query", "headers", "body", "expected"),
     [
         ("?model=nobody", {}, b"", (404, "/problems/unknown-model")),
+        ("?topk=3", {}, b"", (422, "/problems/unknown-parameter")),
         ("", {"x-request-timeout-ms": "soon"}, b"", (400, "/problems/bad-request")),
         ("", {}, b"\0" * 6000, (413, "/problems/body-too-large")),
         ("", {"content-length": "1e3"}, b"", (400, "/problems/bad-request")),
@@ -273,6 +274,30 @@ async def test_uploads_in_memory_are_bounded_and_released(model_dir, session):
     assert "1" == refused.headers["retry-after"]
     assert [200, 415] == [fine.status_code, broken.status_code]
     assert "vgg_upload_bytes 0.0" in metrics
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ("topk=3", "unknown parameter 'topk'. Did you mean 'top_k'?"),
+        ("top-k=3", "unknown parameter 'top-k'. Did you mean 'top_k'?"),
+        ("TOP_K=3", "unknown parameter 'TOP_K'. Did you mean 'top_k'?"),
+        ("models=vgg16", "unknown parameter 'models'. Did you mean 'model'?"),
+        ("top_k=1&threshold=0.5", "unknown parameter 'threshold'. There are model and top_k."),
+        ("image_url=http://localhost/", "The server fetches nothing"),
+        ("%3Cb%3E=1", "unknown parameter. There are"),
+        ("=1", "unknown parameter. There are"),
+        (f"{'x' * 9000}=1", "unknown parameter. There are"),
+    ],
+)
+async def test_unknown_parameter_is_named_with_the_nearest_one(client, query, sentence):
+    """A parameter that would be ignored is refused, before the body is read."""
+    body = Body()
+    answer = await client.post(f"/predict?{query}", content=body)
+
+    assert (422, "/problems/unknown-parameter") == problem(answer)
+    assert sentence in answer.json()["detail"]
+    assert not body.was_read
 
 
 class Uploads:
