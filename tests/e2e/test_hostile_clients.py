@@ -276,7 +276,7 @@ def test_trailers_change_nothing(wire):
 
 
 def test_hundred_thousand_parts_are_400(wire):
-    """A form has one part; a hundred thousand are refused at the fifth."""
+    """A form has few parts; a hundred thousand are refused at the seventeenth."""
     body = b"--x\r\nContent-Disposition:form-data;name=a\r\n\r\n\r\n" * 100_000
     wire.send(request("POST", "/predict", body + b"--x--\r\n", content_type=FORM))
 
