@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 CLIENT_LEFT: Final = 499
 """nginx's status for a client that closed the connection; counted, never sent."""
+_XHTML: Final = "application/xhtml+xml"
+_ZERO: Final = re.compile(r"q\s*=\s*0(\.0*)?")
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SAFE_HEADERS: Final = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
@@ -60,11 +62,8 @@ class Envelope:
         state["began"] = began
         takes_photos = PHOTO in MARKS[scope["path"]]
         state["photo"] = takes_photos and scope["method"] == "POST"
-        # A browser that sends the page's form names text/html first; the page's script, curl and
-        # HTTP libraries do not.
         headers = Headers(scope=scope)
-        wants_html = headers.get("accept", "").lower().startswith("text/html")
-        state["html"] = state["photo"] and wants_html
+        state["html"] = state["photo"] and _navigates(headers)
         given = headers.get("x-request-id", "")
         state["request_id"] = request_id = given if _SANE_ID.fullmatch(given) else _new_id()
 
@@ -149,6 +148,23 @@ def write_refusal(
     lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
     phrase = HTTPStatus(error.status).phrase
     return f"HTTP/1.1 {error.status} {phrase}\r\n".encode() + lines + b"\r\n" + response.body
+
+
+def _navigates(headers: Headers) -> bool:
+    """Return whether a browser is going to show the answer, as when it sends the page's form.
+
+    Browsers say so in Sec-Fetch-Mode, and older ones by asking for XHTML. Programs do neither,
+    though Java's asks for text/html first.
+    """
+    mode = headers.get("sec-fetch-mode", "").lower()
+    accepted = ",".join(headers.getlist("accept")).lower()
+    if mode != "navigate" and (mode or _XHTML not in accepted):
+        return False
+    wanted: dict[str, bool] = {}
+    for item in accepted.split(","):
+        name, *parameters = map(str.strip, item.split(";"))
+        wanted[name] = not any(map(_ZERO.fullmatch, parameters))
+    return wanted.get("text/html", True) and (bool(mode) or wanted.get(_XHTML, False))
 
 
 def _describe(scope: Scope) -> str:

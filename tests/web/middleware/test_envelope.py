@@ -94,6 +94,58 @@ async def test_only_a_post_is_counted(client):
     assert before == counts((await client.get("/metrics")).text)
 
 
+FIREFOX = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+JAVA = "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"
+
+
+@pytest.mark.parametrize(
+    ("headers", "page"),
+    [
+        ({"accept": FIREFOX}, True),
+        ({"accept": FIREFOX.upper()}, True),
+        ({"accept": "application/xhtml+xml"}, True),
+        ({"accept": "a/b, application/xhtml+xml ; q=0.5"}, True),
+        ({"accept": "*/*", "sec-fetch-mode": "navigate"}, True),
+        ({"sec-fetch-mode": "navigate"}, True),
+        ({"accept": FIREFOX, "sec-fetch-mode": "navigate"}, True),
+        ({"accept": FIREFOX, "sec-fetch-mode": "cors"}, False),
+        ({"accept": FIREFOX, "sec-fetch-mode": "same-origin"}, False),
+        ({"accept": FIREFOX, "sec-fetch-mode": "no-cors"}, False),
+        ({"accept": JAVA}, False),
+        ({"accept": "text/html"}, False),
+        ({"accept": "text/html, */*"}, False),
+        ({"accept": "text/html; q=1.0, text/*; q=0.8"}, False),
+        ({"accept": "application/json"}, False),
+        ({"accept": "*/*"}, False),
+        ({}, False),
+        ({"accept": ""}, False),
+        ({"accept": "application/xhtml+xml;q=0"}, False),
+        ({"accept": "application/xhtml+xml; a=b ;Q = 0.000, */*"}, False),
+        ({"accept": "text/html;q=0, application/xhtml+xml"}, False),
+        ({"accept": "text/html;q=0", "sec-fetch-mode": "navigate"}, False),
+        ({"accept": "x-application/xhtml+xml"}, False),
+        ({"accept": ";;;,,,q=;=,/;q=nan\xff\x00"}, False),
+        ({"accept": ",".join(["text/html;q=;;"] * 2000)}, False),
+        ({"accept": "application/xhtml+xml;q=high"}, True),
+    ],
+)
+async def test_page_is_for_browsers_that_navigate(client, headers, page):
+    """Answers and errors are pages for them, and JSON for every other client."""
+    del client.headers["accept"]
+    headers = {name: value.encode("latin-1") for name, value in headers.items()}
+    answers = [
+        await client.post("/predict", content=png(), headers=headers),
+        await client.post("/predict", content=b"no image", headers=headers),
+        await client.post("/predict?topk=1", content=png(), headers=headers),
+    ]
+
+    assert [200, 415, 422] == [answer.status_code for answer in answers]
+    for answer in answers:
+        kind = answer.headers["content-type"].partition(";")[0]
+        assert page == (kind == "text/html")
+        assert page != kind.endswith("json")
+
+
 def counts(metrics):
     """The lines of the answers' counter."""
     return [line for line in metrics.splitlines() if line.startswith("vgg_requests_total")]
