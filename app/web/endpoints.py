@@ -8,6 +8,8 @@ from typing import Final
 
 from starlette.routing import compile_path
 
+METHODS: Final = ["GET", "HEAD"]
+"""Of the routes that answer to GET; another route of the same path describes GET alone."""
 KEY: Final = "key"
 """Needs an API key, on a server that has keys."""
 PROBE: Final = "probe"

@@ -8,13 +8,12 @@ from fastapi.responses import JSONResponse
 from app.errors import DrainingError, ModelFailedError, NotReadyError
 from app.serving.hosted_models import Models
 from app.serving.metrics import CONTENT_TYPE
-from app.web.endpoints import Endpoint
+from app.web.endpoints import METHODS, Endpoint
 from app.web.problems import answer_error
 
 router = APIRouter()
 
 _OR_503: Final[dict[int | str, dict[str, Any]]] = {503: {"description": "No, and the reason"}}
-_METHODS: Final = ["GET", "HEAD"]  # of the routes that answer; the others only describe GET
 _STOPPED: Final = "A model has stopped answering. Restart the server."
 _TEXT: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {"text/plain": {"schema": {"type": "string"}}}}
@@ -22,7 +21,7 @@ _TEXT: Final[dict[int | str, dict[str, Any]]] = {
 
 
 @router.get(Endpoint.HEALTHZ.path, summary="Is the process alive?", responses=_OR_503)
-@router.api_route(Endpoint.HEALTHZ.path, methods=_METHODS, include_in_schema=False)
+@router.api_route(Endpoint.HEALTHZ.path, methods=METHODS, include_in_schema=False)
 async def healthz(request: Request) -> Response:
     """Return 200 while the event loop answers and no model has stopped."""
     models: Models = request.app.state.models
@@ -32,7 +31,7 @@ async def healthz(request: Request) -> Response:
 
 
 @router.get(Endpoint.READYZ.path, summary="Can it answer?", responses=_OR_503)
-@router.api_route(Endpoint.READYZ.path, methods=_METHODS, include_in_schema=False)
+@router.api_route(Endpoint.READYZ.path, methods=METHODS, include_in_schema=False)
 async def readyz(request: Request) -> Response:
     """Return 200 once every model is loaded, warmed up and tested, until the server drains.
 
@@ -56,7 +55,7 @@ async def readyz(request: Request) -> Response:
 @router.get(
     Endpoint.METRICS.path, summary="Prometheus metrics", response_class=Response, responses=_TEXT
 )
-@router.api_route(Endpoint.METRICS.path, methods=_METHODS, include_in_schema=False)
+@router.api_route(Endpoint.METRICS.path, methods=METHODS, include_in_schema=False)
 async def metrics(request: Request) -> Response:
     """Return all metrics in Prometheus's text format."""
     text: bytes = await request.app.state.scrape()

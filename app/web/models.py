@@ -5,7 +5,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 
 from app.serving.hosted_models import HostedModel, Models
-from app.web.endpoints import Endpoint
+from app.web.endpoints import METHODS, Endpoint
 from app.web.schemas import (
     AccuracyOut,
     BatchingOut,
@@ -23,6 +23,7 @@ _ONCE_READY: Final = ("weights_sha256", "device", "precision", "convolutions", "
 
 
 @router.get(Endpoint.MODELS.path, summary="List the models")
+@router.api_route(Endpoint.MODELS.path, methods=METHODS, include_in_schema=False)
 async def list_models(request: Request) -> ModelsOut:
     """Return every model of this server, the default first."""
     models: Models = request.app.state.models
@@ -34,6 +35,7 @@ async def list_models(request: Request) -> ModelsOut:
     summary="Describe a model, layer by layer",
     responses={404: {"description": "Unknown model"}},
 )
+@router.api_route(Endpoint.MODEL.path, methods=METHODS, include_in_schema=False)
 async def show_model(name: str, request: Request) -> ModelOut:
     """Return a model's origin, device and batching, and the cost of each layer."""
     models: Models = request.app.state.models

@@ -23,6 +23,15 @@ async def test_models_lists_what_is_served(client):
     assert {"models": [expected]} == answer
 
 
+async def test_head_works_where_get_does(client):
+    """HEAD has the head of GET's answer, for the list and for one model."""
+    for path in ("/models", "/models/colours"):
+        head, get = await client.head(path), await client.get(path)
+        assert (200, b"") == (head.status_code, head.content)
+        assert get.headers["content-length"] == head.headers["content-length"]
+    assert 404 == (await client.head("/models/nobody")).status_code
+
+
 async def test_model_shows_what_a_run_costs(client):
     """GET /models/{name} shows the batch sizes and their measured and fitted cost."""
     batching = (await client.get("/models/colours")).json()["batching"]

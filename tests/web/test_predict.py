@@ -240,6 +240,13 @@ async def test_parameters_in_the_form_are_not_silently_ignored(client):
     assert "?top_k=1" in answer.json()["detail"]
 
 
+async def test_a_slash_at_the_end_changes_nothing(client):
+    """/predict/ is /predict, without a redirect, which would lose the body."""
+    answer = await client.post("/predict/?top_k=1", content=png("green"))
+
+    assert 1 == answer.json()["predictions"][0]["class_index"]
+
+
 def parsed(body):
     """Return what is found in any form; None for a malformed one."""
     try:

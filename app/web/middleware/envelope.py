@@ -60,6 +60,7 @@ class Envelope:
         began = time.monotonic()
         state = scope.setdefault("state", {})
         state["began"] = began
+        scope["path"] = scope["path"].removesuffix("/") or "/"  # /predict/ is /predict
         takes_photos = PHOTO in MARKS[scope["path"]]
         state["photo"] = takes_photos and scope["method"] == "POST"
         headers = Headers(scope=scope)

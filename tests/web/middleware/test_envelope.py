@@ -5,6 +5,7 @@ import logging
 
 import pytest
 
+from app.web.keys import make_key
 from tests.conftest import client_of, png, started_app
 from tests.web.answers import problem
 
@@ -144,6 +145,34 @@ async def test_page_is_for_browsers_that_navigate(client, headers, page):
         kind = answer.headers["content-type"].partition(";")[0]
         assert page == (kind == "text/html")
         assert page != kind.endswith("json")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/models/", 200), ("/models/colours/", 200), ("/healthz/", 200), ("/readyz/", 200),
+     ("/metrics/", 200), ("/docs/", 200), ("/predict/", 405), ("/healthz//", 404)],
+)  # fmt: skip
+async def test_one_slash_at_the_end_is_ignored(client, path, status):
+    """A path with a slash is the path without it."""
+    assert status == (await client.get(path)).status_code
+
+
+async def test_slash_opens_nothing(model_dir, session, tmp_path):
+    """A path that needs a key needs one with a slash, too."""
+    keys = tmp_path / "keys"
+    keys.write_text(make_key("alice")[1])
+    async with (
+        started_app(model_dir, session, api_keys_file=keys) as app,
+        client_of(app) as client,
+    ):
+        answers = [
+            await client.post("/predict/", content=png()),
+            await client.get("/metrics/"),
+            await client.post("/predict//", content=png()),
+            await client.get("/models/"),
+        ]
+
+    assert [401, 401, 401, 200] == [answer.status_code for answer in answers]
 
 
 def counts(metrics):
