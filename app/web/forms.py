@@ -14,8 +14,8 @@ from python_multipart.multipart import parse_options_header
 
 from app.errors import BadRequestError, UnsupportedFormatError
 from app.images.formats import TITLES
-from app.web.middleware.admission import closest_parameter
 from app.web.openapi import FIELD
+from app.web.parameters import closest_parameter
 
 _MOST_PARTS: Final = 16
 _MOST_HEADER_BYTES: Final = 8192

@@ -37,7 +37,7 @@ PREDICT_PARAMETERS: Final[list[dict[str, Any]]] = [
         ("model", "query", {"type": "string"}, "Name of a model; see GET /models."),
         (
             *(TIMEOUT_HEADER, "header", {"type": "integer", "minimum": 1, "maximum": 999_999_999}),
-            "Milliseconds that the request may take.",
+            "Milliseconds from the end of the upload to the answer, at most.",
         ),
         (
             *("X-Request-ID", "header", {"type": "string"}),

@@ -14,7 +14,7 @@ from app.errors import (
 from app.service.app import create_app
 from app.service.settings import Settings
 from app.web.keys import make_key
-from app.web.middleware.admission import PARAMETERS
+from app.web.parameters import PARAMETERS
 from tests.conftest import client_of, png, started_app
 
 pytestmark = pytest.mark.anyio

@@ -4,7 +4,6 @@ import asyncio
 import re
 import time
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Final
 
 from starlette.datastructures import Headers, QueryParams
@@ -17,20 +16,15 @@ from app.errors import (
     RequestError,
     ServiceError,
     SlowUploadError,
-    UnknownParameterError,
     UploadsFullError,
 )
 from app.serving.hosted_models import Models
 from app.serving.metrics import Metrics
+from app.web.parameters import PARAMETERS, unknown_parameter
 from app.web.problems import UNAVAILABLE, answer_error
 from app.web.rate_limit import Quotas, network_of
 
 TIMEOUT_HEADER: Final = "X-Request-Timeout-Ms"
-PARAMETERS: Final = ("model", "top_k")
-"""All that the query of a request may name."""
-_SIMILAR: Final = 0.7
-"""How alike a wrong name is to the right one (difflib's ratio): `topk`, `top`, `top_n`, `Model`; not `token`."""
-_SANE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 _MILLISECONDS: Final = re.compile(r"0{0,8}[1-9][0-9]{0,8}")
 
 
@@ -105,7 +99,7 @@ class Admission:
         except (RequestError, ServiceError) as exc:
             await answer_error(scope, exc)(scope, receive, send)
             return
-        upload = _Upload(asyncio.get_running_loop().time(), self._limits.silence)
+        upload = _Upload(self._limits)
         self._arriving[upload] = None
 
         async def receive_counted() -> Message:
@@ -114,6 +108,7 @@ class Admission:
             message = await self._receive(upload, receive)
             if not message.get("more_body", False):
                 self._arriving.pop(upload, None)
+                upload.finish()
                 upload.complete = True
                 state = scope["state"]
                 state["arrived"] = time.monotonic()
@@ -124,31 +119,21 @@ class Admission:
             await self._app(scope, receive_counted, send)
         finally:
             self._arriving.pop(upload, None)
+            upload.finish()
             self._hold(-upload.held)
             if self._quotas is not None and scope["state"].get("status") == UNAVAILABLE:
                 self._quotas.give_back(_client(scope))
 
     async def _receive(self, upload: "_Upload", receive: Receive) -> Message:
         """Wait for more of a body, and count it: bytes received, as promises take no memory."""
-        try:
-            async with asyncio.timeout_at(upload.due) as upload.wait:
-                message = await receive()
-        except TimeoutError as exc:
-            if not upload.gave_way:
-                raise self._too_slow() from exc
-        finally:
-            upload.wait = None
-        if upload.gave_way:
-            raise UploadsFullError("The server has no room left for a slow upload. Retry later.")
+        message = await upload.wait_for(receive)
         size = len(message.get("body", b""))
         if upload.held + size > self._limits.body_bytes:
             raise self._too_large(upload.held + size)
         while self._held + size > self._limits.all_bytes:
             self._make_room(upload)
         self._hold(size)
-        upload.held += size
-        full = asyncio.get_running_loop().time() + self._limits.silence
-        upload.due = min(upload.due + size / self._limits.min_rate, full)
+        upload.count(size)
         return message
 
     def _check(self, scope: Scope) -> float:
@@ -156,7 +141,7 @@ class Admission:
         query = QueryParams(scope["query_string"])
         for parameter in query:
             if parameter not in PARAMETERS:
-                raise _unknown(parameter)
+                raise unknown_parameter(parameter)
         name = query.get("model")
         model = self._models.choose(name or None)
         state = scope["state"]
@@ -201,14 +186,6 @@ class Admission:
             limit={"bytes": self._limits.body_bytes},
         )
 
-    def _too_slow(self) -> SlowUploadError:
-        silence, rate = self._limits.silence, self._limits.min_rate
-        return SlowUploadError(
-            f"The upload was too slow: it may stand still for {silence:g} s and must come with"
-            f" {rate:g} bytes per second or more. Send it again, or a smaller photo.",
-            limit={"seconds": silence, "bytes_per_second": rate},
-        )
-
     def _oldest_slow(self) -> "_Upload | None":
         """Return the upload that has been arriving for the longest time, if it is a slow one."""
         oldest = next(iter(self._arriving), None)
@@ -230,45 +207,86 @@ class Admission:
 
 
 class _Upload:
-    """One body; times are on the event loop's clock.
+    """One body while it arrives; times are on the event loop's clock.
+
+    A single timer watches it, and finds out when it goes off whether more came meanwhile.
 
     Attributes:
         began: When it was admitted.
-        due: When more must have come.
         held: Its bytes in memory.
         complete: Whether all of it is there.
-        wait: The wait for more of it.
-        gave_way: Whether its room was given to others.
     """
 
-    def __init__(self, now: float, max_silence: float) -> None:
-        self.began = now
-        self.due = now + max_silence
+    def __init__(self, limits: UploadLimits) -> None:
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._waiting = self._ended = self._gave_way = False
         self.held = 0
-        self.complete = self.gave_way = False
-        self.wait: asyncio.Timeout | None = None
+        self.complete = False
+        self.began = self._loop.time()
+        self._due = self.began + limits.silence
+        self._timer = self._loop.call_at(self._due, self._look)
+
+    async def wait_for(self, receive: Receive) -> Message:
+        """Return what is received next.
+
+        Raises:
+            SlowUploadError: If it does not come in time.
+            UploadsFullError: If the upload gives way to others meanwhile.
+        """
+        self._waiting = True
+        try:
+            if not self._ended:
+                return await receive()
+        except asyncio.CancelledError:
+            if not self._was_cancelled_here():
+                raise
+        finally:
+            self._waiting = False
+        raise self._reason()
+
+    def count(self, size: int) -> None:
+        """Count bytes that came."""
+        self.held += size
+        full = self._loop.time() + self._limits.silence
+        self._due = min(self._due + size / self._limits.min_rate, full)
+
+    def finish(self) -> None:
+        """Stop watching it."""
+        self._timer.cancel()
 
     def give_way(self) -> None:
-        """End the wait for more of it; what came of it is not counted any more."""
-        self.gave_way = True
+        """Give up the wait for more of it; what came of it is not counted any more."""
         self.held = 0
-        if self.wait is not None and not self.wait.expired():
-            self.wait.reschedule(asyncio.get_running_loop().time())
+        self._gave_way = True
+        self._end()
 
+    def _look(self) -> None:
+        if self._loop.time() < self._due:
+            self._timer = self._loop.call_at(self._due, self._look)
+        else:
+            self._end()
 
-def closest_parameter(name: str) -> str | None:
-    """Return the parameter that is meant by a name, if it is one or resembles one."""
-    spelled = name[:40].lower().replace("-", "_")
-    return next(iter(get_close_matches(spelled, PARAMETERS, 1, _SIMILAR)), None)
+    def _end(self) -> None:
+        self._ended = True
+        self.finish()
+        if self._waiting and self._task is not None:
+            self._task.cancel()
 
+    def _was_cancelled_here(self) -> bool:
+        """Return whether nobody else cancelled the task, such as a server that stops."""
+        return self._ended and self._task is not None and not self._task.uncancel()
 
-def _unknown(name: str) -> UnknownParameterError:
-    shown = f" {name!r}" if _SANE_NAME.fullmatch(name) else ""
-    closest = closest_parameter(name)
-    advice = f"Did you mean {closest!r}?" if closest else f"There are {' and '.join(PARAMETERS)}."
-    if "url" in name.lower():
-        advice += " The server fetches nothing: send the image itself as the body."
-    return UnknownParameterError(f"The query has an unknown parameter{shown}. {advice}")
+    def _reason(self) -> SlowUploadError | UploadsFullError:
+        if self._gave_way:
+            return UploadsFullError("The server has no room left for a slow upload. Retry later.")
+        silence, rate = self._limits.silence, self._limits.min_rate
+        return SlowUploadError(
+            f"The upload was too slow: it may stand still for {silence:g} s and must come with"
+            f" {rate:g} bytes per second or more. Send it again, or a smaller photo.",
+            limit={"seconds": silence, "bytes_per_second": rate},
+        )
 
 
 def _full() -> UploadsFullError:

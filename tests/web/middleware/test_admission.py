@@ -276,30 +276,6 @@ async def test_uploads_in_memory_are_bounded_and_released(model_dir, session):
     assert "vgg_upload_bytes 0.0" in metrics
 
 
-@pytest.mark.parametrize(
-    ("query", "sentence"),
-    [
-        ("topk=3", "unknown parameter 'topk'. Did you mean 'top_k'?"),
-        ("top-k=3", "unknown parameter 'top-k'. Did you mean 'top_k'?"),
-        ("TOP_K=3", "unknown parameter 'TOP_K'. Did you mean 'top_k'?"),
-        ("models=vgg16", "unknown parameter 'models'. Did you mean 'model'?"),
-        ("top_k=1&threshold=0.5", "unknown parameter 'threshold'. There are model and top_k."),
-        ("image_url=http://localhost/", "The server fetches nothing"),
-        ("%3Cb%3E=1", "unknown parameter. There are"),
-        ("=1", "unknown parameter. There are"),
-        (f"{'x' * 9000}=1", "unknown parameter. There are"),
-    ],
-)
-async def test_unknown_parameter_is_named_with_the_nearest_one(client, query, sentence):
-    """A parameter that would be ignored is refused, before the body is read."""
-    body = Body()
-    answer = await client.post(f"/predict?{query}", content=body)
-
-    assert (422, "/problems/unknown-parameter") == problem(answer)
-    assert sentence in answer.json()["detail"]
-    assert not body.was_read
-
-
 class Uploads:
     """Bodies that arrive in a turned loop, at an Admission that admits all of them."""
 

@@ -1,0 +1,28 @@
+"""The parameters in the query of POST /predict, and which of them is meant by a wrong name."""
+
+import re
+from difflib import get_close_matches
+from typing import Final
+
+from app.errors import UnknownParameterError
+
+PARAMETERS: Final = ("model", "top_k")
+_SIMILAR: Final = 0.7
+"""How alike a wrong name is to the right one (difflib's ratio): `topk`, `top_n`, `Model`; not `token`."""
+_SANE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
+
+
+def closest_parameter(name: str) -> str | None:
+    """Return the parameter that is meant by a name, if it is one or resembles one."""
+    spelled = name[:40].lower().replace("-", "_")
+    return next(iter(get_close_matches(spelled, PARAMETERS, 1, _SIMILAR)), None)
+
+
+def unknown_parameter(name: str) -> UnknownParameterError:
+    """Return the error for a name that is none of PARAMETERS; it says which is meant."""
+    shown = f" {name!r}" if _SANE_NAME.fullmatch(name) else ""
+    closest = closest_parameter(name)
+    advice = f"Did you mean {closest!r}?" if closest else f"There are {' and '.join(PARAMETERS)}."
+    if "url" in name.lower():
+        advice += " The server fetches nothing: send the image itself as the body."
+    return UnknownParameterError(f"The query has an unknown parameter{shown}. {advice}")
