@@ -103,7 +103,7 @@ class RequestError(VggServeError):
 class BadRequestError(RequestError):
     """A broken multipart body, a missing or a second file, an invalid parameter."""
 
-    example = "top_k: Input should be less than or equal to 1000"
+    example = "top_k: Input should be greater than or equal to 1"
     closes_connections = True
 
 

@@ -60,3 +60,16 @@ def test_without_a_stand_in_missing_weights_end_the_start(tmp_path):
     ended = serve_and_wait(tmp_path, offline="true")
 
     assert 1 == ended.returncode
+
+
+def test_top_k_is_at_most_the_classes_of_the_model(tmp_path):
+    """The small model knows 202 classes: all of them can be had, and no more."""
+    with running_server(tmp_path, models="vgg16-mini") as server:
+        most = httpx.post(f"{server.url}/predict?top_k=202", content=COFFEE).json()
+        more = httpx.post(f"{server.url}/predict?top_k=203", content=COFFEE)
+
+    assert 202 == len(most["predictions"])
+    assert (400, "top_k: vgg16-mini knows 202 classes.") == (
+        more.status_code,
+        more.json()["detail"],
+    )

@@ -66,7 +66,7 @@ def shape(value):
 @pytest.mark.parametrize(
     ("target", "content", "expected"),
     [
-        ("/predict?top_k=1001", png(), BadRequestError),
+        ("/predict?top_k=0", png(), BadRequestError),
         ("/predict?topk=1", png(), UnknownParameterError),
         ("/predict", b"\0\0\0\x18ftypheic", UnsupportedFormatError),
     ],

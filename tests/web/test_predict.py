@@ -3,14 +3,8 @@
 import asyncio
 import re
 
-import httpx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from app.errors import RequestError
-from app.web.forms import find_file
-from app.web.predict import only_file
 from tests.conftest import PHOTOS, client_of, png, started_app
 from tests.web.answers import problem
 
@@ -245,53 +239,3 @@ async def test_a_slash_at_the_end_changes_nothing(client):
     answer = await client.post("/predict/?top_k=1", content=png("green"))
 
     assert 1 == answer.json()["predictions"][0]["class_index"]
-
-
-def parsed(body):
-    """Return what is found in any form; None for a malformed one."""
-    try:
-        return find_file(TYPE, body)
-    except RequestError:
-        return None
-
-
-@pytest.mark.parametrize("data", [b"", b"PIXELS", b"\r\n\r\n--", b"\r\n--y--\r\n", bytes(256)])
-def test_forms_of_usual_clients_are_plain(data):
-    """Forms of httpx and curl are read without the parser."""
-    sent = httpx.Request("POST", "http://x", files={"file": ("a b.jpg", data, "image/jpeg")})
-    curl = (
-        b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n%b\r\n--x--\r\n'
-    )
-
-    assert data == only_file(sent.headers["content-type"], sent.read())
-    assert data == only_file(TYPE, curl % data)
-
-
-@given(st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join))
-def test_plain_form_has_the_file_that_the_parser_finds(middle):
-    """For every form the same file is found as in any other form, or none."""
-    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
-    for body in (
-        middle,
-        b"--x\r\n" + middle,
-        head + middle,
-        head + middle + b"\r\n--x--",
-        middle + b"--x--\r\n",
-    ):
-        found = only_file(TYPE, body)
-        assert not found or found == parsed(body)
-
-
-@pytest.mark.parametrize(
-    "content_type",
-    [
-        "multipart/form-data",
-        "multipart/form-data; boundary=y",
-        "multipart/form-data; boundary=\u00e9",
-    ],
-)
-def test_form_with_another_boundary_is_not_plain(content_type):
-    """A form whose boundary differs from the one in Content-Type is not plain."""
-    body = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n1\r\n--x--\r\n'
-
-    assert only_file(content_type, body) is None

@@ -33,7 +33,7 @@ _PAGE = """<!doctype html>
 _UNTRAINED = """<p class="untrained">Untrained weights: this means nothing</p>"""
 
 
-def answer_page(answer: PredictOut, headers: Mapping[str, str]) -> HTMLResponse:
+def answer_page(answer: PredictOut, classes: int, headers: Mapping[str, str]) -> HTMLResponse:
     """Write as a page what would have been sent as JSON."""
     rows = "\n".join(
         f"<li><span>{escape(guess.label)}: <b>{_share(guess.probability)}</b></span>"
@@ -44,7 +44,7 @@ def answer_page(answer: PredictOut, headers: Mapping[str, str]) -> HTMLResponse:
     together = sum(guess.probability for guess in answer.predictions)
     body = (
         f"{'' if answer.model.trained else _UNTRAINED}<ol>{rows}</ol>"
-        f"<p>These {len(answer.predictions)} add up to {_share(min(1.0, together))} of all 1000"
+        f"<p>These {len(answer.predictions)} add up to {_share(min(1.0, together))} of all {classes}"
         f" classes. The photo has {image.width} x {image.height} pixels"
         f" ({escape(image.format.upper())}); {escape(answer.model.name)} answered.</p>"
     )

@@ -12,6 +12,6 @@ def test_a_page_shows_the_percentages_of_the_terminal():
         "predictions": [guess],
         "image": {"width": 1, "height": 1, "format": "png"},
     }
-    html = bytes(answer_page(PredictOut.model_validate(body), {}).body).decode()
+    html = bytes(answer_page(PredictOut.model_validate(body), 1000, {}).body).decode()
 
     assert 2 == html.count("&lt;\u202f0.1\u202f%")
