@@ -24,11 +24,19 @@ MAX_RESIZED_PIXELS: Final = 8_388_608
 """Most pixels, 32 MiB, that are resized only to be cropped away; see `crop_exactly`."""
 
 _TAG: Final = 0x0112
-_SHORT: Final = 3
 _ENTRY_BYTES: Final = 12
-"""EXIF is TIFF: a list of entries; the orientation is a 16-bit number."""
+_VALUE: Final = 8
+_ORIENTATIONS: Final = range(1, 9)
+_INTEGERS: Final = {3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I"}
+"""EXIF is TIFF: a list of entries. The orientation should be a SHORT, 3; some programs write another type.
+
+Those here are the types that Pillow turns by. It and browsers leave a BYTE (1) aside.
+"""
 
 _XMP: Final = re.compile(r"tiff:Orientation(?:=\"|>)([1-8])")
+
+_MOST_XMP: Final = 1 << 20
+"""Characters of XMP that are searched, a millisecond; most of it has a few thousand."""
 
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -135,7 +143,7 @@ def read_orientation(info: Mapping[str | tuple[int, int], object]) -> int:
     broken. This one reads a single tag from the metadata that Pillow found, and never fails.
 
     Returns:
-        1 to 8 as EXIF defines them, 1 for upright; any other number in the file counts as upright.
+        1 to 8 as EXIF defines them, 1 for upright; any other number in the file does not count.
     """
     block = info.get("exif")
     if not isinstance(block, bytes):
@@ -176,9 +184,10 @@ def _exif_orientation(block: bytes) -> int:
         (start,) = struct.unpack_from(f"{order}I", block, 4)
         (entries,) = struct.unpack_from(f"{order}H", block, start)
         for at in range(start + 2, start + 2 + _ENTRY_BYTES * entries, _ENTRY_BYTES):
-            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", block, at)
-            if (tag, kind) == (_TAG, _SHORT):
-                return int(value)
+            tag, kind, count = struct.unpack_from(f"{order}HHI", block, at)
+            if tag == _TAG and kind in _INTEGERS and count == 1:
+                (value,) = struct.unpack_from(order + _INTEGERS[kind], block, at + _VALUE)
+                return int(value) if value in _ORIENTATIONS else 0
     except struct.error:
         pass  # cut short: the same as without the tag
     return 0
@@ -194,7 +203,7 @@ def _exif_from_text(text: str) -> bytes:
 
 def _xmp_orientation(packet: object) -> int:
     text = packet.decode("latin-1") if isinstance(packet, bytes) else str(packet)
-    found = _XMP.search(text)
+    found = _XMP.search(text, 0, _MOST_XMP)
     return int(found[1]) if found else 0
 
 

@@ -9,14 +9,24 @@ from PIL import Image
 
 from app.images.crop import read_orientation, stored_box, turn_upright, upright_size
 
+TYPES = {1: "B", 2: "c", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 11: "f", 13: "I"}
+"""The numbers of TIFF 6.0 (and of its supplement: 13) for types that fit into an entry."""
 
-def exif(value, *, order="<", kind=3, before=0):
+
+def exif(value, *, order="<", kind=3, before=0, count=1):
     """A TIFF block whose first directory has `before` other tags, then the orientation."""
-    number = struct.pack(f"{order}HH", value, 0) if kind == 3 else struct.pack(f"{order}I", value)
+    number = struct.pack(order + TYPES.get(kind, "I"), value).ljust(4, b"\0")
     others = b"".join(struct.pack(f"{order}HHII", 0x0100 + n, 4, 1, 9) for n in range(before))
-    tag = struct.pack(f"{order}HHI", 0x0112, kind, 1) + number
+    tag = struct.pack(f"{order}HHI", 0x0112, kind, count) + number
     header = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8)
     return header + struct.pack(f"{order}H", before + 1) + others + tag + bytes(4)
+
+
+def read_pillows_orientation(block):
+    """The orientation by which Pillow would turn a picture with this EXIF."""
+    found = Image.Exif()
+    found.load(block)
+    return found.get(0x0112)
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -35,7 +45,18 @@ def test_orientation_is_read_in_both_byte_orders(order, value):
         {"exif": b"Exif\0\0"},
         {"exif": b"Exif\0\0II*\0\xff\xff\xff\xff"},
         {"exif": exif(6)[:-8]},
-        {"exif": exif(6, kind=4)},
+        {"exif": exif(b"6", kind=2)},
+        {"exif": exif(6, kind=5)},
+        {"exif": exif(6, kind=7)},
+        {"exif": exif(6.0, kind=11)},
+        {"exif": exif(6, kind=0)},
+        {"exif": exif(6, kind=65535)},
+        {"exif": exif(6, count=0)},
+        {"exif": exif(6, count=2)},
+        {"exif": exif(-1, kind=6)},
+        {"exif": exif(-6, kind=9)},
+        {"exif": exif(0x60000, kind=4)},
+        {"exif": exif(9)},
         {"exif": exif(0)},
         {"exif": "text, from a PNG chunk of that name"},
         {"xmp": b"tiff:Orientation=9"},
@@ -48,10 +69,34 @@ def test_a_broken_block_counts_as_upright(info):
     assert 1 == read_orientation(info)
 
 
+@pytest.mark.parametrize("kind", [3, 4, 6, 8, 9, 13])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_orientation_may_be_any_integer(order, kind):
+    """SHORT by the standard; programs also write LONG and others, and Pillow turns by them."""
+    block = b"Exif\0\0" + exif(6, order=order, kind=kind, before=2)
+
+    assert 6 == read_orientation({"exif": block})
+    assert 6 == read_pillows_orientation(block)
+
+
+def test_an_orientation_in_a_byte_is_left_aside():
+    """So do Pillow and browsers: the photo looks here as it does there."""
+    block = b"Exif\0\0" + exif(6, kind=1)
+
+    assert 1 == read_orientation({"exif": block})
+    assert 6 != read_pillows_orientation(block)
+
+
+def test_a_useless_exif_does_not_hide_xmp():
+    """Where EXIF has no number from 1 to 8, that of XMP counts."""
+    for block in (exif(0), exif(9), exif(-1, kind=8), exif(3, count=2), b"garbage"):
+        assert 6 == read_orientation({"exif": block, "xmp": b'tiff:Orientation="6"'})
+
+
 @given(st.binary(max_size=80), st.sampled_from([b"", b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08"]))
 def test_any_exif_block_is_survived(data, header):
     """No EXIF block makes the reader fail."""
-    assert 0 <= read_orientation({"exif": header + data}) <= 65535
+    assert 1 <= read_orientation({"exif": header + data}) <= 8
 
 
 @pytest.mark.parametrize(
