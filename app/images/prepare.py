@@ -17,8 +17,9 @@ from PIL.ImageFile import ImageFile
 
 from app.errors import CorruptImageError, ImageTooLargeError, RequestError
 from app.images.crop import crop_exactly, crop_fast, crop_of, read_orientation, upright_size
-from app.images.formats import identify
-from app.images.header_limits import ImageLimits, read_allowance
+from app.images.cut_short import incomplete, share_missing
+from app.images.formats import ImageFormat, identify
+from app.images.header_limits import Allowance, ImageLimits, read_allowance
 from app.machine import return_freed_memory
 from app.records import ImageInfo, Pixels, Preprocess
 
@@ -79,25 +80,40 @@ def prepare(
     Raises:
         RequestError: If it is none of FORMATS, damaged or incomplete, or not within the limits.
     """
-    pixels, info, decoded = _prepare(data, preprocess, limits, exact=exact)
+    image_format = identify(data)
+    allowance = read_allowance(data, image_format.name, limits)
+    answers = [
+        _prepare(picture, image_format, allowance, preprocess, exact=exact)
+        for picture in allowance.pictures
+    ]
+    pixels, info, decoded = answers[0]
+    if len(answers) > 1 and (pixels != answers[1][0]).any():
+        raise CorruptImageError(incomplete(image_format.title))
     if decoded >= _LARGE:
         return_freed_memory()
     return pixels, info
 
 
 def _prepare(
-    data: bytes, preprocess: Preprocess, limits: ImageLimits, *, exact: bool
+    data: bytes,
+    image_format: ImageFormat,
+    allowance: Allowance,
+    preprocess: Preprocess,
+    *,
+    exact: bool,
 ) -> tuple[Pixels, ImageInfo, int]:
     """Do the work of `prepare`, and count the pixels decoded for it; the image is freed on return."""
-    image_format = identify(data)
-    allowance = read_allowance(data, image_format.name, limits)
+    file: ImageFile | None = None
     try:
         file = image_format.reader(_Source(data, allowance.reads))
         _shorten_key(file)
-        allowance.check_size(file.size)
         stored = file.size
         drafted = allowance.scalable and not exact
         extent = _draft(file, LEAST_SCALE * preprocess.resize) if drafted else stored
+        allowance.check_size(stored, file.size)
+        # All at once: libjpeg uses nothing of a piece that ends in fill bytes, and Pillow would copy
+        # all that it has for each piece that follows.
+        file.decodermaxblock = max(file.decodermaxblock, len(data))
         file.load()
         orientation = read_orientation(file.info)
         size = upright_size(stored, orientation)
@@ -113,10 +129,10 @@ def _prepare(
         raise ImageTooLargeError("Decoding the image would take too much memory.") from exc
     except Exception as exc:  # what decoders raise on hostile data has no common base
         if image_format.has_end(data):
-            problem = "is damaged or uses an unsupported variant of the format"
+            problem = f"The {image_format.title} file is damaged or uses an unsupported variant of the format."
         else:
-            problem = "is incomplete: its end is missing"
-        raise CorruptImageError(f"The {image_format.title} file {problem}.") from exc
+            problem = incomplete(image_format.title, share_missing(file, data))
+        raise CorruptImageError(problem) from exc
     return pixels, ImageInfo(*size, image_format.name), file.width * file.height
 
 

@@ -10,9 +10,10 @@ SIDE = 6324
 """Side of a square of 40 million pixels."""
 
 
-def _saved(name, size=(64, 48), **options):
+def saved(name, size=(64, 48), mode="RGB", **options):
+    """Return a picture of one colour as Pillow writes it in the format of this name."""
     file = BytesIO()
-    Image.new("RGB", size, (200, 30, 30)).save(file, name, **options)
+    Image.new("RGB", size, (200, 30, 30)).convert(mode).save(file, name, **options)
     return file.getvalue()
 
 
@@ -33,13 +34,13 @@ def large_png(depth=8, *, whole=True):
 
 def segments(*more):
     """Return a JPEG with more segments, (marker, data), after its first two bytes."""
-    data = _saved("JPEG")
+    data = saved("JPEG")
     return data[:2] + b"".join(segment(*one) for one in more) + data[2:]
 
 
 def coded_as(frame):
     """Return a JPEG whose frame claims another coding: SOF9 is arithmetic."""
-    data = _saved("JPEG")
+    data = saved("JPEG")
     at = data.index(b"\xff\xc0")
     return data[: at + 1] + bytes([frame]) + data[at + 2 :]
 
@@ -50,6 +51,12 @@ def run_lengths(size, body, bits=8):
     start = 14 + 40 + len(palette)
     header = struct.pack("<IiiHHIIiiII", 40, *size, 1, bits, 3 - bits // 4, len(body), 0, 0, 0, 0)
     return b"BM" + struct.pack("<IHHI", start + len(body), 0, 0, start) + header + palette + body
+
+
+def first_scan(data):
+    """Return the first scan of a JPEG, its marker included."""
+    start = data.index(b"\xff\xda")
+    return data[start : data.index(b"\xff", start + 2)]
 
 
 def many_exif():
@@ -71,7 +78,7 @@ def segment(marker, body):
 
 def crumbs(size):
     """Return files of this size, by name, that consist of as many small pieces as possible."""
-    jpeg, png, gif, webp = map(_saved, ("JPEG", "PNG", "GIF", "WEBP"))
+    jpeg, png, gif, webp = map(saved, ("JPEG", "PNG", "GIF", "WEBP"))
     tables = b"".join(bytes([n % 4]) + b"\1" * 64 for n in range(1008))
     resources = b"Photoshop 3.0\0" + b"8BIM\4\4\0\0\0\0\0\0" * 5400
     exif = segment(0xE1, b"Exif\0\0" + bytes(554))

@@ -1,19 +1,33 @@
 """Files that cost far more than they weigh; sides, pixels and scans are in test_prepare.py."""
 
 import sys
-import zlib
 from collections import Counter
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from app.errors import CorruptImageError, ImageTooLargeError, RequestError
-from app.images.header_limits import MOST, ImageLimits, count_jpeg_header, read_allowance
+from app.images.header_limits import (
+    MOST,
+    ImageLimits,
+    read_allowance,
+    read_jpeg_header,
+    read_scans,
+)
 from app.images.prepare import prepare
 from app.records import Preprocess
-from tests.images.crafted import chunk, coded_as, crumbs, run_lengths, segments
+from tests.images.crafted import (
+    coded_as,
+    crumbs,
+    first_scan,
+    run_lengths,
+    saved,
+    segment,
+    segments,
+)
 
 EVALUATION = Preprocess(256, 224, "RGB", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
@@ -26,6 +40,16 @@ def prepared(data, limits=None):
 def reads(data, name):
     """How often a decoder may read from an upload."""
     return read_allowance(bytes(data), name, ImageLimits()).reads
+
+
+def count_jpeg_header(data):
+    """What a JPEG holds before its first scan, by name."""
+    return read_jpeg_header(data).counts
+
+
+def scans(data):
+    """The scans of a JPEG: how many, whether one has all of it, where to cut it off."""
+    return read_scans(data, read_jpeg_header(data))
 
 
 def calls(data):
@@ -101,33 +125,6 @@ def test_work_in_python_does_not_grow_with_the_number_of_pieces(name):
 def test_no_piece_that_is_refused_reaches_pillow(name, function):
     """Pillow ran its handler for each: 10 MB of EXIF took 1.4 s and more, profiles took 19 s."""
     assert 0 == calls(crumbs(1_000_000)[name])[function]
-
-
-@pytest.mark.parametrize(
-    ("kind", "start"), [(b"iCCP", b"k\0\0"), (b"zTXt", b"k\0\0"), (b"iTXt", b"k\0\1\0\0\0")]
-)
-def test_a_png_may_hold_little_compressed_metadata(kind, start):
-    """1 MiB of a kind is allowed, and 40 small texts; 3 MB of empty blocks took 0.1 s."""
-    noise = np.random.default_rng(0).integers(0, 256, 1 << 20, "u1").tobytes()
-    small = chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(2000), 0))
-    data = png(Image.new("RGB", (64, 48)))
-    large = chunk(kind, start + zlib.compress(noise))
-
-    for at in (33, len(data) - 12):
-        prepared(data[:at] + large + small * 20 + data[at:])
-        prepared(data[:at] + small * 40 + data[at:])
-        for most in (large * 3, small * 60, chunk(kind, start + bytes(3_000_000))):
-            with pytest.raises(CorruptImageError, match="metadata"):
-                prepared(data[:at] + most + data[at:])
-
-
-def test_plain_text_of_a_png_is_not_inflated():
-    """An iTXt chunk without compression, XMP for instance, may have any size and number."""
-    data = png(Image.new("RGB", (64, 48)))
-    text = chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + b"<x/>" * 1_000_000)
-    more = chunk(b"iTXt", b"Title\0\0\0en\0\0" + b"a" * 20_000) * 100
-
-    prepared(data[:33] + text + more + data[33:])
 
 
 def test_the_walk_over_a_header_ends():
@@ -278,22 +275,127 @@ def test_no_bytes_make_it_fail():
     assert not any(count_jpeg_header(b"\xff" * 99).values())
 
 
-def png_of_chunks(count):
-    """A PNG with so many empty chunks before its pixels."""
-    saved = BytesIO()
-    Image.new("RGB", (48, 40)).save(saved, "PNG")
-    start = 33  # behind the first chunk
-    return saved.getvalue()[:start] + chunk(b"abCd", b"") * count + saved.getvalue()[start:]
+PARTS: dict[str, dict[str, Any]] = {
+    "baseline": {},
+    "grey": {"mode": "L"},
+    "CMYK": {"mode": "CMYK"},
+    "progressive": {"progressive": True},
+    "optimized": {"progressive": True, "optimize": True},
+    "restarts": {"restart_marker_blocks": 1},
+    "progressive, restarts": {"progressive": True, "restart_marker_blocks": 1},
+}
+BEHIND = {
+    "a video": b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + b"\xff\xda\0\x0c\3" * 1000,
+    "a second JPEG": saved("JPEG", progressive=True),
+    "zeros": bytes(100_000),
+    "half a marker": b"\xff",
+}
 
 
-def test_png_with_too_many_chunks_is_refused_before_pillow_reads_it():
-    """A thousand chunks are read; with more than any encoder writes nothing is."""
-    assert "png" == prepared(png_of_chunks(1000))[1].format
-    with pytest.raises(CorruptImageError, match="metadata of the PNG"):
-        read_allowance(png_of_chunks(15_000), "png", ImageLimits())
+@pytest.mark.parametrize("behind", BEHIND)
+@pytest.mark.parametrize("name", PARTS)
+def test_what_lies_behind_a_picture_has_no_scans(name, behind):
+    """A motion photo has one scan, however often its video looks like one."""
+    data = saved("JPEG", **PARTS[name])
+
+    assert scans(data) == scans(data + BEHIND[behind])
+    assert ("progressive" in PARTS[name]) == (scans(data)[0] > 1)
+    assert ("progressive" not in PARTS[name]) == scans(data)[1]
 
 
-@pytest.mark.parametrize("behind", [b"\0" * 1_000_000, chunk(b"abCd", b"") * 20_000])
-def test_what_is_behind_the_end_of_a_png_does_not_count(behind):
-    """Padding and trailers are not the picture, and Pillow never reads them."""
-    assert "png" == prepared(png_of_chunks(1) + behind)[1].format
+def test_what_lies_in_a_segment_is_no_scan():
+    """Thumbnails in EXIF and in MPF, and comments between scans, may look like scans."""
+    thumbnail = b"Exif\0\0" + saved("JPEG", progressive=True) * 3
+    data = saved("JPEG", progressive=True)
+    at = data.rindex(b"\xff\xda")
+    inside = data[:2] + segment(0xE1, thumbnail) + data[2:at] + segment(0xFE, thumbnail) + data[at:]
+
+    assert scans(data) == scans(inside)
+
+
+@pytest.mark.parametrize("more", [b"\xff\xff\xff", b"\xff\1", b"\xff\xd0", b"junk\xff\0", b""])
+def test_scans_are_counted_as_libjpeg_finds_them(more):
+    """Fill bytes, restarts and junk before a marker are passed over, in any number."""
+    data = saved("JPEG", progressive=True)
+    scan = data[data.rindex(b"\xff\xda") : -2]
+
+    longer = data[:-2] + (more * 3 + scan) * 40 + more + data[-2:]
+
+    assert scans(data)[0] + 40 == scans(longer)[0]
+
+
+@pytest.mark.parametrize("crumb", [b"\xff\xfe\0\2", first_scan(saved("JPEG", progressive=True))])
+def test_the_walk_over_scans_ends(crumb):
+    """Of a million segments after the first scan a thousand are looked at; the file is refused."""
+    data = saved("JPEG", progressive=True)
+
+    with pytest.raises(ImageTooLargeError, match="in 1001 JPEG scans; the limit is 1000"):
+        prepared(data[:-2] + crumb * (1_000_000 // len(crumb)) + data[-2:])
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_picture_without_an_end_is_cut_off_where_it_is_complete(name):
+    """Where every coefficient has been sent to its last bit, what follows is no picture."""
+    data = saved("JPEG", **PARTS[name])
+    missing = data[: data.rindex(b"\xff\xda")]
+
+    assert scans(data)[2] is None
+    for trailer in (b"", b"\xff\xc0 trailer", b"\xff\xd8 trailer", b"\xff\xd9"[:1]):
+        assert len(data) - 2 <= scans(data[:-2] + trailer)[2] <= len(data) - 1
+    assert scans(missing)[2] is None
+
+
+def test_no_bytes_make_the_walk_over_scans_fail():
+    """The walk ends in files that are cut at any byte, and in noise."""
+    data = saved("JPEG", progressive=True)
+    for end in range(len(data)):
+        scans(data[:end])
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        noise = random.choice([0, 1, 2, 3, 0xC2, 0xDA, 0xD9, 0xFF], 400).astype("u1").tobytes()
+        scans(data[:400] + noise)
+        scans(data[:160] + noise)
+    scans(segments((0xC0, b"\x08\0\x10\0\x10\1" + b"\1\x11\0" * 20_000)))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_a_photo_that_is_read_row_by_row_may_be_larger(mode):
+    """Of 4.3 MP 1.1 are decoded; a JPEG of several scans, or another format, counts as a whole."""
+    limits = ImageLimits(max_pixels=1_200_000)
+    size = (2100, 2060)  # at half of that, 1.1 MP
+
+    for options in ({}, {"restart_marker_blocks": 4}, {"subsampling": 0}):
+        info = prepared(saved("JPEG", size, mode=mode, **options), limits)[1]
+        assert size == (info.width, info.height)
+    for data in (saved("JPEG", size, progressive=True), saved("PNG", size), saved("WEBP", size)):
+        with pytest.raises(ImageTooLargeError, match=r"2100 x 2060 \(4\.3 MP\); the limit is 1\.2"):
+            prepared(data, limits)
+
+
+def test_components_of_one_name_are_no_single_scan():
+    """The decoder counts the components of a scan, not their names, and then keeps all coefficients."""
+    data = bytearray(saved("JPEG", (2100, 2060)))
+    frame, scan = data.index(b"\xff\xc0"), data.index(b"\xff\xda")
+    data[frame + 10 : frame + 19 : 3] = b"\1\1\1"
+    data[scan + 2 : scan + 14] = b"\0\x08\1\1\0\0\x3f\0" + bytes(4)
+
+    assert not scans(bytes(data))[1]
+    with pytest.raises(ImageTooLargeError, match=r"the limit is 1\.2 MP"):
+        prepared(bytes(data), ImageLimits(max_pixels=1_200_000))
+
+
+def test_a_progressive_frame_is_no_single_scan():
+    """The decoder takes memory for all coefficients before it finds that the scan is none of such a frame."""
+    data = coded_as(0xC2)
+
+    assert not scans(data)[1]
+    assert scans(coded_as(0xC0))[1]
+
+
+def test_all_of_a_photo_counts_where_all_of_it_is_decoded():
+    """The exact way decodes at full scale, and so does a picture whose shorter side is short."""
+    limits = ImageLimits(max_pixels=1_200_000)
+
+    for size, exact in (((2100, 2060), True), ((3000, 1000), False)):
+        with pytest.raises(ImageTooLargeError, match=r"the limit is 1\.2 MP"):
+            prepare(saved("JPEG", size), EVALUATION, limits, exact=exact)
