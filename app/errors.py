@@ -143,7 +143,7 @@ class BodyTooLargeError(RequestError):
     status = 413
     slug = "body-too-large"
     title = "The upload is too large"
-    example = "The body has 18 MB or more; the limit is 10 MB."
+    example = "The body has 31 MB or more; the limit is 25 MB."
 
 
 class UnsupportedFormatError(RequestError):

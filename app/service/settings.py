@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     drain_timeout_ms: float = Field(default=15_000, ge=0, le=600_000)
     """Time for the last requests to finish once the port is closed (milliseconds)."""
 
-    max_body_bytes: int = Field(default=10_000_000, ge=1024, le=2**30)
+    max_body_bytes: int = Field(default=25_000_000, ge=1024, le=2**30)
     """Size limit of one request body (bytes)."""
     max_upload_bytes: int = Field(default=256_000_000, ge=1024, le=2**34)
     """Size limit of all request bodies held in memory (bytes)."""
@@ -67,8 +67,9 @@ class Settings(BaseSettings):
     """Minimum rate of an upload (bytes per second). One that was slower for about `VGG_UPLOAD_SILENCE_MS` gets 408, so
     none takes longer than that time and `VGG_MAX_BODY_BYTES` at this rate."""
     max_pixels: int = Field(default=40_000_000, ge=1, le=2**30)
-    """Maximum pixels of an image, by its header: half as many for a PNG with 16 bits per channel,
-    and 4 million at most for a run-length encoded BMP."""
+    """Maximum pixels that are decoded of an image: half as many for a PNG with 16 bits per channel, and 4 million
+    at most for a run-length encoded BMP. A baseline JPEG, which is decoded at a smaller scale, may be larger, up to
+    16,384 pixels per side; not with `VGG_DECODE=exact`."""
     max_connections: int = Field(default=4096, ge=8, le=1_000_000)
     """Maximum open connections. Beyond it, the connection that has been idle longest is closed."""
     max_header_bytes: int = Field(default=32_768, ge=1024, le=2**20)

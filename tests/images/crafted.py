@@ -79,6 +79,9 @@ def segment(marker, body):
 def crumbs(size):
     """Return files of this size, by name, that consist of as many small pieces as possible."""
     jpeg, png, gif, webp = map(saved, ("JPEG", "PNG", "GIF", "WEBP"))
+    scans = saved("JPEG", progressive=True)
+    xmp = chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0x\x9c" + bytes(20_000))
+    turned = chunk(b"eXIf", b"II*\0" + bytes(850))
     tables = b"".join(bytes([n % 4]) + b"\1" * 64 for n in range(1008))
     resources = b"Photoshop 3.0\0" + b"8BIM\4\4\0\0\0\0\0\0" * 5400
     exif = segment(0xE1, b"Exif\0\0" + bytes(554))
@@ -106,6 +109,18 @@ def crumbs(size):
         "JPEG, EXIF in another": (jpeg, 2, segment(0xC8, exif * 100)),
         "JPEG, hierarchical frames": (jpeg, 2, segment(0xDE, parts)),
         "JPEG, Photoshop resources": (jpeg, 2, segment(0xED, resources)),
+        "JPEG, fill bytes behind the codes": (jpeg, len(jpeg) - 2, b"\xff"),
+        "JPEG, fill bytes without an end": (jpeg[:-2], len(jpeg) - 2, b"\xff"),
+        "JPEG, scans without an end": (scans[:-2], len(scans) - 2, b"\xff\0"),
+        "JPEG, restarts behind the codes": (jpeg, len(jpeg) - 2, b"\xff\xd0"),
+        "JPEG, scans": (scans, len(scans) - 2, first_scan(scans)),
+        "JPEG, comments between scans": (scans, len(scans) - 2, b"\xff\xfe\0\2"),
+        "JPEG, tables between scans": (scans, len(scans) - 2, segment(0xDB, tables)),
+        "JPEG, fill bytes behind the end": (jpeg, len(jpeg), b"\xff"),
+        "PNG, EXIF": (png, 33, turned),
+        "PNG, EXIF of wrong checksums": (png, 33, turned[:-1] + b"x"),
+        "PNG, XMP of empty blocks": (png, 33, xmp),
+        "PNG, XMP of wrong checksums": (png, 33, xmp[:-1] + b"x"),
         "PNG, empty chunks": (png, 33, chunk(b"abCd", b"")),
         "PNG, short chunks": (png, 33, chunk(b"abCd", bytes(180))),
         "PNG, texts": (png, 33, chunk(b"tEXt", b"k\0v")),

@@ -698,6 +698,114 @@ def test_the_photos_are_small_and_can_be_read(name):
     assert pixels.std() > 30
 
 
+# What lies beside a picture, or behind it
+
+
+def riff(*chunks):
+    """A WebP of 48 x 32 of these chunks, of which the canvas is the first: it says that there are more."""
+    canvas = (b"VP8X", struct.pack("<I", 0x2C) + b"\x2f\0\0\x1f\0\0")
+    body = b"".join(
+        kind + struct.pack("<I", len(data)) + data + bytes(len(data) % 2)
+        for kind, data in (canvas, *chunks)
+    )
+    return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
+
+
+def blocks(start, data):
+    """An extension of a GIF: its start, then its data in blocks of at most 255 bytes."""
+    pieces = (data[at : at + 255] for at in range(0, len(data), 255))
+    return start + b"".join(bytes([len(piece)]) + piece for piece in pieces) + b"\0"
+
+
+MUCH = noise(1000, 1000, channels=0, seed=7).tobytes()
+VP8 = (b"VP8 ", SMALL["webp"][20:])
+GIF_START = 13 + 3 * 256
+
+
+def jpeg_with(*more):
+    """The small JPEG with these segments, (marker, data), after its first two bytes."""
+    parts = b"".join(
+        bytes([0xFF, marker]) + struct.pack(">H", len(data) + 2) + data for marker, data in more
+    )
+    return SMALL["jpeg"][:2] + parts + SMALL["jpeg"][2:]
+
+
+BESIDE = {
+    "jpeg": [
+        SMALL["jpeg"] + MUCH,
+        SMALL["jpeg"] + SMALL["progressive"] * 20,
+        SMALL["jpeg"][:-2],
+        SMALL["jpeg"][:-1],
+        SMALL["jpeg"][:-2] + bytes(5000),
+        SMALL["jpeg"][:-2] + b"\0\0\0\x18ftypmp42" + MUCH,
+        SMALL["jpeg"][:-2] + b"\0\0\1\n\x0e\0\0\0Image_UTC_Data1600000000000" + MUCH + b"SEFT",
+        SMALL["jpeg"][:-2] + SMALL["jpeg"],
+        jpeg_with(*[(0xFE, MUCH[:65_000])] * 40),
+        jpeg_with(*[(0xE2, b"ICC_PROFILE\0" + bytes([n, 99]) + MUCH[:60_000]) for n in range(40)]),
+        jpeg_with((0xE1, b"Exif\0\0" + SMALL["progressive"]), (0xE0, b"JFXX\0" + SMALL["jpeg"])),
+        jpeg_with(*[(0xE1, b"http://ns.adobe.com/xmp/extension/\0" + MUCH[:60_000])] * 40),
+    ],
+    "progressive": [
+        SMALL["progressive"] + MUCH,
+        SMALL["progressive"][:-2],
+        SMALL["progressive"][:-2] + bytes(5000),
+        SMALL["progressive"][:-2] + MUCH,
+        SMALL["progressive"][:-2] + SMALL["progressive"],
+    ],
+    "webp": [
+        SMALL["webp"] + MUCH,
+        riff((b"ICCP", MUCH), VP8, (b"EXIF", MUCH), (b"XMP ", MUCH)),
+        riff((b"abCd", b"123"), VP8, *[(b"abCd", MUCH[:999])] * 100),
+    ],
+    "gif": [
+        SMALL["gif"] + MUCH,
+        SMALL["gif"][:-1] + blocks(b"!\xfe", MUCH) + SMALL["gif"][-1:],
+        *(
+            SMALL["gif"][:GIF_START] + more + SMALL["gif"][GIF_START:]
+            for more in (
+                blocks(b"!\xfe", MUCH * 10),
+                blocks(b"!\xff\x0bICCRGBG1012", MUCH * 10),
+                blocks(b"!\xff\x0bXMP DataXMP", MUCH),
+                blocks(b"!\xfe", MUCH[:300]) * 100,
+            )
+        ),
+    ],
+    "bmp": [SMALL["bmp"] + MUCH],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [(name, at) for name, files in BESIDE.items() for at in range(len(files))]
+)
+def test_what_lies_beside_a_picture_changes_nothing(name, number):
+    """Videos, thumbnails, profiles, comments and trailers: the answer is that without them.
+
+    That of a PNG is in test_png_parts.py.
+    """
+    expected, info = prepare(SMALL[name], EVALUATION, LIMITS)
+
+    actual, same = prepare(BESIDE[name][number], EVALUATION, LIMITS)
+
+    np.testing.assert_array_equal(expected, actual)
+    assert info == same
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"optimize": True}])
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_any_jpeg_may_lack_its_end(mode, options):
+    """At any size that fills its last block or not; but not one that lacks a tenth of its bytes."""
+    for size in ((48, 32), (61, 35), (200, 100)):
+        data = encode(Image.fromarray(noise(*size)).convert(mode), "JPEG", **options)
+        expected, _ = prepare(data, EVALUATION, LIMITS)
+
+        for trailer in (b"", bytes(3000), MUCH, data):
+            actual, _ = prepare(data[:-2] + trailer, EVALUATION, LIMITS)
+            np.testing.assert_array_equal(expected, actual)
+        for trailer in (b"", bytes(3000)):
+            with pytest.raises(CorruptImageError, match="incomplete"):
+                prepare(data[: len(data) * 9 // 10] + trailer, EVALUATION, LIMITS)
+
+
 # Limits
 
 

@@ -26,4 +26,6 @@ def test_limits_per_process_are_divided():
 
 def test_each_front_decodes():
     """More fronts than threads get one thread each."""
-    assert 1 == share_of(Settings(front_processes=16, decode_threads=2)).decode_threads
+    several = Settings(front_processes=16, decode_threads=2, max_upload_bytes=400_000_000)
+
+    assert 1 == share_of(several).decode_threads

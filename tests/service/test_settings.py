@@ -114,6 +114,7 @@ def test_wrong_value_is_named(monkeypatch, variable, value):
 
 def test_share_of_a_front_holds_the_largest_body(monkeypatch):
     """More fronts than the upload limit can be divided among stop the start."""
+    monkeypatch.setenv("VGG_MAX_BODY_BYTES", "10000000")
     monkeypatch.setenv("VGG_MAX_UPLOAD_BYTES", "30000000")
     monkeypatch.setenv("VGG_FRONT_PROCESSES", "3")
     fitting = read_settings()
