@@ -820,6 +820,31 @@ def test_too_many_pixels_are_refused_from_the_header():
     assert {"width": 12000, "height": 9000, "max_pixels": 40_000_000} == caught.value.limit
 
 
+@pytest.mark.parametrize("size", [(8000, 6000), (8160, 6120), (12_000, 9000), (16_320, 12_240)])
+def test_photos_of_phones_are_within_the_limits(size):
+    """Baseline JPEGs of 48 to 200 MP are read; progressive ones keep all coefficients in memory."""
+    grey = Image.new("L", size, 99)
+
+    _, info = prepare(encode(grey, "JPEG"), EVALUATION, LIMITS)
+
+    assert size == (info.width, info.height)
+    if size[1] <= 6120:
+        with pytest.raises(ImageTooLargeError, match="the limit is 40 MP"):
+            prepare(encode(grey, "JPEG", progressive=True), EVALUATION, LIMITS)
+
+
+def test_a_motion_photo_is_one_picture():
+    """12 MP with 6.5 MB of video behind them, in which 88 scans seem to begin, are read as 12 MP."""
+    photo = encode(Image.new("L", (4032, 3024), 99), "JPEG")
+    video = np.random.default_rng(1).bytes(6_500_000)
+
+    pixels, info = prepare(photo + b"\0\0\0\x18ftypmp42" + video, EVALUATION, LIMITS)
+
+    assert 88 == video.count(b"\xff\xda")
+    assert (4032, 3024) == (info.width, info.height)
+    np.testing.assert_array_equal(prepare(photo, EVALUATION, LIMITS)[0], pixels)
+
+
 def test_a_bomb_is_refused_at_once():
     """9000 x 9000 pixels in 10 kB are refused before they are decompressed."""
     data = png(9000, 9000, 1, 0, [bytes(1125)] * 9000)
