@@ -85,7 +85,7 @@ def slow_files():
     grain = rough(SIZE, 40).convert("RGB")
     smooth = Image.linear_gradient("L").resize(SIZE).convert("RGBA")
     smooth.putalpha(Image.radial_gradient("L").resize(SIZE))
-    for most in (MOST_BYTES, MOST_BYTES // 2):
+    for most in (MOST_BYTES, MOST_BYTES // 10):
         progressive = as_large_as_allowed(grain, most, progressive=True, subsampling=0)
         yield 40, "JPEG, progressive 4:4:4", progressive
         yield 40, "  its last scan repeated", many_scans(progressive)
