@@ -14,8 +14,8 @@ from app.bench.series import measure
 from app.bench.target import DEFAULT_SIZES, make_pictures, make_target, read_pictures
 from app.cli.console import err, out, pull_bar
 from app.cli.environment import Key, find_manifest, read_settings
+from app.cli.files import find_photos
 from app.errors import SetupError
-from app.images.formats import find_images
 from app.runtime.conv_choice import ConvChoice
 from app.service.settings import Settings
 from app.web.keys import authorization
@@ -132,7 +132,7 @@ def bench(  # noqa: PLR0913, PLR0917 (options of a command)
     plan = Plan(loads, seconds, warmup, timeout, repeats, max_in_flight, seed)
     target = None
     if url is not None:
-        pictures = read_pictures(find_images(images)) if images else make_pictures(sizes)
+        pictures = read_pictures(find_photos(images)) if images else make_pictures(sizes)
         headers = [*(header or ()), *([f"Authorization: {authorization(key)}"] if key else [])]
         target = make_target(url, pictures, path=path, field=field, headers=headers, seed=seed)
     sessions = None

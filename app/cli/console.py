@@ -1,7 +1,9 @@
 """Progress bars and tables of the command line."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -23,6 +25,18 @@ from app.weights.manifests import Manifest
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+
+
+def printable(text: str) -> str:
+    """Escape, as in a Python string, characters that would act on a terminal or reorder text."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def name_of(path: Path) -> str:
+    """Return the name of a file as valid text; bytes that are not UTF-8 are escaped."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 @contextmanager
@@ -54,7 +68,9 @@ def pull_bar(name: str) -> Iterator[PullProgress]:
 
 def predictions_table(title: str, predictions: Sequence[Prediction]) -> Table:
     """Lay out the predictions for one file."""
-    table = Table(title=escape(title), title_justify="left", box=None, header_style="bold")
+    table = Table(
+        title=escape(printable(title)), title_justify="left", box=None, header_style="bold"
+    )
     table.add_column("", justify="right")
     table.add_column("probability", justify="right")
     table.add_column("label")
@@ -62,7 +78,7 @@ def predictions_table(title: str, predictions: Sequence[Prediction]) -> Table:
     table.add_column("class", justify="right", style="dim")
     for row in predictions:
         share, index = percent(row.probability), str(row.class_index)
-        table.add_row(str(row.rank), share, escape(row.label), row.wnid or "", index)
+        table.add_row(str(row.rank), share, escape(printable(row.label)), row.wnid or "", index)
     return table
 
 

@@ -7,10 +7,13 @@ import typer
 from pydantic import ValidationError
 from rich.markup import escape
 
-from app.cli.console import err
+from app.cli.console import err, pull_bar
 from app.errors import SetupError
+from app.service.parts import provisioning
 from app.service.settings import Settings
 from app.weights.manifests import Manifest, load_catalog
+from app.weights.pull import pull
+from app.weights.store import ServingGraph
 
 Key = Annotated[
     str | None,
@@ -52,3 +55,9 @@ def find_manifest(settings: Settings, name: str | None) -> Manifest:
     if name not in catalog:
         raise SetupError(f"There is no model {name!r}; there are {', '.join(sorted(catalog))}.")
     return catalog[name]
+
+
+def ready_graph(settings: Settings, manifest: Manifest) -> ServingGraph:
+    """Return the serving graph of a model, pulled and built if it is not there, with a bar for it."""
+    with pull_bar(manifest.name) as progress:
+        return pull(manifest, provisioning(settings), progress)

@@ -1,17 +1,17 @@
 """`vgg-serve import`: serve one's own training of a VGG."""
 
+import asyncio
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from app.cli.classify import classify_here
-from app.cli.console import out, predictions_table, pull_bar
-from app.cli.environment import read_settings
-from app.service.parts import provisioning
+from app.cli.console import out, predictions_table
+from app.cli.environment import read_settings, ready_graph
+from app.cli.files import File
+from app.cli.predict.here import Here
 from app.weights.import_model import Trained, import_model
-from app.weights.pull import pull
 
 
 def import_(
@@ -46,7 +46,6 @@ def import_(
         soft_wrap=True,
     )
     if check is not None:
-        with pull_bar(name) as progress:
-            graph = pull(manifest, provisioning(settings), progress)
-        for result in classify_here(settings, manifest, graph, [check], 5):
-            out.print(result.error or predictions_table(str(check), result.predictions))
+        here = Here(settings, manifest, ready_graph(settings, manifest), 5)
+        result = asyncio.run(here.classify(File(check, named=True)))
+        out.print(result.error or predictions_table(str(check), result.predictions))

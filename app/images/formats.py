@@ -6,9 +6,8 @@ are derived from it.
 
 import codecs
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from PIL.BmpImagePlugin import BmpImageFile
@@ -31,7 +30,7 @@ class ImageFormat:
         reader: Pillow's class for it. `Image.open` is avoided: it warns about sizes that our
             limits refuse anyway, and reads the index of an MPO.
         suffixes: Endings of file names, in lower case.
-        start: Regular expression of the first bytes, at most _HEAD_BYTES of them.
+        start: Regular expression of the first bytes, at most HEAD_BYTES of them.
         has_end: Returns whether a file that could not be decoded has its end.
     """
 
@@ -83,7 +82,7 @@ def listed(words: Iterable[str]) -> str:
 TITLES: Final = listed(one.title for one in FORMATS)
 """`JPEG, PNG, WebP, GIF or BMP`."""
 
-_HEAD_BYTES: Final = 512
+HEAD_BYTES: Final = 512
 """Beginning of an upload that is looked at; every signature is within it."""
 
 _EXPORT: Final = "Export it as one of these first."
@@ -137,26 +136,20 @@ def identify(data: bytes) -> ImageFormat:
     Raises:
         UnsupportedFormatError: If it is none of FORMATS; says what the upload is, if that is known.
     """
-    head = data[:_HEAD_BYTES]
+    head = data[:HEAD_BYTES]
     for one in FORMATS:
         if re.match(one.start, head):
             return one
     if not data:
         raise UnsupportedFormatError(f"The body is empty. Send {TITLES}.")
-    signed = ((name, advice) for name, starts, advice in _SIGNATURES if head.startswith(starts))
-    known = next(signed, None) or _container(head) or _text(head)
-    name, advice = known or ("The format of this file", "")
+    name, advice = name_other(head) or ("The format of this file", "")
     raise UnsupportedFormatError(f"{name} is not supported. Send {TITLES}. {advice}".rstrip())
 
 
-def find_images(paths: Sequence[Path]) -> list[Path]:
-    """List the files and, at any depth, the images in the folders, in order."""
-    suffixes = {suffix for one in FORMATS for suffix in one.suffixes}
-    found: list[Path] = []
-    for path in paths:
-        images = (file for file in path.rglob("*") if file.suffix.lower() in suffixes)
-        found += sorted(images) if path.is_dir() else [path]
-    return found
+def name_other(head: bytes) -> tuple[str, str] | None:
+    """Name a format that is none of FORMATS by its first bytes, with advice; None if it is unknown."""
+    signed = ((name, advice) for name, starts, advice in _SIGNATURES if head.startswith(starts))
+    return next(signed, None) or _container(head) or _text(head)
 
 
 def _container(head: bytes) -> tuple[str, str] | None:

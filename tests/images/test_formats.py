@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import UnsupportedFormatError
-from app.images.formats import FORMATS, find_images, identify
+from app.images.formats import FORMATS, identify
 from tests.conftest import REPOSITORY
 
 
@@ -139,16 +139,6 @@ def test_a_missing_end_is_seen(name, whole):
 
     assert image_format.has_end(whole)
     assert not image_format.has_end(whole[:-5])
-
-
-def test_images_are_found_by_their_suffix(tmp_path):
-    """Of a folder all images are taken, at any depth; a file that is named is taken anyway."""
-    wanted = [tmp_path / "a.JPG", tmp_path / "deep" / "b.webp", tmp_path / "deep" / "c.txt"]
-    (tmp_path / "deep").mkdir()
-    for path in (*wanted, tmp_path / "notes.txt"):
-        path.touch()
-
-    assert wanted == find_images([tmp_path, wanted[-1]])
 
 
 NEW_FORMAT = """    ImageFormat("tiff", "TIFF", TiffImageFile, (".tif",), rb"II", lambda data: True),

@@ -1,0 +1,117 @@
+"""The address of a server: what a user may write, the client for it, and why nobody answers there."""
+
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import Final
+
+import httpx
+
+from app import __version__
+from app.web.keys import authorization
+
+CONNECT: Final = 10.0
+"""Seconds to connect."""
+_PATH: Final = "/predict"
+_HOST: Final = re.compile(r"[\w.:-]+")
+_ONE_SLASH: Final = re.compile(r"https?:/?[^/\d]")
+_MOST_PORT: Final = 65_535
+
+
+class AddressError(ValueError):
+    """What a user wrote is no URL of a server."""
+
+
+def predict_url(text: str) -> httpx.URL:
+    """Return where to post photos for what a user writes: a host, a URL with or without /predict.
+
+    Raises:
+        AddressError: If it is no URL of HTTP.
+    """
+    text = text.strip()
+    try:
+        url = httpx.URL(text if "://" in text else f"http://{text}")  # as curl does
+    except httpx.InvalidURL as exc:
+        raise AddressError(f"{text!r} is not a URL: {exc}. Expected http://HOST:PORT.") from exc
+    known = url.scheme in {"http", "https"} and _HOST.fullmatch(url.host) is not None
+    if not known or _ONE_SLASH.match(text) or (url.port or 0) > _MOST_PORT:
+        raise AddressError(f"{text!r} is not the URL of a server. Expected http://HOST:PORT.")
+    path = url.path.rstrip("/").removesuffix(_PATH)
+    return url.copy_with(path=f"{path}{_PATH}", query=None, fragment=None)
+
+
+def shown(url: httpx.URL) -> str:
+    """Return a URL for sentences: as the user wrote it, but without a password."""
+    return str(url.copy_with(userinfo=b"", path=url.path.removesuffix(_PATH))).rstrip("/")
+
+
+def open_client(
+    key: str | None, connections: int, transport: httpx.AsyncBaseTransport | None = None
+) -> httpx.AsyncClient:
+    """Return a client that keeps this many connections; proxies are those of the environment.
+
+    Raises:
+        KeysError: If no header can hold the key.
+    """
+    headers = {
+        "Accept": "application/json",
+        "Content-Type": "application/octet-stream",
+        "User-Agent": f"vgg-serve/{__version__}",
+    }
+    if key:
+        headers["Authorization"] = authorization(key)
+    return httpx.AsyncClient(
+        headers=headers,
+        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+        transport=transport,
+    )
+
+
+def why_unreachable(url: httpx.URL, exc: Exception) -> str:
+    """Say why no connection to a server was made, and what to do."""
+    causes = (_known(url, cause) for cause in _causes(exc))
+    return next(filter(None, causes), None) or (
+        f"No answer from {shown(url)}: {exc!r}. Check the URL, and that the server runs."
+    )
+
+
+def _known(url: httpx.URL, cause: BaseException) -> str | None:
+    where = shown(url)
+    match cause:
+        case ssl.SSLCertVerificationError():
+            sentence = (
+                f"The certificate of {where} is not trusted: {cause.verify_message}."
+                " If your own authority signed it, name its file in the variable SSL_CERT_FILE."
+            )
+        case ssl.SSLError():
+            sentence = f"{where} does not speak TLS. Does the URL begin with http:// instead?"
+        case socket.gaierror():
+            sentence = f"There is no host {url.host} ({cause.strerror}). Check the URL {where}."
+        case ConnectionRefusedError():
+            sentence = f"No server listens at {where}. Check the URL, and that the server runs."
+        case httpx.ProxyError():
+            sentence = (
+                f"The proxy on the way to {where} refuses: {cause}. Check HTTP_PROXY and"
+                " HTTPS_PROXY, or add the host to NO_PROXY."
+            )
+        case httpx.TimeoutException() | TimeoutError():
+            sentence = f"{where} does not answer. Check the URL, and for a firewall in between."
+        case httpx.RemoteProtocolError() | ConnectionResetError() | httpx.ReadError():
+            sentence = (
+                f"{where} closed the connection without an answer. If that repeats, check the URL:"
+                " does it begin with https:// instead?"
+            )
+        case _:
+            return None
+    return sentence
+
+
+def _causes(exc: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and all that led to it."""
+    while exc is not None:
+        yield exc
+        if isinstance(exc, BaseExceptionGroup):
+            for one in exc.exceptions:
+                yield from _causes(one)
+        exc = exc.__cause__ or exc.__context__

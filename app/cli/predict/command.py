@@ -1,0 +1,150 @@
+"""The options of `vgg-serve predict`."""
+
+import asyncio
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from app.cli.console import err, out
+from app.cli.environment import Key, find_manifest, read_settings, ready_graph
+from app.cli.files import STDIN, File, count, is_photo, walk
+from app.cli.predict.address import AddressError, open_client, predict_url
+from app.cli.predict.every import Nothing, Source, classify_all
+from app.cli.predict.here import Here
+from app.cli.predict.progress import Report
+from app.cli.predict.server import Server
+from app.cli.predict.writers import make_writer
+from app.errors import SetupError
+from app.graph.vgg import CLASSES
+from app.images.formats import TITLES
+
+_MOST_PIPED: Final = 2**28
+"""Bytes that are read from standard input."""
+_READER_LEFT: Final = 141
+"""Exit status of a command whose reader left, as a shell reports SIGPIPE."""
+
+HELP: Final = """Classify photos, on this machine or on a server.
+
+Files are found in folders by what they contain. Hidden files, files that are no pictures, and links
+to folders are skipped in a folder, never a file that is named. One file that fails does not end it.
+
+Exit status: 0 all photos were classified; 1 some were not, or nothing could be done; 2 the options
+are wrong; 130 Ctrl-C; 141 the reader of the results left, as `head` does.
+"""
+
+
+def predict(  # noqa: PLR0913 (options of a command)
+    paths: Annotated[
+        list[Path],
+        typer.Argument(help="Photos, or folders of photos; - is standard input."),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", "-m", help="Model (default: first of VGG_MODELS, or the server's)."
+        ),
+    ] = None,
+    top_k: Annotated[
+        int, typer.Option("--top-k", "-k", min=1, max=CLASSES, help="Classes per photo.")
+    ] = 5,
+    url: Annotated[
+        str | None, typer.Option(help="Server to use in place of this machine: http://HOST:PORT.")
+    ] = None,
+    key: Key = None,
+    connections: Annotated[
+        int,
+        typer.Option(
+            "--connections",
+            "-c",
+            min=1,
+            max=256,
+            help="Photos in flight to the server; fewer while it refuses some.",
+        ),
+    ] = 8,
+    patience: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=86_400,
+            help="Seconds to wait for a server that is busy (429, 503) or restarts, for each photo.",
+        ),
+    ] = 120,
+    *,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per line.")
+    ] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print CSV, one row a file, in UTF-8.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show no progress and no summary.")
+    ] = False,
+) -> None:
+    """Read the options, load the model or find the server, and classify; HELP has the rest."""
+    if as_json and as_csv:
+        raise typer.BadParameter("choose either --json or --csv", param_hint="--csv")
+    piped = _read_piped() if STDIN in paths else None
+    source = (
+        _here(paths, piped, model, top_k)
+        if url is None
+        else _server(url, key, model, top_k, connections, patience)
+    )
+    report = Report(
+        err,
+        count(paths),
+        bar=err.is_terminal and not out.is_terminal,
+        quiet=quiet,
+        waiting_for=source.waiting_for,
+    )
+    try:
+        writer = make_writer(top_k, as_json=as_json, as_csv=as_csv)
+        asyncio.run(classify_all(source, _files(paths, piped), writer, report))
+    except BrokenPipeError:
+        raise typer.Exit(_READER_LEFT) from None
+    if not report.tally.classified and not report.tally.failed:
+        raise SetupError(f"These folders contain no {TITLES}.")
+    raise typer.Exit(1 if report.tally.failed else 0)
+
+
+def _here(paths: Sequence[Path], piped: bytes | None, model: str | None, top_k: int) -> Source:
+    if not any(is_photo(file) for file in _files(paths, piped)):
+        return Nothing()  # do not load a model for it
+    settings = read_settings()
+    manifest = find_manifest(settings, model)
+    graph = ready_graph(settings, manifest)
+    if not graph.trained:
+        err.print("[bold yellow]UNTRAINED weights: these predictions are meaningless.[/]")
+    return Here(settings, manifest, graph, top_k)
+
+
+def _server(
+    url: str, key: str | None, model: str | None, top_k: int, connections: int, patience: float
+) -> Source:
+    try:
+        where = predict_url(url)
+    except AddressError as exc:
+        raise typer.BadParameter(str(exc), param_hint="--url") from exc
+    client = open_client(key, connections)
+    return Server(
+        client, where, model=model, top_k=top_k, connections=connections, patience=patience
+    )
+
+
+def _files(paths: Iterable[Path], piped: bytes | None) -> Iterator[File]:
+    for path in paths:
+        if path == STDIN:
+            yield File(path, named=True, data=piped)
+        else:
+            yield from walk([path])
+
+
+def _read_piped() -> bytes:
+    if sys.stdin.isatty():
+        raise typer.BadParameter("- is standard input, and nothing is piped into it")
+    data = sys.stdin.buffer.read(_MOST_PIPED + 1)
+    if len(data) > _MOST_PIPED:
+        raise SetupError(f"Standard input has more than {_MOST_PIPED / 1e6:,.0f} MB.")
+    return data

@@ -1,0 +1,83 @@
+"""Classify files in this process, with the pixels and the graph of the service."""
+
+import asyncio
+import os
+
+import numpy as np
+
+from app.cli.files import File, Trouble, TroubleError, open_photo, unreadable
+from app.cli.predict.result import FileResult
+from app.errors import DeviceLostError, RequestError, ServiceError
+from app.machine import usable_cpus
+from app.records import ImageInfo, Pixels
+from app.runtime.open_session import open_session
+from app.service.parts import gpus, preparation
+from app.service.settings import Settings
+from app.serving.classifier import top_k as rank
+from app.weights.labels import load_labels
+from app.weights.manifests import Manifest
+from app.weights.store import ServingGraph
+
+
+class Here:
+    """A loaded model; the next files are decoded while it runs.
+
+    Attributes:
+        ahead: Files to work on at a time.
+    """
+
+    def __init__(
+        self, settings: Settings, manifest: Manifest, graph: ServingGraph, top_k: int
+    ) -> None:
+        """Load a model; the best 1 to 1000 classes of each file are returned."""
+        threads = settings.threads or usable_cpus()
+        self._labels = load_labels(manifest.labels, settings.model_dir)
+        self._prepare = preparation(settings)
+        self._session = open_session(
+            graph.path, device=settings.device, threads=threads, gpu=gpus(settings)[0]
+        )
+        self._manifest, self._trained, self._top_k = manifest, graph.trained, top_k
+        self._most_bytes = settings.max_upload_bytes
+        self._running = asyncio.Lock()
+        self.ahead = usable_cpus() + 1
+
+    def waiting_for(self) -> str:
+        """Return nothing: only a server has to be waited for."""
+        return ""
+
+    async def close(self) -> None:
+        """Leave the model to the end of the process."""
+
+    async def classify(self, file: File) -> FileResult:
+        """Classify one file."""
+        try:
+            pixels, image = await asyncio.to_thread(self._decode, file)
+            async with self._running:
+                row = await asyncio.to_thread(self._session.run, pixels[None])
+        except TroubleError as exc:
+            return FileResult(file.path, trouble=exc.trouble)
+        except DeviceLostError:
+            raise
+        except (RequestError, ServiceError) as exc:
+            return FileResult(file.path, trouble=Trouble(exc.title, str(exc)))
+        best = rank(row[0], self._labels, self._top_k)
+        return FileResult(file.path, best, image, self._manifest.name, self._trained)
+
+    def _decode(self, file: File) -> tuple[Pixels, ImageInfo]:
+        with open_photo(file) as opened:
+            try:
+                size = opened.seek(0, os.SEEK_END)
+                if size > self._most_bytes:
+                    raise TroubleError(
+                        Trouble(
+                            "too large",
+                            f"The file has {size / 1e6:,.0f} MB; VGG_MAX_UPLOAD_BYTES limits it to"
+                            f" {self._most_bytes / 1e6:,.0f} MB.",
+                        )
+                    )
+                opened.seek(0)
+                data = opened.read()
+            except OSError as exc:
+                raise TroubleError(unreadable(exc)) from exc
+        pixels, image = self._prepare(data, self._manifest.preprocess)
+        return np.ascontiguousarray(pixels), image

@@ -1,0 +1,215 @@
+"""`vgg-serve predict`, as a user types it, here and on a real server on a real socket."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY, png, running_server, write_colours
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A model folder with the network `colours`."""
+    folder = tmp_path_factory.mktemp("models")
+    write_colours(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(models):
+    """A server that takes a few photos a second, in small bodies."""
+    with running_server(
+        models, models="colours", rate_limit="200", rate_burst="5", max_body_bytes="50000"
+    ) as server:
+        yield server.url
+
+
+@pytest.fixture
+def start(models):
+    """Start `vgg-serve predict ...` with the network `colours`."""
+
+    def start(*arguments, **options):
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("VGG_")}
+        environment |= {"VGG_MODEL_DIR": str(models), "VGG_MODELS": "colours", "COLUMNS": "200"}
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+        command = [sys.executable, "-m", "app", "predict", *map(str, arguments)]
+        return subprocess.Popen(command, cwd=REPOSITORY, env=environment, **options)
+
+    return start
+
+
+@pytest.fixture
+def run(start):
+    """Run it to its end; return its status, its output and what it said."""
+
+    def run(*arguments, given=None, **options):
+        with start(*arguments, **options) as process:
+            out, err = process.communicate(given, timeout=60)
+        return process.returncode, out, err
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with twelve photos, named in odd ways, and what else lies in folders."""
+    (tmp_path / "deep").mkdir()
+    for number, name in enumerate(["a.jfif", "b.JPE", "c", "=d.jpg", "e\nf.png", "deep/g.txt"] * 2):
+        colour = ("red", "lime", "blue")[number % 3]
+        path = tmp_path / (name if number < 6 else f"{name}.{number}")
+        path.write_bytes(png(colour))
+    for name, data in {
+        "._a.jpg": b"\0\5\x16\7",
+        ".DS_Store": b"\0\0\0\1Bud1",
+        "IMG_1.HEIC": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+        "broken.png": b"\x89PNG\r\n\x1a\nbroken",
+        "huge.bmp": b"BM" + bytes(12) + b"\x28\0\0\0" + bytes(100_000),
+        "notes.md": b"no photo",
+        "text.jpg": b"no photo",
+    }.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "deep" / "loop").symlink_to("..")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    return tmp_path
+
+
+FAILED = {"IMG_1.HEIC", "broken.png", "huge.bmp", "text.jpg"}
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_folder_gets_one_row_a_photo(run, folder, server, remote):
+    """Whatever its files are called; failures are rows, what is no picture is not."""
+    status, out, err = run(folder, "--csv", "-k", 1, *(["--url", server] if remote else []))
+    rows = [*csv.DictReader(io.StringIO(out, newline=""), strict=True)]
+    names = [Path(row["file"]).relative_to(folder).as_posix() for row in rows]
+
+    assert 1 == status
+    assert 16 == len(rows)
+    assert names == sorted(names)
+    assert {Path(row["file"]).name for row in rows if row["error"]} == FAILED
+    for row in rows:
+        assert bool(row["error"]) != (row["label_1"] != "")
+    assert "12 classified, 4 failed, 5 skipped" in err
+    assert "1 HEIC is not supported" in err
+    assert "2 hidden" in err
+
+
+def test_here_and_on_a_server_the_answers_are_the_same(run, folder, server):
+    """The same pixels, the same graph."""
+    here = run(folder, "--json", "-q")[1]
+    there = run(folder, "--json", "-q", "--url", server)[1]
+    guesses = [
+        [json.loads(line)["predictions"] for line in text.splitlines()] for text in (here, there)
+    ]
+
+    assert guesses[0] == guesses[1]
+
+
+def test_quiet_is_quiet(run, folder):
+    """No summary, no progress; the exit status tells."""
+    status, _, err = run(folder / "c", folder / "b.JPE", "--json", "--quiet")
+
+    assert 0 == status
+    assert "classified" not in err
+
+
+def test_standard_input_is_classified(run):
+    """`curl ... | vgg-serve predict -`."""
+    status, out, _ = run("-", "--json", given=png("lime"), stdin=subprocess.PIPE, text=False)
+
+    assert 0 == status
+    assert ("-", 1) == (
+        json.loads(out)["file"],
+        json.loads(out)["predictions"][0]["class_index"],
+    )
+
+
+def test_a_missing_file_does_not_end_it(run, folder):
+    """The others are classified, the status is 1."""
+    status, out, err = run(folder / "none.jpg", folder / "c", "--json")
+
+    assert 1 == status
+    assert 2 == len(out.splitlines())
+    assert "1 classified, 1 failed" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["--json", "--csv"], 2, "choose either --json or --csv"),
+        (["--url", "ftp://host"], 2, "Expected"),
+        (["--connections", "0"], 2, "--connections"),
+        (["--url", "http://127.0.0.1:1"], 1, "No server listens at http://127.0.0.1:1"),
+        (["--model", "vgg99"], 1, "vgg99"),
+    ],
+)
+def test_mistakes_have_their_status(run, folder, arguments, status, said):
+    """2 for a command that cannot be meant, 1 for what failed."""
+    ended, _, err = run(folder, *arguments)
+
+    assert status == ended
+    assert said in " ".join(err.split())
+    assert "Traceback" not in err
+
+
+def test_a_key_is_asked_for(run, folder, models):
+    """401 says how to give one."""
+    (models / "keys").write_text("")
+    with running_server(models, models="colours", api_keys_file=str(models / "keys")) as closed:
+        status, out, err = run(folder / "c", "--url", closed.url)
+
+    assert (1, "") == (status, out)
+    assert "--key KEY, or in the variable VGG_API_KEY" in err
+
+
+def test_a_reader_may_leave(start, tmp_path):
+    """`| head -1` ends it, quietly, with the status of a command that SIGPIPE ended."""
+    for number in range(200):
+        (tmp_path / f"{number:03}.png").write_bytes(png())
+    with start(tmp_path, "--json") as process:
+        assert process.stdout.readline().startswith('{"file"')
+        process.stdout.close()
+        err = process.stderr.read()
+        status = process.wait(30)
+
+    assert 141 == status
+    assert "classified" not in err
+    assert "Error" not in err
+
+
+def test_ctrl_c_ends_with_the_summary(start, models, tmp_path):
+    """What was classified is written and counted; photos that wait for the server are not."""
+    for number in range(50):
+        (tmp_path / f"{number:03}.png").write_bytes(png())
+    with (
+        running_server(models, models="colours", rate_limit="0.01", rate_burst="5") as slow,
+        start(tmp_path, "--json", "--url", slow.url, "--patience", 9999) as process,
+    ):
+        lines = [process.stdout.readline() for _ in range(5)]
+        process.send_signal(signal.SIGINT)
+        rest, err = process.communicate(timeout=30)
+
+    assert 130 == process.returncode
+    assert [""] == [rest]
+    assert 5 == len(lines)
+    assert err.strip().splitlines()[-1].startswith("stopped: 5 classified, 0 failed, 0 skipped")
+    assert "Traceback" not in err
+
+
+def test_the_output_may_be_a_full_disk(run, folder):
+    """It is told, and is no traceback."""
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    with Path("/dev/full").open("w") as full:
+        status, _, err = run(folder, "--csv", stdout=full)
+
+    assert 1 == status
+    assert "The results cannot be written: No space left on device." in err
+    assert "Traceback" not in err
