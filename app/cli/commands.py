@@ -1,19 +1,24 @@
 """The command `vgg-serve`."""
 
 import logging
+import platform
+import shutil
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
+from app import __version__
 from app.cli.bench import bench
 from app.cli.console import catalog_table, err, layer_table, out, printable
-from app.cli.environment import find_manifest, read_settings, ready_graph
+from app.cli.environment import find_manifest, read_settings, ready_graph, started_as
 from app.cli.import_model import import_
 from app.cli.predict.command import HELP, predict
 from app.errors import SetupError, VggServeError
+from app.runtime.ort import VERSION, has_cuda
 from app.service.logs import configure_logs
 from app.service.owner import serve_with_fronts
 from app.service.server import serve as run_server
@@ -35,13 +40,37 @@ cli = typer.Typer(
 def main() -> None:
     """Run the command; report an error in one sentence and exit with status 1."""
     try:
-        cli()
+        cli(prog_name=started_as(sys.argv[0], Path.cwd(), shutil.which("vgg-serve")))
     except VggServeError as exc:
         sentence = "\n".join(printable(line) for line in str(exc).splitlines())
         err.print(f"[bold red]error:[/] {escape(sentence)}", soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 (a callback of typer)
+    if wanted:
+        runs = "CPU and CUDA" if has_cuda() else "CPU"
+        out.print(
+            f"vgg-serve {__version__}, onnxruntime {VERSION} ({runs}),"
+            f" Python {platform.python_version()}, {platform.platform()}",
+            soft_wrap=True,
+        )
+        raise typer.Exit
+
+
+@cli.callback()
+def _options(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Options of no command; the help of `cli` stands for this."""
 
 
 @cli.command()
@@ -94,7 +123,7 @@ def models(
 
 @cli.command()
 def key(name: Annotated[str, typer.Argument(help="Name of the client that gets the key.")]) -> None:
-    """Make an API key. `vgg-serve key alice >> keys` adds its line to a file and shows the key."""
+    """Make an API key. With `>> keys` behind it, its line goes to a file; the key itself is shown."""
     secret, line = make_key(name)
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()

@@ -2,11 +2,15 @@
 
 import json
 import os
+import platform
+import shlex
 import subprocess
 import sys
 
 import pytest
 
+from app import __version__
+from app.runtime.ort import VERSION
 from app.web.keys import make_key
 from tests.conftest import PHOTOS, REPOSITORY, png, running_server
 
@@ -169,3 +173,24 @@ def test_models_shows_every_layer_in_eighty_columns(run):
     ):
         assert part in ended.stdout
     assert "…" not in ended.stdout
+
+
+def test_version_is_one_line(run):
+    """What a report needs: the version, the runtime and its devices, Python and the system."""
+    ended = run("--version")
+    [line] = ended.stdout.splitlines()
+
+    assert 0 == ended.returncode
+    assert line.startswith(f"vgg-serve {__version__}, onnxruntime {VERSION} (CPU")
+    assert f"Python {platform.python_version()}, {platform.platform()}" in line
+
+
+def test_the_command_in_the_help_works(run):
+    """What `Usage:` and `Try` show is how the command was started."""
+    shown = run("predict").stderr.split("Try '")[1].split("'")[0]
+    again = subprocess.run(
+        shlex.split(shown), cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert 0 == again.returncode
+    assert "--csv" in again.stdout
