@@ -1,6 +1,7 @@
 """A sweep as a picture: throughput, latency and batch size against load, drawn by matplotlib."""
 
 import importlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +21,7 @@ def figure_class(file: Path) -> Any:  # noqa: ANN401 (a class of an optional pac
     except ImportError as exc:
         raise SetupError(
             "--plot needs matplotlib, which is not installed."
-            " Install it with: python -m pip install 'vgg-serve[report]'"
+            f" Install it with: {sys.executable} -m pip install matplotlib"
         ) from exc
 
 

@@ -5,6 +5,7 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from app.bench.client import OK, Client, Outcome
 from app.bench.loops import Load, Plan, run_load
@@ -18,6 +19,9 @@ if sys.platform == "win32":  # where there is no uvloop
     _new_event_loop = asyncio.new_event_loop
 else:
     from uvloop import new_event_loop as _new_event_loop
+
+_UNAUTHORIZED: Final = 401
+_KEY_HINT: Final = ". Give its API key with --key KEY, or in the variable VGG_API_KEY"
 
 
 @dataclass(slots=True)
@@ -77,5 +81,8 @@ async def find_target(target: Target, timeout: float) -> Target:  # noqa: ASYNC1
         if outcome.status in {OK, *REFUSALS}:
             return replace(target, host=address)
         if outcome.status:
-            raise SetupError(f"{where} answers {outcome.status} to a picture: {outcome.detail}")
+            hint = _KEY_HINT if outcome.status == _UNAUTHORIZED else ""
+            raise SetupError(
+                f"{where} answers {outcome.status} to a picture{hint}: {outcome.detail}"
+            )
     raise SetupError(f"No answer from {where}: {outcome.failure}. Is the server running there?")

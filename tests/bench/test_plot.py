@@ -69,7 +69,7 @@ def test_plot_without_matplotlib_says_how_to_install_it(monkeypatch):
     """The error names the package and the command, before anything is measured."""
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
 
-    with pytest.raises(SetupError, match=r"needs matplotlib.* pip install 'vgg-serve\[report\]'"):
+    with pytest.raises(SetupError, match=r"needs matplotlib.* -m pip install matplotlib"):
         figure_class(Path("p.svg"))
 
 

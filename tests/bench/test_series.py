@@ -104,6 +104,14 @@ async def test_busy_server_can_be_measured():
 
 
 @pytest.mark.anyio
+async def test_a_missing_key_is_asked_for():
+    """A server that wants a key is one that can be measured with it."""
+    async with scripted(b"HTTP/1.1 401 No\r\nContent-Length: 3\r\n\r\nkey") as server:
+        with pytest.raises(SetupError, match="--key KEY, or in the variable VGG_API_KEY"):
+            await find_target(server.target(), 5)
+
+
+@pytest.mark.anyio
 async def test_wrong_server_is_reported_at_once():
     """A server that is down, unknown, or answers with an error is reported before the load."""
     async with scripted(b"HTTP/1.1 422 No\r\nContent-Length: 5\r\n\r\nfield") as server:

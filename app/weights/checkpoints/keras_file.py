@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import sys
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -80,7 +81,7 @@ def _load_h5py() -> Any:  # noqa: ANN401 (a module without types)
         return importlib.import_module("h5py")
     except ImportError as exc:
         raise CheckpointError(
-            "needs h5py, which is not installed: pip install 'vgg-serve[keras]' (none of the"
+            f"needs h5py, which is not installed: {sys.executable} -m pip install h5py (none of the"
             " built-in models needs it)"
         ) from exc
 
