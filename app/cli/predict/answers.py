@@ -143,6 +143,7 @@ def _classified(path: Path, body: dict[str, Any], answer: Answer) -> FileResult:
             image=ImageInfo(int(image["width"]), int(image["height"]), str(image["format"])),
             model=str(body["model"]["name"]),
             trained=bool(body["model"]["trained"]),
+            stands_in_for=_text(body["model"], "stands_in_for") or None,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
         raise StrangerError(_strange(answer)) from exc

@@ -26,14 +26,14 @@ _MOST_PIPED: Final = 2**28
 _READER_LEFT: Final = 141
 """Exit status of a command whose reader left, as a shell reports SIGPIPE."""
 
-HELP: Final = """Classify photos, on this machine or on a server.
-
-Files are found in folders by what they contain. Hidden files, files that are no pictures, and links
-to folders are skipped in a folder, never a file that is named. One file that fails does not end it.
-
-Exit status: 0 all photos were classified; 1 some were not, or nothing could be done; 2 the options
-are wrong; 130 Ctrl-C; 141 the reader of the results left, as `head` does.
-"""
+HELP: Final = (
+    "Classify photos, on this machine or on a server.\n\n"
+    "Files are found in folders by what they contain. Hidden files, files that are no pictures, and"
+    " links to folders are skipped in a folder, never a file that is named. One file that fails"
+    " does not end it.\n\n"
+    "Exit status: 0 all photos were classified; 1 some were not, or nothing could be done; 2 the"
+    " options are wrong; 130 Ctrl-C; 141 the reader of the results left, as `head` does."
+)
 
 
 def predict(  # noqa: PLR0913 (options of a command)

@@ -25,6 +25,7 @@ class FileResult:
         image: Size and format.
         model: Name of the model.
         trained: False for untrained weights of the true size.
+        stands_in_for: The model that the server would have used, had it been there; mostly None.
         trouble: Why the file was not classified; None if it was.
     """
 
@@ -33,6 +34,7 @@ class FileResult:
     image: ImageInfo | None = None
     model: str | None = None
     trained: bool | None = None
+    stands_in_for: str | None = None
     trouble: Trouble | None = None
 
     @property

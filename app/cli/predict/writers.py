@@ -35,6 +35,8 @@ class Tables:
             err.print(text, soft_wrap=True)
             return
         note = "  (UNTRAINED)" if result.trained is False else ""
+        if result.stands_in_for is not None:
+            note += f"  ({result.model} stands in for {result.stands_in_for})"
         with out.capture() as table:
             out.print(predictions_table(f"{name}{note}", result.predictions))
         _write(sys.stdout, table.get())
@@ -49,6 +51,7 @@ class JsonLines:
             "file": name_of(result.path),
             "model": result.model,
             "trained": result.trained,
+            **({"stands_in_for": result.stands_in_for} if result.stands_in_for else {}),
             "predictions": [asdict(prediction) for prediction in result.predictions],
             "image": asdict(result.image) if result.image else None,
             "error": result.error,

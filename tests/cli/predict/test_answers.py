@@ -32,6 +32,14 @@ def test_an_answer_becomes_a_result():
     assert ("vgg16", True, 3) == (result.model, result.trained, result.image.width)
 
 
+def test_a_stand_in_is_read():
+    """A server whose model is not there says which one answered in its place."""
+    model = BODY["model"] | {"stands_in_for": "vgg16"}  # type: ignore[operator]
+
+    assert "vgg16" == read(200, json.dumps(BODY | {"model": model}).encode()).stands_in_for
+    assert read(200, json.dumps(BODY).encode()).stands_in_for is None
+
+
 def test_classes_without_a_wordnet_id_are_read():
     """Another classifier's classes have none."""
     row = {"rank": 1, "label": "rust", "probability": 1, "wnid": None, "class_index": 0}

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,14 @@ def test_json_is_one_object_a_line(capsys):
     assert {"rank": 1, "label": "tabby, tabby cat", "probability": 0.5, "wnid": "n02123045",
             "class_index": 281} == first["predictions"][0]  # fmt: skip
     assert ("It is broken.", [], None) == (second["error"], second["predictions"], second["model"])
+
+
+def test_a_stand_in_is_told(capsys):
+    """An answer of another model than the one that was wanted is never taken for it."""
+    result = replace(good(), model="vgg16-mini", stands_in_for="vgg16")
+
+    assert "(vgg16-mini stands in for vgg16)" in written(capsys, result).out
+    assert "vgg16" == json.loads(written(capsys, result, as_json=True).out)["stands_in_for"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names are bytes there")
