@@ -15,7 +15,7 @@ from tests.conftest import png
 @pytest.fixture
 def here(model_dir):
     """The network `colours`, with two classes a photo."""
-    settings = Settings(model_dir=model_dir, models=("colours",), max_upload_bytes=20_000_000)
+    settings = Settings(model_dir=model_dir, models=("colours",), max_upload_bytes=26_000_000)
     manifest = load_catalog(model_dir)["colours"]
     return Here(settings, manifest, ready_graph(settings, manifest), 2)
 
@@ -37,7 +37,7 @@ def test_a_photo_is_classified(here, tmp_path):
         (b"\xff\xd8\xff\xe0broken", "The image is damaged"),
         (png(size=(4, 4)), "The image has too few pixels"),
         (b"a text", "not an image"),
-        (b"\xff\xd8\xff\xe0" + bytes(20_000_001), "too large"),
+        (b"\xff\xd8\xff\xe0" + bytes(26_000_001), "too large"),
     ],
 )
 def test_what_cannot_be_classified_is_a_failure(here, tmp_path, data, kind):
