@@ -14,6 +14,7 @@ from app.bench.raw import Round
 from app.bench.summary import REFUSALS, Summary, summarise
 from app.bench.target import Target
 from app.errors import SetupError
+from app.outgoing.proxies import unused_proxy
 
 if sys.platform == "win32":  # where there is no uvloop
     _new_event_loop = asyncio.new_event_loop
@@ -72,7 +73,9 @@ async def find_target(target: Target, timeout: float) -> Target:  # noqa: ASYNC1
     try:
         found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as exc:
-        raise SetupError(f"Unknown host {target.host}: {exc}. Check the URL.") from exc
+        raise SetupError(
+            f"Unknown host {target.host}: {exc}. Check the URL.{unused_proxy(where)}"
+        ) from exc
     outcome = Outcome(0, "it has no address")
     for address in dict.fromkeys(str(info[4][0]) for info in found):
         client = Client(address, target.port, timeout)
@@ -85,4 +88,7 @@ async def find_target(target: Target, timeout: float) -> Target:  # noqa: ASYNC1
             raise SetupError(
                 f"{where} answers {outcome.status} to a picture{hint}: {outcome.detail}"
             )
-    raise SetupError(f"No answer from {where}: {outcome.failure}. Is the server running there?")
+    raise SetupError(
+        f"No answer from {where}: {outcome.failure}. Is the server running there?"
+        f"{unused_proxy(where)}"
+    )

@@ -10,7 +10,7 @@ import pytest
 from app.errors import ManifestError
 from app.graph.vgg import ARCHITECTURES, VggConfig, architecture
 from app.records import Preprocess
-from app.weights.download.fetch import HUB
+from app.weights.download.hub import HUB
 from app.weights.manifests import (
     BUILT_IN,
     Accuracy,

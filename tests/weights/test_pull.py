@@ -630,7 +630,12 @@ def test_not_found(tmp_path, server):
     with pytest.raises(DownloadError, match="404") as caught:
         get(manifest(b"x", url=server.url), tmp_path)
 
-    for part in (server.url, "HF_ENDPOINT", str(tmp_path / "tiny.bin"), "VGG_ON_MISSING_WEIGHTS"):
+    for part in (
+        server.url,
+        "the url in its manifest",
+        str(tmp_path / "tiny.bin"),
+        "VGG_ON_MISSING_WEIGHTS",
+    ):
         assert part in str(caught.value)
 
 
@@ -638,7 +643,7 @@ def test_offline(tmp_path, server):
     """A process that has to stay offline dials nobody."""
     server.content = published("safetensors", tmp_path)
 
-    with pytest.raises(DownloadError, match="has to stay offline"):
+    with pytest.raises(DownloadError, match="VGG_OFFLINE keeps this process offline"):
         get(manifest(server.content, url=server.url), tmp_path, offline=True)
 
     assert [] == server.asked

@@ -9,6 +9,9 @@ from typing import Final
 import httpx
 
 from app import __version__
+from app.outgoing.clients import Client, server_client
+from app.outgoing.failures import explain
+from app.outgoing.proxies import is_loopback, proxy_for
 from app.web.keys import authorization
 
 CONNECT: Final = 10.0
@@ -47,8 +50,11 @@ def shown(url: httpx.URL) -> str:
 
 
 def open_client(
-    key: str | None, connections: int, transport: httpx.AsyncBaseTransport | None = None
-) -> httpx.AsyncClient:
+    url: httpx.URL,
+    key: str | None,
+    connections: int,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> Client:
     """Return a client that keeps this many connections; proxies are those of the environment.
 
     Raises:
@@ -61,7 +67,8 @@ def open_client(
     }
     if key:
         headers["Authorization"] = authorization(key)
-    return httpx.AsyncClient(
+    return server_client(
+        url,
         headers=headers,
         limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
         transport=transport,
@@ -70,6 +77,10 @@ def open_client(
 
 def why_unreachable(url: httpx.URL, exc: Exception) -> str:
     """Say why no connection to a server was made, and what to do."""
+    failure = explain(exc, url)
+    if failure.final or (proxy_for(url) is not None and not is_loopback(url)):
+        advice = f" {failure.advice[:1].upper()}{failure.advice[1:]}." if failure.advice else ""
+        return f"No answer from {shown(url)}: {failure.what}.{advice}"
     causes = (_known(url, cause) for cause in _causes(exc))
     return next(filter(None, causes), None) or (
         f"No answer from {shown(url)}: {exc!r}. Check the URL, and that the server runs."
@@ -79,22 +90,12 @@ def why_unreachable(url: httpx.URL, exc: Exception) -> str:
 def _known(url: httpx.URL, cause: BaseException) -> str | None:
     where = shown(url)
     match cause:
-        case ssl.SSLCertVerificationError():
-            sentence = (
-                f"The certificate of {where} is not trusted: {cause.verify_message}."
-                " If your own authority signed it, name its file in the variable SSL_CERT_FILE."
-            )
         case ssl.SSLError():
             sentence = f"{where} does not speak TLS. Does the URL begin with http:// instead?"
         case socket.gaierror():
             sentence = f"There is no host {url.host} ({cause.strerror}). Check the URL {where}."
         case ConnectionRefusedError():
             sentence = f"No server listens at {where}. Check the URL, and that the server runs."
-        case httpx.ProxyError():
-            sentence = (
-                f"The proxy on the way to {where} refuses: {cause}. Check HTTP_PROXY and"
-                " HTTPS_PROXY, or add the host to NO_PROXY."
-            )
         case httpx.TimeoutException() | TimeoutError():
             sentence = f"{where} does not answer. Check the URL, and for a firewall in between."
         case httpx.RemoteProtocolError() | ConnectionResetError() | httpx.ReadError():

@@ -127,7 +127,7 @@ def _server(
         where = predict_url(url)
     except AddressError as exc:
         raise typer.BadParameter(str(exc), param_hint="--url") from exc
-    client = open_client(key, connections)
+    client = open_client(where, key, connections)
     return Server(
         client, where, model=model, top_k=top_k, connections=connections, patience=patience
     )

@@ -15,6 +15,7 @@ from app.cli.predict.answers import Answer, Later, StrangerError, TooLarge, read
 from app.cli.predict.flow import Flow
 from app.cli.predict.result import FileResult
 from app.errors import BodyTooLargeError, SetupError
+from app.outgoing.clients import Client
 
 _CHUNK: Final = 2**18
 _MOST_ANSWER: Final = 2**24
@@ -45,7 +46,7 @@ class Server:
 
     def __init__(
         self,
-        client: httpx.AsyncClient,
+        client: Client,
         url: httpx.URL,
         *,
         model: str | None,

@@ -10,13 +10,23 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from pathlib import Path
-from typing import Final
 
 from app.errors import DownloadError
-from app.weights.download.http_get import FURTHER, GetError, Lookups, RangeError, RefusedError, get
+from app.outgoing.clients import Client
+from app.weights.download import hub
+from app.weights.download.http_get import (
+    FURTHER,
+    GetError,
+    Lookups,
+    RangeError,
+    RefusedError,
+    get,
+    open_client,
+)
 from app.weights.download.part_file import (
     PartFile,
     Progress,
@@ -25,8 +35,6 @@ from app.weights.download.part_file import (
     on_disk,
     require_room,
 )
-
-HUB: Final = "https://huggingface.co"
 
 log = logging.getLogger(__name__)
 
@@ -84,8 +92,8 @@ class Patience:
         if gained >= self._most + FURTHER:
             self._most = gained
             self._since, self._budget, self._pause = self._clock(), self._patience, self._backoff
-        if asked:
-            self._budget = self._patience
+        if 0 < asked <= self._patience:
+            self._budget = self._patience + asked
         pause = max(asked, self._pause)
         self._pause = min(2 * self._pause, 64 * self._backoff)
         return pause if self._clock() + pause < self._since + self._budget else None
@@ -136,34 +144,58 @@ def fetch(
     """
     if path.exists():
         return None
-    if endpoint and source.url.startswith(f"{HUB}/"):
-        source = replace(source, url=endpoint.rstrip("/") + source.url.removeprefix(HUB))
+    source = replace(source, url=hub.at_endpoint(source.url, endpoint))
     try:
-        if offline:
-            raise RefusedError("this process has to stay offline")
+        forbidden_by = hub.forbidden_by(offline=offline)
+        if forbidden_by:
+            raise RefusedError(
+                f"{forbidden_by} keeps this process offline", f"unset {forbidden_by}"
+            )
+        headers = hub.headers_for(source.url, endpoint)
         with locked(path):
             if path.exists():
                 return None
             part = PartFile(path, source.digest, source.size, progress)
-            return asyncio.run(_fetch(source, path, part, (timeout, patience, backoff)))
+            return asyncio.run(_fetch(source, path, part, headers, (timeout, patience, backoff)))
     except GetError as exc:
         raise DownloadError(
-            f"{path.name} cannot be downloaded from {source.shown}: {str(exc).rstrip('.')}; set"
-            f" HF_ENDPOINT to a mirror such as https://hf-mirror.com, copy the file to {path} by"
-            " hand, or run with VGG_ON_MISSING_WEIGHTS=untrained, which is only good for trying"
-            " the service out"
+            f"{path.name} cannot be downloaded from {source.shown}: {str(exc).rstrip('.')};"
+            f" {_advice(exc, source.url, endpoint)}copy the file to {path} by hand, or run with"
+            " VGG_ON_MISSING_WEIGHTS=untrained, which is only good for trying the service out"
         ) from exc
 
 
+def _advice(exc: GetError, url: str, endpoint: str | None) -> str:
+    """Say what to do first, with a comma; nothing if the error has said it."""
+    of_hub, advice = hub.is_hub(url, endpoint), exc.advice
+    if exc.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        advice = hub.login_advice(url, endpoint)
+    elif exc.status == HTTPStatus.TOO_MANY_REQUESTS and of_hub:
+        advice = "run it again later, set HF_TOKEN, with which the hub answers more often"
+    elif exc.unreachable and of_hub:
+        mirror = "another mirror" if endpoint else "a mirror such as https://hf-mirror.com"
+        advice = f"{advice}, set {hub.ENDPOINTS} to {mirror}"
+    elif not advice and not isinstance(exc, RefusedError):
+        advice = "run it again later"
+    elif not advice and exc.status:
+        advice = f"correct {hub.ENDPOINTS if endpoint and of_hub else 'the url in its manifest'}"
+    return advice and f"{advice}, "
+
+
 async def _fetch(
-    source: Source, path: Path, part: PartFile, times: tuple[float, float, float]
+    source: Source,
+    path: Path,
+    part: PartFile,
+    headers: Mapping[str, str],
+    times: tuple[float, float, float],
 ) -> str:
     """Add what the `.part` lacks, verify it and put it into place; return its SHA-256."""
     asyncio.get_running_loop().set_default_executor(Lookups())
     expected = source.digest
     for again in (True, False):
         if part.digest != expected:
-            expected = await _complete(source, path, part, Patience(*times))
+            async with open_client(headers) as client:
+                expected = await _complete(client, source, path, part, Patience(*times))
         if part.digest == expected:
             break
         problem = f"{path.name} has come as {part.digest}, expected {expected}"
@@ -179,28 +211,37 @@ async def _fetch(
     return part.sha256
 
 
-async def _complete(source: Source, path: Path, part: PartFile, patience: Patience) -> str:
+async def _complete(
+    client: Client, source: Source, path: Path, part: PartFile, patience: Patience
+) -> str:
     """Try until there are as many bytes as there should be; return the expected digest."""
+    telling: GetError | None = None
     while True:
+        first = patience.left()
         try:
-            return await _extend(source, path, part, patience)
+            return await _extend(client, source, path, part, (first, patience.timeout))
         except RefusedError:
             raise
         except GetError as exc:
-            problem = f"cut at byte {part.count}: {exc}" if part.count else str(exc)
-            log.warning("%s: %s", path.name, problem)
+            if part.count:
+                exc.args = (f"cut at byte {part.count}: {exc}",)
+            if telling is None or not exc.late or first >= patience.timeout:
+                telling = exc  # and not the end of a time that was nearly over when it began
             if isinstance(exc, RangeError):
                 part.clear()
             pause = patience.pause(part.gained, exc.wait)
             if pause is None:
-                raise GetError(problem) from exc
+                raise telling from telling.__cause__
+            log.warning("%s: %s; trying again in %.3g s", path.name, exc, pause)
             await asyncio.sleep(pause)
 
 
-async def _extend(source: Source, path: Path, part: PartFile, patience: Patience) -> str:
-    """Try once; return the expected digest."""
-    first, timeout = patience.left(), patience.timeout
-    async with get(source.url, part.count, first=first, timeout=timeout) as reply:
+async def _extend(
+    client: Client, source: Source, path: Path, part: PartFile, times: tuple[float, float]
+) -> str:
+    """Try once, with seconds for the first byte and for later ones; return the expected digest."""
+    first, timeout = times
+    async with get(client, source.url, part.count, first=first, timeout=timeout) as reply:
         digest = source.digest or reply.digest
         if digest is None:
             raise DownloadError(

@@ -9,7 +9,7 @@ import contextlib
 import re
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -17,16 +17,41 @@ from typing import Any, Final
 
 import httpx
 
+from app.errors import SetupError
+from app.outgoing.clients import Client, download_client
+from app.outgoing.failures import explain, refused_by_proxy
+from app.outgoing.proxies import proxy_for
+from app.weights.download.retry_after import retry_after
+
 FURTHER: Final = 10_000
 """New bytes that count as progress: at one try each 10 s, 1 kB/s, a third of a modem of 1994."""
 
 
 class GetError(Exception):
-    """A GET that failed and may be tried again, after `wait` seconds if the server said so."""
+    """A GET that failed and may be tried again.
 
-    def __init__(self, what: str, wait: float = 0.0) -> None:
+    Attributes:
+        what: What happened.
+        advice: What to do about it, in the imperative; empty if the caller knows, or `what` says it.
+        status: The server's, if it answered; or 0.
+        wait: Seconds for which the server asked; 0 if it did not.
+        unreachable: Whether the server cannot be reached, so that another one may be.
+        late: Whether it failed only because the time was over.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        advice: str = "",
+        *,
+        status: int = 0,
+        wait: float = 0.0,
+        unreachable: bool = False,
+        late: bool = False,
+    ) -> None:
         super().__init__(what)
-        self.wait = wait
+        self.advice, self.status, self.wait = advice, status, wait
+        self.unreachable, self.late = unreachable, late
 
 
 class RangeError(GetError):
@@ -77,11 +102,27 @@ class Lookups(ThreadPoolExecutor):
         return future
 
 
+def open_client(headers: Mapping[str, str]) -> Client:
+    """Open the client for `get`; a RefusedError if the environment does not allow it."""
+    try:
+        return download_client({"Accept-Encoding": "identity", **headers})
+    except SetupError as exc:
+        raise RefusedError(str(exc)) from exc
+
+
 @contextlib.asynccontextmanager
-async def get(url: str, start: int, *, first: float, timeout: float) -> AsyncIterator[Reply]:  # noqa: ASYNC109 (of each piece)
-    """Ask for a file from byte `start` on. Proxies are those of the environment.
+async def get(
+    client: Client,
+    url: str,
+    start: int,
+    *,
+    first: float,
+    timeout: float,  # noqa: ASYNC109 (of each piece)
+) -> AsyncIterator[Reply]:
+    """Ask for a file from byte `start` on.
 
     Args:
+        client: From `open_client`; for one request at a time.
         url: Where it is; redirects are followed.
         start: Bytes that need not come again.
         first: Seconds until the first byte of the body, from the name to the redirects.
@@ -90,36 +131,40 @@ async def get(url: str, start: int, *, first: float, timeout: float) -> AsyncIte
     Raises:
         GetError: If it failed; its subclasses say what to do.
     """
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    hops = [httpx.URL()]
+
+    async def note(request: httpx.Request) -> None:
+        hops.append(request.url)
+
+    client.event_hooks = {"request": [note]}
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    # httpx closes a socket on its own timeout, but leaks one cancelled during TLS.
+    limit = httpx.Timeout(None, connect=0.9 * first)
     deadline = time.monotonic() + first
     async with contextlib.AsyncExitStack() as stack:
-        async with _until(deadline, f"no answer within {first:.1f} s"):
+        async with _until(deadline, f"no answer within {first:.1f} s", hops):
             httpx.URL(url).host.encode("idna")  # a ValueError for a name that cannot exist
-            # httpx closes a socket on its own timeout, but leaks one cancelled during TLS.
-            limit = httpx.Timeout(None, connect=0.9 * first)
-            client = await stack.enter_async_context(
-                httpx.AsyncClient(follow_redirects=True, timeout=limit)
-            )
-            response = await stack.enter_async_context(client.stream("GET", url, headers=headers))
+            stream = client.stream("GET", url, headers=headers, timeout=limit)
+            response = await stack.enter_async_context(stream)
         yield _reply(response, start, _body(response, deadline, timeout))
 
 
 @contextlib.asynccontextmanager
-async def _until(deadline: float, late: str) -> AsyncIterator[None]:
-    """Limit the time of the block, and turn what httpx raises in it into a GetError."""
+async def _until(
+    deadline: float, late: str, hops: Sequence[httpx.URL], *, answered: bool = False
+) -> AsyncIterator[None]:
+    """Limit the time of the block, and turn what a request to the last hop raises into a GetError."""
     try:
         async with asyncio.timeout(deadline - time.monotonic()):
             yield
-    except (TimeoutError, httpx.ConnectTimeout):
-        raise GetError(late) from None
-    except httpx.TransportError as exc:
-        error = RefusedError if isinstance(exc, httpx.UnsupportedProtocol) else GetError
-        raise error(str(exc) or type(exc).__name__) from exc
-    except Exception as exc:  # an address, proxy or SSL_CERT_FILE of no use, endless redirects
-        reason: BaseException = exc
-        while isinstance(reason, BaseExceptionGroup):  # of the addresses that were tried
-            reason = reason.exceptions[0]
-        raise RefusedError(str(reason) or type(reason).__name__) from exc
+    except Exception as exc:  # also an address, a proxy or a certificate file of no use
+        failure = explain(exc, hops[-1], late)
+        raise (RefusedError if failure.final else GetError)(
+            failure.what,
+            failure.advice,
+            unreachable=failure.unreachable and not answered,
+            late=isinstance(exc, TimeoutError | httpx.TimeoutException),
+        ) from exc
 
 
 async def _body(response: httpx.Response, deadline: float, timeout: float) -> AsyncIterator[bytes]:  # noqa: ASYNC109 (of each piece)
@@ -127,7 +172,7 @@ async def _body(response: httpx.Response, deadline: float, timeout: float) -> As
     come = FURTHER  # so that the first byte, too, sets a new deadline
     pieces = response.aiter_raw()
     while True:
-        async with _until(deadline, late):
+        async with _until(deadline, late, [response.url], answered=True):
             data = await anext(pieces, b"")
         if not data:
             return
@@ -142,7 +187,7 @@ async def _body(response: httpx.Response, deadline: float, timeout: float) -> As
 def _reply(response: httpx.Response, asked: int, body: AsyncIterator[bytes]) -> Reply:
     encoding = response.headers.get("Content-Encoding", "identity")
     if encoding != "identity":
-        raise RefusedError(f"it comes encoded as {encoding}")
+        raise RefusedError(f"it comes encoded as {encoding}", "correct the url in its manifest")
     start = _start(response, asked)
     length, linked = response.headers.get("Content-Length"), _linked(response, "X-Linked-Size")
     sizes = {start + int(length)} if length else set[int]()
@@ -154,19 +199,27 @@ def _reply(response: httpx.Response, asked: int, body: AsyncIterator[bytes]) -> 
 
 def _start(response: httpx.Response, asked: int) -> int:
     """Return the byte that the body starts with."""
-    status = response.status_code
-    answer = f"the server answers {status} {response.reason_phrase}"
+    status, proxy = response.status_code, proxy_for(response.url)
+    answer = f"{status} {response.reason_phrase}"
     if status == HTTPStatus.OK:
         return 0
     if asked and status in {HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE}:
         if response.headers.get("Content-Range", "").startswith(f"bytes {asked}-"):
             return asked
-        raise RangeError(f"{answer}, so that the download cannot be resumed")
+        raise RangeError(f"the server answers {answer}, so that the download cannot be resumed")
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and proxy is not None:
+        failure = refused_by_proxy(proxy, answer, response.url)
+        raise RefusedError(failure.what, failure.advice)
+    between = f", through {proxy}," if proxy and response.url.scheme == "http" else ""
     passing = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
-    if status in passing or response.is_server_error:
-        wait = response.headers.get("Retry-After", "")
-        raise GetError(answer, float(wait) if wait.isdecimal() else 0.0)  # dates are ignored
-    raise RefusedError(answer)
+    # The address that a redirect names may have expired; another try gets a new one.
+    expired = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN} if response.history else set()
+    may_pass = status in passing | expired or response.is_server_error
+    raise (GetError if may_pass else RefusedError)(
+        f"{response.url.host}{between} answers {answer}",
+        status=status,
+        wait=retry_after(response.headers) if may_pass else 0.0,
+    )
 
 
 def _linked(response: httpx.Response, header: str) -> str:

@@ -46,14 +46,14 @@ def test_a_password_is_not_shown():
 def test_a_key_that_cannot_be_is_told():
     """It is refused before anything is sent."""
     with pytest.raises(KeysError):
-        open_client("a key", 1)
+        open_client(predict_url("http://host"), "a key", 1)
 
 
 @pytest.mark.parametrize(
     ("error", "said"),
     [
         (httpx.ConnectTimeout("x"), "does not answer"),
-        (httpx.ProxyError("403 Forbidden"), "NO_PROXY"),
+        (httpx.ProxyError("403 Forbidden"), "403 Forbidden"),
         (httpx.RemoteProtocolError("x"), "closed the connection"),
         (httpx.PoolTimeout("x"), "does not answer"),
         (httpx.UnsupportedProtocol("odd"), "odd"),

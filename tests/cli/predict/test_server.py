@@ -66,7 +66,7 @@ def post(turned):
         async def main():
             asyncio.get_running_loop().run_seconds = 0.0  # type: ignore[attr-defined]
             server = Server(
-                open_client(key, connections, script),
+                open_client(predict_url("http://server"), key, connections, script),
                 predict_url("http://server"),
                 model=model,
                 top_k=2,
@@ -292,7 +292,12 @@ def listening(serve):
 
 async def classify(url: str, *paths):
     server = Server(
-        open_client(None, 2), predict_url(url), model=None, top_k=2, connections=2, patience=5
+        open_client(predict_url(url), None, 2),
+        predict_url(url),
+        model=None,
+        top_k=2,
+        connections=2,
+        patience=5,
     )
     try:
         return [one async for one in in_order(server.classify, [File(p) for p in paths], 4)]

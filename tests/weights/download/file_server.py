@@ -5,6 +5,8 @@ import hashlib
 import random
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 CONTENT = random.Random(1).randbytes(300_000)
@@ -12,12 +14,20 @@ HALF = len(CONTENT) // 2
 DIGEST = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
 
 
+@dataclass(frozen=True)
+class Request:
+    """What was asked; a handler lives for all requests of a connection."""
+
+    path: str
+    headers: Message
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: "FileServer"
 
     def do_GET(self):
-        self.server.requests.append(self)
+        self.server.requests.append(Request(self.path, self.headers))
         answer = self.server.script.pop(0) if self.server.script else serve()
         answer(self)
 
@@ -43,7 +53,7 @@ class FileServer(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.script: list[Callable[[Handler], None]] = []
-        self.requests: list[Handler] = []
+        self.requests: list[Request] = []
         self.sent = 0
         self.half_sent = threading.Event()
         self.go_on = threading.Event()
@@ -126,9 +136,12 @@ DRIPS = {
 
 
 @contextlib.contextmanager
-def running() -> Iterator[FileServer]:
-    """Run a server as long as the block."""
+def running(identity=None) -> Iterator[FileServer]:
+    """Run a server as long as the block, with TLS if there is an identity."""
     with FileServer() as server:
+        if identity is not None:
+            server.socket = identity.wrap(server.socket)
+            server.url = server.url.replace("http://", "https://")
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:

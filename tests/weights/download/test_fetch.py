@@ -17,9 +17,11 @@ import pytest
 
 from app.errors import DownloadError
 from app.weights.download import fetch as download
-from app.weights.download.fetch import HUB, Patience, Source
+from app.weights.download.fetch import Patience, Source
 from app.weights.download.http_get import FURTHER
+from app.weights.download.hub import HUB
 from tests.conftest import REPOSITORY
+from tests.outgoing.field import leave_alone
 from tests.weights.download.file_server import (
     CONTENT,
     DIGEST,
@@ -86,9 +88,7 @@ def small_disk(tmp_path):
 
 @pytest.fixture(autouse=True)
 def _no_proxy_of_ours(monkeypatch):
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
+    leave_alone(monkeypatch)
 
 
 def part_of(path):
@@ -327,6 +327,108 @@ def test_retry_after_is_bounded(server, source, path, value):
     assert time.monotonic() - began < 1
 
 
+def test_hub_may_ask_to_be_left_alone(server, source, path, caplog):
+    """The hub names the seconds in a header of its own; the log says for how long nothing happens."""
+    server.script = [reply(429, {"RateLimit": '"resolvers";r=0;t=1'})]
+    began = time.monotonic()
+
+    fetch_soon(source, path)
+
+    assert time.monotonic() - began >= 1
+    assert "429 Too Many Requests; trying again in 1 s" in caplog.text
+
+
+def of_hub(server):
+    """Name a file of the hub, and the server as its mirror."""
+    return Source(f"{HUB}/timm/vgg16", DIGEST, None), {"endpoint": f"http://{server.address}"}
+
+
+def test_token_is_sent_and_advised(server, path, monkeypatch):
+    """A hub that wants a token gets it, and without one it is advised; no mirror is."""
+    source, options = of_hub(server)
+    server.script = [reply(401)]
+
+    sentence = fails(source, path, "401 Unauthorized; set HF_TOKEN", **options)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    fetch_soon(source, path, **options)
+
+    assert "mirror" not in sentence
+    sent = [request.headers["Authorization"] for request in server.requests]
+    assert [None, "Bearer hf_secret"] == sent
+
+
+def test_token_is_not_sent_behind_a_redirect(server, hub, path, monkeypatch):
+    """The CDN does not see it."""
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    source, options = of_hub(hub)
+    hub.script = [reply(302, {"Location": server.url})]
+
+    fetch_soon(source, path, **options)
+
+    assert "Bearer hf_secret" == hub.requests[0].headers["Authorization"]
+    assert None is server.requests[0].headers["Authorization"]
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [
+        (403, "set HF_TOKEN to a token that may read it"),
+        (404, "correct VGG_HF_ENDPOINT or HF_ENDPOINT"),
+        (429, "set HF_TOKEN, with which the hub answers more often"),
+        (503, "run it again later"),
+    ],
+)
+def test_advice_fits_the_answer_of_the_hub(server, path, status, advice):
+    """Another mirror is for a hub that cannot be reached."""
+    source, options = of_hub(server)
+    server.script = [reply(status)] * 100
+
+    assert "mirror" not in fails(source, path, str(status), advice, timeout=0.2, **options)
+
+
+def test_advice_for_another_host(server, source, path):
+    """A token and a mirror of the hub are of no use there."""
+    server.script = [reply(401), reply(404)]
+
+    sentences = [fails(source, path), fails(source, path)]
+
+    assert all("correct the url in" in sentence for sentence in sentences)
+    assert not any("HF_" in sentence for sentence in sentences)
+
+
+def test_signature_that_has_expired_is_renewed(server, hub, path):
+    """The address behind a redirect is good for a while; the hub gives a new one."""
+    source, options = of_hub(hub)
+    hub.script = [reply(302, {"Location": server.url})] * 2
+    server.script = [reply(403)]
+
+    assert fetch_soon(source, path, **options) == SHA256
+    assert 2 == len(hub.requests)
+
+
+def test_last_try_that_is_cut_short_does_not_hide_the_cause(server, source, path):
+    """The sentence says what the server answered, and not that 0.1 s were too short for it."""
+    server.script = [reply(503), *[DRIPS["head"]] * 100]
+
+    assert "503" in fails(source, path, timeout=0.3)
+
+
+def test_the_hubs_own_variable_keeps_offline(server, source, path, monkeypatch):
+    """HF_HUB_OFFLINE is enough, and is named."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    fails(source, path, "HF_HUB_OFFLINE keeps this process offline; unset HF_HUB_OFFLINE")
+
+    assert [] == server.requests
+
+
+def test_wrong_variable_is_the_cause(source, path, monkeypatch):
+    """It is named before anything is sent."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
+
+    fails(source, path, "SSL_CERT_FILE: /nowhere.pem: No such file")
+
+
 def test_published_digest_is_on_the_redirect(server, hub, path):
     """Without a pinned digest, the one that the Hub publishes on its redirect is checked."""
     headers = {
@@ -378,13 +480,14 @@ def test_mirror_is_for_the_hub_only(source, path):
 
 
 @pytest.mark.parametrize("url", ["http://weights.invalid/", "http://{silent}/"])
-def test_unreachable_server_fails_in_time(path, url):
-    """Without a way to the server, it fails within the timeout and says the three ways out."""
+def test_unreachable_hub_fails_in_time(path, url):
+    """Without a way to the hub, it fails within the timeout and says the three ways out."""
+    source = Source(f"{HUB}/timm/vgg16", DIGEST, None)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = url.format(silent=f"127.0.0.1:{silent.getsockname()[1]}")
         began = time.monotonic()
 
-        fails(Source(url, DIGEST, None), path, "HF_ENDPOINT", str(path), "=untrained", timeout=0.3)
+        fails(source, path, "another mirror", str(path), "=untrained", timeout=0.3, endpoint=url)
 
         assert time.monotonic() - began < 1.5
     assert not part_of(path).exists()
@@ -445,7 +548,7 @@ def test_stalled_body_is_resumed(server, source, path):
 
 def test_offline_does_not_connect(server, source, path):
     """A process that has to stay offline fails at once and touches nothing."""
-    fails(source, path, "offline", "HF_ENDPOINT", str(path), "=untrained", offline=True)
+    fails(source, path, "unset VGG_OFFLINE", str(path), "=untrained", offline=True)
 
     assert [] == server.requests
     assert [] == list(path.parent.iterdir())

@@ -1,0 +1,62 @@
+"""Each way in which servers name a time to come back is understood."""
+
+import time
+from email.utils import formatdate
+
+import httpx
+import pytest
+
+from app.weights.download.retry_after import retry_after
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, 0),
+        ({"Retry-After": "3"}, 3),
+        ({"Retry-After": " 2.5 "}, 2.5),
+        ({"Retry-After": "soon"}, 0),
+        ({"Retry-After": "-1"}, 0),
+        ({"Retry-After": "9" * 400}, float("inf")),
+        ({"RateLimit": '"resolvers";r=0;t=9'}, 9),
+        ({"ratelimit": '"resolvers"; r=0; t=9'}, 9),
+        ({"RateLimit": '"api";r=5;t=200, "resolvers";r=0;t=9'}, 9),
+        ({"RateLimit": '"api";r=0;t=200, "resolvers";r=0;t=9'}, 200),
+        ({"RateLimit": '"resolvers";t=9'}, 9),
+        ({"RateLimit": '"resolvers";r=0'}, 0),
+        ({"RateLimit": "limit=100, remaining=0, reset=50"}, 50),
+        ({"RateLimit": '"resolvers";r=0;t=9', "Retry-After": "3"}, 3),
+        ({"RateLimit-Policy": '"fixed window";"resolvers";q=3000;w=300'}, 0),
+        ({"RateLimit-Reset": "7"}, 7),
+        ({"X-RateLimit-Reset": "8"}, 8),
+        ({"X-RateLimit-Reset": "yes"}, 0),
+    ],
+)
+def test_seconds(headers, seconds):
+    """Retry-After counts first; what cannot be read counts as nothing."""
+    assert seconds == retry_after(httpx.Headers(headers))
+
+
+def test_date_by_the_clock_of_the_server():
+    """A clock that is wrong here or there is no matter if the server tells its time."""
+    headers = {
+        "Date": "Wed, 21 Oct 2015 07:28:00 GMT",
+        "Retry-After": "Wed, 21 Oct 2015 07:28:09 GMT",
+    }
+
+    assert 9 == retry_after(httpx.Headers(headers))
+
+
+@pytest.mark.parametrize("ahead", [60, -60])
+def test_date_by_the_clock_of_this_machine(ahead):
+    """Without the server's time; a date that is over asks for nothing."""
+    headers = {"Retry-After": formatdate(time.time() + ahead, usegmt=True)}
+
+    assert max(0, ahead) == pytest.approx(retry_after(httpx.Headers(headers)), abs=2)
+
+
+def test_point_in_time():
+    """GitHub sends the seconds since 1970."""
+    headers = {"X-RateLimit-Reset": str(int(time.time()) + 60)}
+
+    assert retry_after(httpx.Headers(headers)) == pytest.approx(60, abs=2)
