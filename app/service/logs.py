@@ -39,5 +39,5 @@ def configure_logs(
         )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    for library in ("httpx", "httpcore", "uvicorn.error"):  # httpcore would log proxies' passwords
+        logging.getLogger(library).setLevel(logging.WARNING)

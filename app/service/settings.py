@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     on_missing_weights: Literal["fail", "untrained"] = "fail"
     """What to do without weights: `fail`, or serve `untrained` ones of the true size, whose answers mean nothing."""
     offline: bool = False
-    """Never download weights."""
+    """Never download weights. The hub's own variable, `HF_HUB_OFFLINE`, does the same."""
     hf_endpoint: str | None = Field(
         default=None, validation_alias=AliasChoices("hf_endpoint", "VGG_HF_ENDPOINT", "HF_ENDPOINT")
     )

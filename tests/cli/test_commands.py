@@ -133,11 +133,11 @@ def test_mistakes_are_told_in_a_sentence(run, arguments, said):
 
 
 def test_pull_without_weights_says_what_to_do(run):
-    """`pull` of weights that cannot be reached names the mirror and the file to copy."""
+    """`pull` of weights that may not be downloaded names the variable that forbids it."""
     ended = run("pull", "vgg16", VGG_OFFLINE="true")
 
     assert 1 == ended.returncode
-    assert "HF_ENDPOINT" in ended.stderr
+    assert "unset VGG_OFFLINE" in ended.stderr
 
 
 def test_pull_of_a_ready_graph_builds_it(run, model_dir):

@@ -16,7 +16,8 @@ from tests.docker.conftest import read_yaml
 SETTINGS = {f"VGG_{name.upper()}" for name in Settings.model_fields}
 OF_THE_CONTAINER = {"VGG_HOST", "VGG_PORT", "VGG_MODEL_DIR", "VGG_DEVICE"}
 STAND_IN = "${VGG_STAND_IN-vgg16-mini}"
-HANDED_ON = {"HF_ENDPOINT", "HTTPS_PROXY", "NO_PROXY"}
+OF_THE_HUB = {"HF_ENDPOINT", "HF_TOKEN", "HF_HUB_OFFLINE"}
+HANDED_ON = OF_THE_HUB | {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
 EXAMPLE = (REPOSITORY / ".env.example").read_text()
 TMP = "/tmp"  # noqa: S108 (a private folder of the container)
 SERVICES = ("api", "prometheus", "grafana")

@@ -1,12 +1,15 @@
 """Real proxies are asked for what they should be, and nothing else is sent to them."""
 
 import asyncio
+import io
+import logging
 
 import httpx
 import pytest
 
 from app.errors import SetupError
 from app.outgoing.clients import download_client, server_client
+from app.service.logs import configure_logs
 from tests.outgoing.field import HttpProxy, SocksProxy, middle
 from tests.weights.download.file_server import CONTENT, reply
 
@@ -137,3 +140,23 @@ def test_unknown_authority_is_refused(tls_server):
     with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
         ask(tls_server.url.removesuffix("/vgg.bin"))
     assert [] == tls_server.requests
+
+
+@pytest.mark.usefixtures("trusted")
+def test_passwords_stay_out_of_the_log(monkeypatch, tls_server):
+    """Not even `debug` shows what opens a proxy, which httpcore would log."""
+    log = io.StringIO()
+    root = logging.getLogger()
+    before = root.level, root.handlers[:]
+    configure_logs("debug", "json", log)
+    try:
+        for handler, scheme in ((SocksProxy, "socks5"), (HttpProxy, "http")):
+            with middle(handler, tls_server, "me:secret") as proxy:
+                monkeypatch.setenv("ALL_PROXY", f"{scheme}://me:secret@{proxy.address}")
+                download("https://weights.invalid/vgg.bin", {"Authorization": "Bearer secret"})
+    finally:
+        root.setLevel(before[0])
+        root.handlers[:] = before[1]
+        logging.captureWarnings(capture=False)
+
+    assert "secret" not in log.getvalue()
