@@ -10,6 +10,7 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import KeysError, UnauthorizedError
+from app.texts import decode_text
 from app.web.endpoints import KEY, MARKS
 from app.web.problems import answer_error
 
@@ -78,11 +79,11 @@ class Keys:
         try:
             with self._path.open("rb") as file:
                 data = file.read(MOST_BYTES + 1)
-            text = data.decode()
-        except (OSError, UnicodeDecodeError) as exc:
+            if len(data) > MOST_BYTES:
+                raise KeysError(f"The file of API keys is larger than {MOST_BYTES} bytes")
+            text = decode_text(data)
+        except (OSError, ValueError) as exc:
             raise KeysError(f"The file of API keys cannot be read: {exc}") from exc
-        if len(data) > MOST_BYTES:
-            raise KeysError(f"The file of API keys is larger than {MOST_BYTES} bytes")
         self.parse(text)
 
     def parse(self, text: str) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 from app.errors import LabelsError
 from app.graph.vgg import VggConfig
 from app.records import Label
+from app.texts import read_text
 from app.weights.manifests import BUILT_IN, Manifest
 
 IMAGENET: Final = "imagenet-1k"
@@ -36,8 +37,8 @@ def load_labels(name: str, model_dir: Path) -> tuple[Label, ...]:
     """
     path = _find(name, model_dir)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as exc:
+        lines = read_text(path).splitlines()
+    except (OSError, ValueError) as exc:
         raise LabelsError(f"{path}: cannot be read as labels: {exc}") from exc
     labels = [_label(path, number, line) for number, line in enumerate(lines, start=1)]
     if not LEAST <= len(labels) <= MOST:

@@ -23,6 +23,7 @@ from pydantic.dataclasses import dataclass
 from app.errors import ManifestError
 from app.graph.vgg import ARCHITECTURES, CONFIGURATIONS, INPUT_SIDE, VggConfig, architecture
 from app.records import Preprocess
+from app.texts import read_text
 
 BUILT_IN: Final = Path(__file__).resolve().parents[2] / "models"
 """The manifests and labels that come with the service."""
@@ -248,7 +249,12 @@ class Manifest(_Pinned):
 
 def load_catalog(model_dir: Path) -> dict[str, Manifest]:
     """Read the built-in manifests and those of `model_dir`, which win on the same name."""
-    paths = [*sorted(BUILT_IN.glob("*.toml")), *sorted(model_dir.glob("*.toml"))]
+    paths = [
+        path
+        for folder in (BUILT_IN, model_dir)
+        for path in sorted(folder.glob("*.toml"))
+        if not path.name.startswith(".")  # what macOS and editors leave beside a file
+    ]
     return {path.stem: read_manifest(path) for path in paths}
 
 
@@ -261,7 +267,7 @@ def find_file(name: str, model_dir: Path) -> Path:
 def read_manifest(path: Path) -> Manifest:
     """Read one manifest; a ManifestError names the key, its value and what was expected."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as exc:  # also a number of 5000 digits
         raise ManifestError(path, "", f"cannot be read as TOML: {exc}") from exc
     if "path" in content:

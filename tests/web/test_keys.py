@@ -43,6 +43,15 @@ def test_comment_may_follow_a_line(file):
     assert "alice" == Keys(file).holder(key.encode())
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_file_with_a_byte_order_mark_is_read(file, encoding):
+    """PowerShell writes UTF-16 with `>>`; Notepad, UTF-8 with a mark."""
+    key, line = make_key("alice")
+    file.write_bytes(f"{line}\r\n".encode(encoding))
+
+    assert "alice" == Keys(file).holder(key.encode())
+
+
 @pytest.mark.parametrize("name", ["", "a b", "ä", "x" * 65, "a\nb", "#a"])
 def test_name_that_would_break_the_file_is_refused(name):
     """A name has only characters that every tool displays in the same way."""
@@ -57,7 +66,8 @@ def test_name_that_would_break_the_file_is_refused(name):
         ("\nalice sha256:00", "line 2"),
         ("vgg_the-key-itself", "line 1"),
         (f"a sha256:{'0' * 64}\na sha256:{'1' * 64}", "line 2"),
-        (b"\xff\xfe", "cannot be read"),
+        (b"\xff\xfe\x00", "cannot be read: begins as UTF-16 does, but is damaged"),
+        (b"al\xefce sha256:", "cannot be read: line 1 has the byte 0xef, which is not UTF-8"),
     ],
 )
 def test_mistake_in_the_file_is_reported_with_its_line(file, text, said):

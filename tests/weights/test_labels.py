@@ -158,3 +158,12 @@ def test_a_network_has_as_many_outputs_as_labels(tmp_path):
     labels = load_labels("flowers", tmp_path)
 
     assert VggConfig("D", classes=3) == network_of(flowers, labels)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_file_with_a_byte_order_mark(tmp_path, encoding):
+    """What Windows' editors and PowerShell write is read; the mark is no part of the first id."""
+    text = "\r\n".join(lines()) + "\r\n"
+    (tmp_path / "own.tsv").write_bytes(text.encode(encoding))
+
+    assert Label(wnid="n00000000", text="class 0, number 0") == load_labels("own", tmp_path)[0]

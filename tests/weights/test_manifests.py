@@ -290,12 +290,29 @@ def test_one_wrong_manifest_stops_the_start(tmp_path):
         load_catalog(tmp_path)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_file_with_a_byte_order_mark(tmp_path, encoding):
+    """What Windows' editors and PowerShell write is read."""
+    path = write(tmp_path, READY)
+    path.write_bytes(READY.replace("\n", "\r\n").encode(encoding))
+
+    assert "mine" == read_manifest(path).name
+
+
+def test_hidden_files_are_no_manifests(tmp_path):
+    """A Mac leaves `._mine.toml` beside each file that it copies to a foreign disk."""
+    write(tmp_path, READY)
+    (tmp_path / "._mine.toml").write_bytes(b"\x00\x05\x16\x07")
+
+    assert "mine" in load_catalog(tmp_path)
+
+
 # --- what is wrong -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "content",
-    ["name = ", "name = 'a'\nname = 'b'", "{}", "\ufeffname = 'a'", b"name = '\xff'", b"\x00"],
+    ["name = ", "name = 'a'\nname = 'b'", "{}", b"name = '\xff'", b"\x00"],
 )
 def test_not_toml(tmp_path, content):
     """Bad syntax, a repeated key and bytes that are not text name the file and the place."""
