@@ -223,6 +223,14 @@ def turned():
     return run
 
 
+def colour_rows(batch):
+    """Compute what `colours` answers: softmax of the mean colour, times 20."""
+    logits = np.zeros((len(batch), 1000))
+    logits[:, :3] = 20 * batch.mean(axis=(1, 2)) / 255
+    powers = np.exp(logits)
+    return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
 class FakeSession:
     """A session whose answers a test decides; tells red, green and blue apart by itself."""
 
@@ -248,9 +256,7 @@ class FakeSession:
     def run(self, batch):
         self.sizes.append(len(batch))
         self.before_run()
-        rows = np.full((len(batch), 1000), 1e-6, np.float32)
-        rows[np.arange(len(batch)), batch.mean(axis=(1, 2)).argmax(axis=1)] = 1 - 999e-6
-        return rows
+        return colour_rows(batch)
 
 
 @pytest.fixture

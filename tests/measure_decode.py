@@ -25,6 +25,7 @@ from app.images.header_limits import ImageLimits
 from app.images.prepare import LEAST_SCALE, prepare
 from app.records import Preprocess
 from app.runtime.open_session import open_session
+from app.serving.ask_classifier import ask_classifier
 from app.weights.manifests import load_catalog
 from app.weights.provisioning import Provisioning
 from app.weights.pull import pull
@@ -151,7 +152,7 @@ def print_drift(photos):
             (SHARED_DATA / "squeezenet1_0.onnx").read_bytes()
         )
         manifest = load_catalog(folder)["squeezenet"]
-        graph = pull(manifest, Provisioning(folder, offline=True), lambda *_: None)
+        graph = pull(manifest, Provisioning(folder, ask_classifier, offline=True), lambda *_: None)
         session = open_session(graph.path, device="cpu", threads=os.cpu_count() or 1)
     print("brought to  pictures  mean |d|  worst  top-1 same  top-5 same, in order  change of p1")  # noqa: T201
     for megapixels in MEGAPIXELS:

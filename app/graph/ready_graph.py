@@ -1,16 +1,16 @@
-"""From somebody's ONNX classifier to a serving graph: preprocessing before it, softmax after it."""
+"""From somebody's ONNX classifier to a serving graph: preprocessing before it, softmax if it needs one."""
 
-from collections.abc import Iterable, Iterator
-from math import prod
 from pathlib import Path
 from typing import Final
 
-import onnx
-from google.protobuf.message import DecodeError
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, compose, helper
+import numpy as np
+from google.protobuf.message import EncodeError
+from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from app.errors import CheckpointError
+from app.graph.data_files import load_onnx, move_tensors
 from app.graph.normalize import preprocess_nodes
+from app.graph.own_answers import Ask, Scores, find_scores, save_answers
 from app.graph.serving_graph import (
     GRAPH_FILE,
     INPUT,
@@ -19,113 +19,155 @@ from app.graph.serving_graph import (
     input_info,
     output_info,
 )
-from app.graph.vgg import CLASSES
 from app.records import Preprocess
+
+READY_VERSION: Final = 1
+"""Part of the key of every ready graph on disk, beside GRAPH_VERSION: raise it whenever one comes out
+differently."""
 
 _OLDEST_OPSET: Final = 7  # the first where Sub and Div broadcast as in numpy
 _OLDEST_IR: Final = 4  # the first where weights need not be inputs too
 _PREFIX: Final = "model_"  # of their names, so that none equals one of ours
 _STANDARD: Final = {"", "ai.onnx"}  # two names of one set of operators
-_SHAPE_KEEPERS: Final = {"Flatten", "Reshape", "Squeeze", "Identity"}
+_TAKEN: Final = {TensorProto.FLOAT, TensorProto.FLOAT16}
+_THEIRS: Final = "theirs.onnx"
 
 
-def write_ready(folder: Path, path: Path, preprocess: Preprocess) -> None:
-    """Put preprocessing in front of a classifier, and softmax behind it if it has none.
+def write_ready(folder: Path, path: Path, preprocess: Preprocess, classes: int, ask: Ask) -> None:
+    """Put preprocessing in front of a classifier, and softmax behind it if it gives logits.
 
-    The classifier takes float32 [N, 3, crop, crop] and gives 1000 logits or probabilities;
-    a batch size that was fixed when it was exported is freed.
+    The classifier takes float32 or float16 [N, 3, crop, crop] and gives a number for each class; a batch size that was fixed when it was exported is freed. Whether the numbers are logits or
+    probabilities is decided by running it, as it is.
 
     Args:
-        folder: An existing folder; GRAPH_FILE and WEIGHTS_FILE are written there.
-        path: The classifier, in one file.
+        folder: An existing folder; GRAPH_FILE, WEIGHTS_FILE and ANSWERS_FILE are written there.
+        path: The classifier; files that it names are beside it.
         preprocess: The input that its publisher says it expects.
+        classes: How many there are labels for.
+        ask: Runs the classifier.
 
     Raises:
         CheckpointError: If it is not such a classifier.
     """
+    try:
+        _write(folder, path, preprocess, classes, ask)
+    except CheckpointError as exc:
+        raise CheckpointError(f"{path}: {exc}") from None  # the log would say it twice
+
+
+def _write(folder: Path, path: Path, preprocess: Preprocess, classes: int, ask: Ask) -> None:
     model = _load(path)
-    compose.add_prefix(model, _PREFIX, inplace=True)
-    model.ir_version = max(model.ir_version, _OLDEST_IR)
-    graph = model.graph
-    source, result = _ends(path, model, preprocess.crop)
-    before, constants = preprocess_nodes(preprocess, INPUT, source)
-    after = [
-        helper.make_node("Flatten", [result], ["served_flat"], axis=1),
-        helper.make_node("Identity", ["served_flat"], [OUTPUT])
-        if _has_softmax(graph.node, result)
-        else helper.make_node("Softmax", ["served_flat"], [OUTPUT], axis=1),
-    ]
-    nodes, weights = list(graph.node), list(graph.initializer)
-    for field in ("node", "value_info", "input", "output", "initializer"):
-        graph.ClearField(field)
-    graph.node.extend([*before, *nodes, *after])
-    graph.initializer.extend([*weights, *constants])
-    graph.input.append(input_info(preprocess.crop))
-    graph.output.append(output_info(CLASSES))
-    onnx.save_model(model, folder / GRAPH_FILE, save_as_external_data=True, location=WEIGHTS_FILE)
-    (folder / WEIGHTS_FILE).touch()  # onnx makes none where all weights are in Constant nodes
+    source = _input(model, preprocess.crop)
+    with (folder / WEIGHTS_FILE).open("wb") as weights:
+        move_tensors(path, model, weights)
+    theirs = folder / _THEIRS
+    _save(model, theirs)
+    try:
+        answers = ask(theirs, preprocess)
+    finally:
+        theirs.unlink()
+    scores = find_scores(answers, classes)
+    _surround(model, source, scores, preprocess)
+    _save(model, folder / GRAPH_FILE)
+    save_answers(folder, answers.images, scores)
 
 
 def _load(path: Path) -> ModelProto:
-    try:
-        model = onnx.load_model(path, format="protobuf", load_external_data=False)
-    except DecodeError as exc:
-        raise CheckpointError(f"{path}: is not an ONNX file, or is damaged") from exc
+    model = load_onnx(path)
     if not model.graph.node:
-        raise CheckpointError(f"{path}: is not an ONNX file, or holds an empty graph")
+        raise CheckpointError("is not an ONNX file, or holds an empty graph")
     opset = max((o.version for o in model.opset_import if o.domain in _STANDARD), default=1)
     if opset < _OLDEST_OPSET:
-        raise CheckpointError(f"{path}: uses ONNX opset {opset}, expected {_OLDEST_OPSET} or newer")
-    for tensor in _tensors(model.graph):
-        if tensor.data_location == TensorProto.EXTERNAL:
-            raise CheckpointError(
-                f"{path}: keeps {tensor.name!r} in another file, expected all in this one"
-            )
+        raise CheckpointError(f"uses ONNX opset {opset}, expected {_OLDEST_OPSET} or newer")
     return model
 
 
-def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
-    """List every tensor of a graph, also those in attributes and inner graphs."""
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            for inner in (attribute.g, *attribute.graphs):
-                if inner.node or inner.initializer:
-                    yield from _tensors(inner)
+def _save(model: ModelProto, place: Path) -> None:
+    try:
+        place.write_bytes(model.SerializeToString())
+    except (EncodeError, ValueError) as exc:
+        raise CheckpointError(f"cannot be written again: {exc}") from exc
 
 
-def _ends(path: Path, model: ModelProto, crop: int) -> tuple[str, str]:
-    """Return the names of the input and the output, after a check that they fit."""
+def _input(model: ModelProto, crop: int) -> ValueInfoProto:
+    """Return the input, after a check that it fits."""
     graph = model.graph
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in constants]
-    if len(inputs) != 1 or len(graph.output) != 1:
-        raise CheckpointError(
-            f"{path}: has {len(inputs)} inputs and {len(graph.output)} outputs, expected one each"
-        )
+    if len(inputs) != 1:
+        raise CheckpointError(f"has {len(inputs)} inputs, expected one, the image")
     tensor = inputs[0].type.tensor_type
     shape = [dim.dim_value for dim in tensor.shape.dim]  # 0 where any size is allowed
     wanted = (3, crop, crop)  # and any batch size
     fits = len(shape) == 1 + len(wanted) and all(
         have in {0, want} for have, want in zip(shape[1:], wanted, strict=True)
     )
-    if tensor.elem_type != TensorProto.FLOAT or not fits:
+    if tensor.elem_type not in _TAKEN or not fits:
         raise CheckpointError(
-            f"{path}: takes {TensorProto.DataType.Name(tensor.elem_type)} {shape},"
-            f" expected FLOAT [N, 3, {crop}, {crop}] with the crop of the manifest"
+            f"takes {TensorProto.DataType.Name(tensor.elem_type)} {shape},"
+            f" expected FLOAT or FLOAT16 [N, 3, {crop}, {crop}] with the crop of the manifest"
         )
-    classes = [dim.dim_value for dim in graph.output[0].type.tensor_type.shape.dim][1:]
-    if 0 not in classes and (not classes or prod(classes) != CLASSES):
-        raise CheckpointError(f"{path}: gives {classes} values per image, expected {CLASSES}")
-    return inputs[0].name, graph.output[0].name
+    taken = ValueInfoProto()
+    taken.CopyFrom(inputs[0])  # it is renamed with the others
+    return taken
 
 
-def _has_softmax(nodes: Iterable[NodeProto], result: str) -> bool:
-    """Return whether a result comes from a softmax, its shape possibly changed afterwards."""
-    producers = {output: node for node in nodes for output in node.output}
-    while result in producers and producers[result].op_type in _SHAPE_KEEPERS:
-        result = producers[result].input[0]
-    return result in producers and producers[result].op_type == "Softmax"
+def _surround(
+    model: ModelProto, source: ValueInfoProto, scores: Scores, preprocess: Preprocess
+) -> None:
+    """Turn a classifier into a serving graph."""
+    model.ir_version = max(model.ir_version, _OLDEST_IR)
+    graph = model.graph
+    _rename(graph)
+    taken, data = source.type.tensor_type.elem_type, _PREFIX + source.name
+    if taken == TensorProto.FLOAT:
+        before, constants = preprocess_nodes(preprocess, INPUT, data)
+    else:
+        before, constants = preprocess_nodes(preprocess, INPUT, "served_input")
+        before.append(helper.make_node("Cast", ["served_input"], [data], to=taken))
+    theirs = _PREFIX + scores.output
+    if scores.by_image:
+        # onnxruntime 1.32 moves a last DequantizeLinear of int8 behind a Reshape, and fails.
+        after = [helper.make_node("Flatten", [theirs], ["served_rows"], axis=1)]
+    else:
+        shape = numpy_helper.from_array(
+            np.array([-1, scores.rows.shape[1]], np.int64), "served_shape"
+        )
+        constants.append(shape)
+        after = [helper.make_node("Reshape", [theirs, shape.name], ["served_rows"])]
+    if scores.rows.dtype != np.float32:
+        after += [
+            helper.make_node("Cast", ["served_rows"], ["served_float32"], to=TensorProto.FLOAT)
+        ]
+    last = after[-1].output[0]
+    after.append(
+        helper.make_node("Softmax", [last], [OUTPUT], axis=1)
+        if scores.meaning == "logits"
+        else helper.make_node("Identity", [last], [OUTPUT])
+    )
+    nodes = list(graph.node)
+    model.ClearField("training_info")
+    for field in ("node", "value_info", "input", "output", "quantization_annotation"):
+        graph.ClearField(field)
+    graph.node.extend([*before, *nodes, *after])
+    graph.initializer.extend(constants)
+    graph.input.append(input_info(preprocess.crop))
+    graph.output.append(output_info(scores.rows.shape[1]))
+
+
+def _rename(graph: GraphProto) -> None:
+    """Put the prefix before the name of each value, also in inner graphs, which use outer values.
+
+    Functions have names of their own. `onnx.compose.add_prefix` forgets constants that inner
+    graphs use, and takes an operator for a function of the same name.
+    """
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [name and _PREFIX + name for name in names]  # optional ones are empty
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                _rename(inner)
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        value.name = _PREFIX + value.name
+    for tensor in (*graph.initializer, *(sparse.values for sparse in graph.sparse_initializer)):
+        tensor.name = _PREFIX + tensor.name

@@ -14,6 +14,7 @@ from app.runtime.cuda_options import Gpu
 from app.runtime.open_session import DeviceName, Session, find_device
 from app.runtime.ort import channel_block
 from app.service.settings import Settings
+from app.serving.ask_classifier import ask_classifier
 from app.serving.loading import CEILING, Hosting
 from app.web.middleware.admission import UploadLimits
 from app.weights.manifests import Manifest, load_catalog
@@ -51,6 +52,7 @@ def _sources(settings: Settings) -> Provisioning:
     tried = plans(channel_block())
     return Provisioning(
         model_dir=settings.model_dir,
+        ask=ask_classifier,
         on_missing=settings.on_missing_weights,
         offline=settings.offline,
         endpoint=settings.hf_endpoint,

@@ -6,11 +6,13 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Final, Literal, TypeVar
 
 from app.errors import ManifestError, RequestError, SessionError
 from app.graph.conv_plan import DIRECT
 from app.graph.float16 import Precision
+from app.graph.own_answers import read_answers
 from app.images.header_limits import ImageLimits
 from app.images.prepare import prepare
 from app.records import Label, Progress
@@ -108,6 +110,7 @@ async def load_model(
             hosting,
             known=_known(manifest, labels) if graph.trained else (),
             tolerance=BATCH_TOLERANCE[graph.precision],
+            folder=graph.path.parent,
         )
     )
     batcher = Batcher(
@@ -169,6 +172,7 @@ def _prepare_to_run(
     *,
     known: Collection[int],
     tolerance: float,
+    folder: Path,
 ) -> BatchPolicy:
     """Warm up and test all sessions; batch sizes and costs of the first hold for the others."""
     ceiling = CEILING[sessions[0].device]
@@ -179,6 +183,7 @@ def _prepare_to_run(
         golden, _ = prepare(photo.read_bytes(), manifest.preprocess, ImageLimits(), exact=True)
     except (OSError, RequestError) as exc:
         raise SessionError(f"{photo}: cannot be used as the photo of the self-test: {exc}") from exc
+    own = read_answers(folder)
     for session in sessions:
         session.tune(hosting.max_batch_size or ceiling)
     sizes, cost = warm_up(
@@ -191,7 +196,7 @@ def _prepare_to_run(
     for session in sessions:
         session.trim()
         for run, _ in session.lanes:
-            self_test(run, golden, sizes, known=known, tolerance=tolerance)
+            self_test(run, golden, sizes, known=known, tolerance=tolerance, own=own)
     return BatchPolicy(
         sizes=sizes,
         cost=cost,

@@ -41,6 +41,7 @@ _LONGEST_VALUE: Final = 100
 NAME: Final = "[a-z0-9][a-z0-9._-]{0,63}"
 """What a model may be called."""
 _FILE: Final = "^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$"
+_ANY_FILE: Final = r"^[^/\\\x00-\x1f]{1,255}$"
 _NO_OTHERS: Final = ConfigDict(extra="forbid")  # an unknown key is probably a typo
 
 
@@ -95,13 +96,27 @@ class _Pinned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_NO_OTHERS)
-class Checkpoint(_Pinned):
+class DataFile(_Pinned):
+    """A file beside an ONNX file that holds weights of it (external data).
+
+    Attributes:
+        file: Its name, as the ONNX file has it.
+        size: Bytes; None if not known.
+    """
+
+    file: Annotated[str, _expect("a file name without a folder", pattern=_ANY_FILE)]
+    size: Annotated[
+        int | None, _expect(f"a whole number from 1 to {MAX_SIZE}", ge=1, le=MAX_SIZE)
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_NO_OTHERS)
+class Checkpoint(DataFile):
     """The published file that the serving graph is built from.
 
     Attributes:
         file: Its name in the model folder.
         url: Where it is downloaded from; None if it has to be put there by hand.
-        size: Bytes; None if not known.
     """
 
     format: Annotated[str, _one_of(FORMATS)]
@@ -109,9 +124,6 @@ class Checkpoint(_Pinned):
         str | None, _expect("an http or https address"), AfterValidator(_check_address)
     ] = None
     file: Annotated[str, _expect("a file name without a folder, or a url", pattern=_FILE)]
-    size: Annotated[
-        int | None, _expect(f"a whole number from 1 to {MAX_SIZE}", ge=1, le=MAX_SIZE)
-    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_NO_OTHERS)
@@ -221,6 +233,7 @@ class Manifest(_Pinned):
             many there really are); None for a ready graph.
         checkpoint: What the serving graph is built from; None for a ready graph.
         onnx: File name of a ready graph, whose digest may be pinned; None for a checkpoint.
+        external: The files beside an ONNX file that hold its weights, if they are to be checked.
         trained: False for weights that never saw an image (demonstrations, tests).
     """
 
@@ -242,6 +255,9 @@ class Manifest(_Pinned):
     ] = None
     checkpoint: Annotated[Checkpoint | None, Field(description="a table [checkpoint]")] = None
     onnx: Annotated[str | None, _expect("a file name without a folder", pattern=_FILE)] = None
+    external: Annotated[
+        tuple[DataFile, ...], Field(description="tables [[external]], each with a file")
+    ] = ()
     trained: Annotated[bool, _expect("true or false")] = True
     accuracy: Annotated[Accuracy | None, Field(description="a table [accuracy]")] = None
     selftest: Annotated[SelfTest | None, Field(description="a table [selftest]")] = None
@@ -286,19 +302,25 @@ def read_manifest(path: Path) -> Manifest:
     return manifest
 
 
+_TABLES: Final = {
+    "architecture": _Architecture,
+    "checkpoint": Checkpoint,
+    "preprocess": _Preprocess,
+    "accuracy": Accuracy,
+    "selftest": SelfTest,
+    "external": DataFile,
+}
+
+
 def _wrong(path: Path, table: Any, place: tuple[int | str, ...]) -> ManifestError:  # noqa: ANN401 (TOML)
     """Make a sentence about what pydantic found wrong at a place."""
     *tables, key = (part for part in place if isinstance(part, str))
     model: Any = Manifest
     for name in tables:
         table = table[name]
-        model = {
-            "architecture": _Architecture,
-            "checkpoint": Checkpoint,
-            "preprocess": _Preprocess,
-            "accuracy": Accuracy,
-            "selftest": SelfTest,
-        }[name]
+        model = _TABLES[name]
+    if isinstance(table, list):  # of [[external]]
+        table = table[next(part for part in place if isinstance(part, int))]
     fields = {field.alias or name: field for name, field in model.__pydantic_fields__.items()}
     if key not in fields or key == "path":
         known = ", ".join(sorted(fields.keys() - {"path"}))
@@ -321,6 +343,11 @@ def _contradictions(manifest: Manifest) -> Iterable[tuple[str, str]]:
         yield "name", f"is {name!r}, expected {stem!r}, the name of the file"
     if (manifest.onnx is None) == (manifest.checkpoint is None):
         yield "checkpoint", "expected either a table [checkpoint] or a key onnx, not both"
+    if manifest.external and manifest.checkpoint and manifest.checkpoint.format != "onnx":
+        yield "external", "only for an ONNX file"
+    names = [one.file for one in manifest.external]
+    if len(set(names)) < len(names):
+        yield "external", "has a file twice"
     if manifest.onnx is not None:
         if manifest.architecture is not None:
             yield "architecture", "only for a [checkpoint]; a ready graph has its own"

@@ -7,6 +7,7 @@ from typing import Final, Literal, TypeAlias
 
 from app.graph.conv_plan import DIRECT, ConvPlan
 from app.graph.float16 import Precision, chosen
+from app.graph.own_answers import Ask
 from app.graph.vgg import VggConfig
 
 SERVING: Final = "serving"
@@ -33,6 +34,7 @@ class Provisioning:
 
     Attributes:
         model_dir: Holds checkpoints and ready graphs; only a download writes into it.
+        ask: Asks a ready graph what its numbers mean, by running it.
         on_missing: What to do without the weights: `fail`, or `untrained` for random ones.
         offline: Never use the network.
         endpoint: Mirror of the Hugging Face hub; None for the hub itself.
@@ -45,6 +47,7 @@ class Provisioning:
     """
 
     model_dir: Path
+    ask: Ask
     on_missing: Literal["fail", "untrained"] = "fail"
     offline: bool = False
     endpoint: str | None = None

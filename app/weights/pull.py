@@ -13,13 +13,14 @@ from pathlib import Path
 
 from app.errors import CheckpointError, DownloadError, PrecisionError, SetupError
 from app.graph.conv_plan import DIRECT, ConvPlan
-from app.graph.ready_graph import write_ready
+from app.graph.ready_graph import READY_VERSION, write_ready
 from app.graph.serving_graph import graph_size, write_vgg
 from app.graph.untrained import SEED, untrained_layers
 from app.graph.vgg import VggConfig
 from app.records import Layer, Progress
 from app.weights import store
 from app.weights.checkpoints.read import read_checkpoint
+from app.weights.data_files import pinned_together, verify_data_files
 from app.weights.download.fetch import Source, fetch, verify
 from app.weights.download.part_file import hash_file
 from app.weights.labels import load_labels, network_of
@@ -40,7 +41,7 @@ def pull(manifest: Manifest, provisioning: Provisioning, progress: Progress) -> 
         labels = load_labels(manifest.labels, provisioning.model_dir)
         network = network_of(manifest, labels)
         if manifest.checkpoint is None or network is None:
-            return _from_ready_graph(manifest, provisioning, progress)
+            return _from_ready_graph(manifest, len(labels), provisioning, progress)
         vgg = _Vgg(manifest, network, provisioning, progress)
         try:
             return vgg.trained(manifest.checkpoint)
@@ -64,7 +65,7 @@ def pull(manifest: Manifest, provisioning: Provisioning, progress: Progress) -> 
 
 
 def _from_ready_graph(
-    manifest: Manifest, provisioning: Provisioning, progress: Progress
+    manifest: Manifest, classes: int, provisioning: Provisioning, progress: Progress
 ) -> ServingGraph:
     path = provisioning.model_dir / str(manifest.onnx)
     if not path.exists():
@@ -74,16 +75,21 @@ def _from_ready_graph(
         raise CheckpointError(
             f"{path}: is {found.digest}, but {manifest.path} pins {manifest.digest}"
         )
+    sha256, size = verify_data_files(
+        path, found.sha256, manifest.digest, manifest, partial(progress, "verifying")
+    )
     recipe = Recipe(
         folder=provisioning.graph_dir / manifest.name,
-        digest=f"sha256:{found.sha256}",
+        digest=f"ready {READY_VERSION} {classes} sha256:{sha256}",
         network=None,
         preprocess=manifest.preprocess,
         trained=manifest.trained,
-        size=path.stat().st_size,
-        write=lambda place: write_ready(place, path, manifest.preprocess),
+        size=path.stat().st_size + size,
+        write=lambda place: write_ready(
+            place, path, manifest.preprocess, classes, provisioning.ask
+        ),
     )
-    return store.find(recipe, progress) or store.build(recipe, found.sha256, progress)
+    return store.find(recipe, progress) or store.build(recipe, sha256, progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +107,8 @@ class _Vgg:
         recipe = partial(
             self._recipe, lambda: read_checkpoint(path, checkpoint.format, self.config).items()
         )
-        digest, sha256, plans = checkpoint.digest, "", self.provisioning.plans
+        digest = pinned_together(checkpoint.digest, self.manifest.external)
+        sha256, plans = "", self.provisioning.plans
         if digest is None or not any(recipe(digest, plan).place.exists() for plan in plans):
             sha256 = self._get_checkpoint(checkpoint, path)  # before seconds go into measuring
             digest = digest or f"sha256:{sha256}"
@@ -124,6 +131,14 @@ class _Vgg:
         return self._find([own]) or self._build(own, others, None)
 
     def _get_checkpoint(self, checkpoint: Checkpoint, path: Path) -> str:
+        """Get the checkpoint; return its SHA-256, of an ONNX file with those that it names."""
+        sha256 = self._get_file(checkpoint, path)
+        if checkpoint.format != "onnx":
+            return sha256
+        verifying = partial(self.progress, "verifying")
+        return verify_data_files(path, sha256, checkpoint.digest, self.manifest, verifying)[0]
+
+    def _get_file(self, checkpoint: Checkpoint, path: Path) -> str:
         """Download the checkpoint, or verify the one that is there; return its SHA-256."""
         source = Source(url=checkpoint.url or "", digest=checkpoint.digest, size=checkpoint.size)
         if not path.exists():

@@ -1,10 +1,11 @@
 """Serving graphs on disk: built once, found again, never half-written, checked at each start.
 
-FOLDER/KEY/graph.onnx  stem.onnx  weights.bin  receipt.json
+FOLDER/KEY/graph.onnx  stem.onnx  weights.bin  own_answers.npz  receipt.json
 
 KEY is made of everything that a graph depends on, so that a changed manifest, another
 checkpoint or a newer builder never meets an old graph. The receipt holds the SHA-256 of all
-files, since onnxruntime loads flipped bits without an error. Not every graph has a stem.
+files, since onnxruntime loads flipped bits without an error. Not every graph has a stem; only a
+ready graph has the answers of the classifier that it was made from.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from filelock import FileLock
 from app.errors import DownloadError, SetupError
 from app.graph.conv_plan import DIRECT, ConvPlan
 from app.graph.float16 import Precision
+from app.graph.own_answers import ANSWERS_FILE
 from app.graph.serving_graph import GRAPH_FILE, GRAPH_VERSION, STEM_FILE, WEIGHTS_FILE
 from app.graph.vgg import VggConfig
 from app.records import Preprocess, Progress
@@ -173,9 +175,9 @@ def _block(place: Path) -> object:
 
 
 def _files(place: Path) -> list[str]:
-    """Name the files of a graph; the session would load a stem that no receipt knows."""
-    stem = [STEM_FILE] if (place / STEM_FILE).exists() else []
-    return [GRAPH_FILE, *stem, WEIGHTS_FILE]
+    """Name the files of a graph; a stem that no receipt knows would be loaded."""
+    some = [name for name in (STEM_FILE, ANSWERS_FILE) if (place / name).exists()]
+    return [GRAPH_FILE, *some, WEIGHTS_FILE]
 
 
 def _digest(receipt: dict[str, object]) -> str:

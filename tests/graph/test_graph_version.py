@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from app.graph import winograd
 from app.graph.conv_plan import DIRECT, ConvPlan
+from app.graph.own_answers import ANSWERS_FILE, OwnAnswers
 from app.graph.ready_graph import write_ready
 from app.graph.serving_graph import GRAPH_VERSION, write_vgg
 from app.graph.vgg import VggConfig
@@ -38,8 +39,8 @@ PINNED = {
     "small maps in blocks of 16": "cc5e98c54a329da82839052cf166fd8a2ec02df6afdd54665b86fd15d28589b2",
     "all maps in blocks of 8": "45819a238bb4d0df962f692b846fece190773973fff02e3ddc05f1d7dc483eb0",
     "all maps in blocks of 16": "bacfdd7b2bcf34c1252feed98820ddb5ba35b27a69e5b4b5900dd3934d7068ed",
-    "ready, logits": "f7352d19e01fd603c37df13f48d1f6df1ca77349de6849dbb53f888e9db6f68c",
-    "ready, probabilities": "e399a2112035faa63f4d9f29111ffdf3ffd3302620bfe276d5f47cccde261b6e",
+    "ready, logits": "55c1f250ae5c7675f2608c435e12bd7d74380ab6b2af245dd57dbcd2d8e4e1a5",
+    "ready, probabilities": "288e163c1f4a27355f148f04dcc9aa509e2e8aec36972700b0fb2cde0be2eeea",
 }
 
 
@@ -89,7 +90,7 @@ def assert_pinned(name: str, folder: Path) -> None:
     found = digest(folder)
     assert PINNED[name] == found, (
         f"The serving graph {name!r} has changed: raise GRAPH_VERSION in app/graph/serving_graph.py"
-        f" (it is {GRAPH_VERSION}), so that no service keeps the old one, and then pin {found!r} here."
+        f" (it is {GRAPH_VERSION}), or for a ready graph READY_VERSION in ready_graph.py, so that no service keeps the old one, and then pin {found!r} here."
     )
 
 
@@ -116,11 +117,19 @@ def test_a_vgg_is_written_as_before(tmp_path, name, plan, precision, preprocess)
     ("name", "softmax"), [("ready, logits", False), ("ready, probabilities", True)]
 )
 def test_a_ready_graph_is_written_as_before(tmp_path, name, softmax):
-    """Preprocessing and softmax around a classifier have the bytes that this GRAPH_VERSION always gave."""
+    """Preprocessing and softmax around a classifier have the bytes that this READY_VERSION always gave."""
     theirs, place = tmp_path / "theirs.onnx", tmp_path / "serving"
     place.mkdir()
     write_classifier(theirs, softmax=softmax)
-    write_ready(place, theirs, BGR)
+    row = np.full((1, 1000), 1e-3 if softmax else -1, np.float32)
+    name_of_output = "result" if softmax else "logits"
+    images = np.zeros((1, SIDE, SIDE, 3), np.uint8)
+
+    def ask(_classifier: Path, _preprocess: Preprocess) -> OwnAnswers:
+        return OwnAnswers(images, 1, {name_of_output: [row]})
+
+    write_ready(place, theirs, BGR, 1000, ask)
+    (place / ANSWERS_FILE).unlink()
 
     assert_pinned(name, place)
 

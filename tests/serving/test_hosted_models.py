@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from app.serving.ask_classifier import ask_classifier
 from app.serving.batching.batcher import Batcher
 from app.serving.batching.costs import BatchPolicy, RunCost
 from app.serving.batching.lanes import Device, Lane
@@ -52,7 +53,7 @@ def test_each_step_is_logged_once(model, caplog):
 def hosted(*names: str, stand_in: str = "") -> Models:
     """Host built-in models, none of them loaded."""
     catalog = load_catalog(REPOSITORY / "models")
-    hosting = Hosting(Provisioning(REPOSITORY / "models"), "cpu", 1, None, 0.0, 2.0)
+    hosting = Hosting(Provisioning(REPOSITORY / "models", ask_classifier), "cpu", 1, None, 0.0, 2.0)
     return Models([catalog[name] for name in names], hosting, Metrics(), stand_in)
 
 
@@ -113,7 +114,7 @@ def test_a_download_of_unknown_size(model, caplog):
 def test_a_published_model_is_in_the_metrics(model):
     """Its facts are labels, and its queue is asked at each scrape."""
     metrics = Metrics()
-    hosting = Hosting(Provisioning(REPOSITORY / "models"), "cpu", 1, None, 0.0, 2.0)
+    hosting = Hosting(Provisioning(REPOSITORY / "models", ask_classifier), "cpu", 1, None, 0.0, 2.0)
     queue = Batcher([Lane(lambda _: np.zeros((1, 1000), np.float32), Device())], POLICY)
     loaded = Loaded(model.manifest, (), queue, "cuda", "ab", trained=True, precision="float16")
     models = Models([model.manifest], hosting, metrics)

@@ -6,12 +6,14 @@ import pytest
 
 from app.errors import SessionError
 from app.runtime.cuda_options import Gpu
+from app.serving.ask_classifier import ask_classifier
 from app.serving.batching.lanes import Device
 from app.serving.loading import Hosting, in_background, load_model
 from app.serving.metrics import Metrics
 from app.weights.labels import load_labels
 from app.weights.manifests import load_catalog
 from app.weights.provisioning import Provisioning
+from tests.conftest import colour_rows
 
 TWO = (Gpu(0), Gpu(1))
 
@@ -43,9 +45,7 @@ class FakeGpuSession:
     def _runner(self, number):
         def run(batch):
             self.sizes[number].append(len(batch))
-            rows = np.full((len(batch), 1000), 1e-6, np.float32)
-            rows[np.arange(len(batch)), batch.mean(axis=(1, 2)).argmax(axis=1)] = 1 - 999e-6
-            return rows
+            return colour_rows(batch)
 
         return run
 
@@ -65,7 +65,7 @@ class Machine:
         self.devices = [Device() for _ in gpus]
         self.metrics = Metrics()
         settings = {
-            "provisioning": Provisioning(model_dir, or_float32=True),
+            "provisioning": Provisioning(model_dir, ask_classifier, or_float32=True),
             "device": "auto",
             "threads": 1,
             "max_batch_size": 4,
@@ -140,6 +140,30 @@ async def test_a_ready_graph_keeps_its_precision(model_dir, wanted):
 
     assert "float32" == loaded.precision
     await loaded.queue.stop()
+
+
+@pytest.mark.anyio
+async def test_a_graph_that_answers_otherwise_than_the_classifier(model_dir):
+    """A model whose graph has one more softmax does not become ready."""
+
+    def open_doubled(graph, *, device, threads, gpu):
+        session = machine.open(graph, device=device, threads=threads, gpu=gpu)
+        once = session._runner
+
+        def twice(number):
+            def run(batch):
+                powers = np.exp(once(number)(batch))
+                return powers / powers.sum(axis=1, keepdims=True)
+
+            return run
+
+        session._runner = twice
+        return session
+
+    machine = Machine(model_dir, open_session=open_doubled, gpus=(Gpu(),))
+
+    with pytest.raises(SessionError, match="by the classifier itself"):
+        await machine.load()
 
 
 @pytest.mark.anyio

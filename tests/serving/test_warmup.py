@@ -127,3 +127,39 @@ def test_padding_is_less_than_half_of_a_batch(most):
 
     assert (1, most) == (sizes[0], sizes[-1])
     assert all(larger <= 2 * smaller for smaller, larger in pairwise(sizes))
+
+
+def test_a_batch_that_becomes_one_long_row_is_not_served():
+    """A last Reshape to [1, -1] joins the answers of all images."""
+    sizes, _ = measured(lambda batch: FakeRun()(batch).reshape(1, -1))
+
+    assert (1,) == sizes
+
+
+def test_answers_of_the_classifier_itself():
+    """Each image of theirs has to get their answer, within a tenth of its largest probability."""
+    run, images = FakeRun(best=7), np.zeros((2, 4, 4, 3), np.uint8)
+    near, far = run(images), run(images)
+    near[1, 7] = 0.95
+    far[1, 7] = 0.85
+
+    self_test(run, GOLDEN, (1,), own=(images, near))
+    with pytest.raises(
+        SessionError, match=r"image 1 is of class 7 with probability 1, by the classif.* 0\.85"
+    ):
+        self_test(run, GOLDEN, (1,), own=(images, far))
+
+
+def test_rounded_probabilities_need_not_sum_to_one():
+    """Those of 8 bits do not, if the classifier's own did not either; others have to."""
+
+    def run(batch):
+        rows = np.zeros((len(batch), 1000), np.float32)
+        rows[:, 7] = 0.6
+        return rows
+
+    images = np.zeros((1, 4, 4, 3), np.uint8)
+
+    self_test(run, GOLDEN, (1, 2), own=(images, run(images)))
+    with pytest.raises(SessionError, match="do not sum to 1"):
+        self_test(run, GOLDEN, (1, 2))

@@ -15,6 +15,7 @@ from app.weights.manifests import (
     BUILT_IN,
     Accuracy,
     Checkpoint,
+    DataFile,
     find_file,
     load_catalog,
     read_manifest,
@@ -288,6 +289,44 @@ def test_one_wrong_manifest_stops_the_start(tmp_path):
 
     with pytest.raises(ManifestError, match=r"other\.toml: name: is 5, expected"):
         load_catalog(tmp_path)
+
+
+def test_files_beside_an_onnx_file(tmp_path):
+    """Each file of data may be pinned by a table of its own."""
+    tables = f"""
+[[external]]
+file = "mine.onnx.data"
+sha256 = "{"1" * 64}"
+size = 12
+[[external]]
+file = "größer (2).bin"
+"""
+
+    first, second = read_manifest(write(tmp_path, READY + tables)).external
+
+    assert DataFile(file="mine.onnx.data", sha256="1" * 64, size=12) == first
+    assert DataFile(file="größer (2).bin") == second
+
+
+@pytest.mark.parametrize(
+    ("tables", "key", "problem"),
+    [
+        ('[[external]]\nfile = "a/b"', "external.file", "is 'a/b', expected a file name without a folder"),
+        ("[[external]]\nsize = 1", "external.file", "is missing, expected a file name"),
+        ('[[external]]\nfile = "a"\n[[external]]\nfile = "b"\nsize = 0', "external.size", "is 0, expected"),
+        ('[[external]]\nfile = "a"\n[[external]]\nfile = "a"', "external", "has a file twice"),
+        ('[[external]]\nfile = "a"\nurl = "b"', "external.url", "is not known here, expected one of: file,"),
+        ('[[external]]\nfile = "a"\nsha256 = "1"', "external.sha256", "is '1', expected 64 lower-case hex"),
+        ('[external]\nfile = "a"', "external", "expected tables [[external]], each with a file"),
+    ],
+)  # fmt: skip
+def test_mistake_in_a_table_of_external_data(tmp_path, tables, key, problem):
+    """Mistakes in one of several tables are named as those elsewhere."""
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(write(tmp_path, f"{READY}\n{tables}"))
+
+    assert key == caught.value.key
+    assert problem in caught.value.problem
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])

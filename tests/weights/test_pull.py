@@ -22,14 +22,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from app.errors import CheckpointError, DownloadError, PrecisionError, SetupError
 from app.graph.conv_plan import DIRECT, ConvPlan, plans
+from app.graph.own_answers import ANSWERS_FILE
 from app.graph.serving_graph import GRAPH_FILE, STEM_FILE, WEIGHTS_FILE
 from app.graph.untrained import untrained_layers
 from app.graph.vgg import VggConfig
 from app.records import Layer, Preprocess
 from app.runtime.open_session import open_session
 from app.runtime.ort import channel_block
+from app.serving.ask_classifier import ask_classifier
 from app.weights.checkpoints.read import read_checkpoint
-from app.weights.manifests import Checkpoint, Manifest
+from app.weights.manifests import Checkpoint, DataFile, Manifest
 from app.weights.provisioning import PlanFor, Provisioning, for_device
 from app.weights.pull import pull
 
@@ -282,7 +284,7 @@ class Steps:
 
 def get(wanted: Manifest, folder: Path, steps: Steps | None = None, **options: Any) -> Any:
     """Pull a model into a folder."""
-    return pull(wanted, Provisioning(folder, **options), steps or Steps())
+    return pull(wanted, Provisioning(folder, ask_classifier, **options), steps or Steps())
 
 
 def stored(graph: Path) -> dict[str, NDArray[np.float32]]:
@@ -521,8 +523,8 @@ def test_each_byte_is_hashed_once(tmp_path, server, algorithm, there):
     wanted = manifest(server.content, url=server.url, algorithm=algorithm)
     first, second = Hashed(), Hashed()
 
-    graph = pull(wanted, Provisioning(tmp_path), first)
-    pull(wanted, Provisioning(tmp_path), second)
+    graph = pull(wanted, Provisioning(tmp_path, ask_classifier), first)
+    pull(wanted, Provisioning(tmp_path, ask_classifier), second)
 
     size = sum((graph.path.parent / name).stat().st_size for name in (GRAPH_FILE, WEIGHTS_FILE))
     checkpoint = len(server.content)
@@ -535,10 +537,11 @@ def test_each_byte_of_a_ready_graph_is_hashed_once(tmp_path):
     """Its file at each start, as nothing pins it, and what is served."""
     content, first, second = classifier(), Hashed(), Hashed()
 
-    graph = pull(ready(content, tmp_path), Provisioning(tmp_path), first)
-    pull(ready(content, tmp_path), Provisioning(tmp_path), second)
+    graph = pull(ready(content, tmp_path), Provisioning(tmp_path, ask_classifier), first)
+    pull(ready(content, tmp_path), Provisioning(tmp_path, ask_classifier), second)
 
-    size = sum((graph.path.parent / name).stat().st_size for name in (GRAPH_FILE, WEIGHTS_FILE))
+    built = (GRAPH_FILE, WEIGHTS_FILE, ANSWERS_FILE)
+    size = sum((graph.path.parent / name).stat().st_size for name in built)
     assert {"verifying": len(content) + size, "building": 0} == first.steps
     assert {"verifying": len(content) + size} == second.steps
 
@@ -755,6 +758,33 @@ def test_missing_ready_graph(tmp_path, on_missing):
 
     with pytest.raises(DownloadError, match=r"ready\.onnx is missing; tiny\.toml names it"):
         get(wanted, tmp_path, on_missing=on_missing)
+
+
+def split(content: bytes, folder: Path) -> tuple[bytes, bytes]:
+    """Write a ready graph with its weights in `ready.onnx.data`; return what is in both files."""
+    path, data = folder / "ready.onnx", folder / "ready.onnx.data"
+    data.unlink(missing_ok=True)
+    model = onnx.load_from_string(content)
+    onnx.save_model(model, path, save_as_external_data=True, location=data.name)
+    return path.read_bytes(), data.read_bytes()
+
+
+def test_ready_graph_with_data_beside_it(tmp_path):
+    """Both files count: as `sha256sum FILE DATA | sha256sum` prints them, and for building again."""
+    whole = stored(get(ready(classifier(), tmp_path), tmp_path).path)
+    graph, data = split(classifier(), tmp_path)
+    wanted = ready(graph, tmp_path)
+
+    first = get(wanted, tmp_path)
+
+    lines = f"{hashlib.sha256(graph).hexdigest()}  ready.onnx\n{hashlib.sha256(data).hexdigest()}  ready.onnx.data\n"
+    assert hashlib.sha256(lines.encode()).hexdigest() == first.weights_sha256
+    assert np.array_equal(whole["model_weight"], stored(first.path)["model_weight"])
+    assert first == get(wanted, tmp_path)
+    split(classifier(scale=2.0), tmp_path)
+    second = get(wanted, tmp_path)
+    assert first.weights_sha256 != second.weights_sha256
+    assert not np.array_equal(whole["model_weight"], stored(second.path)["model_weight"])
 
 
 def test_wrong_ready_graph_leaves_nothing(tmp_path):
@@ -976,7 +1006,9 @@ def test_cuda_is_given_no_lowered_graph(tmp_path, server):
     wanted = manifest(server.content, url=server.url)
     get(wanted, tmp_path, plan_for=planned(PLANS[-1]))
     (tmp_path / "tiny.bin").unlink()
-    offline = Provisioning(tmp_path, offline=True, plan_for=planned(PLANS[-1]), plans=PLANS)
+    offline = Provisioning(
+        tmp_path, ask_classifier, offline=True, plan_for=planned(PLANS[-1]), plans=PLANS
+    )
 
     with pytest.raises(DownloadError, match=r"tiny\.bin"):
         pull(wanted, for_device(offline, "cuda", "float32"), Steps())
@@ -1002,3 +1034,58 @@ def test_a_graph_of_another_plan_serves_where_none_can_be_built(tmp_path, caplog
     assert first == found
     assert trained is found.trained
     assert "another plan" in caplog.text
+
+
+# --- checkpoints in ONNX with data beside them ------------------------------------------
+
+
+def write_split(folder: Path, network: Layers) -> tuple[str, str]:
+    """Write an ONNX checkpoint in two files; return their digests."""
+    path, data = folder / "tiny.bin", folder / "tiny.data"
+    write_onnx(path, network)
+    data.unlink(missing_ok=True)
+    model = onnx.load(path, format="protobuf")
+    onnx.save_model(model, path, format="protobuf", save_as_external_data=True, location=data.name)
+    return tuple(hashlib.sha256(file.read_bytes()).hexdigest() for file in (path, data))  # type: ignore[return-value] # two
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_checkpoint_with_data_beside_it(tmp_path, pinned):
+    """The graph has every bit; other data are another model, whether pinned or not."""
+
+    def wanted() -> Manifest:
+        made = manifest(file_format="onnx")
+        assert made.checkpoint is not None
+        if not pinned:
+            return made
+        ours = replace(made.checkpoint, sha256=graph)
+        return replace(made, checkpoint=ours, external=(DataFile(file="tiny.data", sha256=data),))
+
+    graph, data = write_split(tmp_path, layers())
+    first = get(wanted(), tmp_path)
+    assert_holds(first.path, layers())
+    assert first == get(wanted(), tmp_path)
+    changed = layers()
+    changed["fc7"].bias[0] += 1
+    changed["fc7"].weight[0] += 1
+    graph, data = write_split(tmp_path, changed)
+
+    second = get(wanted(), tmp_path)
+
+    assert_holds(second.path, changed)
+    assert first.weights_sha256 != second.weights_sha256
+    if pinned:
+        (tmp_path / "tiny.bin").unlink()
+        (tmp_path / "tiny.data").unlink()
+        assert second == get(wanted(), tmp_path)
+
+
+def test_checkpoint_whose_data_are_missing(tmp_path):
+    """Untrained weights do not replace those that the operator has half of."""
+    write_split(tmp_path, layers())
+    (tmp_path / "tiny.data").unlink()
+
+    with pytest.raises(
+        CheckpointError, match=r"tiny\.bin: keeps its weights in 'tiny\.data', which is missing"
+    ):
+        get(manifest(file_format="onnx"), tmp_path, on_missing="untrained")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from app.errors import CheckpointError
+from app.graph.data_files import is_elsewhere, locate
 from app.graph.vgg import LayerRow, VggConfig
 from app.records import Layer
 from app.weights.checkpoints.layout import Stored, read_layers, shown
@@ -33,7 +34,7 @@ def read_onnx(path: Path, config: VggConfig) -> dict[str, Layer]:
     graph = onnx.load_model(path, format="protobuf", load_external_data=False).graph
     constants = _constants(graph)
     stored = {
-        tensor: _stored(tensor, constants[name], turned=turned)
+        tensor: _stored(path, constants[name], turned=turned)
         for tensor, (name, turned) in _find_tensors(graph, constants, config).items()
         if name in constants
     }
@@ -62,12 +63,17 @@ def _constants(graph: GraphProto) -> dict[str, TensorProto]:
     return constants
 
 
-def _stored(name: str, tensor: TensorProto, *, turned: bool) -> Stored:
-    if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
-        raise CheckpointError(f"keeps {name} in another file, expected it to be inside")
+def _stored(path: Path, tensor: TensorProto, *, turned: bool) -> Stored:
+    part = locate(path, tensor) if is_elsewhere(tensor) else None
 
     def read() -> NDArray[np.generic]:
-        values = numpy_helper.to_array(tensor)
+        whole = tensor
+        if part is not None:
+            with part.file.open("rb") as file:
+                file.seek(part.offset)
+                data = file.read(part.length)
+            whole = TensorProto(dims=tensor.dims, data_type=tensor.data_type, raw_data=data)
+        values = numpy_helper.to_array(whole)
         return values.T if turned else values
 
     dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type).name

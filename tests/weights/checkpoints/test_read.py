@@ -944,7 +944,7 @@ def test_onnx_output_elsewhere(path):
 
 
 def test_onnx_external_data(path):
-    """Weights in another file are refused, and that file is not opened."""
+    """A name that leads out of the folder is refused, and that file is not opened."""
 
     def change(graph: onnx.GraphProto) -> None:
         tensor = graph.initializer[0]
@@ -952,7 +952,27 @@ def test_onnx_external_data(path):
         tensor.ClearField("raw_data")
         tensor.external_data.add(key="location", value="/etc/passwd")
 
-    assert "keeps conv1_1.weight in another file" in changed_onnx(path, change)
+    assert "in '/etc/passwd', expected the name of a file beside it" in changed_onnx(path, change)
+
+
+@pytest.mark.parametrize("one_file", [True, False])
+def test_onnx_with_data_beside_it(path, one_file):
+    """What torch.onnx.export writes by default: weights in a file, or files, of the same folder."""
+    tensors = channels_first()
+    onnx.save_model(
+        mxnet(tensors),
+        path,
+        format="protobuf",
+        save_as_external_data=True,
+        all_tensors_to_one_file=one_file,
+        size_threshold=0,
+    )
+
+    layers = read_checkpoint(path, "onnx", CONFIG)
+
+    for name, layer in layers.items():
+        assert np.array_equal(tensors[name, "weight"], layer.weight)
+        assert np.array_equal(tensors[name, "bias"], layer.bias)
 
 
 def test_onnx_absurd_size(path):
