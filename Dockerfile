@@ -62,7 +62,8 @@ VOLUME ["/models"]
 EXPOSE 8000
 # The first start downloads 553 MB. A start that fails ends the process at once.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30m --retries=3 CMD ["python", "healthcheck.py"]
-ENTRYPOINT ["python", "-m", "app"]
+# Blocked until Python can handle them: the kernel would drop a signal that reaches process 1 before that.
+ENTRYPOINT ["env", "--block-signal=TERM,INT", "python", "-m", "app"]
 CMD ["serve"]
 
 FROM service AS cuda

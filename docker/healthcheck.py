@@ -1,22 +1,41 @@
-"""Exit with 0 if the service in this container is ready; otherwise print why not and exit with 1."""
+"""Exit with 0 if the service of this environment is ready; otherwise print why not and exit with 1."""
 
 import os
 import sys
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
+from ipaddress import ip_address
 
-PORT = int(os.environ["VGG_PORT"])
 PATIENCE = 4
 """Seconds; Docker ends the health check after 5."""
 
-# Unlike urllib, this ignores the proxies of the environment.
-connection = HTTPConnection("127.0.0.1", PORT, timeout=PATIENCE)
+
+def find_host(setting: str) -> str:
+    """Return where to ask for what VGG_HOST says: each address of this machine includes 127.0.0.1."""
+    host = setting.removeprefix("[").removesuffix("]")
+    try:
+        return "127.0.0.1" if host in {"", "*"} or ip_address(host).is_unspecified else host
+    except ValueError:  # a name
+        return host
+
+
+def find_port(setting: str) -> int:
+    """Return the port; Kubernetes writes tcp://... into VGG_PORT for a Service called vgg."""
+    return 8000 if setting == "" or "://" in setting else int(setting)
+
+
+host = find_host(os.environ.get("VGG_HOST", ""))
+port = find_port(os.environ.get("VGG_PORT", ""))
+place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+# Unlike urllib, this ignores the proxies of the environment. The path has no prefix: VGG_ROOT_PATH
+# is for those who ask another server for it.
+connection = HTTPConnection(host, port, timeout=PATIENCE)
 try:
     connection.request("GET", "/readyz")
     answer = connection.getresponse()
     text = answer.read().decode()
 except (OSError, HTTPException) as error:
-    sys.exit(f"http://127.0.0.1:{PORT}/readyz: {error}")
+    sys.exit(f"{place}/readyz: {error}")
 if answer.status != HTTPStatus.OK:
     sys.exit(text)
 sys.stdout.write(f"{text}\n")

@@ -22,6 +22,7 @@ from app.runtime.ort import VERSION, has_cuda
 from app.service.logs import configure_logs
 from app.service.owner import serve_with_fronts
 from app.service.server import serve as run_server
+from app.service.signals import end_with, interrupt_commands
 from app.web.keys import make_key
 from app.weights.labels import load_labels, network_of
 from app.weights.manifests import load_catalog
@@ -39,6 +40,7 @@ cli = typer.Typer(
 
 def main() -> None:
     """Run the command; report an error in one sentence and exit with status 1."""
+    interrupt_commands()
     try:
         cli(prog_name=started_as(sys.argv[0], Path.cwd(), shutil.which("vgg-serve")))
     except VggServeError as exc:
@@ -76,14 +78,19 @@ def _options(
 @cli.command()
 def serve() -> None:
     """Serve models over HTTP. Settings are environment variables VGG_* (see README.md)."""
-    settings = read_settings()
+    warnings: list[str] = []
+    settings = read_settings(warnings.append)
     configure_logs(settings.log_level, settings.log_format)
+    for sentence in warnings:  # as events of the service
+        log.warning("%s", sentence)
     try:
         start = serve_with_fronts if settings.front_processes else run_server
         status = start(settings)
     except SetupError as exc:
         log.error("%s", exc)  # as every other event of the service
         status = 1
+    except KeyboardInterrupt:  # a model may be loading in a thread
+        end_with(130)
     raise typer.Exit(status)
 
 

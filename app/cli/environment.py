@@ -1,9 +1,11 @@
 """What a command takes from its environment: an API key, settings, and the model that they name."""
 
 import os
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from pydantic import ValidationError
@@ -12,10 +14,15 @@ from rich.markup import escape
 from app.cli.console import err, pull_bar
 from app.errors import SetupError
 from app.service.parts import provisioning
-from app.service.settings import Settings
+from app.service.settings import DEFAULT_PORT, SERVICE_LINK, Settings
 from app.weights.manifests import Manifest, load_catalog
 from app.weights.pull import pull
 from app.weights.store import ServingGraph
+
+_OF_A_SERVICE: Final = re.compile(
+    r"VGG_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
+"""Variables that Kubernetes sets for Services whose names begin with vgg, and Docker for linked containers."""
 
 Key = Annotated[
     str | None,
@@ -28,12 +35,25 @@ Key = Annotated[
 ]
 
 
-def read_settings() -> Settings:
-    """Read the settings VGG_*, and warn of variables that are none."""
+def _print_warning(sentence: str) -> None:
+    err.print(f"[yellow]warning:[/] {escape(sentence)}")
+
+
+def read_settings(warn: Callable[[str], None] = _print_warning) -> Settings:
+    """Read the settings VGG_*, and warn of variables that are none.
+
+    Raises:
+        SetupError: If a setting is wrong; the sentence names it.
+    """
     known = {f"VGG_{name.upper()}" for name in Settings.model_fields} | {"VGG_API_KEY"}
-    for name in sorted(os.environ):
-        if name.startswith("VGG_") and name not in known:
-            err.print(f"[yellow]warning:[/] {escape(name)} is not a setting of vgg-serve")
+    for name, value in sorted(os.environ.items()):
+        if name == "VGG_PORT" and SERVICE_LINK.fullmatch(value):
+            warn(
+                f"{name} is {value!r}, the address of a Service called vgg: it is ignored, and the"
+                f" port is {DEFAULT_PORT}. Set `enableServiceLinks: false`, or another port."
+            )
+        elif name.startswith("VGG_") and name not in known and not _OF_A_SERVICE.fullmatch(name):
+            warn(f"{name} is not a setting of vgg-serve")
     try:
         return Settings()
     except ValidationError as exc:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import __version__
 from app.errors import SetupError
@@ -24,6 +25,7 @@ from app.web.keys import Access, Keys
 from app.web.middleware.admission import Admission
 from app.web.middleware.envelope import Envelope
 from app.web.middleware.origins import Origins
+from app.web.middleware.prefix import Prefix
 from app.web.models import router as model_list
 from app.web.openapi import install_openapi
 from app.web.page.routes import install_page
@@ -83,6 +85,7 @@ def create_app(
         version=__version__,
         summary="The five most probable ImageNet classes of a photo, from VGG-16 and VGG-19.",
         lifespan=lifespan,
+        openapi_url=None,  # app.web.openapi has it
         docs_url=None,
         redirect_slashes=False,  # a redirect would repeat the Host header of the client
         redoc_url=None,
@@ -101,7 +104,8 @@ def create_app(
     install_page(app)
     install_problem_handlers(app)
     install_openapi(app, with_keys=keys is not None)
-    # A request passes these from the last to the first: Envelope, Origins, Access, Admission.
+    # A request passes these from the last to the first: Prefix, proxies' headers, Envelope,
+    # Origins, Access, Admission.
     app.add_middleware(
         Admission,
         models=models,
@@ -114,4 +118,14 @@ def create_app(
     if settings.allowed_origins:
         app.add_middleware(Origins, origins=settings.allowed_origins)
     app.add_middleware(Envelope, metrics=metrics)
+    _follow_proxies(app, settings)
     return app
+
+
+def _follow_proxies(app: FastAPI, settings: Settings) -> None:
+    """Believe what the proxies of the settings say of a client and of the path it sees."""
+    proxies = settings.trusted_proxies
+    if proxies:  # Prefix sees the address of the proxy, the others that of its client
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(proxies))
+    if settings.root_path or proxies:
+        app.add_middleware(Prefix, root_path=settings.root_path, trusted_proxies=proxies)

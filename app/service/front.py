@@ -1,4 +1,4 @@
-"""A front process, started by `app.service.owner`: `python -m app.service.front LISTENER MEMORY IMAGES MESSAGES`."""
+"""A front process, started by `app.service.owner`: `python -m app.service.front MEMORY IMAGES MESSAGES LISTENER...`."""
 
 import logging
 import signal
@@ -16,18 +16,19 @@ from app.service.settings import Settings
 log = logging.getLogger(__name__)
 
 
-def main(listener: int, memory: int, images: int, messages: int) -> int:
+def main(memory: int, images: int, messages: int, *listeners: int) -> int:
     """Speak HTTP until a signal comes or the owner has gone; return the exit status."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the owner reads the keys for all fronts
     settings = share_of(Settings())
     configure_logs(settings.log_level, settings.log_format)
     owner = OwnerConnection(memory, socket.socket(fileno=images), socket.socket(fileno=messages))
     try:
-        server = Server(create_app(settings, owner=owner), settings)
+        app = create_app(settings, owner=owner)
     except SetupError as exc:
         log.error("a front process cannot start: %s", exc)
         return 1
-    server.run(sockets=[socket.socket(fileno=listener)])
+    server = Server(app, settings, [socket.socket(fileno=one) for one in listeners])
+    server.run()
     return server.status
 
 

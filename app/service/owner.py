@@ -5,6 +5,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
+from itertools import chain
 from typing import Final
 
 import uvicorn
@@ -12,11 +13,14 @@ import uvicorn
 from app.errors import SetupError
 from app.runtime.open_session import Session, open_session
 from app.service.fronts.owner_side import OwnerSide
-from app.service.fronts.processes import FrontProcesses, listen
+from app.service.fronts.processes import FrontProcesses
 from app.service.fronts.shared_memory import Layout
+from app.service.key_file import KeyFile
+from app.service.listening import bind
 from app.service.parts import make_hosting, served_manifests
-from app.service.server import GPU_LOST, announce, exit_if_lost, reload_keys
+from app.service.server import GPU_LOST, announce, exit_if_lost
 from app.service.settings import Settings
+from app.service.signals import end_by
 from app.serving.batching.queue import RUNS_AHEAD
 from app.serving.hosted_models import Models
 from app.serving.loading import CEILING
@@ -50,7 +54,7 @@ def serve_with_fronts(
         runner.run(owner.serve())
     exit_if_lost(owner.models)
     if owner.signalled is not None:
-        signal.raise_signal(owner.signalled)
+        end_by(owner.signalled)
     return 1 if owner.failed else 0
 
 
@@ -78,7 +82,12 @@ class Owner:
         classes = tuple(len(one.labels) for one in hosted)
         layout = Layout(crops, classes, most * len(hosted))
         self._owner_side = OwnerSide(self.models, layout, metrics, self._keys)
-        self._listeners = listen(settings.host, settings.port, settings.front_processes, _BACKLOG)
+        self._key_file = KeyFile(self._keys, self._owner_side.send_keys) if self._keys else None
+        self._when_ready = settings.listen == "ready"
+        self._listeners = bind(settings.host, settings.port, settings.front_processes)
+        if not self._when_ready:
+            for listener in chain.from_iterable(self._listeners):
+                listener.listen(_BACKLOG)
         self._fronts = FrontProcesses(self._listeners, self._owner_side, layout)
         self._drain_seconds = (settings.drain_delay_ms + settings.drain_timeout_ms) / 1000 + _GRACE
         self.failed = False
@@ -93,14 +102,15 @@ class Owner:
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._drain_at_signal, number)
-        if self._keys is not None:
-            loop.add_signal_handler(signal.SIGHUP, self._reload_keys, self._keys)
-        work = (
+        work = [
             _repeat(self._owner_side.update_queues, _QUEUES),
             _repeat(self._owner_side.update_models, _MODELS),
             self._load(),
             self._drain_if_lost(),
-        )
+        ]
+        if self._key_file is not None:
+            work.append(self._key_file.watch())
+            loop.add_signal_handler(signal.SIGHUP, self._key_file.read)
         tasks = [asyncio.create_task(one) for one in work]
         for task in tasks:
             task.add_done_callback(self._drain_if_broken)
@@ -112,10 +122,6 @@ class Owner:
             await self.models.stop()
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)  # a further signal ends the process at once
-
-    def _reload_keys(self, keys: Keys) -> None:
-        reload_keys(keys)
-        self._owner_side.send_keys()
 
     def _drain_if_broken(self, task: asyncio.Task[None]) -> None:
         """End the service: without this task the fronts would soon have outdated information."""
@@ -139,13 +145,17 @@ class Owner:
         The fronts start first: they take processor time, and the cost of runs is measured here.
         """
         await self._fronts.serving.wait()
-        announce(self._listeners, self._keys)
+        if not self._when_ready:
+            announce(self._listeners[0], self._keys, loading=True)
         await self.models.load()
         if self.models.failed:
             self.failed = True
             self._owner_side.update_models()
             self._fronts.end(self._drain_seconds)
             self._owner_side.disconnect()
+        elif self._when_ready:  # the fronts listen as soon as they know
+            self._owner_side.update_models()
+            announce(self._listeners[0], self._keys, loading=False)
 
     async def _drain_if_lost(self) -> None:
         """Drain once a GPU has failed for good: only a new process can use it."""

@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from functools import partial
-from ipaddress import ip_address
 from socket import socket
 from types import FrameType
 from typing import Final
@@ -14,11 +13,13 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI
 
-from app.errors import KeysError, SetupError
+from app.errors import SetupError
 from app.machine import most_connections
 from app.runtime.open_session import Session, open_session
 from app.service.app import create_app
 from app.service.drain import accept_pending
+from app.service.key_file import KeyFile
+from app.service.listening import bind, is_private, url_of
 from app.service.settings import Settings
 from app.serving.hosted_models import Models
 from app.web.connection.protocol import Bounds, Connection
@@ -31,7 +32,11 @@ GPU_LOST: Final = (
 )
 _LAST_REQUESTS: Final = 0.25
 """Seconds between closing the port and closing idle connections."""
-_PUBLIC: Final = "anyone who can reach http://%s:%d may use this service: set VGG_API_KEYS_FILE, or read SECURITY.md"
+_READY: Final = 0.05
+"""Seconds between two looks at the models while the port is to stay closed until they are ready."""
+_PUBLIC: Final = (
+    "anyone who can reach %s may use this service: set VGG_API_KEYS_FILE, or read SECURITY.md"
+)
 
 
 class Server(uvicorn.Server):
@@ -41,8 +46,24 @@ class Server(uvicorn.Server):
         failed: True once it stops for any reason but a signal.
     """
 
-    def __init__(self, app: FastAPI, settings: Settings) -> None:
-        """Translate the settings for uvicorn; nothing runs before `run`."""
+    def __init__(
+        self,
+        app: FastAPI,
+        settings: Settings,
+        listeners: Sequence[socket],
+        key_file: KeyFile | None = None,
+        *,
+        announced: bool = True,
+    ) -> None:
+        """Translate the settings for uvicorn; nothing runs before `run`.
+
+        Args:
+            app: What answers.
+            settings: All of them.
+            listeners: Bound sockets.
+            key_file: The file of API keys, if this process reads it.
+            announced: Whether another process has logged the addresses.
+        """
         bounds = Bounds(
             header_bytes=settings.max_header_bytes,
             header_seconds=settings.header_timeout_ms / 1000,
@@ -55,10 +76,7 @@ class Server(uvicorn.Server):
             lifespan="on",  # "auto" would serve without models if their start raised
             http=partial(Connection, bounds=bounds),  # type: ignore[arg-type] # it is only called
             ws="none",
-            proxy_headers=bool(settings.trusted_proxies),
-            forwarded_allow_ips=list(settings.trusted_proxies),
-            host=settings.host,
-            port=settings.port,
+            proxy_headers=False,  # `create_app` decides whom to trust
             log_config=None,
             access_log=False,
             server_header=False,
@@ -68,10 +86,14 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.failed = False
         self._state = app.state
+        self._listeners = listeners
+        self._when_ready = settings.listen == "ready"
+        self._key_file = key_file
+        self._announced = announced
         self._drain_delay = settings.drain_delay_ms / 1000
         self._signals = 0
         self._event_loop: asyncio.AbstractEventLoop | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def status(self) -> int:
@@ -87,42 +109,85 @@ class Server(uvicorn.Server):
             self._event_loop.call_soon_threadsafe(self._drain, sig, frame)
 
     def _drain(self, sig: int, frame: FrameType | None) -> None:
+        models: Models = self._state.models
         self._state.draining.set()
-        log.info("draining: the port closes in %.1f s", self._drain_delay)
-        asyncio.get_running_loop().call_later(self._drain_delay, self._close, sig, frame)
+        # A service that was never ready gets no requests from a load balancer.
+        delay = self._drain_delay if models.loaded else 0.0
+        log.info("draining: the port closes in %.1f s", delay)
+        asyncio.get_running_loop().call_later(delay, self._close, sig, frame)
 
     def _close(self, sig: int, frame: FrameType | None) -> None:
         if self._signals == 1:  # otherwise the second signal has closed the port already
             super().handle_exit(sig, frame)
 
-    async def startup(self, sockets: list[socket] | None = None) -> None:
-        """Listen, and watch the models load.
+    async def startup(self, sockets: list[socket] | None = None) -> None:  # noqa: ARG002 (uvicorn's)
+        """Listen, now or once the models are ready, and watch the models load.
 
         Raises:
-            SetupError: If the port is taken, or the address is not of this machine.
+            SetupError: If an address was taken meanwhile.
         """
-        try:
-            await super().startup(sockets)
-        except SystemExit as exc:  # uvicorn has logged the system's reason
-            host, port = self.config.host, self.config.port
-            raise SetupError(f"VGG_HOST, VGG_PORT: cannot listen on {host}, {port}.") from exc
+        await super().startup(sockets=[])  # the app alone
         self._event_loop = asyncio.get_running_loop()
-        if sockets is None:  # the owner of a front announces its sockets and reads the keys
-            keys: Keys | None = self._state.keys
-            announce([one for server in self.servers for one in server.sockets], keys)
-            if keys is not None and hasattr(signal, "SIGHUP"):
-                self._event_loop.add_signal_handler(signal.SIGHUP, reload_keys, keys)
+        work = [self._stop_if_lost()]
+        if self._when_ready:
+            work.append(self._listen_when_ready())
+        else:
+            await self._listen()
+        if self._key_file is not None:
+            work.append(self._key_file.watch())
+            if hasattr(signal, "SIGHUP"):
+                self._event_loop.add_signal_handler(signal.SIGHUP, self._key_file.read)
         self._state.loading.add_done_callback(self._stop_if_failed)
-        self._watch = asyncio.create_task(self._stop_if_lost(), name="lost device")
+        self._tasks = [asyncio.create_task(one) for one in work]
+        for task in self._tasks:
+            task.add_done_callback(self._stop_if_broken)
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Accept every pending connection, close the port, and answer the last requests."""
-        if self._state.draining.is_set() and self._signals <= 1:
+        for task in self._tasks:
+            task.cancel()
+        if self.servers and self._state.draining.is_set() and self._signals <= 1:
             await accept_pending([one for server in self.servers for one in server.sockets])
             for server in self.servers:
                 server.close()
             await asyncio.sleep(_LAST_REQUESTS)
         await super().shutdown(sockets)
+        for listener in self._listeners:
+            listener.close()
+
+    async def _listen(self) -> None:
+        """Accept connections, as uvicorn would."""
+        make = partial(
+            self.config.http_protocol_class,  # type: ignore[call-arg] # of uvicorn's own kinds
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        loop, backlog = asyncio.get_running_loop(), self.config.backlog
+        for listener in self._listeners:
+            try:
+                server = await loop.create_server(make, sock=listener, backlog=backlog)
+            except OSError as exc:
+                url = url_of(listener)
+                raise SetupError(f"VGG_HOST, VGG_PORT: cannot listen on {url}: {exc}.") from exc
+            self.servers.append(server)
+        if not self._announced:
+            announce(self._listeners, self._state.keys, loading=not self._when_ready)
+
+    async def _listen_when_ready(self) -> None:
+        models: Models = self._state.models
+        while not models.ready:  # noqa: ASYNC110 (in a front, messages of the owner make them ready)
+            await asyncio.sleep(_READY)
+        await self._listen()
+
+    def _stop_if_broken(self, task: asyncio.Task[None]) -> None:
+        """Stop a server that cannot listen, or does not know what happens to its models."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            if isinstance(error, SetupError):
+                log.error("%s", error)
+            else:
+                log.error("unhandled exception, exiting with 1", exc_info=error)
+            self.failed = self.should_exit = True
 
     def _stop_if_failed(self, loading: asyncio.Task[None]) -> None:
         """Stop a server whose models cannot be used."""
@@ -145,24 +210,14 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def announce(listeners: Sequence[socket], keys: Keys | None) -> None:
-    """Log each address once, and who may use it."""
-    for host, port in dict.fromkeys(listener.getsockname()[:2] for listener in listeners):
-        shown = f"[{host}]" if ":" in host else host
-        log.info("listening on http://%s:%d (models still loading)", shown, port)
-        if keys is None and not ip_address(host).is_loopback:
-            log.warning(_PUBLIC, shown, port)
+def announce(listeners: Sequence[socket], keys: Keys | None, *, loading: bool) -> None:
+    """Log each address, and who may use it."""
+    for listener in listeners:
+        url = url_of(listener)
+        log.info("listening on %s%s", url, " (models still loading)" if loading else "")
+        if keys is None and not is_private(listener):
+            log.warning(_PUBLIC, url)
     if keys is not None:
-        log.info("%d API keys loaded", len(keys))
-
-
-def reload_keys(keys: Keys) -> None:
-    """Read the file of API keys again, and log what came of it."""
-    try:
-        keys.read()
-    except KeysError as exc:
-        log.error("%s; keeping the previous keys", exc)
-    else:
         log.info("%d API keys loaded", len(keys))
 
 
@@ -170,10 +225,13 @@ def serve(settings: Settings, open_session: Callable[..., Session] = open_sessio
     """Serve until a signal comes; return the exit status.
 
     Raises:
-        SetupError: If the service cannot be built.
+        SetupError: If the service cannot be built, or its address is taken or not of this machine.
     """
     app = create_app(settings, open_session)
-    server = Server(app, settings)
+    [listeners] = bind(settings.host, settings.port)
+    keys: Keys | None = app.state.keys
+    key_file = None if keys is None else KeyFile(keys)
+    server = Server(app, settings, listeners, key_file, announced=False)
     server.run()
     exit_if_lost(app.state.models)
     return server.status

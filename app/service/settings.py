@@ -8,8 +8,12 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AliasChoices, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.web.middleware.prefix import clean_prefix
 from app.weights.manifests import BUILT_IN
 
+DEFAULT_PORT: Final = 8000
+SERVICE_LINK: Final = re.compile(r"(tcp|udp|sctp)://\S+")
+"""What Kubernetes writes into VGG_PORT for a Service called vgg, and Docker for a linked container."""
 _ORIGIN: Final = re.compile(r"https?://[^/?#@,\s]+")
 
 
@@ -45,9 +49,15 @@ class Settings(BaseSettings):
     """Mirror of the Hugging Face hub. The hub's own variable, `HF_ENDPOINT`, is read too."""
 
     host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 is every address of the machine."""
-    port: int = Field(default=8000, ge=0, le=65_535)
-    """Port to listen on; 0 picks a free one."""
+    """Address to listen on, or a name: `0.0.0.0` is every IPv4 address of the machine, `*` or `::` every address."""
+    port: int = Field(default=DEFAULT_PORT, ge=0, le=65_535)
+    """Port to listen on; 0 picks a free one. The `tcp://...` that Kubernetes puts here for a Service called `vgg` is
+    ignored."""
+    root_path: str = ""
+    """Path at which a proxy shows the service, such as `/vgg`; whether the proxy strips it does not matter."""
+    listen: Literal["start", "ready"] = "start"
+    """When the port opens: at the `start`, or once every model is `ready`. Until then connections are refused, so
+    that a proxy asks another replica."""
     front_processes: int = Field(default=0, ge=0, le=64)
     """Processes that speak HTTP and decode, in front of the process that runs the models (Linux only).
     0 does everything in one process."""
@@ -116,15 +126,15 @@ class Settings(BaseSettings):
     """Images decoded at a time; 0 is one per usable processor."""
 
     api_keys_file: Path | None = None
-    """File of API keys, as `vgg-serve key NAME` prints them; SIGHUP reads it again. Without it, anyone may
-    use the service."""
+    """File of API keys, as `vgg-serve key NAME` prints them; it is read again within 5 s of a change,
+    and at SIGHUP. Without it, anyone may use the service."""
     rate_limit: float = Field(default=0, ge=0, le=1_000_000)
     """Sustained rate (photos per second) per API key, or per client address if there are no keys.
     Excess gets 429; 0 is no limit."""
     rate_burst: int = Field(default=20, ge=1, le=1_000_000)
     """Photos that a client may post at once, beyond that rate."""
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
-    """Proxies whose `X-Forwarded-For` is trusted: addresses and networks, comma-separated."""
+    """Proxies whose `X-Forwarded-For`, `-Proto` and `-Prefix` are trusted: addresses and networks, comma-separated."""
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Web origins whose pages may call the API from a browser, comma-separated (`https://example.org`), or `*`."""
 
@@ -145,6 +155,23 @@ class Settings(BaseSettings):
                 " VGG_MAX_BODY_BYTES: no large upload would ever fit"
             )
         return self
+
+    @field_validator("port", mode="before")
+    @classmethod
+    def _no_service_link(cls, value: Any) -> Any:  # noqa: ANN401 (any value of the environment)
+        link = isinstance(value, str) and SERVICE_LINK.fullmatch(value)
+        return DEFAULT_PORT if link else value
+
+    @field_validator("root_path")
+    @classmethod
+    def _prefix(cls, value: str) -> str:
+        prefix = clean_prefix(value)
+        if prefix is None:
+            raise ValueError(
+                "expected a path such as /vgg: letters, digits and -._~ between slashes, up to"
+                " 200 characters, and none of this service's own paths first"
+            )
+        return prefix
 
     @field_validator("trusted_proxies")
     @classmethod

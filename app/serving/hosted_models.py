@@ -160,6 +160,11 @@ class Models:
         )
 
     @property
+    def loaded(self) -> bool:
+        """Return whether every model has been loaded, whatever became of it."""
+        return all(model.loaded is not None for model in self._models.values())
+
+    @property
     def alive(self) -> bool:
         """Return whether no model has stopped or hangs; one that was never loaded has not."""
         return all(model.loaded is None or model.answers() for model in self._models.values())

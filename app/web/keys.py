@@ -50,11 +50,16 @@ def authorization(key: str) -> str:
 
 
 class Keys:
-    """The digests of all keys, by the names of their holders."""
+    """The digests of all keys, by the names of their holders.
+
+    Attributes:
+        version: What `look` returned when the file was last read.
+    """
 
     def __init__(self, path: Path | None = None) -> None:
         """Read a file; without one there are no keys until `parse`."""
         self._path = path
+        self.version: tuple[int, ...] | None = None
         self._digests: dict[str, bytes] = {}
         self.read()
 
@@ -76,6 +81,7 @@ class Keys:
         """
         if self._path is None:
             return
+        self.version = self.look()  # before reading, so that a later change is seen
         try:
             with self._path.open("rb") as file:
                 data = file.read(MOST_BYTES + 1)
@@ -85,6 +91,18 @@ class Keys:
         except (OSError, ValueError) as exc:
             raise KeysError(f"The file of API keys cannot be read: {exc}") from exc
         self.parse(text)
+
+    def look(self) -> tuple[int, ...] | None:
+        """Return what tells two versions of the file apart; None if it is not there.
+
+        It follows links: those of a mounted secret are replaced.
+        """
+        try:
+            found = self._path.stat() if self._path else None
+        except OSError:
+            return None
+        times = (found.st_mtime_ns, found.st_ctime_ns) if found else ()
+        return found and (found.st_dev, found.st_ino, found.st_size, *times)
 
     def parse(self, text: str) -> None:
         """Replace all keys at once, unless a line has a mistake.

@@ -2,11 +2,12 @@
 
 from typing import Any, Final
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from starlette.responses import JSONResponse, Response
 
 from app.errors import RateLimitedError, RequestError, UnauthorizedError, answered
 from app.images.formats import FORMATS
-from app.web.endpoints import KEY, MARKS, PHOTO
+from app.web.endpoints import KEY, MARKS, PHOTO, Endpoint
 from app.web.middleware.admission import TIMEOUT_HEADER
 from app.web.problems import MEDIA_TYPE, UNAVAILABLE, problem_body
 from app.web.schemas import ImageOut, ModelRef, PredictionOut, ProblemOut
@@ -110,7 +111,14 @@ def install_openapi(app: FastAPI, *, with_keys: bool) -> None:
                 }
         return schema
 
+    async def describe(request: Request) -> Response:
+        """Return the description, with the prefix of a proxy."""
+        prefix = request.scope["state"].get("prefix")
+        servers = {"servers": [{"url": prefix}]} if prefix else {}
+        return JSONResponse({**app.openapi(), **servers})
+
     app.openapi = openapi  # type: ignore[method-assign] # FastAPI documents this way
+    app.add_route(Endpoint.OPENAPI.path, describe, include_in_schema=False)
 
 
 def _problems() -> dict[str, dict[str, Any]]:

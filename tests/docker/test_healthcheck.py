@@ -59,6 +59,29 @@ def test_ready_is_0(service):
     assert (0, "the reason\n") == (ended.returncode, ended.stdout)
 
 
+@pytest.mark.parametrize("host", ["", "0.0.0.0", "::", "[::]", "*", "127.0.0.1", "localhost"])
+def test_it_asks_where_the_service_listens(service, host):
+    """Every address of the machine includes the one that is asked; others are asked themselves."""
+    ended = check(service.server_port, VGG_HOST=host, VGG_ROOT_PATH="/vgg")
+
+    assert (0, "") == (ended.returncode, ended.stderr)
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_an_address_of_ipv6_is_asked(host):
+    """An IPv6 address is asked, with or without its brackets."""
+    ended = check(1, VGG_HOST=host)
+
+    assert ended.stderr.startswith("[::1]:1/readyz: ")
+
+
+def test_a_link_of_kubernetes_is_no_port():
+    """A Service called vgg puts its address into VGG_PORT; the service ignores it, too."""
+    ended = check("tcp://10.0.0.1:80", VGG_HOST="127.0.0.9")
+
+    assert ended.stderr.startswith("127.0.0.9:8000/readyz: ")
+
+
 def test_a_proxy_is_not_asked(service, dead_port):
     """HTTP_PROXY is for downloads; the check never leaves the container."""
     dead = f"http://127.0.0.1:{dead_port}"

@@ -33,7 +33,8 @@ def test_configuration(cpu_image):
     assert "10001:10001" == config["User"]
     assert {"/models": {}} == config["Volumes"]
     assert {"8000/tcp": {}} == config["ExposedPorts"]
-    assert (["python", "-m", "app"], ["serve"]) == (config["Entrypoint"], config["Cmd"])
+    program = ["env", "--block-signal=TERM,INT", "python", "-m", "app"]
+    assert (program, ["serve"]) == (config["Entrypoint"], config["Cmd"])
     assert ["CMD", "python", "healthcheck.py"] == config["Healthcheck"]["Test"]
     assert {"VGG_HOST=0.0.0.0", "VGG_MODEL_DIR=/models"} <= set(config["Env"])
     labels = {

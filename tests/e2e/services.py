@@ -1,16 +1,21 @@
 """A service that ends by itself, and clients that do not mind when it does."""
 
+import os
+import shutil
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
 import httpx
+import pytest
 
-from tests.conftest import REPOSITORY, png
+from tests.conftest import REPOSITORY, RunningServer, png
 
 NOT_ROUTED = "http://127.0.0.1:1"  # nothing listens there: the weights cannot be reached
 
@@ -30,6 +35,39 @@ def serve_and_wait(
         timeout=60,
         check=False,
     )
+
+
+@contextmanager
+def starting(
+    model_dir: Path, program: Sequence[str] = (), **settings: str
+) -> Iterator[RunningServer]:
+    """Start `vgg-serve serve`, wait for nothing, and show what it imports in its log.
+
+    Args:
+        model_dir: The model folder; its model is `colours` unless the settings say another.
+        program: What starts it: nothing, or unshare with options.
+        settings: More settings.
+    """
+    if program and (os.geteuid() != 0 or shutil.which("unshare") is None):
+        pytest.skip("a namespace of processes needs root and unshare")
+    variables = {k: v for k, v in os.environ.items() if not k.startswith("VGG_")}
+    variables |= {"VGG_PORT": "0", "VGG_MODEL_DIR": str(model_dir), "VGG_MODELS": "colours"}
+    variables |= {"PYTHONPROFILEIMPORTTIME": "1"}
+    variables |= {f"VGG_{name.upper()}": value for name, value in settings.items()}
+    process = subprocess.Popen(
+        [*program, sys.executable, "-m", "app", "serve"],
+        cwd=REPOSITORY,
+        env=variables,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield RunningServer(process)
+    finally:
+        with suppress(ProcessLookupError):  # none is left
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(30)
 
 
 class Posters:

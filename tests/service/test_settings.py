@@ -131,3 +131,45 @@ def test_unknown_variable_is_pointed_out(monkeypatch, capsys):
     read_settings()
 
     assert "VGG_MODLES" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("link", ["tcp://10.0.0.1:80", "udp://10.0.0.1:53", "tcp://[fd00::1]:8000"])
+def test_a_service_link_is_no_port(monkeypatch, capsys, link):
+    """Kubernetes sets VGG_PORT for a Service called vgg: a warning names it, and the default counts."""
+    monkeypatch.setenv("VGG_PORT", link)
+    settings = read_settings()
+
+    assert 8000 == settings.port
+    assert "VGG_PORT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("VGG_SERVICE_HOST", "VGG_SERVICE_PORT", "VGG_SERVICE_PORT_HTTP", "VGG_PORT_80_TCP"),
+        *("VGG_PORT_80_TCP_PROTO", "VGG_PORT_80_TCP_PORT", "VGG_PORT_80_TCP_ADDR"),
+        *("VGG_SERVE_SERVICE_HOST", "VGG_SERVE_PORT", "VGG_SERVE_PORT_8000_TCP_ADDR"),
+    ],
+)
+def test_other_variables_of_a_service_are_passed_over(monkeypatch, capsys, name):
+    """They are no misspelled settings."""
+    monkeypatch.setenv(name, "10.0.0.1")
+    read_settings()
+
+    assert "" == capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["http", "80a", "tcp", "10.0.0.1:80", "-1", "65536", "http://x"])
+def test_another_wrong_port_still_ends_the_start(monkeypatch, value):
+    """Only an address of a Service is ignored."""
+    monkeypatch.setenv("VGG_PORT", value)
+    with pytest.raises(SetupError, match="VGG_PORT"):
+        read_settings()
+
+
+@pytest.mark.parametrize("value", ["vgg", "//host", "https://host/vgg", "/a/../b", "/predict"])
+def test_a_wrong_prefix_ends_the_start(monkeypatch, value):
+    """The error shows the variable and what was expected."""
+    monkeypatch.setenv("VGG_ROOT_PATH", value)
+    with pytest.raises(SetupError, match=r"VGG_ROOT_PATH is .* such as /vgg"):
+        read_settings()

@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Final
 
 from app.errors import SetupError
@@ -18,41 +19,27 @@ from app.service.fronts.shared_memory import Layout, allocate
 _PAUSE: Final = 1.0
 """Seconds before a front that could not serve is replaced."""
 _MOST_FAILURES: Final = 5
-"""Fronts in a row that cannot serve at one socket, after which the service ends."""
+"""Fronts in a row that cannot serve at one set of sockets, after which the service ends."""
 
 log = logging.getLogger(__name__)
 
 
-def listen(host: str, port: int, count: int, backlog: int) -> list[socket.socket]:
-    """Return several sockets of one port, over which the kernel spreads connections.
-
-    Each front has its own, and the owner keeps it for the next front: a client that connects in
-    between waits. With one socket for all, the first front to wake would accept everything.
-
-    Raises:
-        SetupError: If the address is taken, even by another service of this kind.
-    """
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.create_server(address[:2], family=family) as probe:
-            address = probe.getsockname()
-        return [
-            socket.create_server(address[:2], family=family, backlog=backlog, reuse_port=True)
-            for _ in range(count)
-        ]
-    except OSError as exc:
-        raise SetupError(f"VGG_HOST, VGG_PORT: cannot listen on {host}, {port}: {exc}.") from exc
-
-
 class FrontProcesses:
-    """One front process for each listening socket, replaced when it ends.
+    """One front process for each set of listening sockets, replaced when it ends.
+
+    Each front has its own sockets, over which the kernel spreads connections, and the owner keeps
+    them for the next front: a client that connects in between waits. With one socket for all, the
+    first front to wake would accept everything.
 
     Attributes:
         serving: Set once every front serves for the first time.
     """
 
     def __init__(
-        self, listeners: Sequence[socket.socket], owner_side: OwnerSide, layout: Layout
+        self,
+        listeners: Sequence[Sequence[socket.socket]],
+        owner_side: OwnerSide,
+        layout: Layout,
     ) -> None:
         """Start nothing before `run`; each front shares a memory of this layout with the owner."""
         self.serving = asyncio.Event()
@@ -70,14 +57,14 @@ class FrontProcesses:
             SetupError: If one cannot start.
         """
         try:
-            await asyncio.gather(*[self._keep(listener) for listener in self._listeners])
+            await asyncio.gather(*[self._keep(listeners) for listeners in self._listeners])
         finally:
             self.signal(signal.SIGKILL)
 
     def end(self, patience: float) -> None:
         """Replace no front from now on, and kill those that still run after `patience` seconds."""
         self._ending.set()
-        for listener in self._listeners:
+        for listener in chain.from_iterable(self._listeners):
             listener.close()  # the fronts that run keep theirs
         asyncio.get_running_loop().call_later(patience, self.signal, signal.SIGKILL)
 
@@ -87,17 +74,18 @@ class FrontProcesses:
             with suppress(ProcessLookupError):
                 process.send_signal(number)
 
-    async def _keep(self, listener: socket.socket) -> None:
-        """Run a front at a socket, and another one each time it ends.
+    async def _keep(self, listeners: Sequence[socket.socket]) -> None:
+        """Run a front at its sockets, and another one each time it ends.
 
         Raises:
-            SetupError: If fronts cannot start: the kernel sends clients to this socket too, and
+            SetupError: If fronts cannot start: the kernel sends clients to these sockets too, and
                 they would wait for ever.
         """
         failures = 0
         while not self._ending.is_set():
-            accept_new(listener)  # a front that drains refuses new connections
-            status, started = await self._run_one(listener)
+            for listener in listeners:
+                accept_new(listener)  # a front that drains refuses new connections
+            status, started = await self._run_one(listeners)
             if self._ending.is_set():
                 return
             failures = 0 if started else failures + 1
@@ -110,12 +98,14 @@ class FrontProcesses:
             if not started:
                 await asyncio.sleep(_PAUSE)
 
-    async def _run_one(self, listener: socket.socket) -> tuple[int, bool]:
+    async def _run_one(self, listeners: Sequence[socket.socket]) -> tuple[int, bool]:
         """Run a front to its end; return its exit status and whether it served."""
         memory = allocate(self._layout)
         images, their_images = socket.socketpair()
         messages, their_messages = socket.socketpair()
-        passed = [listener.fileno(), memory, their_images.fileno(), their_messages.fileno()]
+        shared = [memory, their_images.fileno(), their_messages.fileno()]
+        ports = [listener.fileno() for listener in listeners]
+        passed = [*shared, *ports]
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "app.service.front", *map(str, passed)),
             pass_fds=passed,
