@@ -11,6 +11,7 @@ from tests.conftest import REPOSITORY
 from tests.settings_page import PAGE, default_of, page
 
 README = (REPOSITORY / "README.md").read_text()
+OPERATIONS = (REPOSITORY / "docs" / "operations.md").read_text()
 
 
 def test_settings_page_agrees_with_the_code():
@@ -53,6 +54,23 @@ def test_readme_has_every_model():
     for name in load_catalog(REPOSITORY / "models"):
         assert f"`{name}`" in README, name
         assert name in card, name
+
+
+def test_operations_name_no_other_setting():
+    """Every variable in docs/operations.md is a setting, or the key of a command."""
+    settings = {f"VGG_{name.upper()}" for name in Settings.model_fields} | {"VGG_API_KEY"}
+
+    assert set() == set(re.findall(r"VGG_[A-Z_]+", OPERATIONS)) - settings
+
+
+def test_every_log_event_of_the_operations_is_in_the_code():
+    """The sentences of the table are those that the code logs."""
+    table = OPERATIONS.split("## Log events")[1].split("\n## ")[0]
+    events = re.findall(r"^\| `(.+?)` \|", table, re.MULTILINE)
+    code = "".join(path.read_text() for path in (REPOSITORY / "app").rglob("*.py"))
+
+    assert events
+    assert [] == [event for event in events if f'"{event}"' not in code]
 
 
 def test_changelog_has_the_version():

@@ -112,7 +112,7 @@ class Server(uvicorn.Server):
         models: Models = self._state.models
         self._state.draining.set()
         # A service that was never ready gets no requests from a load balancer.
-        delay = self._drain_delay if models.loaded else 0.0
+        delay = self._drain_delay if models.ready or models.loaded else 0.0
         log.info("draining: the port closes in %.1f s", delay)
         asyncio.get_running_loop().call_later(delay, self._close, sig, frame)
 

@@ -3,6 +3,8 @@
 import os
 import signal
 import socket
+import subprocess
+import sys
 
 import httpx
 import pytest
@@ -28,6 +30,57 @@ import os, sys
 if "app.service.front" in sys.orig_argv and os.path.exists({gate!r}):
     os._exit(3)
 """
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["--help"], 0),
+        (["models"], 0),
+        (["key", "alice"], 0),
+        (["key", "no name"], 1),
+        (["models", "nobody"], 1),
+        (["pull", "nobody"], 1),
+        (["predict", "LICENSE", "-m", "colours"], 1),
+        (["bench", "http://127.0.0.1:1", "--seconds", "0.1"], 1),
+        (["serve", "--no-such-option"], 2),
+        (["no-such-command"], 2),
+        (["predict", "no-such-file"], 2),
+    ],
+)
+def test_commands_end_with_the_status_of_the_table(model_dir, arguments, status):
+    """docs/operations.md lists them: done, failed, wrong usage."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "app", *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, "VGG_MODEL_DIR": str(model_dir), "VGG_OFFLINE": "true"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert status == ended.returncode, ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, -15), (signal.SIGHUP, -1)])
+def test_other_commands_end_by_a_signal(model_dir, number, status):
+    """SIGTERM and SIGHUP end a command that is no service, as they end any program."""
+    with subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", "app", "predict", "tests", "-m", "colours"],
+        cwd=REPOSITORY,
+        env={**os.environ, "VGG_MODEL_DIR": str(model_dir)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if b" numpy." in line:
+                break
+        process.send_signal(number)
+        process.stderr.read()
+
+    assert status == process.returncode
 
 
 @BOTH_WAYS
