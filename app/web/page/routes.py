@@ -35,14 +35,15 @@ async def static(path: str, request: Request) -> Response:
 
 
 @router.api_route("/docs", methods=["GET", "HEAD"])
-async def docs() -> Response:
+async def docs(request: Request) -> Response:
     """Return Swagger UI; its addresses are relative, as those of the page: a proxy may add a prefix."""
+    here = "../" if request.scope["raw_path"].endswith(b"/") else ""  # /docs/ is /docs
     response = get_swagger_ui_html(
-        openapi_url="openapi.json",
+        openapi_url=f"{here}openapi.json",
         title="vgg-serve: API",
-        swagger_js_url="docs/assets/swagger-ui-bundle.js",
-        swagger_css_url="docs/assets/swagger-ui.css",
-        swagger_favicon_url="docs/assets/favicon.png",
+        swagger_js_url=f"{here}docs/assets/swagger-ui-bundle.js",
+        swagger_css_url=f"{here}docs/assets/swagger-ui.css",
+        swagger_favicon_url=f"{here}docs/assets/favicon.png",
     )
     response.headers["Content-Security-Policy"] = DOCS_POLICY
     return response
