@@ -45,7 +45,7 @@ if "app.service.front" in sys.orig_argv and os.path.exists({gate!r}):
         (["bench", "http://127.0.0.1:1", "--seconds", "0.1"], 1),
         (["serve", "--no-such-option"], 2),
         (["no-such-command"], 2),
-        (["predict", "no-such-file"], 2),
+        (["predict", "no-such-file"], 1),
     ],
 )
 def test_commands_end_with_the_status_of_the_table(model_dir, arguments, status):
