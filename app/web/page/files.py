@@ -85,7 +85,7 @@ class PageFiles:
     def preloads(self) -> str:
         """Return a Link header that names all modules, so that they load at the same time."""
         return ", ".join(
-            f"</static/{self.version}/{name}>; rel=modulepreload"
+            f"<static/{self.version}/{name}>; rel=modulepreload"
             for name in self._files
             if name.startswith("js/")
         )
@@ -93,9 +93,10 @@ class PageFiles:
     def versioned(self, html: str) -> str:
         """Put the version into the addresses of files.
 
-        Modules import each other by relative addresses, so they follow.
+        Modules import each other by relative addresses, so they follow. All addresses are relative
+        to the page, which a proxy may have put behind a prefix.
         """
-        return html.replace('"/static/', f'"/static/{self.version}/')
+        return html.replace('"static/', f'"static/{self.version}/')
 
     def answer(self, path: str, request: Request) -> Response:
         """Return one file, from an address with or without a version.

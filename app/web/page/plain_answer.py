@@ -17,15 +17,15 @@ _PAGE = """<!doctype html>
   <meta name="viewport" content="width=device-width, initial-scale=1">
   <meta name="color-scheme" content="light dark">
   <title>{title}</title>
-  <link rel="icon" href="/static/icon.svg" type="image/svg+xml">
-  <link rel="stylesheet" href="/static/style.css">
+  <link rel="icon" href="static/icon.svg" type="image/svg+xml">
+  <link rel="stylesheet" href="static/style.css">
 </head>
 <body>
-  <header class="top"><p class="brand"><a href="/">vgg-serve</a></p></header>
+  <header class="top"><p class="brand"><a href="./">vgg-serve</a></p></header>
   <main><section class="network"><article>
     <h1>{title}</h1>
     {body}
-    <p><a href="/">Classify another photo</a></p>
+    <p><a href="./">Classify another photo</a></p>
   </article></section></main>
 </body>
 </html>

@@ -33,3 +33,12 @@ async def test_the_page_is_complete(client):
 
     assert "{{" not in page
     assert 'id="access"' not in page
+
+
+async def test_addresses_of_the_page_are_relative(client):
+    """No address of the page begins at the root of its host: a proxy may put a prefix before it."""
+    page = await client.get("/")
+    text = page.text + page.headers["link"]
+
+    for start in ('src="/', 'href="/', 'action="/', "</static"):
+        assert start not in text

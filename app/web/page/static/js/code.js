@@ -3,16 +3,18 @@
 import { announce, button, make } from "./dom.js";
 import { address } from "./server.js";
 
+const absolute = (model) => new URL(address(model), document.baseURI);
+
 export function jsonView(runs) {
 	const done = runs.filter((run) => run?.reply);
 	if (!done.length) return [make("p", "No answer yet.")];
-	return done.map(({ reply, model }) => block(`POST ${address(model)}`, JSON.stringify(reply.answer, null, 2)));
+	return done.map(({ reply, model }) => block(`POST ${absolute(model).href.slice(location.origin.length)}`, JSON.stringify(reply.answer, null, 2)));
 }
 
 export function codeView(photo, model, withKey) {
 	if (!photo || !model) return [make("p", "No photo yet.")];
 	const { name, image } = photo;
-	const url = location.origin + address(model);
+	const url = absolute(model).href;
 	const header = (before, after) => (withKey ? `${before}"Authorization": "Bearer YOUR_KEY"${after}` : "");
 	return [
 		// What was pasted or taken is in no folder yet.

@@ -1,4 +1,4 @@
-// Asks GET /readyz how the server is, and says so; never while the tab is hidden.
+// Asks GET readyz how the server is, and says so; never while the tab is hidden.
 
 import { byId } from "./dom.js";
 import { get } from "./server.js";
@@ -10,7 +10,7 @@ export function watchServer(models, access, onLost) {
 	let before; // what it said; null if nothing
 	let pause, timer, looking;
 	const ask = async () => {
-		const said = await get("/readyz", "json").catch((problem) => problem);
+		const said = await get("readyz", "json").catch((problem) => problem);
 		models.progress = said.detail;
 		return said;
 	};

@@ -29,8 +29,8 @@ export class Models {
 
 	/** Ask the server; `restarted`: it may have been replaced. */
 	async load(restarted) {
-		const { models } = await get("/models", "json");
-		const all = await Promise.all(models.map(({ name }) => get(`/models/${name}`, "json")));
+		const { models } = await get("models", "json");
+		const all = await Promise.all(models.map(({ name }) => get(`models/${encodeURIComponent(name)}`, "json")));
 		if (!restarted && JSON.stringify(all) === JSON.stringify(this.all)) return;
 		this.all = all;
 		this.choose(...this.#names);

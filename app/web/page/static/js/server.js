@@ -10,7 +10,7 @@ export const authorize = (text) => (key = text.replace(/[^!-~]/g, ""));
 /** Why there is no answer; slug: the last part of its type. */
 export const problem = (slug, fields) => ({ slug, detail: "", ...fields });
 
-/** GET what needs no key, as json, text or blob. */
+/** GET what needs no key, as json, text or blob. Paths are relative to the page, which may be behind a prefix. */
 export async function get(path, kind) {
 	try {
 		const reply = await fetch(path, { signal: AbortSignal.timeout(PATIENCE) });
@@ -21,7 +21,7 @@ export async function get(path, kind) {
 	}
 }
 
-export const address = (model, more = "") => `/predict?model=${encodeURIComponent(model)}${more}`;
+export const address = (model, more = "") => `predict?model=${encodeURIComponent(model)}${more}`;
 
 /** Resolves to the answer, its times in milliseconds, and its batch size. */
 export function classify(file, model, { more, signal, onSent } = {}) {
@@ -52,7 +52,7 @@ export function classify(file, model, { more, signal, onSent } = {}) {
 async function lost(file) {
 	const there = await file.slice(0, 1).arrayBuffer().catch(() => null);
 	if (!there) return "file-gone";
-	return file.size > 1e6 && (await get("/healthz", "text").catch(() => null)) ? "upload-cut" : "network";
+	return file.size > 1e6 && (await get("healthz", "text").catch(() => null)) ? "upload-cut" : "network";
 }
 
 const refusal = (status, body, retryAfter) => problem(body?.type?.split("/").pop() ?? BY_STATUS[status], {
