@@ -4,12 +4,14 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
 
 from app.records import percent
 from app.web.page.files import STATIC
+from app.web.page.routes import command_line
 from tests.browser.conftest import needs_real
 from tests.browser.stage import REAL, as_vgg, expect, pick
 from tests.browser.test_troubles import FAILED, problem
@@ -192,27 +194,57 @@ def test_two_models_side_by_side(open_page):
     page.wait_for_selector(".verdict[data-agree]")
 
     assert 2 == page.locator(".column .sum").count()
-    assert ("They differ" if REAL.exists() else "They agree") in page.locator(
-        ".verdict"
-    ).inner_text()
     assert "second" in page.locator("#panel-json").text_content()
     status = page.locator("#status").text_content()
     first = page.locator("#model option").first.text_content()
-    for part in (f"{first}: Classified", "Tells three colours apart: Classified", "They "):
+    for part in (f"{first}: Classified", "Tells three colours apart: Classified"):
         assert part in status
     pick(page, "Compare with", "")
     expect(page.locator(".column")).to_have_count(1)
 
 
+def pretend(change):
+    """Change what the server says of each model, by its name."""
+
+    def describe(route):
+        said = route.fetch().json()
+        route.fulfill(json=said | change(said))
+
+    return lambda page: page.route("**/models/*", describe)
+
+
+def test_trained_models_are_compared(open_page):
+    """The page says whether two trained models agree, and a screen reader hears it."""
+    page = open_page(prepare=pretend(lambda _: {"trained": True}))
+    pick(page, "Compare with", "second")
+    verdict = page.locator(".verdict[data-agree]")
+
+    expect(verdict).to_contain_text("They differ: " if REAL.exists() else "They agree: ")
+    expect(page.locator("#status")).to_contain_text(verdict.text_content())
+
+
+@needs_real
+def test_no_answer_is_compared_with_an_untrained_one(open_page):
+    """Beside an untrained model the page says that nothing is compared, not that models differ."""
+    page = open_page()
+    pick(page, "Compare with", "second")
+
+    expect(page.locator(".verdict[data-agree=unknown]")).to_have_text(
+        "Not compared: Tells three colours apart is untrained."
+    )
+    expect(page.locator("#status")).to_contain_text("Not compared")
+    assert "differ" not in page.locator("#answer").inner_text()
+
+
 def test_untrained_weights_cannot_be_missed(open_page):
     """A banner above the answer says that it means nothing and how to get real weights."""
-    page = open_page()
+    page = open_page(prepare=lambda p: p.route("**/models/second", draw_vgg))
     pick(page, "Model", "second")
     banner = page.locator(".untrained")
     page.wait_for_selector("#panel-result .sum")
     assert banner.is_visible()
     assert "means nothing" in banner.inner_text()
-    assert "vgg-serve pull second" in banner.inner_text()
+    assert f"{command_line(Path(sys.executable))} pull second" in banner.inner_text()
     box = banner.bounding_box()
     assert box["y"] + box["height"] <= 900  # within the window without scrolling
     assert "means nothing" in page.locator("#status").text_content()
@@ -227,16 +259,22 @@ def test_untrained_weights_cannot_be_missed(open_page):
         })"""), size
 
 
+def draw_vgg(route):
+    route.fulfill(json=as_vgg(route.fetch().json()))
+
+
+def test_nothing_is_advised_that_cannot_be_downloaded(open_page):
+    """A model that was never trained has no weights elsewhere, so no command is shown."""
+    page = open_page()
+    pick(page, "Model", "second")
+
+    expect(page.locator(".untrained")).to_contain_text("means nothing")
+    assert 0 == page.locator(".untrained code").count()
+
+
 def test_the_network_is_drawn_with_its_numbers(open_page):
     """The page draws a VGG, sums up its parameters and multiply-adds, and lists every layer."""
-
-    def prepare(page):
-        def describe(route):
-            route.fulfill(json=as_vgg(route.fetch().json()))
-
-        page.route("**/models/second", describe)
-
-    page = open_page(prepare=prepare)
+    page = open_page(prepare=lambda p: p.route("**/models/second", draw_vgg))
     section = page.locator("#network")
     text = section.inner_text().replace("\u00a0", " ")
     asked = page.locator("#model option").first.text_content()
@@ -246,8 +284,28 @@ def test_the_network_is_drawn_with_its_numbers(open_page):
     assert "89 % of the 138 million parameters" in text
     assert "99 % of the 15.5 billion multiply-adds" in text
     assert "212 \u00d7 212 pixels" in text
-    assert 13 == section.locator("rect.conv").count()
-    assert 5 == section.locator("polygon.pool").count()
+    drawn = section.locator("svg:visible")
+    words = drawn.locator("text").all_text_contents()
+    assert 5 == drawn.locator("polygon.pool").count()
+    assert ["billions", "103", "1.85"] == [
+        one for one in ("billions", "103", "1.85") if one in words
+    ]
+    assert "B" not in "".join(words)  # a billion is called one everywhere
+    legend = section.locator(".key").all_inner_texts()
+    assert ["convolution", "max-pooling", "fully connected"] == legend
+    hues = [
+        [
+            section.locator(f".key.{kind}").evaluate(
+                "it => getComputedStyle(it, '::before').color"
+            ),
+            drawn.locator(f":is(rect, polygon).{kind}").first.evaluate(
+                "it => getComputedStyle(it).fill"
+            ),
+        ]
+        for kind in ("conv", "pool", "fc")
+    ]
+    assert all(key == shape for key, shape in hues)
+    assert 3 == len({key for key, _ in hues})
     section.get_by_text("The 21 layers as a table").click()
     rows = section.locator("tbody tr").all_inner_texts()
     assert [
@@ -350,7 +408,7 @@ def test_history_of_this_tab(open_page, hand, photo):
 
     assert 0 == page.locator("#session button").count()
     assert "Your turn." in page.locator("#panel-result").inner_text()
-    assert "No photo" == page.locator("#caption").text_content()
+    assert "No photo" == page.locator("#caption").inner_text()
 
 
 def test_theme(open_page):

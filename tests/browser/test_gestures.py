@@ -63,16 +63,6 @@ def test_several_files_make_a_strip(open_page):
     named(page, "0.png")
 
 
-def test_more_than_are_kept(open_page):
-    """With more than 24 photos the page says that it keeps the newest."""
-    page = open_page()
-    files = [{"name": f"{n}.png", "mimeType": "image/png", "buffer": png()} for n in range(30)]
-    page.locator("#file").set_input_files(files)
-
-    expect(page.locator("#kept")).to_have_text("Only the newest 24 are kept.")
-    expect(page.locator(ANSWERS)).to_have_count(24)
-
-
 def test_the_same_file_can_be_chosen_twice(open_page, photo):
     """Choosing a file again classifies it again."""
     page = open_page()

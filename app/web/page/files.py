@@ -83,11 +83,11 @@ class PageFiles:
 
     @property
     def preloads(self) -> str:
-        """Return a Link header that names all modules, so that they load at the same time."""
+        """Return a Link header that names the modules of the first view, so that they load at the same time."""
         return ", ".join(
             f"<static/{self.version}/{name}>; rel=modulepreload"
             for name in self._files
-            if name.startswith("js/")
+            if name.startswith("js/") and not name.startswith("js/later/")
         )
 
     def versioned(self, html: str) -> str:

@@ -1,5 +1,8 @@
 """The demo page at `/`, its files, and /docs with assets from a package instead of a CDN."""
 
+import shutil
+import sys
+from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -58,12 +61,27 @@ def install_page(app: FastAPI) -> None:
         "formats": TITLES,
         "largest": _size(app.state.max_body_bytes),
         "key form": found.text("key.html") if app.state.keys is not None else "",
+        "command": escape(command_line(Path(sys.executable))),
     }
     for name, value in fields.items():  # here: a script would move what is below them
         html = html.replace(f"{{{{{name}}}}}", value)
     app.state.page = File(html.encode(), ".html")
     assets = Path(str(files("fastapi_offline"))) / "static"
     app.mount("/docs/assets", StaticFiles(directory=assets))
+
+
+def command_line(python: Path) -> str:
+    """Return how to call `vgg-serve` where this server runs, without the path of a folder above its environment.
+
+    `vgg-serve` where the shell finds it, `.venv/bin/vgg-serve` in a clone, `python -m app` where
+    it is not installed, as in the container.
+    """
+    script = python.with_name("vgg-serve")
+    if not script.exists():
+        return "python -m app"
+    if shutil.which(script.name) == str(script):
+        return script.name
+    return Path(*script.parts[-3:]).as_posix()
 
 
 def _size(count: int) -> str:

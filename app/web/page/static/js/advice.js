@@ -15,14 +15,15 @@ const HERE = {
 		"Copy the picture itself and paste it here.", "choose", "close"],
 	unreadable: ({ detail }) => ["That is not a photo.", detail, "choose", "close"],
 	"no-copy": () => ["The browser cannot make a copy.", "The photo may be too large for it.", "choose", "close"],
+	"cut-off": () => ["The file is cut off.", "The browser can show nothing of its picture.", "choose", "close"],
 	cancelled: () => ["Cancelled.", "This photo was not classified.", "retry"],
 };
 const STEP = { "unsupported-format": "copy", "image-corrupt": "copy", "image-too-large": "copy", "unknown-model": "reload", unauthorized: "reload" };
 
 export function advise(problem, file) {
-	const { slug, title, detail, status, retryable, request_id: id } = problem;
+	const { slug, title, detail, status, retryable, tries, request_id: id } = problem;
 	if (slug in HERE) return HERE[slug](problem, file);
-	const text = `${retryable ? "The page asked twice. " : ""}${detail}${status === 500 ? ` Request ID: ${id}.` : ""}`;
+	const text = `${retryable ? `The page asked ${tries > 2 ? `${tries} times` : "twice"}. ` : ""}${detail}${status === 500 ? ` Request ID: ${id}.` : ""}`;
 	const usual = retryable || status >= 500 ? ["retry"] : [];
 	return [`${title}.`, text, ...(STEP[slug] ? [STEP[slug]] : usual), "choose"];
 }

@@ -1,7 +1,7 @@
 // A photo from the camera, only after a click.
 
 import { byId } from "./dom.js";
-import { toJpeg } from "./photo.js";
+import { reduced, toJpeg } from "./photo.js";
 
 export function camera(onPicked) {
 	byId("camera").hidden = !navigator.mediaDevices;
@@ -25,7 +25,7 @@ export function camera(onPicked) {
 	};
 	shoot.onclick = async () => {
 		shoot.disabled = true;
-		const file = await toJpeg(video, video.videoWidth, video.videoHeight);
+		const file = await toJpeg(reduced(video, video.videoWidth, video.videoHeight));
 		dialog.close();
 		onPicked([{ file, name: "camera.jpg" }]);
 	};

@@ -19,18 +19,20 @@ export function codeView(photo, model, withKey) {
 	return [
 		// What was pasted or taken is in no folder yet.
 		make("p.hint", "Run this in the folder of ", make("a", { href: image.src, download: name }, name), " (click to save it)."),
-		block("curl", `curl ${withKey ? '-H "Authorization: Bearer YOUR_KEY" ' : ""}--data-binary @${shell(name)} ${shell(url)}`),
+		block("curl", `curl ${withKey ? '-H "Authorization: Bearer YOUR_KEY" ' : ""}--data-binary ${shell(`@${name}`)} ${shell(url)}`),
 		block("Python, with httpx", `import httpx
 
+url = ${JSON.stringify(url)}
 with open(${JSON.stringify(name)}, "rb") as photo:
-    reply = httpx.post(${JSON.stringify(url)}, content=photo${header(", headers={", "}")})
+    reply = httpx.post(url, content=photo${header(", headers={", "}")})
 reply.raise_for_status()
 for guess in reply.json()["predictions"]:
     print(f"{guess['probability']:7.2%}  {guess['label']}")`),
 		block("JavaScript, with Node", `import { openAsBlob } from "node:fs";
 
+const url = ${JSON.stringify(url)};
 const body = await openAsBlob(${JSON.stringify(name)});
-const reply = await fetch(${JSON.stringify(url)}, { method: "POST", body${header(", headers: { ", " }")} });
+const reply = await fetch(url, { method: "POST", body${header(", headers: { ", " }")} });
 console.log(await reply.json());`),
 	];
 }
@@ -45,5 +47,8 @@ function block(title, text) {
 		make("pre", { tabindex: "0", role: "region", "aria-label": title }, make("code", text)));
 }
 
-/** Quote a word for a POSIX shell, if it needs that. */
-const shell = (word) => (/^[\w./:-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
+/** Quote a word for a shell, if it needs that; harmless ones so that Windows takes them too. */
+function shell(word) {
+	if (/^[\w./:-]+$/.test(word)) return word;
+	return /^[\w ./:?&=@-]+$/.test(word) ? `"${word}"` : `'${word.replaceAll("'", "'\\''")}'`;
+}

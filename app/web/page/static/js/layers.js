@@ -2,13 +2,18 @@
 
 import { draw, make } from "./dom.js";
 
-// Width of a column, left edge of the first, middle of the shapes, longest bar.
-const [STEP, LEFT, MIDDLE, ROW] = [40, 92, 112, 48];
-const rough = (count, compactDisplay) => count.toLocaleString("en", { notation: "compact", compactDisplay, maximumSignificantDigits: 3 });
+// Lying: width of a column, left edge of the first, middle of the shapes. Upright: height of a row, middle.
+const [STEP, LEFT, MIDDLE, ROW, CENTRE] = [40, 100, 112, 26, 98];
+const UNITS = [[1e9, "billions"], [1e6, "millions"], [1e3, "thousands"], [1, ""]];
+const BARS = ["parameters", "multiply_adds"];
+const KINDS = { convolution: "conv", "max-pooling": "pool", "fully connected": "fc" };
+const figures = (count, how) => count.toLocaleString("en", { maximumSignificantDigits: 3, ...how });
 const square = (side) => (side ? `${side}\u00a0×\u00a0${side}` : "–");
 const column = (index) => LEFT + (index + 0.5) * STEP;
 const text = (x, y, words) => draw("text", { x, y }, words);
 const box = (x, y, width, height, kind) => draw(`rect.${kind}`, { x, y, width, height });
+/** A box around a point. */
+const around = (x, y, width, height, kind) => box(x - width / 2, y - height / 2, width, height, kind);
 
 /** Draw the models that answer or, if none is a VGG, the others. */
 export function drawNetworks(place, { chosen, all }) {
@@ -23,55 +28,94 @@ export function drawNetworks(place, { chosen, all }) {
 
 function architecture(model) {
 	const { title, layers } = model;
-	const scroll = (kind, child) => make("div.scroll", { tabindex: "0", role: "region", "aria-label": `${kind} of ${title}` }, child);
-	return make("article", make("h3", title), make("p", summary(model)), scroll("Drawing", drawing(model)),
+	const scroll = (kind, ...children) => make("div.scroll", { tabindex: "0", role: "region", "aria-label": `${kind} of ${title}` }, ...children);
+	const legend = Object.entries(KINDS).map(([kind, name]) => make(`span.key.${name}`, kind));
+	return make("article", make("h3", title), make("p", summary(model)), make("p.row.hint", ...legend, " Length: pixels per side. Thickness: channels."),
+		scroll("Drawing", lying(model), upright(model)),
 		make("details", make("summary", `The ${layers.length} layers as a table`), scroll("Layers", table(layers))));
 }
+
+const LONG = { notation: "compact", compactDisplay: "long" };
 
 function summary({ layers, parameters, multiply_adds: work }) {
 	const [convolutions, pools, connected] = ["convolution", "max-pooling", "fully connected"].map((kind) => layers.filter((layer) => layer.kind === kind));
 	const share = (some, key, whole) => `${Math.round((100 * some.reduce((sum, layer) => sum + layer[key], 0)) / whole)}\u00a0%`;
 	return `${convolutions.length} convolutions of ${square(convolutions[0].kernel)} and ${connected.length} fully connected layers. `
 		+ `Stacked, small kernels see far: ${square(pools.at(-1).receptive_field)} pixels after the last pooling. `
-		+ `${share(connected, "parameters", parameters)} of the ${rough(parameters, "long")} parameters are fully connected, `
-		+ `${share(convolutions, "multiply_adds", work)} of the ${rough(work, "long")} multiply-adds are in the convolutions.`;
+		+ `${share(connected, "parameters", parameters)} of the ${figures(parameters, LONG)} parameters are fully connected, `
+		+ `${share(convolutions, "multiply_adds", work)} of the ${figures(work, LONG)} multiply-adds are in the convolutions.`;
 }
 
-function drawing({ title, layers }) {
-	return draw("svg", { viewBox: `0 0 ${column(layers.length)} 372`, role: "img", "aria-label": `${title}; the table has the numbers` }, text(0, MIDDLE, "output"),
-		...layers.map((layer, index) => shape(layer, layers[index - 1], column(index))), ...bars(layers, "parameters", 288), ...bars(layers, "multiply_adds", 364));
+const picture = (kind, width, height, title, parts) =>
+	draw(`svg.${kind}`, { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}; the table has the numbers` }, ...parts);
+
+/** From left to right. */
+function lying({ title, layers }) {
+	const foot = (index) => 288 + 76 * index;
+	const bars = BARS.flatMap((key, row) => {
+		const { unit, of, word } = scale(layers, key);
+		return [text(0, foot(row) - 14, named(key)), text(0, foot(row) - 1, unit), box(LEFT, foot(row), layers.length * STEP, 1, "line"),
+			...layers.flatMap((layer, index) => {
+				const height = 48 * of(layer);
+				return [box(column(index) - 11, foot(row) - height, 22, height, KINDS[layer.kind]), text(column(index), foot(row) - height - 5, word(layer))];
+			})];
+	});
+	return picture("lying", column(layers.length), 372, title, [text(0, MIDDLE, "output"), ...layers.flatMap((layer, index) => {
+		const { long, thick, before } = extent(layer, layers[index - 1]);
+		const x = column(index);
+		return [before ? trapezoid((along, across) => [x + along, MIDDLE + across], before, long) : around(x, MIDDLE, thick, long, KINDS[layer.kind]),
+			text(x, MIDDLE - (before ?? long) / 2 - 8, label(layer)), text(x, MIDDLE + 106, short(layer))];
+	}), ...bars]);
 }
 
-/** Height: side of the output (square root); width: channels (logarithm). */
-function shape(layer, previous, x) {
-	const [channels, side] = layer.output_shape;
+/** From top to bottom, for a phone. */
+function upright({ title, layers }) {
+	const left = (bar) => 186 + 78 * bar;
+	const top = (index) => 36 + (index + 0.5) * ROW;
+	const bars = BARS.flatMap((key, bar) => {
+		const { unit, of, word } = scale(layers, key);
+		return [text(left(bar) + 36, 10, named(key)), text(left(bar) + 36, 24, unit),
+			...layers.flatMap((layer, index) => [
+				box(left(bar), top(index) - 6, 26 * of(layer), 12, KINDS[layer.kind]), text(left(bar) + 26 * of(layer) + 20, top(index) + 4, word(layer))])];
+	});
+	return picture("upright", 350, top(layers.length), title, [text(CENTRE, 10, "output"), ...layers.flatMap((layer, index) => {
+		const { long, thick, before } = extent(layer, layers[index - 1]);
+		const y = top(index);
+		return [before ? trapezoid((along, across) => [CENTRE + across / 2, y + along], before, long) : around(CENTRE, y, long / 2, 0.8 * thick, KINDS[layer.kind]),
+			text(0, y + 4, layer.name), text(164, y + 4, label(layer))];
+	}), ...bars]);
+}
+
+const named = (key) => key.replace("_", "-");
+const short = ({ kind, name }) => (kind === "max-pooling" ? "" : name.replace("conv", "").replace("_", "."));
+
+/** Channels, or the side after a pooling. */
+const label = ({ kind, output_shape: [channels, side] }) => (kind === "max-pooling" ? `${side}²` : String(channels));
+
+/** Sides grow with the square root, channels with the logarithm; `before` a pooling. */
+function extent({ kind, output_shape: [channels, side] }, previous) {
 	const tall = (pixels) => 11.4 * Math.sqrt(pixels);
-	if (layer.kind === "max-pooling") {
-		const [from, to] = [tall(previous.output_shape[1]) / 2, tall(side) / 2];
-		const points = `${x - 9},${MIDDLE - from} ${x + 9},${MIDDLE - to} ${x + 9},${MIDDLE + to} ${x - 9},${MIDDLE + from}`;
-		return draw("g", draw("polygon.pool", { points }), text(x, MIDDLE - from - 8, `${side}²`));
-	}
-	const height = side ? tall(side) : 12 * Math.log2(channels);
-	const width = side ? 3 * Math.log2(channels) - 6 : 8;
-	return draw("g", box(x - width / 2, MIDDLE - height / 2, width, height, side ? "conv" : "fc"),
-		text(x, MIDDLE - height / 2 - 8, String(channels)), text(x, MIDDLE + 106, layer.name.replace("conv", "").replace("_", ".")));
+	if (!side) return { long: 12 * Math.log2(channels), thick: 8 };
+	return { long: tall(side), thick: 3 * Math.log2(channels) - 6, before: kind === "max-pooling" ? tall(previous.output_shape[1]) : undefined };
 }
 
-/** On a linear scale. */
-function bars(layers, key, foot) {
+function trapezoid(at, from, to) {
+	const points = [at(-9, -from / 2), at(9, -to / 2), at(9, to / 2), at(-9, from / 2)].join(" ");
+	return draw("polygon.pool", { points });
+}
+
+/** A linear scale: the unit, the share of the longest bar, and the number at a bar that is not short. */
+function scale(layers, key) {
 	const most = Math.max(...layers.map((layer) => layer[key]));
-	return [text(0, foot - 2, key.replace("_", "-")), box(LEFT, foot, layers.length * STEP, 1, "line"),
-		...layers.flatMap(({ [key]: amount }, index) => {
-			const height = (ROW * amount) / most;
-			return [box(column(index) - 11, foot - height, 22, height, "amount"), text(column(index), foot - height - 5, amount < most / 5 ? "" : rough(amount))];
-		})];
+	const [size, unit] = UNITS.find(([size]) => most >= size);
+	return { unit, of: (layer) => layer[key] / most, word: (layer) => (layer[key] < most / 5 ? "" : figures(layer[key] / size)) };
 }
 
 function table(layers) {
 	const row = (name, ...texts) => make("tr", make("th", { scope: "row" }, name), ...texts.map((words) => make("td", words)));
 	const exact = (count) => count.toLocaleString("en");
 	return make("table",
-		make("thead", make("tr", ...["Layer", "Kind", "Kernel", "Output", "Parameters", "Multiply-adds", "Sees"].map((words) => make("th", words)))),
+		make("thead", make("tr", ...["Layer", "Kind", "Kernel", "Output", "Parameters", "Multiply-adds", "Sees"].map((words) => make("th", { scope: "col" }, words)))),
 		make("tbody", ...layers.map((layer) => row(layer.name, layer.kind, square(layer.kernel), layer.output_shape.join(" × "),
 			exact(layer.parameters), exact(layer.multiply_adds), square(layer.receptive_field)))));
 }

@@ -9,7 +9,7 @@ import { drawNetworks } from "./layers.js";
 import { watchServer } from "./live.js";
 import { Models } from "./models.js";
 import { Photo, Preview } from "./photo.js";
-import { notice, result, spoken, trouble, untrained, verdict } from "./result.js";
+import { notice, result, spoken, trouble, verdict, warnings } from "./result.js";
 import { Run } from "./runs.js";
 import { problem } from "./server.js";
 import { Session } from "./session.js";
@@ -21,7 +21,9 @@ const access = askForKey(() => {
 	refresh();
 	look();
 });
-const session = new Session(show);
+const session = new Session(show, (name) => {
+	for (const photo of session.photos) ask(photo, name);
+});
 let current; // the photo that is shown; null after a Clear
 let hindrance; // why there are no models
 let latest = 0; // counts photos, so that a slow one does not replace a newer one
@@ -29,6 +31,8 @@ let announced; // the last sentence for a screen reader
 
 function show(photo) {
 	if (current) byId("stage").scrollIntoView({ block: "nearest" });
+	photo?.open();
+	current?.close();
 	current = photo;
 	refuse(null);
 	refresh();
@@ -37,6 +41,7 @@ function show(photo) {
 function take(picked) {
 	latest++;
 	const photos = picked.map(({ file, name }) => new Photo(file, name));
+	if (photos.length > 1) for (const photo of photos) photo.tries = 20; // nobody waits for one of them
 	session.add(photos);
 	show(photos[0]);
 }
@@ -64,38 +69,41 @@ function refresh() {
 		}
 		if (photo === current || !photo.runs.size) classify(photo);
 	}
-	preview.show(current, models.chosen[0]);
+	if (current !== undefined) preview.show(current, models.chosen[0]);
 	drawNetworks(byId("layers"), models);
+	session.render(current, models.chosen[0]);
 	render();
 }
 
 function classify(photo) {
 	for (const { name } of models.chosen) {
-		if (!photo.runs.has(name) && models.ready(name) && !access.trouble) start(photo, name);
+		ask(photo, name);
 		if (photo === current) photo.runs.get(name)?.hasten();
 	}
 }
 
+function ask(photo, name) {
+	if (!photo.runs.has(name) && models.ready(name) && !access.trouble) start(photo, name);
+}
+
 function start(photo, name) {
-	const run = new Run(photo.file, name, () => {
+	const run = new Run(photo.file, name, photo.tries, () => {
 		if (photo.runs.get(name) !== run) return;
 		if (access.wanted && run.problem?.slug === "unauthorized") {
 			photo.runs.delete(name); // the next key starts another
 			return access.refuse(run.problem);
 		}
-		photo === current ? render() : list();
+		session.update(photo);
+		if (photo === current) render();
 		if (run.doubtful) look();
 	});
 	photo.runs.set(name, run);
 	run.start();
 }
 
-const list = () => session.render(current, models.chosen[0]?.name);
-
 function render() {
 	const { chosen } = models;
 	const runs = chosen.map(({ name }) => current?.runs.get(name));
-	list();
 	refill(byId("panel-result"), ...answers(chosen, runs));
 	refill(byId("panel-json"), ...jsonView(runs));
 	refill(byId("panel-code"), ...codeView(current, chosen[0]?.name, access.wanted));
@@ -106,7 +114,7 @@ function render() {
 
 function answers(chosen, runs) {
 	if (hindrance) return [trouble(hindrance, null, look)];
-	if (!chosen.length || current === undefined) return [notice("One moment.", "Loading the list of models…")];
+	if (!chosen.length || current === undefined) return [notice("One moment.", `Loading ${chosen.length ? "the first photo" : "the list of models"}…`)];
 	if (!current) return [notice("Your turn.", "Drop a photo anywhere on this page, paste one, or try a sample.")];
 	const several = chosen.length > 1;
 	const columns = chosen.map((model, index) => {
@@ -115,7 +123,7 @@ function answers(chosen, runs) {
 		return make("div.column", ...(several ? [make("h2", model.title)] : []),
 			...(asked ? result(current, run, model, (step) => follow(step, run)) : [absent(model)]));
 	});
-	return [...untrained(chosen.filter(({ name }) => models.ready(name))), ...(several ? [verdict(runs), make("div.columns", ...columns)] : columns)];
+	return [...warnings(chosen.filter(({ name }) => models.ready(name)), current), ...(several ? [verdict(chosen, runs), make("div.columns", ...columns)] : columns)];
 }
 
 function absent({ title, state, progress }) {
@@ -133,7 +141,7 @@ async function follow(step, run) {
 	if (step === "choose") byId("file").click();
 	if (step === "reload") location.reload();
 	if (step === "retry") current.runs.delete(run.model);
-	if (step === "copy") await current.replaceByJpeg().catch(() => refuse(problem("no-copy")));
+	if (step === "copy") await current.replaceByJpeg().catch((why) => refuse(why?.slug ? why : problem("no-copy")));
 	refresh();
 }
 
@@ -157,6 +165,7 @@ async function sample(image) {
 tabs(document.querySelector("[role=tablist]"));
 listen(take, refuse);
 camera(take);
+for (const image of byId("samples").querySelectorAll("img")) image.src = image.dataset.src; // now: scripts come first
 byId("samples").onclick = ({ target }) => {
 	const image = target.closest("button")?.firstChild;
 	if (image) sample(image);

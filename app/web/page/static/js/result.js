@@ -33,7 +33,7 @@ export function trouble(problem, photo, onStep) {
 export function spoken(models, runs, photo) {
 	if (!photo || runs.some((run) => run && !run.over && run.state !== "busy")) return "";
 	if (runs.length < 2) return models.map((model) => sentence(model, runs[0], photo)).join();
-	return [...models.map((model, index) => `${model.title}: ${sentence(model, runs[index], photo)}`), verdict(runs).textContent].join(" ");
+	return [...models.map((model, index) => `${model.title}: ${sentence(model, runs[index], photo)}`), verdict(models, runs).textContent].join(" ");
 }
 
 function sentence(model, run, photo) {
@@ -41,19 +41,28 @@ function sentence(model, run, photo) {
 	if (run.state === "busy") return `${run.problem.title}. Trying again in ${run.problem.retryAfter} seconds.`;
 	if (run.state !== "done") return advise(run.problem, photo.file).slice(0, 2).join(" ");
 	const [first, second] = run.reply.answer.predictions.map((guess) => `${names(guess.label)[0]}, ${percent(guess.probability)}`);
-	return `Classified: ${first}. Second: ${second}.${model.trained ? "" : " The weights are untrained: this means nothing."}`;
+	return `${photo.flaw && `${photo.flaw} `}Classified: ${first}. Second: ${second}.${model.trained ? "" : " The weights are untrained: this means nothing."}`;
 }
 
-/** A banner for models without training. */
-export function untrained(models) {
-	const some = models.filter((model) => model.trained === false);
-	const all = (key, between) => some.map((model) => model[key]).join(between);
-	return some.length ? [make("p.untrained", make("strong", `Untrained: what ${all("title", " and ")} says means nothing.`), " Real weights: ",
-		make("code", `vgg-serve pull ${all("name", " ")}`), ", then restart the server.")] : [];
+const without = (models) => models.filter(({ trained }) => trained === false);
+const all = (models, key, between) => models.map((model) => model[key]).join(between);
+
+/** A banner for models without training, and one for a copy that lacks a part of its picture. */
+export function warnings(models, { flaw }) {
+	const untrained = without(models);
+	const vggs = untrained.filter(({ layers }) => layers.length); // for others there is nothing to download
+	const command = `${document.body.dataset.command} pull ${all(vggs, "name", " ")}`;
+	return [
+		...(untrained.length ? [make("p.untrained", make("strong", `Untrained: what ${all(untrained, "title", " and ")} says means nothing.`),
+			...(vggs.length ? [" Real weights: run ", make("code", command), " on the server, then restart it."] : []))] : []),
+		...(flaw ? [make("p.untrained.flaw", make("strong", flaw), " The network was given a blank in its place.")] : []),
+	];
 }
 
-export function verdict(runs) {
+export function verdict(models, runs) {
 	if (runs.some((run) => run?.state !== "done")) return make("p.verdict", "\u00a0");
+	const untrained = without(models);
+	if (untrained.length) return make("p.verdict", { "data-agree": "unknown" }, `Not compared: ${all(untrained, "title", " and ")} ${untrained[1] ? "are" : "is"} untrained.`);
 	const [first, second] = runs.map((run) => run.reply.answer.predictions[0]);
 	const agree = first.class_index === second.class_index;
 	const name = names(first.label)[0];

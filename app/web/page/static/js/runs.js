@@ -15,9 +15,9 @@ export class Run {
 	retryAt; // when busy, by performance.now
 	hurry; // ends the pause when busy
 
-	// onChange: after each state
-	constructor(file, model, onChange) {
-		Object.assign(this, { file, model, onChange });
+	// tries: how often it is sent while the server is busy; onChange: after each state
+	constructor(file, model, tries, onChange) {
+		Object.assign(this, { file, model, tries, onChange });
 	}
 
 	get over() {
@@ -55,21 +55,21 @@ export class Run {
 		this.hurry?.();
 	}
 
-	/** Send it, and once more if the server is busy. */
-	async #send(again = true) {
+	/** Send it, and again if the server is busy. */
+	async #send() {
 		const { signal } = this.#controller;
-		if (signal.aborted) return;
-		this.sent = 0;
-		this.#become("waiting");
-		try {
-			this.reply = await classify(this.file, this.model, { signal, onSent: (share) => (this.sent = share) });
-			this.#become("done");
-		} catch (trouble) {
-			if (signal.aborted) return;
-			this.problem = trouble;
-			if (!again || !trouble.retryable) return this.#become("failed");
-			await this.#pause(trouble.retryAfter);
-			await this.#send(false);
+		for (let left = this.tries; !signal.aborted; left--) {
+			this.sent = 0;
+			this.#become("waiting");
+			try {
+				this.reply = await classify(this.file, this.model, { signal, onSent: (share) => (this.sent = share) });
+				return this.#become("done");
+			} catch (trouble) {
+				if (signal.aborted) return;
+				this.problem = { ...trouble, tries: this.tries };
+				if (left < 2 || !trouble.retryable) return this.#become("failed");
+				await this.#pause(trouble.retryAfter);
+			}
 		}
 	}
 

@@ -1,38 +1,69 @@
-// The photos of this tab, newest first.
+// The photos of this tab, newest first: some as tiles, and all in a table.
 
-import { button, byId, make, refill } from "./dom.js";
+import { announce, button, byId, make } from "./dom.js";
 import { names, percent } from "./format.js";
+import { Table } from "./table.js";
 
-const KEPT = 24; // photos are in memory
+const TILES = 24; // thumbnails are in memory
 
 export class Session {
 	photos = [];
+	#painting = Promise.resolve(); // one thumbnail after another
 
-	constructor(onShow) {
+	// onShow: of a photo, or null after a Clear; onAsk: to ask a model about all
+	constructor(onShow, onAsk) {
 		this.onShow = onShow;
+		this.table = new Table(this, onAsk);
 		byId("clear").onclick = () => {
 			for (const photo of this.photos.splice(0)) photo.forget();
+			this.#lay();
 			onShow(null);
 		};
 	}
 
 	add(photos) {
 		this.photos.unshift(...photos);
-		const left = this.photos.splice(KEPT);
-		for (const old of left) old.forget();
-		if (left.length) byId("kept").textContent = `Only the newest ${KEPT} are kept.`;
+		this.#lay();
+		if (photos[1]) this.table.open();
 	}
 
+	#lay() {
+		const focused = document.activeElement;
+		const [shown, others] = [this.photos.slice(0, TILES), this.photos.slice(TILES)];
+		for (const photo of others) photo.tile = undefined;
+		const items = shown.map((photo) => make("li", (photo.tile ??= this.#tile(photo))));
+		byId("session").replaceChildren(...(items.length ? items : [make("li.hint", "Nothing yet.")]));
+		this.table.lay();
+		if (focused.isConnected) focused.focus({ preventScroll: true });
+	}
+
+	#tile(photo) {
+		const thumb = make("canvas", { "aria-hidden": "true" });
+		this.#painting = this.#painting.then(() => thumb.isConnected && photo.paintThumb(thumb));
+		return button(thumb, () => this.onShow(photo), "past");
+	}
+
+	/** After another choice of photo or model. */
 	render(current, model) {
-		const held = this.photos.findIndex((photo) => photo.button === document.activeElement);
-		const items = this.photos.map((photo) => {
-			photo.button = button(photo.thumb, () => this.onShow(photo), "past");
-			photo.button.append(make("span", ...said(photo.runs, model)), make("span.hidden", ` ${photo.name}`));
-			photo.button.ariaCurrent = String(photo === current);
-			return make("li", photo.button);
-		});
-		refill(byId("session"), ...(items.length ? items : [make("li.hint", "Nothing yet.")]));
-		this.photos[held]?.button.focus({ preventScroll: true });
+		Object.assign(this, { current, model });
+		for (const photo of this.photos) this.#fill(photo);
+		this.table.sum();
+	}
+
+	/** After a change of one photo. */
+	update(photo) {
+		this.#fill(photo);
+		const over = this.table.sum();
+		if (over && this.photos[1] && !this.quiet) announce(byId("kept").textContent);
+		this.quiet = over;
+	}
+
+	#fill(photo) {
+		this.table.fill(photo);
+		const { tile, name } = photo;
+		if (!tile) return;
+		tile.replaceChildren(tile.firstChild, make("span", ...said(photo.runs, this.model?.name)), make("span.hidden", ` ${name}`));
+		tile.ariaCurrent = String(photo === this.current);
 	}
 }
 
