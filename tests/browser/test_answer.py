@@ -259,6 +259,38 @@ def test_untrained_weights_cannot_be_missed(open_page):
         })"""), size
 
 
+def test_a_stand_in_is_asked_first_and_named(open_page):
+    """Where a model stands in for the default one, it is asked, and a banner names both."""
+
+    def standing(said):
+        trained = {"trained": True, "layers": []}
+        if said["name"] == "second":
+            return trained | {"stands_in_for": "vgg16"}
+        return trained | ({"state": "failed"} if said["default"] else {})
+
+    page = open_page(prepare=pretend(standing))
+    banner = page.locator(".untrained").inner_text()
+
+    assert "second" == page.locator("#model").input_value()
+    assert banner.startswith("Tells three colours apart stands in for vgg16. Real weights: ")
+    assert "pull vgg16 on the server" in banner
+
+
+def test_a_model_of_ten_classes_is_told_as_one(open_page):
+    """The page counts the classes that the model knows."""
+    page = open_page(prepare=pretend(lambda _: {"classes": 10}))
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+
+    assert "These 5 add up to" in page.locator(".sum").inner_text()
+    assert "the other 5 share the rest" in page.locator(".sum").inner_text()
+    page.get_by_text("All 10 classes").click()
+    page.wait_for_selector(".every ol li")
+    assert 10 == page.locator(".every ol li").count()
+    assert "10 of 10" == page.locator(".every [role=status]").inner_text()
+    assert any(url.endswith("&top_k=10") for url in asked)
+
+
 def draw_vgg(route):
     route.fulfill(json=as_vgg(route.fetch().json()))
 

@@ -2,10 +2,12 @@
 
 import csv
 import io
+from contextlib import redirect_stdout
 
 import httpx
 import pytest
 
+from app.cli.predict.writers import Csv
 from tests.browser.stage import expect, pick
 from tests.browser.test_troubles import FAILED, busy_times
 from tests.conftest import png
@@ -44,6 +46,13 @@ def saved(page):
     return download.value.suggested_filename, download.value.path().read_bytes()
 
 
+def columns():
+    """The columns of the command line's own file, for five classes."""
+    with redirect_stdout(io.StringIO()) as out:
+        Csv(5)
+    return out.getvalue().strip().split(",")
+
+
 def rows_of(data):
     return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
 
@@ -68,19 +77,19 @@ def test_all_of_many_photos_are_kept(open_page):
 
 
 def test_the_saved_table_is_what_the_server_said(open_page):
-    """Each row has the file and, for each rank, label, probability, wnid and class index."""
+    """Each row has the columns of `vgg-serve predict --csv`, and the numbers of the server."""
     page = open_page()
     give(page, *photos("one.png", "two.png"))
     expect(page.locator("#kept")).to_have_text("3 of 3 answered")
-    model = page.locator("#model").input_value()
     name, data = saved(page)
     answer = httpx.post(f"{page.url}predict", content=png("red")).json()
     [first, second, sample] = rows_of(data)
 
-    assert f"vgg-serve-{model}.csv" == name
+    assert "vgg-serve.csv" == name
     assert b"\xef\xbb\xbf" == data[:3]
-    names = ("label", "probability", "wnid", "class_index")
-    assert ["file", *(f"{one}_{rank}" for rank in RANKS for one in names), "error"] == list(first)
+    assert columns() == list(first)
+    assert answer["model"]["name"] == first["model"]
+    assert str(answer["model"]["trained"]).lower() == first["trained"]
     for rank, guess in zip(RANKS, answer["predictions"], strict=True):
         for key in ("label", "wnid"):
             assert guess[key] == first[f"{key}_{rank}"]
@@ -94,13 +103,13 @@ QUOTED = ['a "quoted", name.png', "Füße.png", "it's.png"]
 
 
 def test_a_saved_file_name_is_no_formula(open_page):
-    """A name that a spreadsheet would run gets an apostrophe; other names stay as they are."""
+    """A name that a spreadsheet would run gets ./ before it; other names stay as they are."""
     page = open_page()
     give(page, *photos(*HOSTILE, *QUOTED))
     expect(page.locator("#kept")).to_have_text("11 of 11 answered")
 
     files = [row["file"] for row in rows_of(saved(page)[1])]
-    assert [*(f"'{name}" for name in HOSTILE), *QUOTED, "cat.jpg"] == files
+    assert [*(f"./{name}" for name in HOSTILE), *QUOTED, "cat.jpg"] == files
 
 
 def test_a_photo_without_an_answer_has_its_reason(open_page):
@@ -110,14 +119,14 @@ def test_a_photo_without_an_answer_has_its_reason(open_page):
     broken = {"name": "paper.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7 " * 30}
     give(page, *photos("a.png"), broken, *photos("b.png"))
     expect(page.locator("#kept")).to_have_text("3 of 4 answered, 1 without an answer")
-    expect(page.locator("#status")).to_have_text("3 of 4 answered, 1 without an answer")
+    expect(page.locator("#status")).to_contain_text("3 of 4 answered, 1 without an answer")
     shown = page.locator("#rows tr").nth(1)
     rows = rows_of(saved(page)[1])
 
     assert "PDF is not supported" in shown.inner_text()
     assert "PDF is not supported" in rows[1]["error"]
     assert ["", ""] == [rows[1]["label_1"], rows[1]["probability_5"]]
-    assert ["", ""] == [rows[0]["error"], rows[2]["error"]] or "Untrained" in rows[0]["error"]
+    assert ["", ""] == [rows[0]["error"], rows[2]["error"]]
 
 
 def test_an_untrained_answer_is_marked_in_the_file(open_page):
@@ -128,12 +137,12 @@ def test_an_untrained_answer_is_marked_in_the_file(open_page):
     page.wait_for_selector("#panel-result .sum")
     rows = rows_of(saved(page)[1])
 
-    assert "Untrained weights: this means nothing." == rows[0]["error"]
+    assert ["second", "false"] == [rows[0]["model"], rows[0]["trained"]]
     assert "untrained" in page.locator("#rows tr").first.inner_text()
 
 
 def test_another_model_can_be_asked_about_all(open_page):
-    """After a choice of another model the file names what was not asked, and a button asks it."""
+    """After a choice of another model each row names the one that answered, and a button asks it."""
     page = open_page()
     first = page.locator("#model").input_value()
     give(page, *photos("a.png", "b.png"))
@@ -141,9 +150,8 @@ def test_another_model_can_be_asked_about_all(open_page):
     pick(page, "Model", "second")
     expect(page.locator("#kept")).to_have_text("1 of 3 answered")
     assert f"({first})" in page.locator("#rows tr").last.inner_text()
-    name, data = saved(page)
-    assert "vgg-serve-second.csv" == name
-    assert ["Not asked: second."] * 2 == [row["error"] for row in rows_of(data)[1:]]
+    asked = [row["model"] for row in rows_of(saved(page)[1])]
+    assert ["second", first, first] == asked
     page.get_by_role("button", name="about all").click()
     expect(page.locator("#kept")).to_have_text("3 of 3 answered")
 

@@ -1,16 +1,16 @@
-// All 1000 classes of one answer, with a search.
+// All classes of one answer, with a search.
 
 import { announce, make } from "./dom.js";
 import { percent } from "./format.js";
 import { classify } from "./server.js";
 
-export function everyClass(run) {
+export function everyClass(run, classes) {
 	const hint = make("p.hint", "Sending the photo once more…");
-	const details = make("details.every", make("summary", "All 1000 classes"), hint);
+	const details = make("details.every", make("summary", `All ${classes} classes`), hint);
 	details.ontoggle = async () => {
 		if (!details.open || !hint.isConnected) return;
 		try {
-			const { answer } = await classify(run.file, run.model, { more: "&top_k=1000" });
+			const { answer } = await classify(run.file, run.model, { more: `&top_k=${classes}` });
 			hint.replaceWith(...searchable(answer.predictions));
 		} catch {
 			details.open = false;
@@ -28,7 +28,7 @@ function searchable(predictions) {
 	const filter = () => {
 		const wanted = search.value.trim().toLowerCase();
 		rows.forEach((row, index) => (row.hidden = !texts[index].includes(wanted)));
-		count.textContent = `${rows.filter((row) => !row.hidden).length} of 1000`;
+		count.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length}`;
 	};
 	const search = make("input", { type: "search", autocomplete: "off", oninput: filter });
 	filter();

@@ -40,7 +40,8 @@ export class Models {
 	choose(asked, other) {
 		const known = (name) => this.all.some((model) => model.name === name);
 		if (other && asked === other) [other] = this.#names;
-		this.#names = [known(asked) ? asked : this.all[0].name, known(other) ? other : ""];
+		const usual = this.all.find((model) => model.stands_in_for) ?? this.all[0];
+		this.#names = [known(asked) ? asked : usual.name, known(other) ? other : ""];
 		const option = (value, text, disabled = false) => make("option", { value, disabled }, text);
 		const [model, compared] = this.lists;
 		model.replaceChildren(...this.all.map(({ name, title }) => option(name, title)));

@@ -93,22 +93,24 @@ function start(photo, name) {
 			photo.runs.delete(name); // the next key starts another
 			return access.refuse(run.problem);
 		}
-		session.update(photo);
-		if (photo === current) render();
+		const total = session.update(photo);
+		if (photo === current) render(total);
+		else if (total) announce(total);
 		if (run.doubtful) look();
 	});
 	photo.runs.set(name, run);
 	run.start();
 }
 
-function render() {
+/** `more` is for a screen reader. */
+function render(more = "") {
 	const { chosen } = models;
 	const runs = chosen.map(({ name }) => current?.runs.get(name));
 	refill(byId("panel-result"), ...answers(chosen, runs));
 	refill(byId("panel-json"), ...jsonView(runs));
 	refill(byId("panel-code"), ...codeView(current, chosen[0]?.name, access.wanted));
 	const sentence = hindrance || access.trouble ? byId("panel-result").textContent : spoken(chosen, runs, current);
-	if (sentence && sentence !== announced) announce(sentence);
+	if (sentence && sentence !== announced) announce(`${sentence} ${more}`.trim());
 	announced = sentence;
 }
 

@@ -47,14 +47,15 @@ function sentence(model, run, photo) {
 const without = (models) => models.filter(({ trained }) => trained === false);
 const all = (models, key, between) => models.map((model) => model[key]).join(between);
 
-/** A banner for models without training, and one for a copy that lacks a part of its picture. */
+/** Banners: for models without training, for one in place of another, for a copy that lacks a part of its picture. */
 export function warnings(models, { flaw }) {
 	const untrained = without(models);
 	const vggs = untrained.filter(({ layers }) => layers.length); // for others there is nothing to download
-	const command = `${document.body.dataset.command} pull ${all(vggs, "name", " ")}`;
+	const pull = (names) => (names ? [" Real weights: run ", make("code", `${document.body.dataset.command} pull ${names}`), " on the server, then restart it."] : []);
 	return [
-		...(untrained.length ? [make("p.untrained", make("strong", `Untrained: what ${all(untrained, "title", " and ")} says means nothing.`),
-			...(vggs.length ? [" Real weights: run ", make("code", command), " on the server, then restart it."] : []))] : []),
+		...(untrained.length ? [make("p.untrained", make("strong", `Untrained: what ${all(untrained, "title", " and ")} says means nothing.`), ...pull(all(vggs, "name", " ")))] : []),
+		...models.filter((model) => model.stands_in_for).map(({ title, stands_in_for: name }) =>
+			make("p.untrained", make("strong", `${title} stands in for ${name}.`), ...pull(name))),
 		...(flaw ? [make("p.untrained.flaw", make("strong", flaw), " The network was given a blank in its place.")] : []),
 	];
 }
@@ -71,6 +72,7 @@ export function verdict(models, runs) {
 
 function answer(run, model) {
 	const { answer: { predictions, image }, batchSize } = run.reply;
+	const others = model.classes - predictions.length;
 	const sum = predictions.reduce((total, guess) => total + guess.probability, 0);
 	const rows = predictions.map(({ label, probability }) => {
 		const [name, others] = names(label);
@@ -80,10 +82,10 @@ function answer(run, model) {
 	});
 	return [
 		make("ol.guesses", { role: "list", "data-trained": String(model.trained) }, ...rows),
-		make("p.sum", `These five add up to ${percent(Math.min(1, sum))}, the other ${1000 - rows.length} share the rest.`),
+		make("p.sum", `These ${rows.length} add up to ${percent(Math.min(1, sum))}${others ? `, the other ${others} share the rest` : ""}.`),
 		timing(run.reply),
 		make("p.hint", `${image.width} × ${image.height} ${image.format.toUpperCase()}, ${batchSize > 1 ? `in a batch of ${batchSize}` : "alone in its batch"} on ${model.device}`),
-		everyClass(run),
+		everyClass(run, model.classes),
 	];
 }
 

@@ -1,6 +1,6 @@
 // The photos of this tab, newest first: some as tiles, and all in a table.
 
-import { announce, button, byId, make } from "./dom.js";
+import { button, byId, make } from "./dom.js";
 import { names, percent } from "./format.js";
 import { Table } from "./table.js";
 
@@ -50,12 +50,12 @@ export class Session {
 		this.table.sum();
 	}
 
-	/** After a change of one photo. */
+	/** After a change of one photo. Returns a sentence about all once no other answer will come. */
 	update(photo) {
 		this.#fill(photo);
-		const over = this.table.sum();
-		if (over && this.photos[1] && !this.quiet) announce(byId("kept").textContent);
-		this.quiet = over;
+		const before = this.over;
+		this.over = this.table.sum();
+		return this.over && !before ? byId("kept").textContent : "";
 	}
 
 	#fill(photo) {

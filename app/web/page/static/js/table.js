@@ -33,12 +33,12 @@ export class Table {
 	}
 
 	fill(photo) {
-		const { link, row, runs } = photo;
+		const { link, row } = photo;
 		const { current, photos, model } = this.session;
 		link.textContent = link.title = photo.name;
 		link.ariaCurrent = String(photo === current);
 		link.tabIndex = photo === (current ?? photos[0]) ? 0 : -1; // the arrows reach the others
-		const run = runs.get(model?.name) ?? [...runs.values()].pop();
+		const run = shownRun(photo, model);
 		while (row.cells[1]) row.cells[1].remove(); // the first may have the focus
 		row.append(...(run?.state === "done" ? guesses(run.reply.answer, model) : [make("td", { colspan: 2 * RANKS }, trouble(photo, run))]));
 	}
@@ -67,10 +67,9 @@ export class Table {
 	}
 
 	#save() {
-		const { photos, model } = this.session;
-		const rows = photos.map((photo) => [photo.name, ...cells(photo, model)]);
+		const rows = this.session.photos.map((photo) => cells(photo, shownRun(photo, this.session.model)));
 		const href = URL.createObjectURL(new Blob([csv(rows)], { type: "text/csv" }));
-		make("a", { href, download: `vgg-serve-${model.name}.csv` }).click();
+		make("a", { href, download: "vgg-serve.csv" }).click();
 		setTimeout(() => URL.revokeObjectURL(href), 60_000);
 	}
 }
@@ -87,9 +86,13 @@ function trouble({ file }, run) {
 	return { cancelled: "Cancelled.", busy: "The server is busy.", waiting: "Classifying…" }[run?.state] ?? "Waiting…";
 }
 
-/** Predictions and error of one model, for a file. */
-function cells(photo, { name, trained }) {
-	const run = photo.runs.get(name);
-	if (run?.state === "done") return [run.reply.answer.predictions, [photo.flaw, trained === false && "Untrained weights: this means nothing."].filter(Boolean).join(" ")];
-	return [[], !run && photo.runs.size ? `Not asked: ${name}.` : trouble(photo, run)];
+/** A row of csv. */
+function cells(photo, run) {
+	const { name: file, flaw } = photo;
+	if (run?.state !== "done") return { file, model: run?.model, predictions: [], error: trouble(photo, run) };
+	const { predictions, model: { name, trained } } = run.reply.answer;
+	return { file, model: name, trained, predictions, error: flaw };
 }
+
+/** Of the model that is asked, or of another. */
+const shownRun = ({ runs }, model) => runs.get(model?.name) ?? [...runs.values()].pop();
