@@ -85,7 +85,7 @@ GONE := $(shell test ! -e .venv/installing && $(BIN)/python -c "" 2>/dev/null ||
 install = touch .venv/installing; $(BIN)/python -m pip install --quiet --disable-pip-version-check $(1); \
   status=$$?; rm .venv/installing; exit $$status
 
-.venv/served: .venv/made requirements/cpu.txt
+.venv/served: .venv/made requirements/cpu.txt pyproject.toml
 	$(call install,--require-hashes -r requirements/cpu.txt)
 	$(call install,--no-deps --no-build-isolation -e .)
 	@touch $@
