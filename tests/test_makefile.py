@@ -46,6 +46,7 @@ def checkout(tmp_path):
     (tmp_path / "requirements").mkdir()
     for name in ("cpu.txt", "dev.txt"):
         (tmp_path / "requirements" / name).touch()
+    (tmp_path / "pyproject.toml").touch()
     (tmp_path / "python").write_text(PYTHON)
     (tmp_path / "python").chmod(0o755)
     return tmp_path
