@@ -49,11 +49,14 @@ down: ## Remove the containers and keep the weights
 	$(COMPOSE) --profile observability down
 
 UV_COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-strip-extras --no-emit-index-url --no-emit-find-links
+# onnxruntime-gpu takes the place of onnxruntime: of two packages with the same files, the second overwrites the first.
+WITH_cuda := --group cuda --no-emit-package onnxruntime
 sbom: .venv/developed .venv-sbom/installed ## Write the images' bill of materials, build/sbom-*.json (CycloneDX)
 	@mkdir -p build
 	@for target in cpu cuda; do \
+	  with=; test $$target = cpu || with="$(WITH_cuda)"; \
 	  $(UV_COMPILE) --python-version 3.13 --python-platform x86_64-manylinux_2_28 --no-annotate --no-header \
-	    pyproject.toml --extra $$target --constraint requirements/$$target.txt \
+	    pyproject.toml $$with --constraint requirements/$$target.txt \
 	  | PYTHONWARNINGS=ignore .venv-sbom/bin/cyclonedx-py requirements --pyproject pyproject.toml \
 	    --output-reproducible --output-file build/sbom-$$target.json - \
 	  && echo build/sbom-$$target.json || exit 1; \
@@ -61,9 +64,9 @@ sbom: .venv/developed .venv-sbom/installed ## Write the images' bill of material
 
 COMPILE := $(UV_COMPILE) --universal --python-version 3.11 --custom-compile-command "make pins"
 pins: .venv/developed ## Update the pinned requirements
-	$(COMPILE) $(UPGRADE) pyproject.toml --extra cpu --group build --output-file requirements/cpu.txt
-	$(COMPILE) $(UPGRADE) pyproject.toml --extra cuda --group build --output-file requirements/cuda.txt
-	$(COMPILE) $(UPGRADE) pyproject.toml --extra cpu --group build --group dev --output-file requirements/dev.txt
+	$(COMPILE) $(UPGRADE) pyproject.toml --group build --output-file requirements/cpu.txt
+	$(COMPILE) $(UPGRADE) pyproject.toml $(WITH_cuda) --group build --output-file requirements/cuda.txt
+	$(COMPILE) $(UPGRADE) pyproject.toml --group build --group dev --output-file requirements/dev.txt
 	$(COMPILE) $(UPGRADE) --group sbom --output-file docker/sbom.txt
 
 clean: ## Remove everything that these commands made, except weights

@@ -6,7 +6,8 @@ site=/opt/venv/lib/python3.13/site-packages
 
 pip3 --python "$python" install --no-cache-dir --no-compile --disable-pip-version-check \
   --only-binary :all: --require-hashes -r "$1"
-pip3 --python "$python" uninstall --yes flit-core # only builds this package; not needed at run time
+# Hatchling and what it needs only build this package; they are not needed at run time.
+pip3 --python "$python" uninstall --yes hatchling pathspec pluggy tomlkit trove-classifiers
 
 # Remove the packages' own tests, 35 MB.
 find "$site" -type d -name tests -prune -exec rm -r {} +

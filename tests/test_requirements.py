@@ -34,3 +34,10 @@ def test_extras_are_pinned_too(name):
             wanted = Requirement(line)
             if wanted.extras and (not wanted.marker or any(map(wanted.marker.evaluate, of_extras))):
                 assert wanted.extras <= here[canonicalize_name(wanted.name)].extras, (pin, line)
+
+
+def test_cuda_has_one_onnxruntime():
+    """onnxruntime-gpu takes the place of onnxruntime, whose files have the same names."""
+    pins = (REPOSITORY / "requirements" / "cuda.txt").read_text()
+
+    assert ["onnxruntime-gpu"] == re.findall(r"^(onnxruntime[a-z-]*)\b", pins, re.MULTILINE)

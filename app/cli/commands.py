@@ -81,6 +81,7 @@ def serve() -> None:
     warnings: list[str] = []
     settings = read_settings(warnings.append)
     configure_logs(settings.log_level, settings.log_format)
+    log.info("models are kept in %s", settings.model_dir.absolute())
     for sentence in warnings:  # as events of the service
         log.warning("%s", sentence)
     try:

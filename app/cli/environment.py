@@ -55,10 +55,24 @@ def read_settings(warn: Callable[[str], None] = _print_warning) -> Settings:
         elif name.startswith("VGG_") and name not in known and not _OF_A_SERVICE.fullmatch(name):
             warn(f"{name} is not a setting of vgg-serve")
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as exc:
         sentences = [_explain(error) for error in exc.errors()]
         raise SetupError("; ".join(sentences)) from exc
+    _look_into(settings.model_dir)
+    return settings
+
+
+def _look_into(model_dir: Path) -> None:
+    """Refuse a folder that is there and cannot be read; one that is missing is made once it is needed."""
+    try:
+        next(model_dir.iterdir(), None)
+    except FileNotFoundError:
+        pass
+    except OSError as exc:
+        raise SetupError(
+            f"The model folder cannot be read: {exc}. Set VGG_MODEL_DIR to a folder that can."
+        ) from exc
 
 
 def _explain(error: Any) -> str:  # noqa: ANN401 (pydantic's own record)

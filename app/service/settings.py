@@ -5,16 +5,34 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
+from platformdirs import user_cache_path
 from pydantic import AliasChoices, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.errors import SetupError
 from app.web.middleware.prefix import clean_prefix
-from app.weights.manifests import BUILT_IN
+from app.weights.manifests import BUILT_IN, INSTALLED
 
 DEFAULT_PORT: Final = 8000
 SERVICE_LINK: Final = re.compile(r"(tcp|udp|sctp)://\S+")
 """What Kubernetes writes into VGG_PORT for a Service called vgg, and Docker for a linked container."""
 _ORIGIN: Final = re.compile(r"https?://[^/?#@,\s]+")
+
+
+def default_model_dir(*, installed: bool = INSTALLED) -> Path:
+    """Return `models/` of a checkout; for an installed package, a folder in the user's cache folder.
+
+    Raises:
+        SetupError: If the user has no home.
+    """
+    if not installed:
+        return BUILT_IN
+    try:
+        return user_cache_path("vgg-serve", appauthor=False)
+    except RuntimeError as exc:  # neither HOME nor the system's list of users has one
+        raise SetupError(
+            "There is no home folder to keep models in: set VGG_MODEL_DIR to a folder for them."
+        ) from exc
 
 
 class Settings(BaseSettings):
@@ -30,9 +48,10 @@ class Settings(BaseSettings):
 
     models: Annotated[tuple[str, ...], NoDecode] = Field(default=("vgg16",), min_length=1)
     """Models to serve, comma-separated. A request that names none gets the first."""
-    model_dir: Path = BUILT_IN
-    """Folder of the weights, of the serving graphs made from them, and of your own manifests. Where it cannot be
-    written, set `VGG_CACHE_DIR`, and put the weights there beforehand: a download goes here."""
+    model_dir: Path = Field(default_factory=default_model_dir)
+    """Folder of the weights, of the serving graphs made from them, and of your own manifests: `models/` in a checkout,
+    the user's cache folder (`~/.cache/vgg-serve` on Linux) for an installed package. Where it cannot be written, set
+    `VGG_CACHE_DIR`, and put the weights there beforehand: a download goes here."""
     cache_dir: Path | None = None
     """Folder of the serving graphs (553 MB for VGG-16) and of what was measured on this machine; `serving/` in the
     model folder by default. Each service that serves another model of the same name needs its own."""

@@ -25,7 +25,10 @@ from app.graph.vgg import ARCHITECTURES, CONFIGURATIONS, INPUT_SIDE, VggConfig, 
 from app.records import Preprocess
 from app.texts import read_text
 
-BUILT_IN: Final = Path(__file__).resolve().parents[2] / "models"
+_PACKAGE: Final = Path(__file__).resolve().parents[1]
+INSTALLED: Final = (_PACKAGE / "models").is_dir()
+"""Whether this is a wheel, which has models/ inside the package; a checkout and the image have it beside."""
+BUILT_IN: Final = (_PACKAGE if INSTALLED else _PACKAGE.parent) / "models"
 """The manifests and labels that come with the service."""
 
 FORMATS: Final = ("safetensors", "onnx", "keras", "caffe", "pth")

@@ -60,7 +60,7 @@ def pull(manifest: Manifest, provisioning: Provisioning, progress: Progress) -> 
     except OSError as exc:
         raise SetupError(
             f"{manifest.name}: the folder of its serving graph cannot be used: {exc}. Make it"
-            " writable, or set VGG_CACHE_DIR to one that is."
+            " writable, or set VGG_CACHE_DIR or VGG_MODEL_DIR to a folder that is."
         ) from exc
 
 

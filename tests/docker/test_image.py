@@ -1,10 +1,12 @@
 """The images, built for real and run as docker-compose.yml has them run."""
 
+import json
 import re
 import shutil
 import signal
 import stat
 import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 
 from app import __version__
 from tests.conftest import PHOTOS, REPOSITORY, png
+from tests.test_package import build
 
 pytestmark = pytest.mark.container
 
@@ -53,7 +56,7 @@ def test_what_builds_is_not_in_it(cpu_image):
     for name in ("gcc", "cc", "g++", "ld", "make", "pip", "pip3", "curl", "wget"):
         assert not list(root.glob(f"usr/bin/{name}")), name
         assert not list(root.glob(f"opt/venv/bin/{name}")), name
-    for name in ("pip", "flit_core", "pytest", "mypy", "ruff"):
+    for name in ("pip", "hatchling", "pluggy", "pytest", "mypy", "ruff"):
         assert not (root / SITE / name).exists(), name
         assert not list(root.glob(f"usr/lib/python3*/**/{name}")), name
     for folder in ("var/lib/apt/lists", "var/cache/apt", "root/.cache", "tmp"):
@@ -168,6 +171,21 @@ def test_sigterm_drains(cpu_image, model_dir):
 
     assert (503, -signal.SIGTERM) == (draining, status)
     assert {200} == set(answers)
+
+
+def test_the_wheel_works_with_debian_s_newest_python(cpu_image, tmp_path):
+    """Installed beside the image's packages, the wheel classifies a photo with what it carries."""
+    wheel, volume = build(REPOSITORY, "wheel", tmp_path / "wheel"), tmp_path / "volume"
+    (volume / "home").mkdir(parents=True)
+    shutil.copy(PHOTOS / "coffee.jpg", volume)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target"]
+    subprocess.run([*pip, str(volume / "site"), str(wheel)], check=True, timeout=120)
+    of_a_user = ["env", "--unset=VGG_MODEL_DIR", "PYTHONPATH=/models/site", "HOME=/models/home"]
+    predict = ["predict", "/models/coffee.jpg", "--model", "vgg16-mini", "--json"]
+    ended = cpu_image.run(volume, *of_a_user, *cpu_image.config["Entrypoint"], *predict)
+
+    assert "espresso" == json.loads(ended.stdout)["predictions"][0]["label"], ended
+    assert (volume / "home" / ".cache" / "vgg-serve" / "serving" / "vgg16-mini").is_dir()
 
 
 def test_health_check(cpu_image, model_dir, tmp_path):

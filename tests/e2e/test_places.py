@@ -102,3 +102,20 @@ def test_a_folder_of_graphs_that_cannot_be_made(model_dir, tmp_path):
 
     assert 1 == ended.returncode
     assert "VGG_CACHE_DIR" in ended.stderr
+
+
+def test_the_model_folder_is_told(model_dir):
+    """The first line of the log says where models are kept."""
+    ended = serve_and_wait(model_dir, models="none")
+
+    assert f"models are kept in {model_dir}" in ended.stderr.splitlines()[0]
+
+
+def test_a_model_folder_that_is_a_file(tmp_path):
+    """It ends the start with a sentence that names the setting, before anything is loaded."""
+    (tmp_path / "file").write_text("")
+    ended = serve_and_wait(tmp_path / "file", models="vgg16-mini")
+
+    assert 1 == ended.returncode
+    assert "VGG_MODEL_DIR" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -5,7 +5,8 @@ from pydantic import ValidationError
 
 from app.cli.environment import read_settings
 from app.errors import SetupError
-from app.service.settings import Settings
+from app.service.settings import Settings, default_model_dir
+from tests.conftest import REPOSITORY
 
 
 def test_defaults_serve_vgg16_on_this_machine_alone():
@@ -25,6 +26,42 @@ def test_environment_sets_everything(monkeypatch):
 
     assert (("vgg19", "vgg16"), Path("/data")) == (settings.models, settings.model_dir)
     assert 1.5 == settings.queue_budget_ms
+
+
+def test_models_of_a_checkout_are_kept_in_it():
+    """Whatever HOME and the cache folder are."""
+    assert REPOSITORY / "models" == Settings().model_dir == default_model_dir()
+
+
+def test_models_of_an_installed_package_are_kept_in_the_cache_folder(monkeypatch, tmp_path):
+    """The cache folder is that of the desktop standard, or below the home."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    by_variable = default_model_dir(installed=True)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    by_home = default_model_dir(installed=True)
+
+    assert (tmp_path / "cache" / "vgg-serve", tmp_path / ".cache" / "vgg-serve") == (
+        by_variable,
+        by_home,
+    )
+
+
+@pytest.mark.parametrize("variables", [{}, {"HOME": "here"}])
+def test_an_installed_package_of_a_user_without_a_home(monkeypatch, variables):
+    """Nothing is written below the current folder: the sentence names the setting to use."""
+
+    def nobody(_user):
+        raise KeyError
+
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(SetupError, match="VGG_MODEL_DIR"):
+        default_model_dir(installed=True)
 
 
 def test_lists_are_separated_by_commas(monkeypatch):
