@@ -23,6 +23,7 @@ T = TypeVar("T", int, float)
 MAX_RESIZED_PIXELS: Final = 8_388_608
 """Most pixels, 32 MiB, that are resized only to be cropped away; see `crop_exactly`."""
 
+_EXIF_PREFIX: Final = b"Exif\0\0"
 _TAG: Final = 0x0112
 _ENTRY_BYTES: Final = 12
 _VALUE: Final = 8
@@ -30,10 +31,12 @@ _ORIENTATIONS: Final = range(1, 9)
 _INTEGERS: Final = {3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I"}
 """EXIF is TIFF: a list of entries. The orientation should be a SHORT, 3; some programs write another type.
 
-Those here are the types that Pillow turns by. It and browsers leave a BYTE (1) aside.
+Those here are the integers that Pillow turns by. It and browsers leave a BYTE (1) aside.
 """
+_ENTRY_HOLDS: Final = 4
+"""Bytes of a value that are in the entry itself; longer ones are elsewhere in the block."""
 
-_XMP: Final = re.compile(r"tiff:Orientation(?:=\"|>)([1-8])")
+_XMP: Final = re.compile(r"tiff:Orientation(?:\s?=\s?[\"']|>\s?)([1-8])")
 
 _MOST_XMP: Final = 1 << 20
 """Characters of XMP that are searched, a millisecond; most of it has a few thousand."""
@@ -176,7 +179,7 @@ def stored_box(box: Box, size: tuple[float, float], orientation: int) -> Box:
 
 
 def _exif_orientation(block: bytes) -> int:
-    block = block.removeprefix(b"Exif\0\0")
+    block = block.removeprefix(_EXIF_PREFIX).removeprefix(_EXIF_PREFIX)  # some write it twice
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
     if order is None:
         return 0
@@ -185,8 +188,12 @@ def _exif_orientation(block: bytes) -> int:
         (entries,) = struct.unpack_from(f"{order}H", block, start)
         for at in range(start + 2, start + 2 + _ENTRY_BYTES * entries, _ENTRY_BYTES):
             tag, kind, count = struct.unpack_from(f"{order}HHI", block, at)
-            if tag == _TAG and kind in _INTEGERS and count == 1:
-                (value,) = struct.unpack_from(order + _INTEGERS[kind], block, at + _VALUE)
+            if tag == _TAG and kind in _INTEGERS and count:
+                integer = struct.Struct(order + _INTEGERS[kind])
+                where = at + _VALUE
+                if count * integer.size > _ENTRY_HOLDS:  # the first of several counts
+                    (where,) = struct.unpack_from(f"{order}I", block, where)
+                (value,) = integer.unpack_from(block, where)
                 return int(value) if value in _ORIENTATIONS else 0
     except struct.error:
         pass  # cut short: the same as without the tag

@@ -52,7 +52,7 @@ def test_orientation_is_read_in_both_byte_orders(order, value):
         {"exif": exif(6, kind=0)},
         {"exif": exif(6, kind=65535)},
         {"exif": exif(6, count=0)},
-        {"exif": exif(6, count=2)},
+        {"exif": exif(99, count=3)},
         {"exif": exif(-1, kind=6)},
         {"exif": exif(-6, kind=9)},
         {"exif": exif(0x60000, kind=4)},
@@ -87,9 +87,21 @@ def test_an_orientation_in_a_byte_is_left_aside():
     assert 6 != read_pillows_orientation(block)
 
 
+@pytest.mark.filterwarnings("ignore:Metadata Warning")
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_first_of_several_numbers_is_the_orientation(order):
+    """Whether they are in the entry, as two are, or elsewhere; Pillow turns by the first."""
+    inside = exif(6, order=order, count=2)
+    outside = exif(26, order=order, kind=4, count=3) + struct.pack(f"{order}3I", 6, 0, 0)
+
+    for block in (inside, outside):
+        assert 6 == read_orientation({"exif": block})
+        assert 6 == read_pillows_orientation(block)
+
+
 def test_a_useless_exif_does_not_hide_xmp():
     """Where EXIF has no number from 1 to 8, that of XMP counts."""
-    for block in (exif(0), exif(9), exif(-1, kind=8), exif(3, count=2), b"garbage"):
+    for block in (exif(0), exif(9), exif(-1, kind=8), exif(3, count=0), b"garbage"):
         assert 6 == read_orientation({"exif": block, "xmp": b'tiff:Orientation="6"'})
 
 
@@ -103,7 +115,9 @@ def test_any_exif_block_is_survived(data, header):
     "info",
     [
         {"xmp": b'<rdf:Description tiff:Orientation="6"/>'},
+        {"xmp": b"<rdf:Description tiff:Orientation = '6'/>"},
         {"XML:com.adobe.xmp": "<tiff:Orientation>6</tiff:Orientation>"},
+        {"exif": b"Exif\0\0Exif\0\0" + exif(6)},
         {"exif": exif(6), "xmp": b'tiff:Orientation="3"'},
         {"Raw profile type exif": f"\nexif\n  26\n{(b'Exif' + bytes(2) + exif(6)).hex()}\n"},
     ],
