@@ -35,7 +35,8 @@ _MOST_SEGMENTS: Final = 1_000
 _PADDING: Final = bytes(8)
 """What follows a JPEG without an end: libjpeg reads up to 7 bytes ahead of the last code. As codes
 they are a few blocks at most, so a picture of which more is missing remains incomplete."""
-_OTHER_PADDING: Final = b"\xaa" * 64
+_OTHER_PADDING: Final = b"\xaa" * 65_536
+"""As codes, some rows of blocks: a shorter one may change no block that the model sees."""
 _END_OF_IMAGE: Final = b"\xff\xd9"
 
 # Markers of ITU-T T.81, table B.1.
@@ -49,8 +50,7 @@ _END: Final = 0xD9
 _BETWEEN_SCANS: Final = frozenset({0xC4, 0xCC, _SCAN, 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xFE})
 """Segments that libjpeg takes between two scans; it refuses any other."""
 _TABLES: Final = 0xDB
-_APP1: Final = 0xE1
-_APP13: Final = 0xED
+_APP1, _APP13 = 0xE1, 0xED
 _ARITHMETIC: Final = 0x08
 _LOSSLESS: Final = 0x03
 _PROGRESSIVE: Final = 0x02
@@ -63,9 +63,9 @@ _BLOCK: Final = 1 << 16
 _ALL_COEFFICIENTS: Final = (1 << 64) - 1
 _MARKER: Final = re.compile(rb"\xff++([^\xff])")
 _LENGTH_BYTES: Final = 2
-_COMPONENTS: Final = slice(5, 6)
+_HEIGHT, _WIDTH, _COMPONENTS = slice(1, 3), slice(3, 5), slice(5, 6)
 _COMPONENT_IDS: Final = slice(6, None, 3)
-"""Of a segment, its length, which counts itself; of a frame, the number and names of components."""
+"""Of a segment, its length, which counts itself; of a frame, its size, the number and names of components."""
 _LOW_BITS: Final = 0x0F
 """Of the last byte of a scan's header: how many bits of each coefficient later scans bring."""
 _TABLE_BYTES: Final = 65
@@ -78,10 +78,9 @@ _PNG_DEPTH: Final = slice(24, 25)
 _BMP_HEADER: Final = slice(14, 15)
 _BMP_COMPRESSION: Final = slice(30, 31)
 """Where a file says how many bits a channel has, how long its header is, how it is compressed."""
-_EIGHT_BITS: Final = b"\x08"
 _RLE: Final = {b"\1", b"\2"}
-_NAMES_COMPRESSION: Final = b"\x28"
-"""Length from which on a BMP header names its compression; OS/2's are shorter."""
+_WINDOWS_BMP: Final = b"\x28"
+"""Length of the header from which on it names a compression; OS/2's are shorter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +172,9 @@ def read_allowance(data: bytes, name: str, limits: ImageLimits) -> Allowance:
             reads += len(data) // 120  # it has pieces of up to 255 bytes; each is two reads
         case "png":
             data = picture_of(data)
-            if data[_PNG_DEPTH] > _EIGHT_BITS:
+            if data[_PNG_DEPTH] > b"\x08":
                 limits = replace(limits, max_pixels=limits.max_pixels // 2)
-        case "bmp" if data[_BMP_HEADER] >= _NAMES_COMPRESSION and data[_BMP_COMPRESSION] in _RLE:
+        case "bmp" if data[_BMP_HEADER] >= _WINDOWS_BMP and data[_BMP_COMPRESSION] in _RLE:
             limits = replace(limits, max_pixels=min(limits.max_pixels, _MAX_RLE_PIXELS))
             reads += min(len(data), _MAX_RLE_READS)
     return Allowance((data,), limits, reads)
@@ -197,10 +196,9 @@ def _jpeg_allowance(data: bytes, limits: ImageLimits) -> Allowance:
         start = data[:cut].rstrip(b"\0\xff") + _PADDING
         if single:
             pictures = (start,)
-        else:
+        elif header.pixels <= limits.max_pixels // 2:  # a larger one would take too long twice
             # libjpeg needs an end here, and takes what is missing before it for grey.
             pictures = (start + _END_OF_IMAGE, start + _OTHER_PADDING + _END_OF_IMAGE)
-            limits = replace(limits, max_pixels=limits.max_pixels // 2)
     scalable = not header.counts["lossless frames"]
     return Allowance(pictures, limits, _READS, scans, scalable, scalable and single)
 
@@ -212,13 +210,14 @@ class JpegHeader:
     Attributes:
         counts: By the names of MOST, and of two kinds of frame.
         progressive: Whether the coefficients are spread over scans.
-        components: The identifiers of the last frame's components.
+        components, pixels: The identifiers of the last frame's components, and its size.
         scan: Where the marker of the first scan is; the end of the file if there is none.
     """
 
     counts: dict[str, int]
     progressive: bool
     components: bytes
+    pixels: int
     scan: int
 
 
@@ -228,7 +227,7 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
     The walk ends early if a marker is misplaced, or if there are more markers than MOST allows.
     """
     counts = dict.fromkeys((*MOST, "arithmetic frames", "lossless frames"), 0)
-    progressive, components = False, b""
+    progressive, components, pixels = False, b"", 0
     at = 0
     while counts["markers"] <= MOST["markers"] and (at := data.find(b"\xff", at)) >= 0:
         found = _MARKER.match(data, at)
@@ -245,6 +244,7 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
         at += _LENGTH_BYTES + len(segment)
         if marker in _FRAMES:
             progressive = marker & _LOSSLESS == _PROGRESSIVE
+            pixels = int.from_bytes(segment[_HEIGHT]) * int.from_bytes(segment[_WIDTH])
             components = segment[_COMPONENT_IDS][: sum(segment[_COMPONENTS])]
             counts["frames"] += 1
             counts["arithmetic frames"] += bool(marker & _ARITHMETIC)
@@ -256,7 +256,7 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
             counts["EXIF segments"] += segment.startswith(b"Exif\0")
         elif marker == _APP13:
             counts["Photoshop resources"] += segment.count(b"8BIM")
-    return JpegHeader(counts, progressive, components, at if at >= 0 else len(data))
+    return JpegHeader(counts, progressive, components, pixels, at if at >= 0 else len(data))
 
 
 def _segment(data: bytes, at: int) -> bytes:

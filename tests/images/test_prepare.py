@@ -806,6 +806,27 @@ def test_any_jpeg_may_lack_its_end(mode, options):
                 prepare(data[: len(data) * 9 // 10] + trailer, EVALUATION, LIMITS)
 
 
+def test_a_cut_is_seen_wherever_it_is():
+    """A wide picture whose last scan is cut off in the margins that the model does not see."""
+    data = encode(noise(1024, 256), "JPEG", progressive=True, quality=50)
+    start = data.rindex(b"\xff\xda")
+    half = (start + len(data)) // 2
+
+    for cut in range(half, half + 500, 20):
+        with pytest.raises(CorruptImageError, match="incomplete"):
+            prepare(data[:cut], EVALUATION, LIMITS)
+
+
+def test_a_large_photo_without_an_end_is_called_incomplete():
+    """Where it takes too long to decode it twice, it is not said that the whole photo is too large."""
+    data = encode(noise(300, 200), "JPEG", progressive=True)
+    limits = ImageLimits(max_pixels=100_000)
+    prepare(data, EVALUATION, limits)
+
+    with pytest.raises(CorruptImageError, match="incomplete"):
+        prepare(data[:-2], EVALUATION, limits)
+
+
 # Limits
 
 
