@@ -15,7 +15,7 @@ from python_multipart.multipart import parse_options_header
 from app.errors import BadRequestError, UnsupportedFormatError
 from app.images.formats import TITLES
 from app.web.openapi import FIELD
-from app.web.parameters import closest_parameter
+from app.web.parameters import spelled_parameter
 
 _MOST_PARTS: Final = 16
 _MOST_HEADER_BYTES: Final = 8192
@@ -33,6 +33,9 @@ _PRINTABLE: Final = re.compile(rb"[\t -~]+")
 _FIELDS: Final = re.compile(rb"[\w.%+\[\]-]{1,64}=[ -~]*")
 _AS_IT_IS: Final = frozenset({b"", b"binary", b"8bit", b"7bit"})
 _CURL: Final = f"With curl: -F {FIELD}=@photo.jpg"
+_DISPOSITION: Final = b"content-disposition:"
+_HEAD_BYTES: Final = 512
+"""Of a body that may be a form, though nothing says so."""
 _LET_THE_CLIENT: Final = "Let the client set this header: give it the form alone."
 
 
@@ -94,7 +97,7 @@ def find_file(content_type: str, body: bytes) -> bytes:
             f" in a part named {FIELD!r}."
         )
     for part in others:
-        parameter = closest_parameter(part.name.decode("latin-1"))
+        parameter = spelled_parameter(part.name.decode("latin-1"))
         if parameter:
             raise BadRequestError(
                 f"The form has a field beside {FIELD!r} for a parameter. Parameters belong in the"
@@ -116,6 +119,10 @@ def find_file(content_type: str, body: bytes) -> bytes:
             f"The multipart body has no file: its part {FIELD!r} is a text. The server fetches"
             f" nothing. {_CURL}"
         )
+    if data.startswith(b"--") and _DISPOSITION in data[:_HEAD_BYTES].lower():
+        raise BadRequestError(
+            f"The part {FIELD!r} is a form itself, not a photo. Send one form, with the photo in it."
+        )
     return data
 
 
@@ -128,8 +135,8 @@ def refuse_hidden_form(body: bytes) -> None:
         BadRequestError: If it is a multipart body.
         UnsupportedFormatError: If it is urlencoded.
     """
-    head = body[:512]
-    if head.startswith(b"--") and b"content-disposition:" in head.lower():
+    head = body[:_HEAD_BYTES]
+    if head.startswith(b"--") and _DISPOSITION in head.lower():
         raise BadRequestError(
             "The body is a form, but the header Content-Type does not say so. " + _LET_THE_CLIENT
         )
@@ -152,7 +159,7 @@ def _parts(body: bytes, delimiter: bytes) -> Iterator[_Part]:
         if after[1]:
             return
         if number == _MOST_PARTS:
-            raise _malformed(f"Too many fields. {_MOST_PARTS} are the most")
+            raise _malformed(f"it has more than {_MOST_PARTS} parts")
         start = after.end()
         at = body.find(b"\r\n" + delimiter, start - 2) + 2
         if at == 1:
@@ -201,7 +208,7 @@ def _refuse_names(others: list[_Part]) -> Never:
 
 def _refuse_start(body: bytes, delimiter: bytes) -> Never:
     if not body:
-        raise _malformed(f"it is empty. Send a part named {FIELD!r}. {_CURL}")
+        raise BadRequestError(f"The multipart body is empty. Send a part named {FIELD!r}. {_CURL}")
     if b"\n" + delimiter in body:
         _refuse_line_ends()
     raise _malformed(

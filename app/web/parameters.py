@@ -12,17 +12,21 @@ _SIMILAR: Final = 0.7
 _SANE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 
 
-def closest_parameter(name: str) -> str | None:
-    """Return the parameter that is meant by a name, if it is one or resembles one."""
-    spelled = name[:40].lower().replace("-", "_")
-    return next(iter(get_close_matches(spelled, PARAMETERS, 1, _SIMILAR)), None)
+def spelled_parameter(name: str) -> str | None:
+    """Return the parameter that a name is, however it is spelled: `topk`, `Top-K`."""
+    return next((one for one in PARAMETERS if _letters(one) == _letters(name[:40])), None)
 
 
 def unknown_parameter(name: str) -> UnknownParameterError:
     """Return the error for a name that is none of PARAMETERS; it says which is meant."""
     shown = f" {name!r}" if _SANE_NAME.fullmatch(name) else ""
-    closest = closest_parameter(name)
+    spelled = name[:40].lower().replace("-", "_")
+    closest = next(iter(get_close_matches(spelled, PARAMETERS, 1, _SIMILAR)), None)
     advice = f"Did you mean {closest!r}?" if closest else f"There are {' and '.join(PARAMETERS)}."
     if "url" in name.lower():
         advice += " The server fetches nothing: send the image itself as the body."
     return UnknownParameterError(f"The query has an unknown parameter{shown}. {advice}")
+
+
+def _letters(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")

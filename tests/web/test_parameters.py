@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.web.parameters import closest_parameter
+from app.web.parameters import spelled_parameter
 from tests.conftest import png
 from tests.web.answers import problem
 
@@ -32,8 +32,9 @@ async def test_unknown_parameter_is_named_with_the_nearest_one(client, query, se
 
 
 @pytest.mark.parametrize(
-    "name", ["token", "submit", "k", "name", "_charset_", "mo", "", "x" * 9000]
+    "name",
+    ["token", "submit", "k", "name", "_charset_", "mode", "models", "top", "", "_", "x" * 9000],
 )
 async def test_other_names_mean_no_parameter(name):
     """Fields of other forms are not taken for parameters."""
-    assert closest_parameter(name) is None
+    assert spelled_parameter(name) is None
