@@ -103,6 +103,11 @@ _SIGNATURES: Final = (
     ("gzip", (b"\x1f\x8b",), "Send the image without compressing it."),
     ("NumPy", (b"\x93NUMPY",), "Send an image file instead of an array of pixels."),
     (
+        "An image that was read as text",  # 0x89 or 0xFF, decoded and encoded again
+        (b"\xef\xbf\xbd" * 3, b"\xef\xbf\xbdPNG", "\xff\xd8\xff".encode(), "\x89PNG".encode()),
+        "Read the file as bytes, and send these.",
+    ),
+    (
         "Base64 text",
         (b"data:image/", b"/9j/", b"iVBORw0KGgo", b"R0lGOD", b"UklGR"),
         "Send the bytes of the image themselves.",

@@ -27,6 +27,8 @@ _MOST_PATH_BYTES: Final = 1024
 _AFTER_BOUNDARY: Final = re.compile(rb"(--)|[ \t]*\r\n")
 _FOLD: Final = re.compile(rb"\r\n[ \t]+")
 _NOT_TEXT: Final = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
+_LOST_BYTES: Final = re.compile(rb"[\0\r\n]")
+"""What curl -d takes out of a file."""
 _FILE_NAME: Final = re.compile(rb";\s*filename\*?\s*=", re.IGNORECASE)
 _SANE_NAME: Final = re.compile(rb"[A-Za-z_][A-Za-z0-9_.\[\]-]{0,31}")
 _PRINTABLE: Final = re.compile(rb"[\t -~]+")
@@ -129,10 +131,11 @@ def find_file(content_type: str, body: bytes) -> bytes:
 def refuse_hidden_form(body: bytes) -> None:
     """Refuse a body that is a form, although its Content-Type does not say so, or says urlencoded.
 
-    Images pass, of which curl --data-binary says that they are urlencoded.
+    Images pass, of which curl --data-binary says that they are urlencoded; those that curl -d has
+    damaged do not.
 
     Raises:
-        BadRequestError: If it is a multipart body.
+        BadRequestError: If it is a multipart body, or a damaged image.
         UnsupportedFormatError: If it is urlencoded.
     """
     head = body[:_HEAD_BYTES]
@@ -144,6 +147,11 @@ def refuse_hidden_form(body: bytes) -> None:
         raise UnsupportedFormatError(
             "A form of type application/x-www-form-urlencoded cannot hold a photo. Send"
             f" multipart/form-data with a part named {FIELD!r}, or the image itself ({TITLES})."
+        )
+    if _NOT_TEXT.search(head) and not _LOST_BYTES.search(head):
+        raise BadRequestError(
+            "The photo lost its zeros and line breaks, as with curl -d. Send it with curl"
+            " --data-binary @photo.jpg"
         )
 
 

@@ -64,6 +64,13 @@ def test_formats_that_are_read_are_named(head, name):
         (b"PK\3\4\x14\0", "ZIP"),
         (b"\x1f\x8b\x08\0", "gzip"),
         (b"\x93NUMPY\1\0", "NumPy"),
+        (
+            b"\xff\xd8\xff\xe0\0\x10JFIF".decode(errors="replace").encode(),
+            "An image that was read as text",
+        ),
+        (b"\x89PNG\r\n\x1a\n".decode(errors="replace").encode(), "An image that was read as text"),
+        (b"\xff\xd8\xff\xe1".decode("latin-1").encode(), "An image that was read as text"),
+        (b"\x89PNG\r\n\x1a\n".decode("latin-1").encode(), "An image that was read as text"),
         (b"iVBORw0KGgoAAAANSUhEUg", "Base64 text"),
         (b"data:image/png;base64,iVBOR", "Base64 text"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),

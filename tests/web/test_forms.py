@@ -7,6 +7,7 @@ import pytest
 
 from app.errors import BadRequestError, RequestError, UnsupportedFormatError
 from app.web.forms import find_file, refuse_hidden_form
+from tests.conftest import PHOTOS
 
 PHOTO = b"\xff\xd8\xff\r\n--\n\r\n--X\x00" + bytes(2000)
 FILE = 'form-data; name="file"; filename="a.jpg"'
@@ -211,6 +212,13 @@ def test_form_that_says_to_be_something_else_is_named(body, error):
     """A form under another Content-Type, and one without files."""
     with pytest.raises(error, match="form"):
         refuse_hidden_form(body)
+
+
+def test_a_photo_damaged_by_curl_is_named():
+    """Curl -d takes out zeros and line breaks, which was called a damaged header."""
+    with pytest.raises(BadRequestError, match="--data-binary"):
+        refuse_hidden_form((PHOTOS / "coffee.jpg").read_bytes().translate(None, b"\0\r\n"))
+    refuse_hidden_form((PHOTOS / "coffee.jpg").read_bytes())
 
 
 @pytest.mark.parametrize("body", [b"", PHOTO, b"--", b"GIF89a=\x00", b"no form"])
