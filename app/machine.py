@@ -22,6 +22,8 @@ _CUSTOMARY: Final = (
     ("cgroup", "/", "/sys/fs/cgroup/cpu,cpuacct"),
 )
 """Where control groups are if /proc does not say it."""
+_TOP, _PLACE = 3, 4
+"""Of a line of mountinfo: the folder of the file system that is mounted, and where (man proc)."""
 _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
 _CPU_INFO = Path("/proc/cpuinfo")
 _IDENTIFYING = ("vendor_id", "cpu family", "model", "model name", "stepping", "cache size", "flags")
@@ -76,12 +78,10 @@ def _mounted(root: Path) -> Iterator[tuple[str, str, str]]:
     for line in _lines(root / "proc/self/mountinfo"):
         before, _, after = line.partition(" - ")
         kind, *options = after.split(" ")
-        if kind == "cgroup2" or (kind == "cgroup" and "cpu" in options[-1].split(",")):
-            _, _, _, top, place, *_ = (
-                _ESCAPED.sub(lambda found: chr(int(found[1], 8)), field)
-                for field in before.split(" ")
-            )
-            yield kind, top, place
+        fields = [_ESCAPED.sub(lambda found: chr(int(found[1], 8)), f) for f in before.split(" ")]
+        groups = kind == "cgroup2" or (kind == "cgroup" and "cpu" in options[-1].split(","))
+        if groups and len(fields) > _PLACE:
+            yield kind, fields[_TOP], fields[_PLACE]
 
 
 def _quota(group: Path) -> float:

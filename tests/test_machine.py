@@ -170,7 +170,9 @@ def test_quota_rounds_up_within_the_mask(tmp_path, content, count):
             64,
             id="v1, without the controller",
         ),
-        pytest.param(["", "x", "1:2"], ["", "x - y", "- cgroup2"], {}, 64, id="nonsense"),
+        pytest.param(
+            ["", "x", "1:2"], ["", "x - y", "- cgroup2", "x - cgroup2"], {}, 64, id="nonsense"
+        ),
     ],
 )
 @pytest.mark.usefixtures("many")
