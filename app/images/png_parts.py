@@ -13,7 +13,7 @@ from typing import Final
 
 from app.errors import CorruptImageError
 
-_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+_SIGNATURE_BYTES: Final = 8
 _HEAD_BYTES: Final = 8
 _CRC_BYTES: Final = 4
 """Bytes of a chunk before its content (length, kind) and behind it."""
@@ -59,12 +59,13 @@ def picture_of(data: bytes) -> bytes:
             before.setdefault(kind, data[start - _HEAD_BYTES : end + _CRC_BYTES])
     joined = [_head(b"IDAT", sum(map(len, pixels))), *pixels, bytes(_CRC_BYTES)] if pixels else []
     rest = [_chunk(kind, content) for kind, content in behind.items()]
-    return b"".join([_SIGNATURE, *before.values(), *joined, *rest])
+    signature = data[:_SIGNATURE_BYTES]  # as it is: one with other line ends is of a damaged file
+    return b"".join([signature, *before.values(), *joined, *rest])
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield the kind of each chunk up to the end, and where its content starts and ends."""
-    at = len(_SIGNATURE)
+    at = _SIGNATURE_BYTES
     for _ in range(_MOST_CHUNKS):
         start = at + _HEAD_BYTES
         kind = data[at + 4 : start]

@@ -180,6 +180,15 @@ def test_what_the_picture_needs_has_to_be_sound():
             read(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
 
 
+@pytest.mark.parametrize(
+    "signature", [b"\x89PNG\r\n \n", b"\x89PNG\n\n\x1a\n", b"\x89PNG\r\n\x1a\r"]
+)
+def test_a_damaged_signature_is_not_mended(signature):
+    """Line ends that were changed on the way were changed in the pixels, too."""
+    with pytest.raises(CorruptImageError, match="damaged"):
+        read(signature + saved("PNG")[len(signature) :])
+
+
 def test_too_many_chunks_are_refused_before_pillow_reads_them():
     """A thousand chunks are read; with more than any encoder writes nothing is."""
     data = saved("PNG")
