@@ -58,7 +58,7 @@ def problem_page(status: int, title: str, detail: str, headers: Mapping[str, str
 
 def _page(title: str, body: str, status: int, headers: Mapping[str, str]) -> HTMLResponse:
     html = page_files().versioned(_PAGE).format(title=title, body=body)
-    return HTMLResponse(html, status, {**headers, **HEADERS, "Vary": "Accept"})
+    return HTMLResponse(html, status, {**headers, **HEADERS, "Vary": "Accept, Sec-Fetch-Mode"})
 
 
 def _share(probability: float) -> str:
