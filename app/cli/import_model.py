@@ -11,12 +11,13 @@ from app.cli.console import out, predictions_table
 from app.cli.environment import read_settings, ready_graph
 from app.cli.files import File
 from app.cli.predict.here import Here
+from app.serving.ask_classifier import ask_classifier
 from app.weights.import_model import Trained, import_model
 
 
 def import_(
     file: Annotated[
-        Path, typer.Argument(help="Checkpoint: .pth, .safetensors, .h5 or .caffemodel.")
+        Path, typer.Argument(help="Weights: .pth, .safetensors, .h5, .caffemodel or .onnx.")
     ],
     labels: Annotated[
         Path, typer.Option(help="Text file of the classes, in the order of the output.")
@@ -33,16 +34,22 @@ def import_(
     """Import your own training of a VGG: the network is recognised by its weights.
 
     Writes NAME.safetensors, NAME.txt and NAME.toml into the model folder. Nothing in the file is run.
+    An ONNX file holds its network, VGG or not: it is run on a few images, and copied to NAME.onnx.
     """
     settings = read_settings()
     manifest = import_model(
-        file, labels, name, settings.model_dir, trained=preprocess, license_=license_
+        file,
+        labels,
+        name,
+        settings.model_dir,
+        ask=ask_classifier,
+        trained=preprocess,
+        license_=license_,
     )
-    network = manifest.architecture
-    assert network is not None  # noqa: S101 (an import always describes it)
+    network, side = manifest.architecture, manifest.preprocess.crop
+    what = "an ONNX graph" if network is None else f"configuration {network.configuration}"
     out.print(
-        f"{escape(name)}: configuration {network.configuration}, {network.side} x {network.side}"
-        f" pixels, preprocessing of {preprocess}. Serve it with VGG_MODELS={escape(name)}.",
+        f"{escape(name)}: {what}, {side} x {side} pixels, preprocessing of {preprocess}. Serve it with VGG_MODELS={escape(name)}.",
         soft_wrap=True,
     )
     if check is not None:

@@ -13,7 +13,7 @@ from pathlib import Path, PureWindowsPath
 from typing import BinaryIO, Final
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, EncodeError
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from app.errors import CheckpointError
@@ -57,6 +57,33 @@ def load_onnx(path: Path) -> ModelProto:
         return onnx.load_model(path, format="protobuf", load_external_data=False)
     except DecodeError as exc:
         raise CheckpointError("is not an ONNX file, or is damaged") from exc
+
+
+def save_onnx(model: ModelProto, place: Path) -> None:
+    """Write an ONNX file; a CheckpointError if it has become too large for one."""
+    try:
+        place.write_bytes(model.SerializeToString())
+    except (EncodeError, ValueError) as exc:
+        raise CheckpointError(f"cannot be written again: {exc}") from exc
+
+
+def copy_onnx(path: Path, place: Path) -> Path | None:
+    """Copy an ONNX file under another name; what it keeps in other files goes into one beside it.
+
+    Returns:
+        That file, PLACE.data; None for an ONNX file that needs no other.
+
+    Raises:
+        CheckpointError: If it names files that are missing or elsewhere.
+    """
+    if not data_files(path):
+        shutil.copyfile(path, place)
+        return None
+    model, data = load_onnx(path), place.with_name(f"{place.name}.data")
+    with data.open("wb") as weights:
+        move_tensors(path, model, weights)
+    save_onnx(model, place)
+    return data
 
 
 def data_files(path: Path) -> list[str]:

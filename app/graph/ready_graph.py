@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from google.protobuf.message import EncodeError
 from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from app.errors import CheckpointError
-from app.graph.data_files import load_onnx, move_tensors
+from app.graph.data_files import load_onnx, move_tensors, save_onnx
 from app.graph.normalize import preprocess_nodes
 from app.graph.own_answers import Ask, Scores, find_scores, save_answers
 from app.graph.serving_graph import (
@@ -55,20 +54,40 @@ def write_ready(folder: Path, path: Path, preprocess: Preprocess, classes: int, 
         raise CheckpointError(f"{path}: {exc}") from None  # the log would say it twice
 
 
+def side_of(path: Path) -> int:
+    """Return the side of the photos that a classifier takes, in pixels.
+
+    Raises:
+        CheckpointError: If it is no classifier, or leaves the side open.
+    """
+    try:
+        shape = _shape(_only_input(_load(path)))
+    except CheckpointError as exc:
+        raise CheckpointError(f"{path}: {exc}") from None
+    if len(shape) != 1 + len("CHW") or shape[1] not in {0, 3} or shape[2] != shape[3]:
+        raise CheckpointError(f"{path}: takes {shape}, expected square photos, [N, 3, side, side]")
+    if shape[2] < 1:
+        raise CheckpointError(
+            f"{path}: takes photos of any side, so that nobody knows which it was trained with:"
+            " export it with a fixed height and width"
+        )
+    return shape[2]
+
+
 def _write(folder: Path, path: Path, preprocess: Preprocess, classes: int, ask: Ask) -> None:
     model = _load(path)
     source = _input(model, preprocess.crop)
     with (folder / WEIGHTS_FILE).open("wb") as weights:
         move_tensors(path, model, weights)
     theirs = folder / _THEIRS
-    _save(model, theirs)
+    save_onnx(model, theirs)
     try:
         answers = ask(theirs, preprocess)
     finally:
         theirs.unlink()
     scores = find_scores(answers, classes)
     _surround(model, source, scores, preprocess)
-    _save(model, folder / GRAPH_FILE)
+    save_onnx(model, folder / GRAPH_FILE)
     save_answers(folder, answers.images, scores)
 
 
@@ -82,34 +101,35 @@ def _load(path: Path) -> ModelProto:
     return model
 
 
-def _save(model: ModelProto, place: Path) -> None:
-    try:
-        place.write_bytes(model.SerializeToString())
-    except (EncodeError, ValueError) as exc:
-        raise CheckpointError(f"cannot be written again: {exc}") from exc
-
-
 def _input(model: ModelProto, crop: int) -> ValueInfoProto:
     """Return the input, after a check that it fits."""
-    graph = model.graph
-    constants = {tensor.name for tensor in graph.initializer}
-    inputs = [value for value in graph.input if value.name not in constants]
-    if len(inputs) != 1:
-        raise CheckpointError(f"has {len(inputs)} inputs, expected one, the image")
-    tensor = inputs[0].type.tensor_type
-    shape = [dim.dim_value for dim in tensor.shape.dim]  # 0 where any size is allowed
+    source = _only_input(model)
+    elem_type, shape = source.type.tensor_type.elem_type, _shape(source)
     wanted = (3, crop, crop)  # and any batch size
     fits = len(shape) == 1 + len(wanted) and all(
         have in {0, want} for have, want in zip(shape[1:], wanted, strict=True)
     )
-    if tensor.elem_type not in _TAKEN or not fits:
+    if elem_type not in _TAKEN or not fits:
         raise CheckpointError(
-            f"takes {TensorProto.DataType.Name(tensor.elem_type)} {shape},"
+            f"takes {TensorProto.DataType.Name(elem_type)} {shape},"
             f" expected FLOAT or FLOAT16 [N, 3, {crop}, {crop}] with the crop of the manifest"
         )
     taken = ValueInfoProto()
-    taken.CopyFrom(inputs[0])  # it is renamed with the others
+    taken.CopyFrom(source)  # it is renamed with the others
     return taken
+
+
+def _only_input(model: ModelProto) -> ValueInfoProto:
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in constants]
+    if len(inputs) != 1:
+        raise CheckpointError(f"has {len(inputs)} inputs, expected one, the image")
+    return inputs[0]
+
+
+def _shape(source: ValueInfoProto) -> list[int]:
+    """Return the shape of an input, with 0 where any size is allowed."""
+    return [dim.dim_value for dim in source.type.tensor_type.shape.dim]
 
 
 def _surround(

@@ -2,13 +2,19 @@
 
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, Literal, TypeAlias
 
 from app.errors import CheckpointError, ManifestError, SetupError
+from app.graph.data_files import copy_onnx
+from app.graph.own_answers import Ask
+from app.graph.ready_graph import side_of, write_ready
 from app.graph.vgg import VggConfig
 from app.records import Preprocess
-from app.weights.checkpoints.read import read_checkpoint, recognise
+from app.weights.checkpoints.read import format_of, read_checkpoint, recognise
 from app.weights.checkpoints.safetensors_file import write_safetensors
 from app.weights.download.part_file import hash_file
 from app.weights.labels import load_labels
@@ -17,6 +23,7 @@ from app.weights.manifests import BUILT_IN, NAME, Manifest, read_manifest
 Trained: TypeAlias = Literal["torchvision", "caffe", "keras"]
 """Whose preprocessing the weights were trained with."""
 
+_SUFFIXES: Final = (".toml", ".txt", ".safetensors", ".onnx", ".onnx.data")
 _FULL_SIDE: Final = 224
 _FULL_RESIZE: Final = 256
 _RGB: Final = ("RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
@@ -41,16 +48,19 @@ def import_model(
     name: str,
     model_dir: Path,
     *,
+    ask: Ask,
     trained: Trained = "torchvision",
     license_: str = "unknown",
 ) -> Manifest:
-    """Write NAME.safetensors, NAME.txt and NAME.toml into the model folder.
+    """Write a model into the model folder: NAME.toml, NAME.txt, and NAME.safetensors or NAME.onnx.
 
     Args:
-        source: A checkpoint in any format but ONNX; the network is recognised by its shapes.
+        source: A checkpoint, whose network is recognised by its shapes; or an ONNX file, which is
+            served as it is, after it was run on a few images.
         labels: Its classes, in the order of the output; see `load_labels`.
         name: What requests will call the model.
         model_dir: The model folder.
+        ask: Runs an ONNX file.
         trained: Whose preprocessing it was trained with.
         license_: SPDX identifier of the licence of the weights.
 
@@ -59,31 +69,95 @@ def import_model(
     """
     if re.fullmatch(NAME, name) is None:
         raise SetupError(f"--name {name}: expected lower-case letters, digits, '.', '_', '-'.")
-    files = [model_dir / f"{name}{suffix}" for suffix in (".safetensors", ".txt", ".toml")]
-    if (BUILT_IN / f"{name}.toml").exists() or any(file.exists() for file in files):
-        raise SetupError(f"--name {name}: there is a model of this name. Choose another one.")
+    taken = [BUILT_IN / f"{name}.toml", *(model_dir / f"{name}{suffix}" for suffix in _SUFFIXES)]
+    for path in taken:
+        if path.exists():
+            raise SetupError(
+                f"--name {name}: there is a model of this name ({path}). Choose another one."
+            )
+    top = {"name": name, "title": name, "labels": f"{name}.txt", "license": license_}
+    try:
+        model_dir.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".import-", dir=model_dir) as place:
+            folder = Path(place)
+            if format_of(source) == "onnx":
+                content = _ready(folder, name, source, labels, trained, ask)
+            else:
+                content = _checkpoint(folder, name, source, labels, trained)
+            (folder / f"{name}.txt").write_bytes(labels.read_bytes())
+            manifest = folder / f"{name}.toml"
+            manifest.write_text(_toml(top | content), encoding="utf-8")
+            made = read_manifest(manifest)
+            _move(folder, model_dir)
+            return replace(made, path=model_dir / manifest.name)
+    except (OSError, ManifestError) as exc:
+        raise SetupError(f"{name} cannot be written: {exc}") from exc
+
+
+def _checkpoint(
+    folder: Path, name: str, source: Path, labels: Path, trained: Trained
+) -> dict[str, Any]:
+    """Write the weights of a checkpoint; return what the manifest says of them."""
     file_format, config = recognise(source)
-    count = len(load_labels(labels.name, labels.parent))
+    count = _count(labels)
     if count != config.classes:
         raise CheckpointError(
             f"{source}: gives {config.classes} classes, but {labels} names {count}"
         )
     width = _width(config)
-    layers = read_checkpoint(source, file_format, config)
-    weights, names, manifest = files
+    weights = folder / f"{name}.safetensors"
+    write_safetensors(weights, config, read_checkpoint(source, file_format, config))
+    return {
+        "architecture": {
+            "configuration": config.configuration,
+            "width": width,
+            "side": config.side,
+            "hidden": config.hidden,
+        },
+        "checkpoint": {"format": "safetensors", "file": weights.name, "sha256": _sha256(weights)},
+        "preprocess": asdict(preprocess_of(trained, config.side)),
+    }
+
+
+def _ready(
+    folder: Path, name: str, source: Path, labels: Path, trained: Trained, ask: Ask
+) -> dict[str, Any]:
+    """Copy an ONNX file that can be served; return what the manifest says of it."""
+    preprocess = preprocess_of(trained, side_of(source))
+    with TemporaryDirectory(dir=folder) as graph:  # that it can be made is what counts
+        write_ready(Path(graph), source, preprocess, _count(labels), ask)
+    place = folder / f"{name}.onnx"
+    data = copy_onnx(source, place)
+    content: dict[str, Any] = {
+        "onnx": place.name,
+        "sha256": _sha256(place),
+        "preprocess": asdict(preprocess),
+    }
+    if data is not None:
+        entry = {"file": data.name, "size": data.stat().st_size, "sha256": _sha256(data)}
+        content["external"] = [entry]
+    return content
+
+
+def _count(labels: Path) -> int:
+    return len(load_labels(labels.name, labels.parent))
+
+
+def _sha256(path: Path) -> str:
+    return hash_file(path, None, lambda *_: None).sha256
+
+
+def _move(folder: Path, model_dir: Path) -> None:
+    """Move all files of a folder into the model folder, the manifest last; or none of them."""
+    files = sorted(folder.iterdir(), key=lambda path: path.suffix == ".toml")
     try:
-        model_dir.mkdir(parents=True, exist_ok=True)
-        write_safetensors(weights, config, layers)
-        names.write_bytes(labels.read_bytes())
-        digest = hash_file(weights, None, lambda *_: None).sha256
-        preprocess = preprocess_of(trained, config.side)
-        text = _manifest(name, license_, config, width, digest, preprocess)
-        manifest.write_text(text, encoding="utf-8")
-        return read_manifest(manifest)
-    except (OSError, ManifestError) as exc:
         for path in files:
-            path.unlink(missing_ok=True)
-        raise SetupError(f"{name} cannot be written: {exc}") from exc
+            path.rename(model_dir / path.name)
+    except OSError:
+        for path in files:
+            if not path.exists():
+                (model_dir / path.name).unlink(missing_ok=True)
+        raise
 
 
 def _width(config: VggConfig) -> float:
@@ -98,32 +172,22 @@ def _width(config: VggConfig) -> float:
     return width
 
 
-def _manifest(
-    name: str, license_: str, config: VggConfig, width: float, digest: str, preprocess: Preprocess
-) -> str:
-    """Write a manifest in TOML."""
-    tables: dict[str, dict[str, Any]] = {
-        "architecture": {
-            "configuration": config.configuration,
-            "width": width,
-            "side": config.side,
-            "hidden": list(config.hidden),
-        },
-        "checkpoint": {"format": "safetensors", "file": f"{name}.safetensors", "sha256": digest},
-        "preprocess": {
-            "resize": preprocess.resize,
-            "crop": preprocess.crop,
-            "channels": preprocess.channels,
-            "mean": list(preprocess.mean),
-            "std": list(preprocess.std),
-        },
-    }
-    top = {"name": name, "title": name, "labels": f"{name}.txt", "license": license_}
-    lines = [f"{key} = {json.dumps(value)}" for key, value in top.items()]
-    for table, values in tables.items():
-        lines += [
-            "",
-            f"[{table}]",
-            *(f"{key} = {json.dumps(value)}" for key, value in values.items()),
-        ]
+def _toml(content: Mapping[str, Any]) -> str:
+    """Write values, tables and lists of tables in TOML."""
+    lines = []
+    for key, value in sorted(content.items(), key=lambda item: _has_tables(item[1])):
+        if not _has_tables(value):
+            lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
+            continue
+        heading = f"[{key}]" if isinstance(value, dict) else f"[[{key}]]"
+        for table in [value] if isinstance(value, dict) else value:
+            lines += [
+                "",
+                heading,
+                *(f"{name} = {json.dumps(one, ensure_ascii=False)}" for name, one in table.items()),
+            ]
     return "\n".join(lines) + "\n"
+
+
+def _has_tables(value: object) -> bool:
+    return isinstance(value, (dict, list))

@@ -1,22 +1,33 @@
 """A checkpoint and a list of names become a model that the service serves as any other."""
 
+import hashlib
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import safetensors.numpy
+from onnx import TensorProto, helper, numpy_helper
 
 from app.errors import SetupError
 from app.graph.vgg import VggConfig
 from app.records import Preprocess
+from app.runtime.open_session import open_session
+from app.serving.ask_classifier import ask_classifier
 from app.weights.checkpoints.read import read_checkpoint
-from app.weights.import_model import import_model, preprocess_of
+from app.weights.import_model import Trained, preprocess_of
+from app.weights.import_model import import_model as import_with
 from app.weights.labels import load_labels, network_of
 from app.weights.manifests import load_catalog
+from app.weights.provisioning import Provisioning
+from app.weights.pull import pull
 from tests.weights.checkpoints.pth import write_pth
 from tests.weights.checkpoints.test_read import torch_tensors
+from tests.weights.own_training import FORMS, NAMES, probabilities, some_photos, trained
 
+import_model = partial(import_with, ask=ask_classifier)
 NETWORK = VggConfig("A", hidden=(7, 8), classes=3, side=64).scaled(1 / 16)
 
 
@@ -57,7 +68,7 @@ def test_the_model_is_in_the_catalog(source, labels, folder):
 
 
 @pytest.mark.parametrize(
-    ("trained", "side", "expected"),
+    ("whose", "side", "expected"),
     [
         ("torchvision", 224, ("RGB", 256)),
         ("torchvision", 64, ("RGB", 73)),
@@ -65,9 +76,9 @@ def test_the_model_is_in_the_catalog(source, labels, folder):
         ("keras", 224, ("BGR", 224)),
     ],
 )
-def test_preprocessing_of_each_training(trained, side, expected):
+def test_preprocessing_of_each_training(whose, side, expected):
     """It cannot be seen in the weights, so that it has to be said."""
-    preprocess = preprocess_of(trained, side)
+    preprocess = preprocess_of(whose, side)
 
     assert (*expected, side) == (preprocess.channels, preprocess.resize, preprocess.crop)
     assert isinstance(preprocess, Preprocess)
@@ -116,3 +127,156 @@ def test_groups_of_other_shares(tmp_path, labels, folder):
         import_model(tmp_path / "odd.safetensors", labels, "odd", folder)
 
     assert nothing_is_left(folder)
+
+
+# --- ONNX ---------------------------------------------------------------------------------
+
+
+def write_onnx(
+    path: Path,
+    *last: onnx.NodeProto,
+    shape: tuple[int | str, ...] = (1, 3, 64, 64),
+    data: str | None = None,
+) -> None:
+    """Write a network that tells three colours apart; its weights may be in a file beside it."""
+    weight = np.array([[4, 0, 0], [0, 4, 0], [0, 0, 4]], np.float32)
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["photo"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "w"], ["logits"]),
+        *last,
+    ]
+    output = nodes[-1].output[0]
+    graph = helper.make_graph(
+        nodes,
+        "colours",
+        [helper.make_tensor_value_info("photo", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, [shape[0], 3])],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    made = helper.make_model(graph, opset_imports=opset, ir_version=9)
+    onnx.save_model(
+        made, path, save_as_external_data=data is not None, location=data, size_threshold=0
+    )
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_an_onnx_file_is_a_ready_graph(tmp_path, labels, folder):
+    """It is copied as it is and pinned; its side is that of its input."""
+    write_onnx(tmp_path / "net.onnx")
+
+    imported = import_model(tmp_path / "net.onnx", labels, "flowers", folder)
+
+    flowers = load_catalog(folder)["flowers"]
+    assert imported == flowers
+    assert (tmp_path / "net.onnx").read_bytes() == (folder / "flowers.onnx").read_bytes()
+    assert ("flowers.onnx", f"sha256:{sha256(folder / 'flowers.onnx')}") == (
+        flowers.onnx,
+        flowers.digest,
+    )
+    assert preprocess_of("torchvision", 64) == flowers.preprocess
+    assert ["flowers.onnx", "flowers.toml", "flowers.txt"] == sorted(
+        path.name for path in folder.iterdir()
+    )
+    assert pull(flowers, Provisioning(folder, ask_classifier), lambda *_: None).trained
+
+
+@pytest.mark.parametrize("data", ["model.onnx.data", "flowers.toml", "weights \N{ROSE}.bin"])
+def test_weights_beside_an_onnx_file(tmp_path, labels, folder, data):
+    """They get a name of their own, so that two exports called `model.onnx` do not meet."""
+    write_onnx(tmp_path / "model.onnx", data=data)
+
+    for name in ("flowers", "trees"):
+        import_model(tmp_path / "model.onnx", labels, name, folder)
+
+    flowers = load_catalog(folder)["flowers"]
+    place = folder / "flowers.onnx.data"
+    assert [(place.name, place.stat().st_size, f"sha256:{sha256(place)}")] == [
+        (one.file, one.size, one.digest) for one in flowers.external
+    ]
+    (tmp_path / "model.onnx").unlink()
+    (tmp_path / data).unlink()
+    assert pull(flowers, Provisioning(folder, ask_classifier), lambda *_: None).trained
+
+
+SIGMOID = helper.make_node("Sigmoid", ["logits"], ["scores"])
+NOTHING = helper.make_node("Log", ["logits"], ["scores"])  # of a negative number
+
+
+@pytest.mark.parametrize(
+    ("write", "sentence"),
+    [
+        (partial(write_onnx, shape=(1, 3, 64, 32)), r"takes \[1, 3, 64, 32\], expected square"),
+        (partial(write_onnx, shape=(1, 64, 64, 3)), r"takes \[1, 64, 64, 3\], expected square"),
+        (partial(write_onnx, shape=(1, 3, "H", "H")), "takes photos of any side"),
+        (lambda path: write_onnx(path, SIGMOID), "as a sigmoid does"),
+        (lambda path: write_onnx(path, NOTHING), "not finite numbers"),
+        (lambda path: path.write_bytes(b"\x08\x09\x12" + b"\xff" * 99), "is not an ONNX file"),
+        (lambda path: path.write_bytes(b"version https://git-lfs"), "a pointer of Git LFS"),
+        (lambda _: None, "is not there"),
+    ],
+)
+def test_an_onnx_file_that_cannot_be_served(tmp_path, labels, folder, write, sentence):
+    """What would end the service's start ends the import, and nothing is left."""
+    write(tmp_path / "net.onnx")
+
+    with pytest.raises(SetupError, match=rf"net\.onnx: .*{sentence}"):
+        import_model(tmp_path / "net.onnx", labels, "flowers", folder)
+
+    assert nothing_is_left(folder)
+
+
+def test_an_onnx_file_of_another_number_of_classes(tmp_path, labels, folder):
+    """They are counted by running it, as its form may not say."""
+    write_onnx(tmp_path / "net.onnx")
+    labels.write_text("daisy\nrose\n")
+
+    with pytest.raises(SetupError, match=r"\[1, 3\] for 1 image\(s\), expected 2 floating"):
+        import_model(tmp_path / "net.onnx", labels, "flowers", folder)
+
+    assert nothing_is_left(folder)
+
+
+def test_an_onnx_file_without_its_weights(tmp_path, labels, folder):
+    """The sentence names the file that has to be beside it."""
+    write_onnx(tmp_path / "net.onnx", data="net.bin")
+    (tmp_path / "net.bin").unlink()
+
+    with pytest.raises(SetupError, match=r"keeps its weights in 'net\.bin', which is missing"):
+        import_model(tmp_path / "net.onnx", labels, "flowers", folder)
+
+    assert nothing_is_left(folder)
+
+
+# --- every form of one training -----------------------------------------------------------
+
+
+@pytest.mark.torch
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("form", "whose", "has_norm"),
+    [
+        *((form, "torchvision", has_norm) for form in [*FORMS][:4] for has_norm in (False, True)),
+        ("flowers.onnx", "caffe", False),
+        ("flowers.h5", "keras", False),
+        ("flowers.caffemodel", "caffe", False),
+    ],
+)
+def test_the_answers_are_those_of_the_training(tmp_path, folder, form, whose: Trained, has_norm):
+    """Whatever file it comes in, its probabilities are those of PyTorch, to 1e-5."""
+    model = trained(preprocess_of(whose, NETWORK.side), has_norm=has_norm)
+    FORMS[form](tmp_path / form, model)
+    (tmp_path / "names.txt").write_text("\n".join(NAMES))
+
+    made = import_model(tmp_path / form, tmp_path / "names.txt", "flowers", folder, trained=whose)
+    graph = pull(made, Provisioning(folder, ask_classifier), lambda *_: None)
+
+    photos = some_photos()
+    expected = probabilities(model, photos, made.preprocess)
+    actual = open_session(graph.path, device="cpu").run(photos)
+    assert 0.01 < np.ptp(expected, axis=0).max()
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5)

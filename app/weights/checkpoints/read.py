@@ -80,29 +80,40 @@ def read_checkpoint(path: Path, file_format: str, config: VggConfig) -> dict[str
         raise CheckpointError(f"{path}: cannot be read as {file_format}: {shown(exc)}") from exc
 
 
+def format_of(path: Path) -> str:
+    """Return the format of a file, from its first bytes.
+
+    Raises:
+        CheckpointError: If it is in no format that is read.
+    """
+    try:
+        head = _head(path)
+    except CheckpointError as exc:
+        raise CheckpointError(f"{path}: {exc}") from None
+    for file_format, pattern, what in _SIGNS:
+        if re.match(pattern, head, re.DOTALL):
+            if not file_format:
+                raise CheckpointError(f"{path}: looks like {what}")
+            return file_format
+    raise CheckpointError(f"{path}: is in none of the formats that are read: {', '.join(_READERS)}")
+
+
 def recognise(path: Path) -> tuple[str, VggConfig]:
     """Return the format of a file and the network in it, from the shapes of its weights.
 
     Raises:
-        CheckpointError: If it is in no format that is read, or holds no network of the family.
+        CheckpointError: If it is in no format that is read, is an ONNX file, whose weights may have
+            any names, or holds no network of the family.
     """
+    file_format = format_of(path)
+    if file_format not in _LISTS:
+        raise CheckpointError(f"{path}: no network is recognised by the weights of {file_format}")
     try:
-        file_format = _format_of(path)
         return file_format, config_of(_LISTS[file_format](path))
     except CheckpointError as exc:
         raise CheckpointError(f"{path}: {exc}") from exc
     except _FOREIGN as exc:
         raise CheckpointError(f"{path}: cannot be read: {shown(exc)}") from exc
-
-
-def _format_of(path: Path) -> str:
-    head = _head(path)
-    for file_format, pattern, what in _SIGNS:
-        if re.match(pattern, head, re.DOTALL):
-            if file_format not in _LISTS:
-                raise CheckpointError(f"looks like {what}")
-            return file_format
-    raise CheckpointError(f"is in none of the formats that are read: {', '.join(_LISTS)}")
 
 
 def _check_file(path: Path, file_format: str, config: VggConfig) -> None:
