@@ -24,7 +24,7 @@ from app.weights.data_files import pinned_together, verify_data_files
 from app.weights.download.fetch import Source, fetch, verify
 from app.weights.download.part_file import hash_file
 from app.weights.labels import load_labels, network_of
-from app.weights.manifests import Checkpoint, Manifest, find_file
+from app.weights.manifests import Checkpoint, DataFile, Manifest, find_file
 from app.weights.provisioning import Provisioning
 from app.weights.store import Recipe, ServingGraph
 
@@ -69,7 +69,14 @@ def _from_ready_graph(
 ) -> ServingGraph:
     path = provisioning.model_dir / str(manifest.onnx)
     if not path.exists():
-        raise DownloadError(f"{path} is missing; {manifest.path} names it: copy it there")
+        if manifest.url is None:
+            raise DownloadError(f"{path} is missing; {manifest.path} names it: copy it there")
+        _download(manifest, path, provisioning, progress)
+    _download_data(manifest, provisioning, progress)
+    if manifest.size not in {None, path.stat().st_size}:
+        raise CheckpointError(
+            f"{path}: has {path.stat().st_size} bytes, but {manifest.path} says {manifest.size}"
+        )
     found = hash_file(path, manifest.digest, partial(progress, "verifying"))
     if manifest.digest not in {None, found.digest}:
         raise CheckpointError(
@@ -90,6 +97,31 @@ def _from_ready_graph(
         ),
     )
     return store.find(recipe, progress) or store.build(recipe, sha256, progress)
+
+
+def _download(
+    file: Manifest | DataFile, path: Path, provisioning: Provisioning, progress: Progress
+) -> str | None:
+    """Download a file; return its SHA-256, or None if another process did meanwhile."""
+    return fetch(
+        _source(file),
+        path,
+        progress=partial(progress, "fetching"),
+        endpoint=provisioning.endpoint,
+        offline=provisioning.offline,
+    )
+
+
+def _download_data(manifest: Manifest, provisioning: Provisioning, progress: Progress) -> None:
+    """Download what is missing of the files beside an ONNX file."""
+    for file in manifest.external:
+        path = provisioning.model_dir / file.file
+        if file.url is not None and not path.exists():
+            _download(file, path, provisioning, progress)
+
+
+def _source(file: Manifest | DataFile) -> Source:
+    return Source(url=file.url or "", digest=file.digest, size=file.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,26 +167,21 @@ class _Vgg:
         sha256 = self._get_file(checkpoint, path)
         if checkpoint.format != "onnx":
             return sha256
+        _download_data(self.manifest, self.provisioning, self.progress)
         verifying = partial(self.progress, "verifying")
         return verify_data_files(path, sha256, checkpoint.digest, self.manifest, verifying)[0]
 
     def _get_file(self, checkpoint: Checkpoint, path: Path) -> str:
         """Download the checkpoint, or verify the one that is there; return its SHA-256."""
-        source = Source(url=checkpoint.url or "", digest=checkpoint.digest, size=checkpoint.size)
         if not path.exists():
             if checkpoint.url is None:
                 raise DownloadError(f"{path} is missing, and its manifest names no url for it")
-            sha256 = fetch(
-                source,
-                path,
-                progress=partial(self.progress, "fetching"),
-                endpoint=self.provisioning.endpoint,
-                offline=self.provisioning.offline,
-            )
+            sha256 = _download(checkpoint, path, self.provisioning, self.progress)
             if sha256 is not None:
                 return sha256
+        verifying = partial(self.progress, "verifying")
         try:
-            return verify(path, source, progress=partial(self.progress, "verifying"))
+            return verify(path, _source(checkpoint), verifying)
         except DownloadError as exc:  # untrained weights would hide that the file is wrong
             raise CheckpointError(str(exc)) from exc
 

@@ -787,6 +787,64 @@ def test_ready_graph_with_data_beside_it(tmp_path):
     assert not np.array_equal(whole["model_weight"], stored(second.path)["model_weight"])
 
 
+def test_ready_graph_is_downloaded(tmp_path, server):
+    """A download that breaks off is resumed, what came is verified, and the next start asks nobody."""
+    server.content = classifier()
+    server.cuts = 1
+    pin = {"url": server.url, "sha256": sha256(server.content).removeprefix("sha256:")}
+    wanted = ready(b"", tmp_path, size=len(server.content), **pin)
+    (tmp_path / "ready.onnx").unlink()
+    steps = Steps()
+
+    graph = get(wanted, tmp_path, steps)
+
+    assert [None, f"bytes={len(server.content) // 2}-"] == server.asked
+    assert pin["sha256"] == graph.weights_sha256
+    assert ["fetching", "verifying", "building"] == [*dict.fromkeys(steps.steps)]
+    assert graph == get(wanted, tmp_path, offline=True)
+
+
+def test_another_ready_graph_comes(tmp_path, server):
+    """It is refused with both digests, and nothing of it stays."""
+    server.content = classifier()
+    wanted = ready(b"", tmp_path, url=server.url, sha256="5" * 64)
+    (tmp_path / "ready.onnx").unlink()
+
+    with pytest.raises(DownloadError, match=rf"{sha256(server.content)}.*{'5' * 64}"):
+        get(wanted, tmp_path)
+
+    assert [] == files(tmp_path)
+
+
+@pytest.mark.parametrize("on_missing", ["fail", "untrained"])
+def test_ready_graph_offline(tmp_path, on_missing):
+    """The sentence is that of any other download, and nobody is asked."""
+    wanted = ready(b"", tmp_path, url=NOBODY, sha256="5" * 64)
+    (tmp_path / "ready.onnx").unlink()
+
+    with pytest.raises(DownloadError, match="VGG_OFFLINE"):
+        get(wanted, tmp_path, offline=True, on_missing=on_missing)
+
+
+def test_ready_graph_of_another_size(tmp_path):
+    """The sentence has both sizes."""
+    content = classifier()
+
+    with pytest.raises(CheckpointError, match=f"has {len(content)} bytes, but tiny.toml says 7"):
+        get(ready(content, tmp_path, size=7), tmp_path)
+
+
+def test_data_of_a_ready_graph_is_downloaded(tmp_path, server):
+    """A file beside it may have an address of its own."""
+    graph, server.content = split(classifier(), tmp_path)
+    (tmp_path / "ready.onnx.data").unlink()
+    digest = sha256(server.content).removeprefix("sha256:")
+    data = DataFile(file="ready.onnx.data", url=server.url, sha256=digest)
+
+    assert get(replace(ready(graph, tmp_path), external=(data,)), tmp_path).trained
+    assert [None] == server.asked
+
+
 def test_wrong_ready_graph_leaves_nothing(tmp_path):
     """A file that is no ONNX is refused, and half a graph does not stay."""
     with pytest.raises(CheckpointError, match="is not an ONNX file"):

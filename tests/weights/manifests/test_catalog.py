@@ -315,7 +315,8 @@ file = "größer (2).bin"
         ("[[external]]\nsize = 1", "external.file", "is missing, expected a file name"),
         ('[[external]]\nfile = "a"\n[[external]]\nfile = "b"\nsize = 0', "external.size", "is 0, expected"),
         ('[[external]]\nfile = "a"\n[[external]]\nfile = "a"', "external", "has a file twice"),
-        ('[[external]]\nfile = "a"\nurl = "b"', "external.url", "is not known here, expected one of: file,"),
+        ('[[external]]\nfile = "a"\nlink = "b"', "external.link", "is not known here, expected one of: file,"),
+        ('[[external]]\nfile = "a"\nurl = "b"', "external.url", "is 'b', expected an http or https address"),
         ('[[external]]\nfile = "a"\nsha256 = "1"', "external.sha256", "is '1', expected 64 lower-case hex"),
         ('[external]\nfile = "a"', "external", "expected tables [[external]], each with a file"),
     ],
@@ -527,6 +528,13 @@ def test_not_a_table(tmp_path, value):
         (
             add(f'sha256 = "{SHA256}"'),
             "sha256",
+            "only for a ready graph",
+            "expected in [checkpoint]",
+        ),
+        (add("size = 7"), "size", "only for a ready graph", "expected in [checkpoint]"),
+        (
+            add('url = "https://example.org/m.onnx"'),
+            "url",
             "only for a ready graph",
             "expected in [checkpoint]",
         ),

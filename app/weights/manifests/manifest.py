@@ -1,7 +1,5 @@
-"""Which models there are, and what each of them expects: the manifests, `NAME.toml`."""
+"""What a manifest may say, key by key: the weights of one model, and what they expect."""
 
-import re
-import tomllib
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -14,22 +12,13 @@ from pydantic import (
     Field,
     PlainValidator,
     TypeAdapter,
-    ValidationError,
     ValidationInfo,
     field_validator,
 )
 from pydantic.dataclasses import dataclass
 
-from app.errors import ManifestError
 from app.graph.vgg import ARCHITECTURES, CONFIGURATIONS, INPUT_SIDE, VggConfig, architecture
 from app.records import Preprocess
-from app.texts import read_text
-
-_PACKAGE: Final = Path(__file__).resolve().parents[1]
-INSTALLED: Final = (_PACKAGE / "models").is_dir()
-"""Whether this is a wheel, which has models/ inside the package; a checkout and the image have it beside."""
-BUILT_IN: Final = (_PACKAGE if INSTALLED else _PACKAGE.parent) / "models"
-"""The manifests and labels that come with the service."""
 
 FORMATS: Final = ("safetensors", "onnx", "keras", "caffe", "pth")
 MAX_SIDE: Final = 1024
@@ -39,8 +28,6 @@ SIDE_STEP: Final = 32
 MAX_SIZE: Final = 2**40
 """Bytes of a checkpoint; more is probably a typo."""
 
-_LONGEST_VALUE: Final = 100
-"""Characters of a value in an error sentence."""
 NAME: Final = "[a-z0-9][a-z0-9._-]{0,63}"
 """What a model may be called."""
 _FILE: Final = "^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$"
@@ -73,8 +60,22 @@ _Std: TypeAlias = Annotated[float, Field(strict=True, ge=0.001, le=255)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_NO_OTHERS)
-class _Pinned:
-    """A file whose digest may be pinned, in hex digits."""
+class _Published:
+    """A file that somebody published.
+
+    Attributes:
+        url: Where it is downloaded from; None if it has to be put there by hand.
+        size: Bytes; None if not known.
+        sha256: Its digest in hex digits, if it is pinned.
+        sha384: The same of another algorithm.
+    """
+
+    url: Annotated[
+        str | None, _expect("an http or https address"), AfterValidator(_check_address)
+    ] = None
+    size: Annotated[
+        int | None, _expect(f"a whole number from 1 to {MAX_SIZE}", ge=1, le=MAX_SIZE)
+    ] = None
 
     sha256: Annotated[str | None, _expect("64 lower-case hex digits", pattern="^[0-9a-f]{64}$")] = (
         None
@@ -99,33 +100,23 @@ class _Pinned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_NO_OTHERS)
-class DataFile(_Pinned):
+class DataFile(_Published):
     """A file beside an ONNX file that holds weights of it (external data).
 
-    Attributes:
-        file: Its name, as the ONNX file has it.
-        size: Bytes; None if not known.
+    `file` is its name, as the ONNX file has it.
     """
 
     file: Annotated[str, _expect("a file name without a folder", pattern=_ANY_FILE)]
-    size: Annotated[
-        int | None, _expect(f"a whole number from 1 to {MAX_SIZE}", ge=1, le=MAX_SIZE)
-    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_NO_OTHERS)
 class Checkpoint(DataFile):
     """The published file that the serving graph is built from.
 
-    Attributes:
-        file: Its name in the model folder.
-        url: Where it is downloaded from; None if it has to be put there by hand.
+    `file` is its name in the model folder.
     """
 
     format: Annotated[str, _one_of(FORMATS)]
-    url: Annotated[
-        str | None, _expect("an http or https address"), AfterValidator(_check_address)
-    ] = None
     file: Annotated[str, _expect("a file name without a folder, or a url", pattern=_FILE)]
 
 
@@ -222,7 +213,7 @@ def _preprocess(table: object) -> Preprocess:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_NO_OTHERS)
-class Manifest(_Pinned):
+class Manifest(_Published):
     """One model: weights with their preprocessing, and where they come from.
 
     Attributes:
@@ -235,7 +226,8 @@ class Manifest(_Pinned):
         architecture: The network, with the paper's 1000 classes (`labels.network_of` knows how
             many there really are); None for a ready graph.
         checkpoint: What the serving graph is built from; None for a ready graph.
-        onnx: File name of a ready graph, whose digest may be pinned; None for a checkpoint.
+        onnx: File name of a ready graph, which `url`, `size` and the digests then describe; None for
+            a checkpoint, which has its own.
         external: The files beside an ONNX file that hold its weights, if they are to be checked.
         trained: False for weights that never saw an image (demonstrations, tests).
     """
@@ -266,46 +258,7 @@ class Manifest(_Pinned):
     selftest: Annotated[SelfTest | None, Field(description="a table [selftest]")] = None
 
 
-def load_catalog(model_dir: Path) -> dict[str, Manifest]:
-    """Read the built-in manifests and those of `model_dir`, which win on the same name."""
-    paths = [
-        path
-        for folder in (BUILT_IN, model_dir)
-        for path in sorted(folder.glob("*.toml"))
-        if not path.name.startswith(".")  # what macOS and editors leave beside a file
-    ]
-    return {path.stem: read_manifest(path) for path in paths}
-
-
-def find_file(name: str, model_dir: Path) -> Path:
-    """Return the place of a file: the model folder, unless it came with the service."""
-    own, built_in = model_dir / name, BUILT_IN / name
-    return built_in if built_in.exists() and not own.exists() else own
-
-
-def read_manifest(path: Path) -> Manifest:
-    """Read one manifest; a ManifestError names the key, its value and what was expected."""
-    try:
-        content = tomllib.loads(read_text(path))
-    except (OSError, ValueError, RecursionError) as exc:  # also a number of 5000 digits
-        raise ManifestError(path, "", f"cannot be read as TOML: {exc}") from exc
-    if "path" in content:
-        raise _wrong(path, content, ("path",))
-    checkpoint = content.get("checkpoint")
-    if isinstance(checkpoint, dict) and "url" in checkpoint:
-        # Many publishers call their file model.safetensors.
-        last = re.split("[?#]", str(checkpoint["url"]))[0].rpartition("/")[2]
-        checkpoint.setdefault("file", re.sub(r"[^A-Za-z0-9._-]", "_", f"{path.stem}-{last}")[:200])
-    try:
-        manifest = TypeAdapter(Manifest).validate_python({"path": path, **content})
-    except ValidationError as exc:
-        raise _wrong(path, content, exc.errors()[0]["loc"]) from exc
-    for key, problem in _contradictions(manifest):
-        raise ManifestError(path, key, problem)
-    return manifest
-
-
-_TABLES: Final = {
+TABLES: Final = {
     "architecture": _Architecture,
     "checkpoint": Checkpoint,
     "preprocess": _Preprocess,
@@ -313,53 +266,4 @@ _TABLES: Final = {
     "selftest": SelfTest,
     "external": DataFile,
 }
-
-
-def _wrong(path: Path, table: Any, place: tuple[int | str, ...]) -> ManifestError:  # noqa: ANN401 (TOML)
-    """Make a sentence about what pydantic found wrong at a place."""
-    *tables, key = (part for part in place if isinstance(part, str))
-    model: Any = Manifest
-    for name in tables:
-        table = table[name]
-        model = _TABLES[name]
-    if isinstance(table, list):  # of [[external]]
-        table = table[next(part for part in place if isinstance(part, int))]
-    fields = {field.alias or name: field for name, field in model.__pydantic_fields__.items()}
-    if key not in fields or key == "path":
-        known = ", ".join(sorted(fields.keys() - {"path"}))
-        problem = f"is not known here, expected one of: {known}"
-    else:
-        found = _shown(table[key]) if key in table else "missing"
-        problem = f"is {found}, expected {fields[key].description}"
-    return ManifestError(path, ".".join([*tables, key]), problem)
-
-
-def _shown(value: object) -> str:
-    text = str(value).lower() if isinstance(value, bool) else repr(value)
-    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
-
-
-def _contradictions(manifest: Manifest) -> Iterable[tuple[str, str]]:
-    """Yield the key and the problem of each broken rule about several values."""
-    name, stem, crop = manifest.name, manifest.path.stem, manifest.preprocess.crop
-    if name != stem:
-        yield "name", f"is {name!r}, expected {stem!r}, the name of the file"
-    if (manifest.onnx is None) == (manifest.checkpoint is None):
-        yield "checkpoint", "expected either a table [checkpoint] or a key onnx, not both"
-    if manifest.external and manifest.checkpoint and manifest.checkpoint.format != "onnx":
-        yield "external", "only for an ONNX file"
-    names = [one.file for one in manifest.external]
-    if len(set(names)) < len(names):
-        yield "external", "has a file twice"
-    if manifest.onnx is not None:
-        if manifest.architecture is not None:
-            yield "architecture", "only for a [checkpoint]; a ready graph has its own"
-        return
-    if manifest.architecture is None:
-        yield "architecture", f"is missing, expected one of {', '.join(ARCHITECTURES)}"
-        return
-    if manifest.digest is not None:
-        yield manifest.digest.partition(":")[0], "only for a ready graph; expected in [checkpoint]"
-    if crop != manifest.architecture.side:
-        side = manifest.architecture.side
-        yield "preprocess.crop", f"is {crop}, expected {side}, the side of this network"
+"""The tables of a manifest, by name."""
