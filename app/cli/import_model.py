@@ -11,7 +11,7 @@ from app.cli.console import out, predictions_table
 from app.cli.environment import read_settings, ready_graph
 from app.cli.files import File
 from app.cli.predict.here import Here
-from app.serving.ask_classifier import ask_classifier
+from app.serving.ask_classifier import ask_classifier, run_alone
 from app.weights.import_model import Trained, import_model
 
 
@@ -43,6 +43,7 @@ def import_(
         name,
         settings.model_dir,
         ask=ask_classifier,
+        run_alone=run_alone,
         trained=preprocess,
         license_=license_,
     )

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
-from app.errors import CheckpointError, SessionError
+from app.errors import CheckpointError, RunFailedError, SessionError
 from app.graph.own_answers import OwnAnswers
 from app.images.header_limits import ImageLimits
 from app.images.prepare import prepare
 from app.machine import usable_cpus
 from app.records import PixelBatch, Pixels, Preprocess, Tensor
+from app.runtime.open_session import open_session
 from app.runtime.ort import CPU, open_graph
 from app.serving.warmup import GOLDEN_PHOTO
 
@@ -46,6 +47,23 @@ def ask_classifier(classifier: Path, preprocess: Preprocess) -> OwnAnswers:
     return OwnAnswers(
         images, batch, {name: [np.asarray(one) for one in outputs] for name, outputs in by_output}
     )
+
+
+def run_alone(graph: Path, crop: int) -> None:
+    """Run the serving graph of a classifier on one image, on a CPU, as a service does at least.
+
+    Raises:
+        CheckpointError: If it cannot, as when a Reshape inside keeps the batch of the export.
+    """
+    try:
+        open_session(graph, device="cpu").run(np.zeros((1, crop, crop, 3), np.uint8))
+    except SessionError as exc:
+        raise CheckpointError(f"cannot be loaded by onnxruntime: {exc.__cause__}") from exc
+    except RunFailedError as exc:
+        reason = str(exc.__cause__ or exc).strip()
+        raise CheckpointError(
+            f"cannot be run on one image alone, export it with a batch of 1: {reason}"
+        ) from exc
 
 
 def probe_images(preprocess: Preprocess) -> PixelBatch:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +12,7 @@ from app.errors import CheckpointError, ManifestError, SetupError
 from app.graph.data_files import copy_onnx
 from app.graph.own_answers import Ask
 from app.graph.ready_graph import side_of, write_ready
+from app.graph.serving_graph import GRAPH_FILE
 from app.graph.vgg import VggConfig
 from app.records import Preprocess
 from app.weights.checkpoints.read import format_of, read_checkpoint, recognise
@@ -22,6 +23,9 @@ from app.weights.manifests import BUILT_IN, NAME, Manifest, read_manifest
 
 Trained: TypeAlias = Literal["torchvision", "caffe", "keras"]
 """Whose preprocessing the weights were trained with."""
+
+RunAlone: TypeAlias = Callable[[Path, int], None]
+"""Runs a serving graph on one image of a side in pixels; a CheckpointError if it fails."""
 
 _SUFFIXES: Final = (".toml", ".txt", ".safetensors", ".onnx", ".onnx.data")
 _FULL_SIDE: Final = 224
@@ -49,6 +53,7 @@ def import_model(
     model_dir: Path,
     *,
     ask: Ask,
+    run_alone: RunAlone,
     trained: Trained = "torchvision",
     license_: str = "unknown",
 ) -> Manifest:
@@ -61,6 +66,7 @@ def import_model(
         name: What requests will call the model.
         model_dir: The model folder.
         ask: Runs an ONNX file.
+        run_alone: Runs what is served of it on one image.
         trained: Whose preprocessing it was trained with.
         license_: SPDX identifier of the licence of the weights.
 
@@ -81,7 +87,7 @@ def import_model(
         with TemporaryDirectory(prefix=".import-", dir=model_dir) as place:
             folder = Path(place)
             if format_of(source) == "onnx":
-                content = _ready(folder, name, source, labels, trained, ask)
+                content = _ready(folder, name, source, labels, trained, ask, run_alone)
             else:
                 content = _checkpoint(folder, name, source, labels, trained)
             (folder / f"{name}.txt").write_bytes(labels.read_bytes())
@@ -120,12 +126,22 @@ def _checkpoint(
 
 
 def _ready(
-    folder: Path, name: str, source: Path, labels: Path, trained: Trained, ask: Ask
+    folder: Path,
+    name: str,
+    source: Path,
+    labels: Path,
+    trained: Trained,
+    ask: Ask,
+    run_alone: RunAlone,
 ) -> dict[str, Any]:
     """Copy an ONNX file that can be served; return what the manifest says of it."""
     preprocess = preprocess_of(trained, side_of(source))
     with TemporaryDirectory(dir=folder) as graph:  # that it can be made is what counts
         write_ready(Path(graph), source, preprocess, _count(labels), ask)
+        try:
+            run_alone(Path(graph) / GRAPH_FILE, preprocess.crop)
+        except CheckpointError as exc:
+            raise CheckpointError(f"{source}: {exc}") from exc
     place = folder / f"{name}.onnx"
     data = copy_onnx(source, place)
     content: dict[str, Any] = {

@@ -15,7 +15,7 @@ from app.errors import SetupError
 from app.graph.vgg import VggConfig
 from app.records import Preprocess
 from app.runtime.open_session import open_session
-from app.serving.ask_classifier import ask_classifier
+from app.serving.ask_classifier import ask_classifier, run_alone
 from app.weights.checkpoints.read import read_checkpoint
 from app.weights.import_model import Trained, preprocess_of
 from app.weights.import_model import import_model as import_with
@@ -27,7 +27,7 @@ from tests.weights.checkpoints.pth import write_pth
 from tests.weights.checkpoints.test_read import torch_tensors
 from tests.weights.own_training import FORMS, NAMES, probabilities, some_photos, trained
 
-import_model = partial(import_with, ask=ask_classifier)
+import_model = partial(import_with, ask=ask_classifier, run_alone=run_alone)
 NETWORK = VggConfig("A", hidden=(7, 8), classes=3, side=64).scaled(1 / 16)
 
 
@@ -203,6 +203,15 @@ def test_weights_beside_an_onnx_file(tmp_path, labels, folder, data):
     assert pull(flowers, Provisioning(folder, ask_classifier), lambda *_: None).trained
 
 
+def write_batch_of_four(path: Path) -> None:
+    """As torch.onnx.export writes `x.view(x.size(0), -1)` for four photos."""
+    write_onnx(path, shape=(4, 3, 64, 64))
+    model = onnx.load(path)
+    model.graph.node[1].CopyFrom(helper.make_node("Reshape", ["mean", "shape"], ["flat"]))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([4, -1]), "shape"))
+    onnx.save_model(model, path)
+
+
 SIGMOID = helper.make_node("Sigmoid", ["logits"], ["scores"])
 NOTHING = helper.make_node("Log", ["logits"], ["scores"])  # of a negative number
 
@@ -215,6 +224,10 @@ NOTHING = helper.make_node("Log", ["logits"], ["scores"])  # of a negative numbe
         (partial(write_onnx, shape=(1, 3, "H", "H")), "takes photos of any side"),
         (lambda path: write_onnx(path, SIGMOID), "as a sigmoid does"),
         (lambda path: write_onnx(path, NOTHING), "not finite numbers"),
+        (
+            write_batch_of_four,
+            r"cannot be run on one image alone, export it with a batch of 1: .*Reshape",
+        ),
         (lambda path: path.write_bytes(b"\x08\x09\x12" + b"\xff" * 99), "is not an ONNX file"),
         (lambda path: path.write_bytes(b"version https://git-lfs"), "a pointer of Git LFS"),
         (lambda _: None, "is not there"),
