@@ -16,6 +16,14 @@ _UNREST: Final = 3
 """Looks in a row that find a change before the file is read although it still changes."""
 
 
+def log_count(keys: Keys) -> None:
+    """Log how many keys there are; none is allowed, and refuses everyone."""
+    if len(keys):
+        log.info("%d API keys loaded", len(keys))
+    else:
+        log.warning("the file of API keys is empty: everyone is refused until it has a key")
+
+
 class KeyFile:
     """Reads the keys again after a signal, and after a change, 5 s later at most.
 
@@ -38,7 +46,7 @@ class KeyFile:
         except KeysError as exc:
             log.error("%s; keeping the previous keys", exc)
         else:
-            log.info("%d API keys loaded", len(self._keys))
+            log_count(self._keys)
             self._changed()
 
     def look(self) -> None:

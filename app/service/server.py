@@ -18,7 +18,7 @@ from app.machine import most_connections
 from app.runtime.open_session import Session, open_session
 from app.service.app import create_app
 from app.service.drain import accept_pending
-from app.service.key_file import KeyFile
+from app.service.key_file import KeyFile, log_count
 from app.service.listening import bind, is_private, url_of
 from app.service.settings import Settings
 from app.serving.hosted_models import Models
@@ -218,7 +218,7 @@ def announce(listeners: Sequence[socket], keys: Keys | None, *, loading: bool) -
         if keys is None and not is_private(listener):
             log.warning(_PUBLIC, url)
     if keys is not None:
-        log.info("%d API keys loaded", len(keys))
+        log_count(keys)
 
 
 def serve(settings: Settings, open_session: Callable[..., Session] = open_session) -> int:

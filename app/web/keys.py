@@ -5,6 +5,7 @@ import re
 import secrets
 from hashlib import sha256
 from pathlib import Path
+from stat import S_ISREG
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -16,6 +17,8 @@ from app.web.problems import answer_error
 
 MOST_BYTES: Final = 16 * 2**20
 """Size limit of the file of API keys: some 170,000 keys, each compared for each request."""
+_NO_FILE: Final = ()
+"""The version of a pipe, a folder or a device."""
 _PREFIX: Final = "vgg_"
 _SCHEME: Final = b"bearer "
 _ENTROPY: Final = 32  # bytes: cannot be guessed, so the digest needs neither salt nor slowness
@@ -61,7 +64,7 @@ class Keys:
         self._path = path
         self.version: tuple[int, ...] | None = None
         self._digests: dict[str, bytes] = {}
-        self.read()
+        self.read(first=True)
 
     def __len__(self) -> int:
         """Count the keys."""
@@ -73,8 +76,11 @@ class Keys:
         lines = (f"{name} sha256:{digest.hex()}\n" for name, digest in self._digests.items())
         return "".join(lines)
 
-    def read(self) -> None:
+    def read(self, *, first: bool = False) -> None:
         """Read the file again; the previous keys stay valid if it has a mistake.
+
+        A pipe, such as `<(command)` of a shell, is read at the `first` time alone: later, nobody
+        may ever write to it.
 
         Raises:
             KeysError: If the file cannot be read or has a mistake.
@@ -82,6 +88,8 @@ class Keys:
         if self._path is None:
             return
         self.version = self.look()  # before reading, so that a later change is seen
+        if self.version == _NO_FILE and not first:
+            raise KeysError("The file of API keys is no regular file, which is read once only")
         try:
             with self._path.open("rb") as file:
                 data = file.read(MOST_BYTES + 1)
@@ -95,12 +103,15 @@ class Keys:
     def look(self) -> tuple[int, ...] | None:
         """Return what tells two versions of the file apart; None if it is not there.
 
-        It follows links: those of a mounted secret are replaced.
+        It follows links: those of a mounted secret are replaced. All that is not a regular file is
+        the same.
         """
         try:
             found = self._path.stat() if self._path else None
         except OSError:
             return None
+        if found and not S_ISREG(found.st_mode):
+            return _NO_FILE
         times = (found.st_mtime_ns, found.st_ctime_ns) if found else ()
         return found and (found.st_dev, found.st_ino, found.st_size, *times)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,46 @@ def test_a_removed_key_is_refused_after_two_looks(file, write):
 
     assert ["alice", "bob"] == after_one
     assert ["bob"] == holders(keys)
+
+
+def test_an_empty_file_refuses_everyone_and_is_warned_of(file, caplog):
+    """Whoever takes the last key away means it; whoever did not reads why nobody gets in."""
+    keys = Keys(file)
+    key_file = KeyFile(keys)
+    file.write_text("# nobody\n")
+    looked(key_file)
+
+    assert [] == holders(keys)
+    assert ["the file of API keys is empty: everyone is refused until it has a key"] == [
+        record.message for record in caplog.records if record.levelname == "WARNING"
+    ]
+
+
+def test_a_pipe_is_read_once(tmp_path):
+    """`<(command)` of a shell gives the keys at the start; nobody waits for a writer afterwards."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(f"{ALICES}\n",))
+    writer.start()
+    keys = Keys(pipe)
+    writer.join()
+    key_file = KeyFile(keys)
+    looked(key_file, 5)
+    key_file.read()  # at SIGHUP
+
+    assert ["alice"] == holders(keys)
+
+
+def test_a_file_that_becomes_a_pipe_changes_nothing(file, caplog):
+    """The service does not hang: it keeps the previous keys, and says so."""
+    keys = Keys(file)
+    key_file = KeyFile(keys)
+    file.unlink()
+    os.mkfifo(file)
+    looked(key_file)
+
+    assert ["alice", "bob"] == holders(keys)
+    assert "no regular file" in caplog.text
 
 
 def test_a_change_of_the_same_length_and_time_is_seen(file):
