@@ -12,7 +12,7 @@ PATIENCE = 4
 
 def find_host(setting: str) -> str:
     """Return where to ask for what VGG_HOST says: each address of this machine includes 127.0.0.1."""
-    host = setting.removeprefix("[").removesuffix("]")
+    host = setting.strip().removeprefix("[").removesuffix("]")
     try:
         return "127.0.0.1" if host in {"", "*"} or ip_address(host).is_unspecified else host
     except ValueError:  # a name
@@ -29,13 +29,13 @@ port = find_port(os.environ.get("VGG_PORT", ""))
 place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 # Unlike urllib, this ignores the proxies of the environment. The path has no prefix: VGG_ROOT_PATH
 # is for those who ask another server for it.
-connection = HTTPConnection(host, port, timeout=PATIENCE)
 try:
+    connection = HTTPConnection(host, port, timeout=PATIENCE)
     connection.request("GET", "/readyz")
     answer = connection.getresponse()
-    text = answer.read().decode()
-except (OSError, HTTPException) as error:
+    text = answer.read().decode(errors="replace")
+except (OSError, HTTPException, UnicodeError) as error:  # the last: it cannot be a name
     sys.exit(f"{place}/readyz: {error}")
 if answer.status != HTTPStatus.OK:
-    sys.exit(text)
+    sys.exit(text or f"{place}/readyz: {answer.status}")
 sys.stdout.write(f"{text}\n")

@@ -181,6 +181,11 @@ class Settings(BaseSettings):
         link = isinstance(value, str) and SERVICE_LINK.fullmatch(value)
         return DEFAULT_PORT if link else value
 
+    @field_validator("host")
+    @classmethod
+    def _no_spaces(cls, value: str) -> str:
+        return value.strip()  # as of a number, for which a space does not matter either
+
     @field_validator("root_path")
     @classmethod
     def _prefix(cls, value: str) -> str:

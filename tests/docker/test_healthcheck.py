@@ -59,7 +59,9 @@ def test_ready_is_0(service):
     assert (0, "the reason\n") == (ended.returncode, ended.stdout)
 
 
-@pytest.mark.parametrize("host", ["", "0.0.0.0", "::", "[::]", "*", "127.0.0.1", "localhost"])
+@pytest.mark.parametrize(
+    "host", ["", "0.0.0.0", "::", "[::]", "*", " * ", "127.0.0.1", "localhost"]
+)
 def test_it_asks_where_the_service_listens(service, host):
     """Every address of the machine includes the one that is asked; others are asked themselves."""
     ended = check(service.server_port, VGG_HOST=host, VGG_ROOT_PATH="/vgg")
@@ -73,6 +75,15 @@ def test_an_address_of_ipv6_is_asked(host):
     ended = check(1, VGG_HOST=host)
 
     assert ended.stderr.startswith("[::1]:1/readyz: ")
+
+
+@pytest.mark.parametrize("host", ["a b", "a" * 300])
+def test_a_host_that_cannot_be_one_is_named(host):
+    """The service did not start there either; one line says so, without a traceback."""
+    ended = check(1, VGG_HOST=host)
+
+    assert 1 == ended.returncode
+    assert ended.stderr.startswith(f"{host}:1/readyz: ")
 
 
 def test_a_link_of_kubernetes_is_no_port():

@@ -170,6 +170,13 @@ def test_unknown_variable_is_pointed_out(monkeypatch, capsys):
     assert "VGG_MODLES" in capsys.readouterr().err
 
 
+def test_spaces_around_the_host_do_not_matter(monkeypatch):
+    """They do not around a number either."""
+    monkeypatch.setenv("VGG_HOST", " * ")
+
+    assert "*" == Settings().host
+
+
 @pytest.mark.parametrize("link", ["tcp://10.0.0.1:80", "udp://10.0.0.1:53", "tcp://[fd00::1]:8000"])
 def test_a_service_link_is_no_port(monkeypatch, capsys, link):
     """Kubernetes sets VGG_PORT for a Service called vgg: a warning names it, and the default counts."""
