@@ -87,7 +87,7 @@ async def predict(
         "X-Batch-Size": str(result.batch_size),
     }
     if request.state.html:
-        return answer_page(body, classes, headers)
+        return answer_page(request.scope, body, classes, headers)
     return Response(body.model_dump_json(), media_type="application/json", headers=headers)
 
 

@@ -92,6 +92,6 @@ def _answer(scope: Scope, body: dict[str, Any], headers: dict[str, str]) -> Resp
     state = scope.setdefault("state", {})
     state["problem"] = body["type"].rpartition("/")[2]
     if state.get("html"):
-        return problem_page(body["status"], body["title"], body["detail"], headers)
+        return problem_page(scope, body["status"], body["title"], body["detail"], headers)
     body["request_id"] = state.get("request_id")
     return JSONResponse(body, body["status"], headers, MEDIA_TYPE)
