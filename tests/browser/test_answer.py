@@ -15,6 +15,7 @@ from app.web.page.routes import command_line
 from tests.browser.conftest import needs_real
 from tests.browser.stage import REAL, as_vgg, expect, pick
 from tests.browser.test_troubles import FAILED, problem
+from tests.conftest import running_server
 
 SAMPLES = STATIC / "samples"
 
@@ -28,9 +29,30 @@ def test_the_answer_is_there_before_the_first_click(open_page):
     """On load a sample is classified by the real classifier and announced to a screen reader."""
     page = open_page()
 
-    assert re.match(r"Egyptian cat\s+5\d\.\d\s%", rows_of(page)[0])
-    assert "Classified: Egyptian cat" in page.locator("#status").text_content()
-    assert page.locator("#photo").get_attribute("alt") == "Your picture: cat.jpg"
+    assert re.match(r"espresso\s+7\d\.\d\s%", rows_of(page)[0])
+    assert "Classified: espresso" in page.locator("#status").text_content()
+    assert page.locator("#photo").get_attribute("alt") == "Your picture: coffee.jpg"
+
+
+def test_the_first_photo_is_one_that_the_small_model_knows(tmp_path):
+    """A fresh clone answers with the small model: what the page shows first has to be right."""
+    with running_server(tmp_path, models="vgg16-mini") as server:
+        html = httpx.get(server.url).text
+        [first] = re.findall(r'id="photo" src="([^"]+)"', html)
+        tiles = re.findall(r'data-src="([^"]+)"', html)
+        photo = httpx.get(f"{server.url}/{first}").content
+        answer = httpx.post(f"{server.url}/predict", content=photo).json()
+
+    assert first == tiles[0]
+    assert "espresso" == answer["predictions"][0]["label"]
+
+
+def test_the_footer_claims_no_number_of_classes(server):
+    """Models have 10, 202 or 1000 classes, and three of ImageNet's are for people."""
+    footer = httpx.get(server).text.partition("<footer>")[2].partition("</footer>")[0]
+
+    assert "hardly any" in footer
+    assert not re.search(r"\d", footer)
 
 
 def test_bars_are_honest(open_page):
@@ -53,7 +75,7 @@ def test_bars_are_honest(open_page):
 
 def test_small_and_large_shares_are_not_rounded_away(open_page, server):
     """0.04 % is less than 0.1 %, not 0; 99.97 % is more than 99.9 %, not 100."""
-    answer = httpx.post(f"{server}/predict", content=(SAMPLES / "cat.jpg").read_bytes()).json()
+    answer = httpx.post(f"{server}/predict", content=(SAMPLES / "coffee.jpg").read_bytes()).json()
     for guess, share in zip(answer["predictions"], (0.9997, 0.0002, 0.00005, 0, 0), strict=True):
         guess["probability"] = share
     page = open_page(
@@ -143,7 +165,7 @@ def test_json_is_the_answer(open_page, server):
     page.get_by_role("tab", name="JSON").click()
     shown = json.loads(page.locator("#panel-json code").inner_text())
 
-    data = (SAMPLES / "cat.jpg").read_bytes()
+    data = (SAMPLES / "coffee.jpg").read_bytes()
     assert httpx.post(f"{server}/predict", content=data).json() == shown
 
 
@@ -156,7 +178,7 @@ def test_code_runs_as_it_stands(open_page, server, tmp_path):
     page.wait_for_selector("text=Copied")
     python = page.evaluate("navigator.clipboard.readText()")
     curl = page.locator("#panel-code code").first.inner_text()
-    (tmp_path / "cat.jpg").write_bytes((SAMPLES / "cat.jpg").read_bytes())
+    (tmp_path / "coffee.jpg").write_bytes((SAMPLES / "coffee.jpg").read_bytes())
 
     def run(*command):
         options = {"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 60}
@@ -223,6 +245,35 @@ def test_trained_models_are_compared(open_page):
     expect(page.locator("#status")).to_contain_text(verdict.text_content())
 
 
+@pytest.mark.parametrize(
+    ("wnid", "label", "verdict"),
+    [
+        ("n07920052", "espresso", "\N{CHECK MARK} They agree: espresso"),
+        ("n02012849", "espresso", "\N{BALLOT X} They differ: espresso or espresso"),
+        (None, "espresso", "\N{CHECK MARK} They agree: espresso"),
+        (None, "cup", "\N{BALLOT X} They differ: espresso or cup"),
+    ],
+)
+def test_models_with_other_orders_of_classes_are_compared(open_page, wnid, label, verdict):
+    """Classes are compared by WordNet id, or by name, not by their place in the output."""
+
+    def answer(route):
+        said = route.fetch().json()
+        best = said["predictions"][0] | {"label": "espresso", "wnid": "n07920052", "class_index": 7}
+        if "model=second" in route.request.url:
+            best |= {"label": label, "wnid": wnid, "class_index": 9}
+        route.fulfill(json=said | {"predictions": [best]})
+
+    def prepare(page):
+        pretend(lambda _: {"trained": True})(page)
+        page.route("**/predict*", answer)
+
+    page = open_page(prepare=prepare)
+    pick(page, "Compare with", "second")
+
+    expect(page.locator(".verdict[data-agree]")).to_have_text(verdict)
+
+
 @needs_real
 def test_no_answer_is_compared_with_an_untrained_one(open_page):
     """Beside an untrained model the page says that nothing is compared, not that models differ."""
@@ -274,6 +325,27 @@ def test_a_stand_in_is_asked_first_and_named(open_page):
     assert "second" == page.locator("#model").input_value()
     assert banner.startswith("Tells three colours apart stands in for vgg16. Real weights: ")
     assert "pull vgg16 on the server" in banner
+
+
+def test_a_stand_in_gives_way_to_the_default_model(open_page, server):
+    """While the default one loads there is nothing to run; once it is ready, it is asked."""
+    default = httpx.get(f"{server}/models").json()["models"][0]["name"]
+    loading = [True]
+
+    def standing(said):
+        if said["name"] == "second":
+            return {"trained": True, "layers": [], "stands_in_for": default if loading else None}
+        return {"trained": True} | ({"state": "loading"} if loading and said["default"] else {})
+
+    page = open_page(prepare=pretend(standing))
+    expect(page.locator(".untrained")).to_have_text(
+        f"Tells three colours apart stands in for {default}. The server is loading {default}."
+    )
+    assert "second" == page.locator("#model").input_value()
+    loading.clear()
+
+    expect(page.locator("#model")).to_have_value(default)
+    expect(page.locator(".untrained")).to_have_count(0)
 
 
 def test_a_model_of_ten_classes_is_told_as_one(open_page):
@@ -426,7 +498,7 @@ def test_history_of_this_tab(open_page, hand, photo):
     hand(page, ("second.jpg", "image/jpeg", photo.read_bytes()))
     expect(page.locator("#session .past b")).to_have_count(2)
     page.locator("#session button").last.click()
-    assert "cat.jpg" in page.locator("#caption").text_content()
+    assert "coffee.jpg" in page.locator("#caption").text_content()
     assert "true" == page.locator("#session button").last.get_attribute("aria-current")
     before = page.locator("#session .past").first.inner_text().split()
     pick(page, "Model", "second")

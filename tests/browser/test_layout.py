@@ -99,14 +99,14 @@ def test_the_words_while_loading_follow_what_is_missing(open_page):
 
     def hold(page):
         page.route(
-            "**/samples/cat.jpg",
+            "**/samples/coffee.jpg",
             lambda r: held.append(r) if r.request.resource_type == "fetch" else r.continue_(),
         )
 
     page = open_page(prepare=hold, wait=False)
     expect(page.locator("#panel-result")).to_contain_text("Loading the first photo…")
 
-    assert "cat.jpg" == page.locator("#caption").inner_text()
+    assert "coffee.jpg" == page.locator("#caption").inner_text()
     assert page.locator("#photo").is_visible()
     page.wait_for_function("document.getElementById('photo').complete")
     held[0].continue_()

@@ -95,7 +95,7 @@ def test_the_saved_table_is_what_the_server_said(open_page):
             assert guess[key] == first[f"{key}_{rank}"]
         assert guess["class_index"] == int(first[f"class_index_{rank}"])
         assert pytest.approx(guess["probability"]) == float(first[f"probability_{rank}"])
-    assert ["one.png", "two.png", "cat.jpg"] == [one["file"] for one in (first, second, sample)]
+    assert ["one.png", "two.png", "coffee.jpg"] == [one["file"] for one in (first, second, sample)]
 
 
 HOSTILE = ["=1+2.png", "+1.png", "-1.png", "@SUM(A1).png", "\t=1.png", " =1.png", "＝1.png"]  # noqa: RUF001
@@ -109,7 +109,7 @@ def test_a_saved_file_name_is_no_formula(open_page):
     expect(page.locator("#kept")).to_have_text("11 of 11 answered")
 
     files = [row["file"] for row in rows_of(saved(page)[1])]
-    assert [*(f"./{name}" for name in HOSTILE), *QUOTED, "cat.jpg"] == files
+    assert [*(f"./{name}" for name in HOSTILE), *QUOTED, "coffee.jpg"] == files
 
 
 def test_a_photo_without_an_answer_has_its_reason(open_page):
@@ -179,7 +179,7 @@ def test_the_table_by_keyboard(open_page):
     for key in ("ArrowUp", "ArrowDown", "ArrowDown", "End", "ArrowDown", "ArrowUp", "Home"):
         page.keyboard.press(key)
         reached.append(page.evaluate("document.activeElement.textContent"))
-    assert ["a.png", "b.png", "c.png", "cat.jpg", "cat.jpg", "c.png", "a.png"] == reached
+    assert ["a.png", "b.png", "c.png", "coffee.jpg", "coffee.jpg", "c.png", "a.png"] == reached
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     expect(page.locator("#caption")).to_contain_text("b.png")

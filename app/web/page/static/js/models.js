@@ -7,6 +7,7 @@ export class Models {
 	all = []; // of GET /models/{name}, the default first
 	progress; // in the server's words
 	#names = [];
+	#picked = false; // by a person
 
 	// onChange: after another choice or list
 	constructor(onChange) {
@@ -33,11 +34,16 @@ export class Models {
 		const all = await Promise.all(models.map(({ name }) => get(`models/${encodeURIComponent(name)}`, "json")));
 		if (!restarted && JSON.stringify(all) === JSON.stringify(this.all)) return;
 		this.all = all;
-		this.choose(...this.#names);
+		this.#ask(...(this.#picked ? this.#names : []));
 	}
 
-	/** Ask one model, and compare it with another or none. */
+	/** Ask one model, and compare it with another or none, even when the default one becomes ready. */
 	choose(asked, other) {
+		this.#picked = true;
+		this.#ask(asked, other);
+	}
+
+	#ask(asked, other) {
 		const known = (name) => this.all.some((model) => model.name === name);
 		if (other && asked === other) [other] = this.#names;
 		const usual = this.all.find((model) => model.stands_in_for) ?? this.all[0];

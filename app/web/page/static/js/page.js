@@ -125,7 +125,7 @@ function answers(chosen, runs) {
 		return make("div.column", ...(several ? [make("h2", model.title)] : []),
 			...(asked ? result(current, run, model, (step) => follow(step, run)) : [absent(model)]));
 	});
-	return [...warnings(chosen.filter(({ name }) => models.ready(name)), current), ...(several ? [verdict(chosen, runs), make("div.columns", ...columns)] : columns)];
+	return [...warnings(chosen.filter(({ name }) => models.ready(name)), current, models.all), ...(several ? [verdict(chosen, runs), make("div.columns", ...columns)] : columns)];
 }
 
 function absent({ title, state, progress }) {

@@ -48,14 +48,15 @@ const without = (models) => models.filter(({ trained }) => trained === false);
 const all = (models, key, between) => models.map((model) => model[key]).join(between);
 
 /** Banners: for models without training, for one in place of another, for a copy that lacks a part of its picture. */
-export function warnings(models, { flaw }) {
+export function warnings(models, { flaw }, every) {
 	const untrained = without(models);
 	const vggs = untrained.filter(({ layers }) => layers.length); // for others there is nothing to download
 	const pull = (names) => (names ? [" Real weights: run ", make("code", `${document.body.dataset.command} pull ${names}`), " on the server, then restart it."] : []);
+	const comes = (name) => every.some((model) => model.name === name && ["waiting", "loading"].includes(model.state));
 	return [
 		...(untrained.length ? [make("p.untrained", make("strong", `Untrained: what ${all(untrained, "title", " and ")} says means nothing.`), ...pull(all(vggs, "name", " ")))] : []),
 		...models.filter((model) => model.stands_in_for).map(({ title, stands_in_for: name }) =>
-			make("p.untrained", make("strong", `${title} stands in for ${name}.`), ...pull(name))),
+			make("p.untrained", make("strong", `${title} stands in for ${name}.`), ...(comes(name) ? [` The server is loading ${name}.`] : pull(name)))),
 		...(flaw ? [make("p.untrained.flaw", make("strong", flaw), " The network was given a blank in its place.")] : []),
 	];
 }
@@ -65,7 +66,8 @@ export function verdict(models, runs) {
 	const untrained = without(models);
 	if (untrained.length) return make("p.verdict", { "data-agree": "unknown" }, `Not compared: ${all(untrained, "title", " and ")} ${untrained[1] ? "are" : "is"} untrained.`);
 	const [first, second] = runs.map((run) => run.reply.answer.predictions[0]);
-	const agree = first.class_index === second.class_index;
+	// Each model has its own order of classes; two of ImageNet's have the same name.
+	const agree = first.wnid && second.wnid ? first.wnid === second.wnid : first.label === second.label;
 	const name = names(first.label)[0];
 	return make("p.verdict", { "data-agree": String(agree) }, agree ? `✓ They agree: ${name}` : `✗ They differ: ${name} or ${names(second.label)[0]}`);
 }
