@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable
 from itertools import chain
+from socket import SO_ACCEPTCONN, SOL_SOCKET
 from typing import Final
 
 import uvicorn
@@ -108,6 +109,8 @@ class Owner:
             self._load(),
             self._drain_if_lost(),
         ]
+        if self._when_ready:
+            work.append(self._announce_when_ready())
         if self._key_file is not None:
             work.append(self._key_file.watch())
             loop.add_signal_handler(signal.SIGHUP, self._key_file.read)
@@ -153,9 +156,13 @@ class Owner:
             self._owner_side.update_models()
             self._fronts.end(self._drain_seconds)
             self._owner_side.disconnect()
-        elif self._when_ready:  # the fronts listen as soon as they know
-            self._owner_side.update_models()
-            announce(self._listeners[0], self._keys, loading=False)
+
+    async def _announce_when_ready(self) -> None:
+        """Log the addresses once every front listens there, as soon as it knows of ready models."""
+        listeners = list(chain.from_iterable(self._listeners))
+        while not all(one.getsockopt(SOL_SOCKET, SO_ACCEPTCONN) for one in listeners):  # noqa: ASYNC110 (other processes listen)
+            await asyncio.sleep(_MODELS)
+        announce(self._listeners[0], self._keys, loading=False)
 
     async def _drain_if_lost(self) -> None:
         """Drain once a GPU has failed for good: only a new process can use it."""

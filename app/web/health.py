@@ -35,6 +35,8 @@ async def healthz(request: Request) -> Response:
 async def readyz(request: Request) -> Response:
     """Return 200 once every model is loaded, warmed up and tested, until the server drains.
 
+    The default model may still load, or be missing, while VGG_STAND_IN names one that answers for
+    it; `models` has those that answer.
     After a model has stopped: 503 until a restart. The length of the queue does not matter, or one
     burst would remove every server from a load balancer.
     """
@@ -49,7 +51,8 @@ async def readyz(request: Request) -> Response:
             for name, model in models.all().items()
         )
         return answer_error(request.scope, NotReadyError(f"Not ready yet. {states}."))
-    return JSONResponse({"status": "ready", "models": list(models.all())})
+    answering = [name for name, model in models.all().items() if model.answers()]
+    return JSONResponse({"status": "ready", "models": answering})
 
 
 @router.get(

@@ -1,12 +1,14 @@
 """A service whose weights cannot be had answers with the small model, and says so."""
 
 import httpx
+import pytest
 
 from tests.conftest import PHOTOS, running_server
 from tests.e2e.fronts import wait_ready
 from tests.e2e.services import serve_and_wait
 from tests.e2e.test_exit_status import BOTH_WAYS
 from tests.e2e.wire import wire_to
+from tests.weights.download.file_server import running, serve
 
 COFFEE = (PHOTOS / "coffee.jpg").read_bytes()
 
@@ -37,6 +39,27 @@ def test_the_small_model_answers_for_one_that_cannot_be_downloaded(tmp_path, fro
         (one["name"], one["state"], one["classes"], one["stands_in_for"]) for one in listed
     ]
     assert 'vgg_requests_total{code="200",model="vgg16-mini"} 1.0' in metrics
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("listen", ["start", "ready"])
+def test_the_small_model_answers_while_the_default_one_is_downloaded(tmp_path, fronts, listen):
+    """The service is ready, and its port open, with it alone; the probe names who answers."""
+    with running() as hub:
+        hub.script = [serve(pause=True)]
+        settings = {"hf_endpoint": hub.url, "front_processes": fronts, "listen": listen}
+        with running_server(tmp_path, ready=False, stand_in="vgg16-mini", **settings) as server:
+            if listen == "start":
+                server.wait_for("vgg16-mini: ready after")
+            with wire_to(server.url) as wire:
+                wait_ready(wire)
+            probe = httpx.get(f"{server.url}/readyz").json()
+            answer = httpx.post(f"{server.url}/predict", content=COFFEE).json()
+            named = httpx.post(f"{server.url}/predict?model=vgg16", content=COFFEE)
+
+    assert {"status": "ready", "models": ["vgg16-mini"]} == probe
+    assert "vgg16" == answer["model"]["stands_in_for"]
+    assert (503, "/problems/not-ready") == (named.status_code, named.json()["type"])
 
 
 def test_a_model_that_was_named_does_not_stand_in(tmp_path):
