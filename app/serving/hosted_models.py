@@ -2,10 +2,13 @@
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal, TypeAlias
 
+from app.command_line import command_line
 from app.errors import (
     DownloadError,
     ModelFailedError,
@@ -195,9 +198,10 @@ class Models:
                 if not (isinstance(exc, DownloadError) and not self.failed):
                     return
                 log.warning(
-                    "%s answers for %s. To get the weights, run: vgg-serve pull %s; then restart",
+                    "%s answers for %s. To get the weights, run: %s pull %s; then restart",
                     self.stand_in,
                     model.manifest.name,
+                    command_line(Path(sys.executable)),
                     model.manifest.name,
                 )
                 continue

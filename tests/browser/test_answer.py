@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.command_line import command_line
 from app.records import percent
 from app.web.page.files import STATIC
-from app.web.page.routes import command_line
 from tests.browser.conftest import needs_real
 from tests.browser.stage import REAL, as_vgg, expect, pick
 from tests.browser.test_troubles import FAILED, problem

@@ -1,8 +1,12 @@
 """A service whose weights cannot be had answers with the small model, and says so."""
 
+import sys
+from pathlib import Path
+
 import httpx
 import pytest
 
+from app.command_line import command_line
 from tests.conftest import PHOTOS, running_server
 from tests.e2e.fronts import wait_ready
 from tests.e2e.services import serve_and_wait
@@ -27,7 +31,7 @@ def test_the_small_model_answers_for_one_that_cannot_be_downloaded(tmp_path, fro
         listed = httpx.get(f"{server.url}/models").json()["models"]
         metrics = httpx.get(f"{server.url}/metrics").text
 
-    assert "vgg-serve pull vgg16" in log
+    assert f"run: {command_line(Path(sys.executable))} pull vgg16; then restart" in log
     assert ("vgg16-mini", "vgg16", True) == (
         answer["model"]["name"],
         answer["model"]["stands_in_for"],

@@ -1,6 +1,5 @@
 """The demo page at `/`, its files, and /docs with assets from a package instead of a CDN."""
 
-import shutil
 import sys
 from html import escape
 from importlib.resources import files
@@ -11,6 +10,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.staticfiles import StaticFiles
 
+from app.command_line import command_line
 from app.images.formats import FORMATS, TITLES
 from app.web.page.files import HEADERS, File, page_files
 
@@ -68,20 +68,6 @@ def install_page(app: FastAPI) -> None:
     app.state.page = File(html.encode(), ".html")
     assets = Path(str(files("fastapi_offline"))) / "static"
     app.mount("/docs/assets", StaticFiles(directory=assets))
-
-
-def command_line(python: Path) -> str:
-    """Return how to call `vgg-serve` where this server runs, without the path of a folder above its environment.
-
-    `vgg-serve` where the shell finds it, `.venv/bin/vgg-serve` in a clone, `python -m app` where
-    it is not installed, as in the container.
-    """
-    script = python.with_name("vgg-serve")
-    if not script.exists():
-        return "python -m app"
-    if shutil.which(script.name) == str(script):
-        return script.name
-    return Path(*script.parts[-3:]).as_posix()
 
 
 def _size(count: int) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.web.page.routes import command_line
+from app.command_line import command_line
 
 pytestmark = pytest.mark.anyio
 
@@ -47,28 +47,6 @@ async def test_addresses_of_the_page_are_relative(client):
 
     for start in ('src="/', 'href="/', 'action="/', "</static"):
         assert start not in text
-
-
-@pytest.fixture
-def environment(tmp_path):
-    """The Python of an environment in a clone, without and with vgg-serve in it."""
-    folder = tmp_path / "clone" / ".venv" / "bin"
-    folder.mkdir(parents=True)
-    return folder / "python"
-
-
-def install(python):
-    script = python.with_name("vgg-serve")
-    script.touch(mode=0o755)
-
-
-async def test_a_command_line_that_works_where_the_server_runs(environment, monkeypatch):
-    """It is what can be typed in the clone, or anywhere if the shell finds it; no folder above is told."""
-    assert "python -m app" == command_line(environment)
-    install(environment)
-    assert ".venv/bin/vgg-serve" == command_line(environment)
-    monkeypatch.setenv("PATH", str(environment.parent), prepend=":")
-    assert "vgg-serve" == command_line(environment)
 
 
 async def test_the_page_has_the_command_line(client):
