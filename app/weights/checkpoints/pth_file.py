@@ -3,10 +3,13 @@
 The pickle is not unpickled: `torch_pickle` says how it is read.
 """
 
+import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -24,6 +27,10 @@ _WRAPPED: Final = ("state_dict", "model_state_dict", "model", "net", "network", 
 _PREFIXES: Final = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.")
 """What wrappers of a network put before the names of its tensors."""
 
+_ENTRY: Final = b"PK\x01\x02"
+"""How each entry begins in the table of contents of a zip archive."""
+_MOST_ENTRIES: Final = 10_000
+
 
 def read_pth(path: Path, config: VggConfig) -> dict[str, Layer]:
     """Read the layers of `config`."""
@@ -32,13 +39,10 @@ def read_pth(path: Path, config: VggConfig) -> dict[str, Layer]:
 
 def list_pth(path: Path) -> dict[str, Stored]:
     """List the tensors of a file by torchvision's names."""
-    try:
-        with ZipFile(path) as archive:
-            pickle, root = _pickle(archive)
-            order = f"{root}/byteorder"
-            big = order in archive.namelist() and archive.open(order).read(3) == b"big"
-    except (BadZipFile, NotImplementedError) as exc:
-        raise CheckpointError(f"is a damaged zip archive: {shown(exc)}") from exc
+    with _opened(path) as archive:
+        pickle, root = _pickle(archive)
+        order = f"{root}/byteorder"
+        big = order in archive.namelist() and _entry(archive, order, len(b"little")) == b"big"
     return {
         name: Stored(
             tensor.shape,
@@ -57,8 +61,31 @@ def _pickle(archive: ZipFile) -> tuple[bytes, str]:
             f"is a zip archive with {len(found)} files data.pkl, expected one: it was not written by"
             " torch.save, or is a TorchScript archive"
         )
-    with archive.open(found[0]) as file:
-        return file.read(MAX_BYTES + 1), found[0].removesuffix("/data.pkl")
+    return _entry(archive, found[0], MAX_BYTES + 1), found[0].removesuffix("/data.pkl")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[ZipFile]:
+    """Open an archive whose table of contents takes little memory; what zipfile raises is ours."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        at, entries = content.find(_ENTRY), 0
+        while at >= 0 and entries <= _MOST_ENTRIES:
+            at, entries = content.find(_ENTRY, at + 1), entries + 1
+    if entries > _MOST_ENTRIES:
+        raise CheckpointError(f"is a zip archive of more than {_MOST_ENTRIES} entries")
+    try:
+        with ZipFile(path) as archive:
+            yield archive
+    except (BadZipFile, NotImplementedError, EOFError) as exc:
+        raise CheckpointError(f"is a damaged zip archive: {shown(exc)}") from exc
+
+
+def _entry(archive: ZipFile, name: str, most: int = -1) -> bytes:
+    """Read an entry, or at most its first bytes."""
+    if archive.getinfo(name).compress_type != ZIP_STORED:  # a few bytes could become gigabytes
+        raise CheckpointError(f"has {shown(name)} compressed, which torch.save never does")
+    with archive.open(name) as file:
+        return file.read(most)
 
 
 def _state_dict(saved: Any) -> dict[str, TensorRef]:  # noqa: ANN401 (whatever was saved)
@@ -85,15 +112,13 @@ def _is_tensor(item: tuple[object, object]) -> bool:
 def _read(path: Path, entry: str, tensor: TensorRef, order: str) -> NDArray[np.generic]:
     """Read a tensor whose shape has been checked."""
     dtype = np.dtype(tensor.storage.dtype).newbyteorder(order)  # type: ignore[arg-type] # a sign
-    try:
-        with ZipFile(path) as archive:
-            size = archive.getinfo(entry).file_size
-            if size != tensor.storage.count * dtype.itemsize:
-                raise CheckpointError(
-                    f"has {size} bytes in {shown(entry)}, expected {tensor.storage.count * dtype.itemsize}"
-                )
-            numbers = np.frombuffer(archive.read(entry), dtype)
-    except (BadZipFile, KeyError, NotImplementedError) as exc:
-        raise CheckpointError(f"lacks {shown(entry)}, or it is damaged: {shown(exc)}") from exc
+    with _opened(path) as archive:
+        if entry not in archive.namelist():
+            raise CheckpointError(f"lacks {shown(entry)}")
+        data = _entry(archive, entry)
+    expected = tensor.storage.count * dtype.itemsize
+    if len(data) != expected:  # what the archive says of the size may be wrong
+        raise CheckpointError(f"has {len(data)} bytes in {shown(entry)}, expected {expected}")
+    numbers = np.frombuffer(data, dtype)
     strides = tuple(dtype.itemsize * step for step in tensor.strides)
     return as_strided(numbers[tensor.offset :], tensor.shape, strides, writeable=False)

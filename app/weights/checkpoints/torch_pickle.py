@@ -10,6 +10,7 @@ import io
 import pickletools
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Final
 
 from app.errors import CheckpointError
@@ -20,6 +21,8 @@ MAX_BYTES: Final = 2**20
 _ADVICE: Final = "Save the weights alone: torch.save(model.state_dict(), 'weights.pth')"
 _KEYS: Final = (str, int, float, bool, type(None))
 """Types of dict keys: nested tuples could exhaust the stack when they are hashed."""
+_MOST_KEY: Final = 2**31
+"""Of an int as a key: larger ones can be chosen so that all have one hash, and a dict takes minutes."""
 _MARK: Final = object()
 
 _STORAGES: Final = {
@@ -117,8 +120,11 @@ class _Machine:
         self.stack.append(_Global(name))
 
     def find_on_stack(self, _: object) -> None:
-        name, module = self.stack.pop(), self.stack.pop()
-        self.find(f"{module} {name}")
+        match self.stack.pop(), self.stack.pop():
+            case str(name), str(module):
+                self.find(f"{module} {name}")
+            case _:  # as text, nested lists of a few bytes could be endless
+                raise TypeError("the name of a global is no text")
 
     def remember(self, place: int | None) -> None:
         self._memo[len(self._memo) if place is None else place] = self.stack[-1]
@@ -151,7 +157,7 @@ class _Machine:
     def set(self, items: list[Any]) -> None:
         target = self.stack[-1]
         keys, values = items[::2], items[1::2]
-        if type(target) is not dict or not all(isinstance(key, _KEYS) for key in keys):
+        if type(target) is not dict or not all(map(_is_key, keys)):
             raise TypeError("sets an item of what is no dict, or with a key that is no plain value")
         target.update(zip(keys, values, strict=True))
 
@@ -178,9 +184,8 @@ class _Machine:
             case _Global(name), (TensorRef() as tensor, *_) if name == _PARAMETER:
                 self.stack.append(tensor)
             case _:
-                raise CheckpointError(
-                    f"calls {shown(getattr(called, 'name', called))} in an unknown way"
-                )
+                name = called.name if isinstance(called, _Global) else type(called).__name__
+                raise CheckpointError(f"calls {shown(name)} in an unknown way")
 
     def build(self, _: object) -> None:
         """Drop the attributes of a dict: PyTorch gives its own the versions of modules."""
@@ -189,12 +194,17 @@ class _Machine:
             raise CheckpointError("sets the state of an object, which a checkpoint does not need")
 
 
+def _is_key(key: object) -> bool:
+    return isinstance(key, _KEYS) and (not isinstance(key, int) or abs(key) <= _MOST_KEY)
+
+
 def _view(storage: StorageRef, offset: int, shape: Shape, strides: Shape) -> TensorRef:
     numbers = (offset, storage.count, *shape, *strides)
     if not all(type(one) is int and one >= 0 for one in numbers) or len(shape) != len(strides):
         raise CheckpointError("has a tensor of impossible size")
     last = offset + sum((side - 1) * step for side, step in zip(shape, strides, strict=True))
-    if 0 not in shape and last >= storage.count:
+    # Numbers that are repeated (a stride of 0) could take any memory; no weights are stored so.
+    if prod(shape) > storage.count or (0 not in shape and last >= storage.count):
         raise CheckpointError("has a tensor that is larger than its storage")
     return TensorRef(storage, offset, shape, strides)
 

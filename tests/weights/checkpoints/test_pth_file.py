@@ -1,6 +1,8 @@
 """A file that torch.save wrote gives the weights of the network, whatever else is in it."""
 
+import struct
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -83,15 +85,50 @@ def test_a_truncated_archive_is_refused(path):
         read_checkpoint(path, "pth", CONFIG)
 
 
-def test_an_entry_that_unpacks_to_more_than_it_says(path):
-    """A compressed entry is never unpacked beyond the size of its tensor."""
+def test_a_compressed_entry_is_refused(path):
+    """PyTorch compresses nothing, and a few bytes could be gigabytes of zeros."""
     tensors = with_norm()
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("model/data.pkl", pickle_of(tensors))
         for place in range(len(tensors)):
-            archive.writestr(f"model/data/{place}", bytes(10_000_000))
+            archive.writestr(f"model/data/{place}", bytes(10_000_000), zipfile.ZIP_DEFLATED)
 
-    with pytest.raises(CheckpointError, match="has 10000000 bytes in model/data/0, expected"):
+    with pytest.raises(CheckpointError, match="has model/data/0 compressed"):
+        read_checkpoint(path, "pth", CONFIG)
+
+
+def edit_contents(path, entry: bytes, offset: int, values: bytes) -> None:
+    """Overwrite part of a row of the archive's table of contents."""
+    data = bytearray(path.read_bytes())
+    at = data.rindex(entry) - 46 + offset
+    data[at : at + len(values)] = values
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("stored", "sentence"),
+    [(4, "has 4 bytes in model/data/0, expected 216"), (2**30, "is a damaged zip archive")],
+)
+def test_an_entry_that_holds_less_than_it_says(path, stored, sentence):
+    """What the table of contents claims is never believed: memory behind the numbers stays unread."""
+    tensors = with_norm()
+    write_pth(path, tensors)
+    held = np.ascontiguousarray(tensors["features.0.weight"]).tobytes()[:4]
+    sizes = struct.pack("<III", zlib.crc32(held), stored, 216 if stored == 4 else stored)
+    edit_contents(path, b"model/data/0", 16, sizes)
+
+    with pytest.raises(CheckpointError, match=sentence):
+        read_checkpoint(path, "pth", CONFIG)
+
+
+def test_an_archive_of_very_many_entries_is_refused(path):
+    """Each takes a thousand bytes of memory before anything is known of it."""
+    write_pth(path, with_norm())
+    with zipfile.ZipFile(path, "a") as archive:
+        for place in range(10_000):
+            archive.writestr(f"x/{place}", b"")
+
+    with pytest.raises(CheckpointError, match="of more than 10000 entries"):
         read_checkpoint(path, "pth", CONFIG)
 
 

@@ -150,6 +150,8 @@ def test_damaged_pickles_are_refused(damaged):
         ((2,), (-1,), 6),
         ((2**30, 2**30), (1, 1), 6),
         ((1,), (1,), 0),
+        ((10**5, 10**5), (0, 0), 1),  # one number, repeated
+        ((2, 2), (1, 1), 3),
     ],
 )
 def test_a_tensor_stays_within_its_storage(shape, strides, count):
@@ -167,6 +169,31 @@ def test_a_long_pickle_is_refused():
     """Each byte may become an object."""
     with pytest.raises(CheckpointError, match="has a pickle of more than"):
         read_structure(b"}" * (MAX_BYTES + 1))
+
+
+def nested(levels: int) -> bytes:
+    """Push a list of two lists of two lists, and so on: each level has the lower one twice."""
+    levels_of = (b"](h%ch%ceq%c" % (place, place, place + 1) for place in range(levels))
+    return b"]q\x00" + b"".join(levels_of)
+
+
+@pytest.mark.parametrize("end", [b")R.", b"h\x00\x93.", b"b.", b"Q."])
+def test_what_is_nested_is_never_written_out(end):
+    """As text, forty levels of a hundred bytes would be a terabyte."""
+    with pytest.raises(CheckpointError) as caught:
+        read_structure(b"}" + nested(40) + end)
+
+    assert len(str(caught.value)) < 300
+
+
+def test_numbers_that_have_one_hash_are_no_keys():
+    """With 70,000 of them, a dict compares each with all others: two minutes for a megabyte."""
+    keys = (n * (2**61 - 1) for n in range(1, 70_000))
+    written = (n.to_bytes(11, "little", signed=True) for n in keys)
+    items = b"".join(b"\x8a\x0b" + key + b"N" for key in written)
+
+    with pytest.raises(CheckpointError, match="no plain value"):
+        read_structure(b"}(" + items + b"u.")
 
 
 def test_nested_tuples_do_not_exhaust_the_stack():
