@@ -19,13 +19,11 @@ from app.errors import CheckpointError
 from app.graph.vgg import VggConfig
 from app.records import Layer
 from app.weights.checkpoints.layout import Stored, shown
-from app.weights.checkpoints.torch_names import read_torch_layers
+from app.weights.checkpoints.torch_names import of_network, read_torch_layers
 from app.weights.checkpoints.torch_pickle import MAX_BYTES, TensorRef, read_structure
 
 _WRAPPED: Final = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "ema")
-"""Keys under which training scripts save the weights beside other things."""
-_PREFIXES: Final = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.")
-"""What wrappers of a network put before the names of its tensors."""
+"""Keys under which training scripts save the weights beside other things; the first one counts."""
 
 _ENTRY: Final = b"PK\x01\x02"
 """How each entry begins in the table of contents of a zip archive."""
@@ -89,20 +87,23 @@ def _entry(archive: ZipFile, name: str, most: int = -1) -> bytes:
 
 
 def _state_dict(saved: Any) -> dict[str, TensorRef]:  # noqa: ANN401 (whatever was saved)
-    """Find the tensors, by their names without the prefixes of wrappers."""
-    wrapped = [saved[key] for key in _WRAPPED if key in saved] if isinstance(saved, dict) else []
-    for candidate in (saved, *wrapped):
-        if isinstance(candidate, dict) and candidate and all(map(_is_tensor, candidate.items())):
-            named = candidate
-            break
-    else:
-        keys = ", ".join(map(str, saved)) if isinstance(saved, dict) else type(saved).__name__
-        raise CheckpointError(
-            f"has no state dict, alone or under one of {', '.join(_WRAPPED)}; it has {shown(keys)}"
-        )
-    while prefix := next((p for p in _PREFIXES if all(n.startswith(p) for n in named)), ""):
-        named = {name.removeprefix(prefix): tensor for name, tensor in named.items()}
-    return named
+    """Find the tensors of the network, alone, under a known key, or under the only key that has any."""
+    known = [saved[key] for key in _WRAPPED if key in saved] if isinstance(saved, dict) else []
+    deeper = [one[key] for one in known if isinstance(one, dict) for key in _WRAPPED if key in one]
+    for candidate in (saved, *known, *deeper):
+        if _is_state_dict(candidate):
+            return of_network(candidate)
+    others = [*filter(_is_state_dict, saved.values())] if isinstance(saved, dict) else []
+    if len(others) == 1:
+        return of_network(others[0])
+    keys = ", ".join(map(str, saved)) if isinstance(saved, dict) else type(saved).__name__
+    raise CheckpointError(
+        f"has no state dict, alone or under one of {', '.join(_WRAPPED)}; it has {shown(keys)}"
+    )
+
+
+def _is_state_dict(saved: Any) -> bool:  # noqa: ANN401 (whatever was saved)
+    return isinstance(saved, dict) and bool(saved) and all(map(_is_tensor, saved.items()))
 
 
 def _is_tensor(item: tuple[object, object]) -> bool:

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from app.graph.vgg import VggConfig
 from app.records import Layer
 from app.weights.checkpoints.layout import Stored
-from app.weights.checkpoints.torch_names import read_torch_layers, torchvision_tensors
+from app.weights.checkpoints.torch_names import of_network, read_torch_layers, torchvision_tensors
 
 # NumPy has bfloat16 since onnx was imported, which imports ml_dtypes.
 _DTYPES: Final = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
@@ -35,7 +35,7 @@ def list_safetensors(path: Path) -> dict[str, Stored]:
 
 
 def _listed(file: Any) -> dict[str, Stored]:  # noqa: ANN401 (safe_open, without types)
-    return {name: _stored(file, name) for name in file.keys()}  # noqa: SIM118 (no dict)
+    return of_network({name: _stored(file, name) for name in file.keys()})  # noqa: SIM118 (no dict)
 
 
 def _stored(file: safe_open, name: str) -> Stored:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 from app.graph.vgg import VggConfig
 from app.records import Layer, Tensor
@@ -13,6 +13,23 @@ _TORCHVISION: Final = re.compile(r"classifier\.(\d+)\.weight")
 """The index is 0, 3 and 6 there; without dropout, or with more of it, it is another one."""
 _TIMM: Final = {"fc6": "pre_logits.fc1", "fc7": "pre_logits.fc2", "fc8": "head.fc"}
 """There, fc6 and fc7 are convolutions (`timm/models/vgg.py`)."""
+
+_PREFIXES: Final = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.")
+"""What wrappers of a network put before the names of its tensors."""
+_OF_TRAINING: Final = re.compile(
+    r"n_averaged|(criterion|loss|loss_fn|loss_func|train_loss|val_loss)\.(pos_)?weight"
+)
+"""Tensors beside the network: of `AveragedModel`, and the weights of classes in a loss."""
+
+_T = TypeVar("_T")
+
+
+def of_network(named: Mapping[str, _T]) -> dict[str, _T]:
+    """Return the tensors of the network by their names in it, without those of its training."""
+    kept = {name: one for name, one in named.items() if not _OF_TRAINING.fullmatch(name)}
+    while prefix := next((p for p in _PREFIXES if kept and all(n.startswith(p) for n in kept)), ""):
+        kept = {name.removeprefix(prefix): one for name, one in kept.items()}
+    return kept
 
 
 def read_torch_layers(config: VggConfig, stored: Mapping[str, Stored]) -> dict[str, Layer]:

@@ -2,7 +2,8 @@
 
 A pickle is a program, and Python's own reader runs whatever it asks for. This one knows the
 instructions and the globals that a file of tensors needs, and refuses every other by its name: it
-builds dicts, lists, tuples and `TensorRef`s, and calls nothing. Instructions: `pickletools` of the
+builds dicts, lists, tuples and `TensorRef`s, and calls nothing. What training scripts keep beside the
+weights (an accuracy of NumPy, the milestones of a schedule) is read as nothing. Instructions: `pickletools` of the
 standard library. What PyTorch writes with them: `torch/serialization.py`, `torch/_utils.py`.
 """
 
@@ -40,6 +41,17 @@ _STORAGES: Final = {
 _DICT: Final = "collections OrderedDict"
 _TENSOR: Final = "torch._utils _rebuild_tensor_v2"
 _PARAMETER: Final = "torch._utils _rebuild_parameter"
+_BESIDE: Final = frozenset(
+    {
+        *("collections Counter", "__builtin__ set", "builtins set", "torch Size", "torch device"),
+        *(f"torch {dtype}" for dtype in _STORAGES.values()),
+        *("numpy dtype", "numpy.core.multiarray scalar", "numpy._core.multiarray scalar"),
+        "_codecs encode",
+    }
+)
+"""Plain values, which no weight needs: `torch.serialization` allows most of them, too."""
+_NOTHING: Final = object()
+"""What stands for such a value."""
 _GLOBALS: Final = {*_STORAGES, _DICT, _TENSOR, _PARAMETER}
 
 
@@ -112,6 +124,9 @@ class _Machine:
             _STEPS[name](self, argument)
 
     def find(self, name: str) -> None:
+        if name in _BESIDE:
+            self.stack.append(_NOTHING)
+            return
         if name not in _GLOBALS:
             called = shown(name.replace(" ", "."))
             raise CheckpointError(
@@ -171,6 +186,8 @@ class _Machine:
     def call(self, _: object) -> None:
         arguments, called = self.stack.pop(), self.stack.pop()
         match called, arguments:
+            case one, _ if one is _NOTHING:
+                self.stack.append(_NOTHING)
             case _Global(name), () if name == _DICT:
                 self.stack.append({})
             case _Global(name), (
@@ -190,7 +207,7 @@ class _Machine:
     def build(self, _: object) -> None:
         """Drop the attributes of a dict: PyTorch gives its own the versions of modules."""
         self.stack.pop()
-        if type(self.stack[-1]) is not dict:
+        if type(self.stack[-1]) is not dict and self.stack[-1] is not _NOTHING:
             raise CheckpointError("sets the state of an object, which a checkpoint does not need")
 
 

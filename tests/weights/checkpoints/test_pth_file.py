@@ -11,7 +11,7 @@ import safetensors.numpy
 from app.errors import CheckpointError
 from app.weights.checkpoints.pth_file import list_pth
 from app.weights.checkpoints.read import read_checkpoint
-from tests.weights.checkpoints.pth import pickle_of, write_pth
+from tests.weights.checkpoints.pth import pickle_of, text, write_pth
 from tests.weights.checkpoints.test_read import CONFIG, logits, torch_vgg, with_norm
 
 
@@ -42,6 +42,50 @@ def test_prefixes_of_wrappers_are_dropped(path, prefix):
     write_pth(path, {f"{prefix}{name}": one for name, one in with_norm().items()})
 
     assert {*with_norm()} == {*list_pth(path)}
+
+
+@pytest.mark.parametrize("beside", ["n_averaged", "criterion.weight", "loss_fn.pos_weight"])
+@pytest.mark.parametrize("form", ["pth", "safetensors"])
+def test_tensors_of_the_training_are_left_out(tmp_path, beside, form):
+    """Averaged models count, and a loss has weights of classes; they are no part of the network."""
+    tensors = {f"module.{name}": one for name, one in with_norm().items()}
+    tensors[beside] = np.ones(3, np.float32)
+    path = tmp_path / f"checkpoint.{form}"
+    (write_pth if form == "pth" else lambda p, t: safetensors.numpy.save_file(t, p))(path, tensors)
+
+    assert [*CONFIG.weight_shapes()] == [*read_checkpoint(path, form, CONFIG)]
+
+
+def wrapped(key: str, value: bytes) -> bytes:
+    """Push a dict of one key."""
+    return b"}" + text(key) + value + b"s"
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: wrapped("weights_of_mine", state),
+        lambda state: wrapped("model", wrapped("state_dict", state)),
+        lambda state: wrapped("net", state) + text("ema_too") + state + b"s",
+    ],
+    ids=["unknown", "twice", "known"],
+)
+def test_the_only_state_dict_is_found(path, wrap):
+    """Under any key, if there is one; under a known key, if there are several."""
+    state = pickle_of(with_norm())[2:-1]
+    write_pth(path, with_norm(), b"\x80\x02" + wrap(state) + b".")
+
+    assert {*with_norm()} == {*list_pth(path)}
+
+
+def test_two_state_dicts_are_not_guessed_between(path):
+    """Neither key is known: the sentence has both."""
+    state = pickle_of(with_norm())[2:-1]
+    two = b"}" + text("student") + state + b"s" + text("teacher") + state + b"s"
+    write_pth(path, with_norm(), b"\x80\x02" + two + b".")
+
+    with pytest.raises(CheckpointError, match="it has student, teacher"):
+        read_checkpoint(path, "pth", CONFIG)
 
 
 def test_a_file_of_other_tensors_says_what_it_has(path):

@@ -4,6 +4,7 @@ import os
 import pickle
 import random
 import struct
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,21 @@ def test_plain_values(protocol):
     saved = {"epoch": 3, "loss": 0.5, "best": True, "names": ["a", "b"], 1: None, "t": ((), (1, 2))}
 
     assert saved == read_structure(pickle.dumps(saved, protocol))
+
+
+@pytest.mark.parametrize(
+    ("value", "protocol"),
+    [
+        *((one, protocol) for one in (np.float64(0.5), Counter({3: 1})) for protocol in (2, 4)),
+        ({"a"}, 2),  # later protocols have an instruction for sets, which PyTorch does not write
+    ],
+)
+def test_plain_values_of_others_are_read_as_nothing(value, protocol):
+    """The best accuracy of NumPy or the milestones of a schedule are beside the weights."""
+    read = read_structure(pickle.dumps({"best": value, "epoch": 3}, protocol))
+
+    assert 3 == read["epoch"]
+    assert value != read["best"]
 
 
 @pytest.mark.parametrize(
