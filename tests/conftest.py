@@ -64,9 +64,12 @@ def anyio_backend():
     return "asyncio"
 
 
-def write_colours(folder: Path, name: str = "colours") -> None:
-    """Write a model that says class 0 for red, 1 for green, 2 for blue."""
-    weight = np.zeros((1000, 3), np.float32)
+def write_colours(folder: Path, name: str = "colours", classes: int = 1000) -> None:
+    """Write a model that says class 0 for red, 1 for green, 2 for blue.
+
+    Its classes are ImageNet's, or are called 0, 1, 2 and so on if there are not 1000.
+    """
+    weight = np.zeros((classes, 3), np.float32)
     weight[0, 0] = weight[1, 1] = weight[2, 2] = 20
     graph = helper.make_graph(
         [
@@ -76,12 +79,16 @@ def write_colours(folder: Path, name: str = "colours") -> None:
         ],
         "colours",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 32, 32])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 1000])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", classes])],
         [numpy_helper.from_array(weight, "w")],
     )
     opset = [helper.make_opsetid("", 17)]
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), folder / f"{name}.onnx")
-    (folder / f"{name}.toml").write_text(COLOURS_MANIFEST.format(name=name))
+    manifest = COLOURS_MANIFEST.format(name=name)
+    if classes != 1000:
+        manifest = manifest.replace("imagenet-1k", f"{name}.txt")
+        (folder / f"{name}.txt").write_text("".join(f"{number}\n" for number in range(classes)))
+    (folder / f"{name}.toml").write_text(manifest)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from app.cli.environment import read_settings, ready_graph
 from app.cli.files import File
 from app.cli.predict.here import Here
 from app.serving.ask_classifier import ask_classifier, run_alone
+from app.serving.classifier import USUAL
 from app.weights.import_model import Trained, import_model
 
 
@@ -54,6 +55,6 @@ def import_(
         soft_wrap=True,
     )
     if check is not None:
-        here = Here(settings, manifest, ready_graph(settings, manifest), 5)
+        here = Here(settings, manifest, ready_graph(settings, manifest), USUAL)
         result = asyncio.run(here.classify(File(check, named=True)))
         out.print(result.error or predictions_table(str(check), result.predictions))

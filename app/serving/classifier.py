@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from app.images.prepare import Prepare
 from app.records import ImageInfo, Label, Prediction, Probabilities
 from app.serving.loading import Loaded
 from app.serving.metrics import Metrics
+
+USUAL: Final = 5
+"""Classes in an answer, unless the request says how many; fewer if the model knows fewer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,13 @@ The bytes of a photo are never written to disk.
 import asyncio
 import time
 from collections.abc import Coroutine
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
 from app.errors import BadRequestError
-from app.serving.classifier import Classification, Classifier
+from app.serving.classifier import USUAL, Classification, Classifier
 from app.serving.loading import Loaded
 from app.serving.metrics import Metrics
 from app.web.endpoints import Endpoint
@@ -23,9 +23,6 @@ from app.web.page.plain_answer import answer_page
 from app.web.schemas import ModelRef, PredictOut
 
 router = APIRouter()
-
-USUAL: Final = 5
-"""Classes in an answer, unless the request says how many."""
 
 
 @router.post(

@@ -117,7 +117,7 @@ def test_key_that_cannot_be_is_not_shown_either(run, command):
         (["predict", REPOSITORY / "requirements"], "no JPEG"),
         (["predict", PHOTOS, "-m", "resnet"], "resnet"),
         (["predict", PHOTOS, "--url", "http://127.0.0.1:1"], "127.0.0.1:1"),
-        (["predict", PHOTOS, "-k", 1001], "--top-k"),
+        (["predict", PHOTOS, "-k", 100_001], "--top-k"),
         (["pull", "resnet"], "resnet"),
         (["models", "resnet"], "resnet"),
         (["nonsense"], "nonsense"),

@@ -18,8 +18,9 @@ from app.cli.predict.progress import Report
 from app.cli.predict.server import Server
 from app.cli.predict.writers import make_writer
 from app.errors import SetupError
-from app.graph.vgg import CLASSES
 from app.images.formats import TITLES
+from app.serving.classifier import USUAL
+from app.weights.labels import MOST
 
 _MOST_PIPED: Final = 2**28
 """Bytes that are read from standard input."""
@@ -48,8 +49,15 @@ def predict(  # noqa: PLR0913 (options of a command)
         ),
     ] = None,
     top_k: Annotated[
-        int, typer.Option("--top-k", "-k", min=1, max=CLASSES, help="Classes per photo.")
-    ] = 5,
+        int | None,
+        typer.Option(
+            "--top-k",
+            "-k",
+            min=1,
+            max=MOST,
+            help=f"Classes per photo (default: {USUAL}, or all if there are fewer).",
+        ),
+    ] = None,
     url: Annotated[
         str | None, typer.Option(help="Server to use in place of this machine: http://HOST:PORT.")
     ] = None,
@@ -88,7 +96,7 @@ def predict(  # noqa: PLR0913 (options of a command)
         raise typer.BadParameter("choose either --json or --csv", param_hint="--csv")
     piped = _read_piped() if STDIN in paths else None
     source = (
-        _here(paths, piped, model, top_k)
+        _here(paths, piped, model, top_k or USUAL)
         if url is None
         else _server(url, key, model, top_k, connections, patience)
     )
@@ -100,7 +108,7 @@ def predict(  # noqa: PLR0913 (options of a command)
         waiting_for=source.waiting_for,
     )
     try:
-        writer = make_writer(top_k, as_json=as_json, as_csv=as_csv)
+        writer = make_writer(top_k or USUAL, as_json=as_json, as_csv=as_csv)
         asyncio.run(classify_all(source, _files(paths, piped), writer, report))
     except BrokenPipeError:
         raise typer.Exit(_READER_LEFT) from None
@@ -121,7 +129,12 @@ def _here(paths: Sequence[Path], piped: bytes | None, model: str | None, top_k: 
 
 
 def _server(
-    url: str, key: str | None, model: str | None, top_k: int, connections: int, patience: float
+    url: str,
+    key: str | None,
+    model: str | None,
+    top_k: int | None,
+    connections: int,
+    patience: float,
 ) -> Source:
     try:
         where = predict_url(url)

@@ -29,7 +29,7 @@ class Here:
     def __init__(
         self, settings: Settings, manifest: Manifest, graph: ServingGraph, top_k: int
     ) -> None:
-        """Load a model; the best 1 to 1000 classes of each file are returned."""
+        """Load a model; the best `top_k` classes of each file are returned, or all if there are fewer."""
         threads = settings.threads or usable_cpus()
         self._labels = load_labels(manifest.labels, settings.model_dir)
         self._prepare = preparation(settings)

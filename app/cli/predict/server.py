@@ -50,7 +50,7 @@ class Server:
         url: httpx.URL,
         *,
         model: str | None,
-        top_k: int,
+        top_k: int | None,
         connections: int,
         patience: float,
     ) -> None:
@@ -60,14 +60,15 @@ class Server:
             client: As of `open_client`.
             url: As of `predict_url`.
             model: None for the server's default.
-            top_k: Classes a photo.
+            top_k: Classes a photo; None for as many as the server usually gives.
             connections: Most photos in flight.
             patience: Seconds that one photo waits for a server that is busy or away; the command
                 ends if no photo at all was answered in that time.
         """
         self._client = client
         self._url = url
-        self._params: dict[str, str | int] = {"top_k": top_k, **({"model": model} if model else {})}
+        options = {"top_k": top_k, "model": model}
+        self._params = {name: value for name, value in options.items() if value is not None}
         self._with_key = "Authorization" in client.headers
         self._flow = Flow(connections)
         self._patience = patience

@@ -16,9 +16,10 @@ from tests.conftest import REPOSITORY, png, running_server, write_colours
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """A model folder with the network `colours`."""
+    """A model folder with the network `colours`, and one of three classes."""
     folder = tmp_path_factory.mktemp("models")
     write_colours(folder)
+    write_colours(folder, "three", classes=3)
     return folder
 
 
@@ -26,7 +27,7 @@ def models(tmp_path_factory):
 def server(models):
     """A server that takes a few photos a second, in small bodies."""
     with running_server(
-        models, models="colours", rate_limit="200", rate_burst="5", max_body_bytes="50000"
+        models, models="colours,three", rate_limit="200", rate_burst="5", max_body_bytes="50000"
     ) as server:
         yield server.url
 
@@ -112,6 +113,15 @@ def test_here_and_on_a_server_the_answers_are_the_same(run, folder, server):
     assert guesses[0] == guesses[1]
 
 
+def test_a_network_of_three_classes(run, folder, server):
+    """Without --top-k, fewer classes than usual are no mistake, here or on a server."""
+    for remote in ([], ["--url", server]):
+        status, out, err = run(folder / "c", "-m", "three", "--json", *remote)
+
+        assert 0 == status, err
+        assert ["2", "0", "1"] == [one["label"] for one in json.loads(out)["predictions"]]
+
+
 def test_quiet_is_quiet(run, folder):
     """No summary, no progress; the exit status tells."""
     status, _, err = run(folder / "c", folder / "b.JPE", "--json", "--quiet")
@@ -162,7 +172,9 @@ def test_mistakes_have_their_status(run, folder, arguments, status, said):
 def test_a_key_is_asked_for(run, folder, models):
     """401 says how to give one."""
     (models / "keys").write_text("")
-    with running_server(models, models="colours", api_keys_file=str(models / "keys")) as closed:
+    with running_server(
+        models, models="colours,three", api_keys_file=str(models / "keys")
+    ) as closed:
         status, out, err = run(folder / "c", "--url", closed.url)
 
     assert (1, "") == (status, out)
@@ -189,7 +201,7 @@ def test_ctrl_c_ends_with_the_summary(start, models, tmp_path):
     for number in range(50):
         (tmp_path / f"{number:03}.png").write_bytes(png())
     with (
-        running_server(models, models="colours", rate_limit="0.01", rate_burst="5") as slow,
+        running_server(models, models="colours,three", rate_limit="0.01", rate_burst="5") as slow,
         start(tmp_path, "--json", "--url", slow.url, "--patience", 9999) as process,
     ):
         lines = [process.stdout.readline() for _ in range(5)]

@@ -62,14 +62,14 @@ class Script(httpx.AsyncBaseTransport):
 def post(turned):
     """Post files to a script, on a clock that is turned; return the results."""
 
-    def post(script, paths, *, patience=120.0, connections=8, key=None, model=None):
+    def post(script, paths, *, patience=120.0, connections=8, key=None, model=None, top_k=2):
         async def main():
             asyncio.get_running_loop().run_seconds = 0.0  # type: ignore[attr-defined]
             server = Server(
                 open_client(predict_url("http://server"), key, connections, script),
                 predict_url("http://server"),
                 model=model,
-                top_k=2,
+                top_k=top_k,
                 connections=connections,
                 patience=patience,
             )
@@ -101,6 +101,14 @@ def test_a_photo_is_sent_as_it_is(post, photos):
     assert "Transfer-Encoding" not in request.headers
     assert "Bearer secret" == request.headers["Authorization"]
     assert {"top_k": "2", "model": "vgg19"} == dict(request.url.params)
+
+
+def test_a_server_chooses_how_many_classes(post, photos):
+    """A network of three classes refuses to name five of them."""
+    script = Script(GOOD)
+    post(script, photos(100), top_k=None)
+
+    assert {} == dict(script.requests[0].url.params)
 
 
 def test_results_are_in_the_order_of_the_files(post, photos):
