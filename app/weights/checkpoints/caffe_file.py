@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from app.errors import CheckpointError
 from app.graph.vgg import VggConfig
 from app.records import Layer
-from app.weights.checkpoints.layout import Stored, read_layers, shown
+from app.weights.checkpoints.layout import Stored, read_layers, shown, with_new_last
 
 _SCHEMA: Final = {
     # message: (field, number, type), with the numbers of Caffe's caffe.proto; fields that are
@@ -35,9 +35,10 @@ _PARTS: Final = {0: "weight", 1: "bias"}
 
 
 def read_caffe(path: Path, config: VggConfig) -> dict[str, Layer]:
-    """Read the layers of `config`, which have the paper's names in Caffe's models."""
-    names = {layer: layer for layer in config.weight_shapes()}
-    return read_layers(config, names, list_caffe(path))
+    """Read the layers of `config`, which have the paper's names in Caffe's models, but maybe the last."""
+    stored = list_caffe(path)
+    names = with_new_last({layer: layer for layer in config.weight_shapes()}, stored)
+    return read_layers(config, names, stored)
 
 
 def list_caffe(path: Path) -> dict[str, Stored]:

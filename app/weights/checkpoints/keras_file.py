@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from app.errors import CheckpointError
 from app.graph.vgg import VggConfig
 from app.records import Layer
-from app.weights.checkpoints.layout import Stored, read_layers
+from app.weights.checkpoints.layout import Stored, read_layers, with_new_last
 
 _DENSE: Final = {"fc6": "fc1", "fc7": "fc2", "fc8": "predictions"}
 
@@ -31,7 +31,7 @@ def read_keras(path: Path, config: VggConfig) -> dict[str, Layer]:
     h5py = _load_h5py()
     with h5py.File(path, "r") as file:
         tensors, numbered = _tensors(_datasets(file, h5py.Dataset))
-        names = _keras_3_names(config) if numbered else _keras_names(config)
+        names = _keras_3_names(config) if numbered else with_new_last(_keras_names(config), tensors)
         # The map that a fully connected layer sees was flattened as height, width, channels.
         pooled = next(row.output_shape for row in config.layers() if row.name == "pool5")
         flat = {f"{names['fc6']}.weight": (*pooled[1:], pooled[0])}

@@ -75,6 +75,19 @@ def read_layers(
     return layers
 
 
+def with_new_last(names: Mapping[str, str], stored: Mapping[str, object]) -> dict[str, str]:
+    """Return the names, with another one for the last layer, if a file has one other layer instead.
+
+    Who fine-tunes with Caffe has to rename fc8, and Keras calls a new last layer `dense`.
+    """
+    *_, last = names
+    others = {name.removesuffix(".weight") for name in stored if name.endswith(".weight")}
+    others -= {*names.values()}
+    if f"{names[last]}.weight" in stored or len(others) != 1:
+        return dict(names)
+    return {**names, last: others.pop()}
+
+
 def _folded(
     name: str, layer: Layer, gain: Tensor, shift: Tensor, mean: Tensor, variance: Tensor
 ) -> Layer:

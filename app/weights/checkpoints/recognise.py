@@ -22,10 +22,9 @@ def config_of(stored: Mapping[str, Stored]) -> VggConfig:
     Raises:
         CheckpointError: If it is no network of the family.
     """
-    weights = [
-        stored[name].shape for name in sorted(stored, key=_place) if name.endswith(".weight")
-    ]
-    shapes = [_without_ones(shape) for shape in weights if len(shape) > 1]
+    weights = {n: _without_ones(one.shape) for n, one in stored.items() if n.endswith(".weight")}
+    order = sorted(weights, key=lambda name: _place(name, weights[name]))
+    shapes = [weights[name] for name in order if len(weights[name]) > 1]
     convolutions, dense = shapes[:-_DENSE], shapes[-_DENSE:]
     if not convolutions or any(len(shape) != _CONVOLUTION for shape in convolutions):
         raise CheckpointError(
@@ -76,9 +75,11 @@ def _without_ones(shape: Shape) -> Shape:
     return shape[2:] if len(shape) == _CONVOLUTION and shape[:2] == (1, 1) else shape
 
 
-def _place(name: str) -> tuple[bool, bool, list[int]]:
+def _place(name: str, shape: Shape) -> tuple[bool, bool, bool, list[int]]:
     """Return a key that sorts the names of any publisher by the order of the layers."""
     numbers = [int(one) for one in re.findall(r"\d+", name)]
     is_dense = re.match(r"classifier|pre_logits|head|fc|dense|predictions", name) is not None
-    is_last = re.match(r"head|predictions", name) is not None
-    return is_dense, is_last, numbers
+    is_dense = is_dense or len(shape) == len(("out", "in"))
+    is_last = re.match(r"classifier|pre_logits|fc|dense", name) is None
+    is_new = name.startswith("dense")  # comes after fc1 and fc2 of Keras
+    return is_dense, is_dense and is_last, is_new, numbers

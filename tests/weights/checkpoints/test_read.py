@@ -1318,3 +1318,27 @@ def test_damage(whole, tmp_path_factory, data):
 
     assert CONFIG.weight_shapes() == {n: layer.weight.shape for n, layer in layers.items()}
     assert all(np.isfinite(layer.weight).all() for layer in layers.values())
+
+
+@pytest.mark.parametrize(
+    ("case", "new"),
+    [
+        ("caffe", "fc8_flowers"),
+        ("caffe-2015", "my_score"),
+        ("keras", "dense"),
+        ("keras", "flowers"),
+    ],
+)
+def test_a_renamed_last_layer(case, new, path, monkeypatch):
+    """Fine-tuning with Caffe renames fc8, and Keras calls a new layer `dense`."""
+    chosen = CASES[case]
+    if chosen.format == "keras":
+        monkeypatch.setitem(KERAS_HEAD, "fc8", new)
+        chosen.write(path, chosen.make())
+    else:
+        names = {"fc8": new}
+        renamed = {(names.get(n, n), part): v for (n, part), v in chosen.make().items()}
+        chosen.write(path, renamed)
+
+    assert (chosen.format, CONFIG) == recognise(path)
+    assert NAMES == list(read_checkpoint(path, chosen.format, CONFIG))
