@@ -9,6 +9,7 @@ from app.graph.vgg import CONFIGURATIONS, VggConfig
 from app.weights.checkpoints.layout import Shape, Stored, shown
 
 _DENSE = 3
+_ONNX = "Any other network is served as an ONNX file: docs/your-own-model.md"
 _CONVOLUTION = 4
 _GROUPS = 5
 
@@ -23,13 +24,16 @@ def config_of(stored: Mapping[str, Stored]) -> VggConfig:
         CheckpointError: If it is no network of the family.
     """
     weights = {n: _without_ones(one.shape) for n, one in stored.items() if n.endswith(".weight")}
-    order = sorted(weights, key=lambda name: _place(name, weights[name]))
-    shapes = [weights[name] for name in order if len(weights[name]) > 1]
+    layers = [name for name, shape in weights.items() if len(shape) > 1]  # not batch norm's
+    order = sorted(layers, key=lambda name: _place(name, weights[name]))
+    shapes = [weights[name] for name in order]
     convolutions, dense = shapes[:-_DENSE], shapes[-_DENSE:]
-    if not convolutions or any(len(shape) != _CONVOLUTION for shape in convolutions):
+    # A shorter head leaves a convolution among the last three; timm's pre_logits is one by itself.
+    too_short = any(name.startswith("features.") for name in order[-_DENSE:])
+    if not convolutions or too_short or any(len(shape) != _CONVOLUTION for shape in convolutions):
         raise CheckpointError(
             f"holds no VGG: it has {len(shapes)} layers with weights, expected convolutions and then"
-            " three fully connected layers"
+            f" three fully connected layers. {_ONNX}"
         )
     kernels = tuple(shape[-1] for shape in convolutions)
     for configuration, groups in CONFIGURATIONS.items():

@@ -9,8 +9,8 @@ from app.records import Layer, Tensor
 from app.weights.checkpoints.layout import Stored, read_layers
 
 _DENSE: Final = ("fc6", "fc7", "fc8")
-_TORCHVISION: Final = re.compile(r"classifier\.(\d+)\.weight")
-"""The index is 0, 3 and 6 there; without dropout, or with more of it, it is another one."""
+_TORCHVISION: Final = re.compile(r"classifier\.(\d+(?:\.\d+)*)\.weight")
+"""The index is 0, 3 and 6 there; without dropout, or with more of it, it is another one, or 6.1."""
 _TIMM: Final = {"fc6": "pre_logits.fc1", "fc7": "pre_logits.fc2", "fc8": "head.fc"}
 """There, fc6 and fc7 are convolutions (`timm/models/vgg.py`)."""
 
@@ -38,11 +38,12 @@ def read_torch_layers(config: VggConfig, stored: Mapping[str, Stored]) -> dict[s
     places = convolution_places(config, has_norm=has_norm)
     names = {layer: f"features.{place}" for layer, place in places.items()}
     norms = {layer: f"features.{place + 1}" for layer, place in places.items()}
-    dense = sorted(int(match[1]) for match in map(_TORCHVISION.fullmatch, stored) if match)
+    matches = (match[1] for match in map(_TORCHVISION.fullmatch, stored) if match)
+    dense = sorted(matches, key=lambda place: [*map(int, place.split("."))])
     if any(name.startswith("pre_logits.") for name in stored):
         names |= _TIMM
     else:
-        dense = dense if len(dense) == len(_DENSE) else [0, 3, 6]
+        dense = dense if len(dense) == len(_DENSE) else ["0", "3", "6"]
         names |= {layer: f"classifier.{i}" for layer, i in zip(_DENSE, dense, strict=True)}
     return read_layers(config, names, stored, norms if has_norm else None)
 

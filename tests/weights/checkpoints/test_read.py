@@ -1156,7 +1156,7 @@ def test_every_configuration_is_recognised(configuration, has_norm, path):
     ("drop", "sentence"),
     [
         ("features", "it has 3 layers with weights, expected convolutions"),
-        ("classifier", r"its convolutions have kernels of \[3, 3, 3, 3, 3\] pixels"),
+        ("classifier", "it has 8 layers with weights, expected convolutions and then three fully"),
         ("features.16", r"its convolutions have kernels of \[3, 3, 3, 3, 3, 3, 3\] pixels"),
     ],
 )
@@ -1342,3 +1342,29 @@ def test_a_renamed_last_layer(case, new, path, monkeypatch):
 
     assert (chosen.format, CONFIG) == recognise(path)
     assert NAMES == list(read_checkpoint(path, chosen.format, CONFIG))
+
+
+@pytest.mark.parametrize(
+    ("layers", "count"), [(("0",), 9), (("0", "3"), 10), (("0", "3", "6.0", "6.2"), 12)]
+)
+def test_another_head_is_named(layers, count, path):
+    """The sentence is about the fully connected layers, and says where such a network can go."""
+    tensors = {f"{place}.weight": np.zeros((2, 2, 3, 3), np.float32) for place in TORCHVISION}
+    tensors |= {f"classifier.{place}.weight": np.zeros((2, 2), np.float32) for place in layers}
+    safetensors.numpy.save_file(tensors, path)
+
+    with pytest.raises(CheckpointError, match=r"three fully connected layers.*ONNX") as caught:
+        recognise(path)
+
+    assert f"it has {count} layers" in str(caught.value)
+
+
+def test_a_last_layer_inside_of_another(path):
+    """`model.classifier[6] = Sequential(Dropout(), Linear(...))` gives it two numbers."""
+    write_torchvision(path, channels_first())
+    tensors = safetensors.numpy.load_file(path)
+    moved = {n.replace("classifier.6.", "classifier.6.1."): t for n, t in tensors.items()}
+    safetensors.numpy.save_file(moved, path)
+
+    assert ("safetensors", CONFIG) == recognise(path)
+    assert NAMES == list(read_checkpoint(path, "safetensors", CONFIG))
