@@ -81,6 +81,8 @@ def import_model(
             raise SetupError(
                 f"--name {name}: there is a model of this name ({path}). Choose another one."
             )
+    if not labels.is_file():  # `load_labels` would find a built-in one, or one with a suffix
+        raise SetupError(f"--labels {labels}: there is no such file.")
     top = {"name": name, "title": name, "labels": f"{name}.txt", "license": license_}
     try:
         model_dir.mkdir(parents=True, exist_ok=True)

@@ -216,6 +216,15 @@ SIGMOID = helper.make_node("Sigmoid", ["logits"], ["scores"])
 NOTHING = helper.make_node("Log", ["logits"], ["scores"])  # of a negative number
 
 
+def test_labels_that_are_not_there(source, labels, folder):
+    """Neither built-in ones of this name nor a file with another suffix stand in for them."""
+    for missing in ("names", "imagenet-1k.tsv"):
+        with pytest.raises(SetupError, match=r"--labels .*there is no such file"):
+            import_model(source, labels.with_name(missing), "flowers", folder)
+
+    assert nothing_is_left(folder)
+
+
 @pytest.mark.parametrize(
     ("write", "sentence"),
     [

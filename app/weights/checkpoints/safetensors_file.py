@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from app.graph.vgg import VggConfig
@@ -24,8 +24,11 @@ def read_safetensors(path: Path, config: VggConfig) -> dict[str, Layer]:
 
 
 def write_safetensors(path: Path, config: VggConfig, layers: Mapping[str, Layer]) -> None:
-    """Write a checkpoint with torchvision's names."""
-    save_file(torchvision_tensors(config, layers), path)
+    """Write a checkpoint with torchvision's names; an OSError if the disk does not take it."""
+    try:
+        save_file(torchvision_tensors(config, layers), path)
+    except SafetensorError as exc:
+        raise OSError(f"{path}: {exc}") from exc
 
 
 def list_safetensors(path: Path) -> dict[str, Stored]:
