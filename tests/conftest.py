@@ -28,6 +28,7 @@ from app.service.settings import Settings
 REPOSITORY = Path(__file__).resolve().parent.parent
 PHOTOS = REPOSITORY / "tests" / "photos"
 SHARED_DATA = Path(os.environ.get("VGG_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+SQUEEZENET = SHARED_DATA / "squeezenet1_0.onnx"
 
 COLOURS_MANIFEST = """
 name = "{name}"
@@ -108,12 +109,11 @@ def _interruptible():
 
 @pytest.fixture(scope="session")
 def squeezenet_dir(tmp_path_factory):
-    """A model folder with the real SqueezeNet of ../shared/data in it."""
-    source = SHARED_DATA / "squeezenet1_0.onnx"
-    if not source.exists():
-        pytest.skip(f"no real classifier: {source} is not there")
+    """A model folder with SqueezeNet, a foreign graph of 1000 classes, of ../shared/data in it."""
+    if not SQUEEZENET.exists():
+        pytest.skip(f"no foreign graph: {SQUEEZENET} is not there")
     folder = tmp_path_factory.mktemp("real-models")
-    (folder / source.name).write_bytes(source.read_bytes())
+    (folder / SQUEEZENET.name).write_bytes(SQUEEZENET.read_bytes())
     (folder / "squeezenet.toml").write_text(SQUEEZENET_MANIFEST)
     return folder
 
@@ -175,9 +175,9 @@ def running_server(
 
 
 @pytest.fixture(scope="session")
-def real_server(squeezenet_dir):
-    """A running server of the real SqueezeNet."""
-    with running_server(squeezenet_dir, models="squeezenet") as server:
+def mini_server(tmp_path_factory):
+    """A running server of vgg16-mini, the trained model in the box."""
+    with running_server(tmp_path_factory.mktemp("models"), models="vgg16-mini") as server:
         yield server
 
 

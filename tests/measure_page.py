@@ -3,7 +3,7 @@
 Prints the bytes of the page with its scripts and style, as they are and as they are sent, and
 the time from the navigation to the first answer on a warm server. Each visit has an empty cache.
 The model is full-size VGG-16, untrained if its weights are not there;
-`squeezenet` is the real one of ../shared/data. Needs Chromium.
+`squeezenet` is the graph of ../shared/data. Needs Chromium.
 """
 
 import shutil
@@ -15,8 +15,8 @@ from statistics import median
 import httpx
 
 from app.machine import usable_cpus
-from tests.browser.stage import REAL, launched
-from tests.conftest import SQUEEZENET_MANIFEST, running_server
+from tests.browser.stage import launched
+from tests.conftest import SQUEEZENET, SQUEEZENET_MANIFEST, running_server
 
 VISITS = 20
 WARM = 3
@@ -43,7 +43,7 @@ def main(name):
     """Measure with one model and print a table."""
     with tempfile.TemporaryDirectory() as folder:
         if name == "squeezenet":
-            shutil.copyfile(REAL, Path(folder) / REAL.name)
+            shutil.copyfile(SQUEEZENET, Path(folder) / SQUEEZENET.name)
             (Path(folder) / "squeezenet.toml").write_text(SQUEEZENET_MANIFEST)
         options = {"models": name, "offline": "true", "on_missing_weights": "untrained"}
         with running_server(Path(folder), **options) as server, launched() as browser:

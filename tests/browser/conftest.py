@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.stage import CHROMIUM, REAL, launched, write_models
+from tests.browser.stage import CHROMIUM, launched, write_models
 from tests.conftest import PHOTOS, running_server
 
 WATCH = """
@@ -24,10 +24,6 @@ document.addEventListener("securitypolicyviolation", (event) => {
 });
 """
 LIMIT = 300_000  # bytes; of the tests' server, so that no test needs a large file
-
-needs_real = pytest.mark.skipif(
-    not REAL.exists(), reason=f"no real classifier: {REAL} is not there"
-)
 
 
 def _missing():
@@ -61,7 +57,7 @@ def browser():
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    """The address of a server with two models; see stage.write_models."""
+    """The address of a server with three models; see stage.write_models."""
     folder = tmp_path_factory.mktemp("page-models")
     names = write_models(folder)
     with running_server(folder, models=names, max_body_bytes=str(LIMIT)) as server:

@@ -14,8 +14,8 @@ from typing import Any
 
 from PIL import Image
 
-from tests.browser.stage import REAL, launched, pick
-from tests.conftest import REPOSITORY, SQUEEZENET_MANIFEST, running_server
+from tests.browser.stage import launched, pick
+from tests.conftest import REPOSITORY, SQUEEZENET, SQUEEZENET_MANIFEST, running_server
 
 IMAGES = REPOSITORY / "docs" / "images"
 DESKTOP, PHONE = (1280, 900), (390, 844)
@@ -74,7 +74,7 @@ def served() -> Iterator[str]:
     """Start a server with both models."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        shutil.copyfile(REAL, folder / REAL.name)
+        shutil.copyfile(SQUEEZENET, folder / SQUEEZENET.name)
         (folder / "squeezenet.toml").write_text(SQUEEZENET_MANIFEST)
         with running_server(
             folder, models="squeezenet,vgg16", on_missing_weights="untrained", offline="true"

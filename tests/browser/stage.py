@@ -1,6 +1,5 @@
 """What the browser tests and the screenshots share: a browser and models."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from app.graph.vgg import architecture
 from app.web.schemas import LayerOut
-from tests.conftest import SHARED_DATA, SQUEEZENET_MANIFEST, write_colours
+from tests.conftest import write_colours
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
@@ -16,8 +15,9 @@ ARGUMENTS = [
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
     "--use-fake-device-for-media-stream",
 ]
-REAL = SHARED_DATA / "squeezenet1_0.onnx"
 
+TRAINED = "vgg16-mini"
+"""The model that the page asks first: it is in the box, and what it answers means something."""
 HOSTILE_LABEL = """<img src=x onerror="document.title='owned'">, '"</script>&amp;"""
 """The label of every class of the model `hostile`, after a number."""
 
@@ -36,15 +36,9 @@ def launched() -> Iterator[Any]:
 def write_models(folder: Path) -> str:
     """Write three models, and return the names for VGG_MODELS.
 
-    The first is the real SqueezeNet where it is there, else a tiny network; then a tiny network,
-    and one with hostile labels. Tiny networks are untrained.
+    The first is vgg16-mini, which is trained; then a tiny network, and one with hostile labels.
+    Tiny networks are untrained.
     """
-    if REAL.exists():
-        shutil.copyfile(REAL, folder / REAL.name)
-        (folder / "squeezenet.toml").write_text(SQUEEZENET_MANIFEST)
-        first = "squeezenet"
-    else:
-        write_colours(folder, first := "colours")
     write_colours(folder, "second")
     write_colours(folder, "hostile")
     manifest = folder / "hostile.toml"
@@ -52,7 +46,7 @@ def write_models(folder: Path) -> str:
     manifest.write_text(text.replace("Tells three colours apart", "A <b>hostile</b> one"))
     rows = [f"n{index:08d}\t{index} {HOSTILE_LABEL}" for index in range(1000)]
     (folder / "hostile.tsv").write_text("\n".join(rows) + "\n")
-    return f"{first},second,hostile"
+    return f"{TRAINED},second,hostile"
 
 
 def as_vgg(model: dict[str, Any], name: str = "vgg16") -> dict[str, Any]:

@@ -5,7 +5,7 @@ import io
 import pytest
 from PIL import Image
 
-from tests.browser.stage import as_vgg, expect
+from tests.browser.stage import TRAINED, as_vgg, expect
 from tests.browser.test_access import DESKTOP, PHONE, comparing, refused, tab
 from tests.browser.test_troubles import give
 from tests.conftest import png
@@ -18,7 +18,7 @@ def sized(width):
 
 
 def draw_vgg(page):
-    page.route("**/models/second", lambda r: r.fulfill(json=as_vgg(r.fetch().json())))
+    page.route(f"**/models/{TRAINED}", lambda r: r.fulfill(json=as_vgg(r.fetch().json())))
 
 
 def picture(mode, size, colour):

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -14,48 +15,68 @@ from tests.e2e.services import Posters, serve_and_wait
 from tests.weights.download.file_server import running, serve
 
 
-@pytest.mark.real
-@pytest.mark.parametrize(
-    ("photo", "best", "probability"),
-    [("chelsea", "Egyptian cat", 0.60), ("coffee", "espresso", 0.72)],
-)
-def test_real_photos_get_their_real_names(real_server, photo, best, probability):
-    """A real classifier names a cat and a coffee, with the probabilities its maker's code gives."""
-    data = (PHOTOS / f"{photo}.jpg").read_bytes()
-    answer = httpx.post(f"{real_server.url}/predict", files={"file": data}).json()
+def test_a_photo_gets_its_name(mini_server):
+    """A trained network names a coffee: photo, pixels, weights, classes and labels agree."""
+    data = (PHOTOS / "coffee.jpg").read_bytes()
+    answer = httpx.post(f"{mini_server.url}/predict", files={"file": data}).json()
 
     first = answer["predictions"][0]
-    assert best == first["label"]
-    assert pytest.approx(probability, abs=0.05) == first["probability"]
-    assert answer["model"]["trained"] is True
+    assert ("espresso", 194, "n07920052") == (
+        first["label"],
+        first["class_index"],
+        first["wnid"],
+    )
+    assert pytest.approx(0.90, abs=0.05) == first["probability"]
+    assert ("vgg16-mini", True) == (answer["model"]["name"], answer["model"]["trained"])
+
+
+def test_two_photos_at_a_time_keep_their_own_names(mini_server):
+    """Posted together, a coffee and a web of stars each get their own best class."""
+    samples = REPOSITORY / "app" / "web" / "page" / "static" / "samples"
+    names = ["coffee", "galaxies"] * 4
+    with ThreadPoolExecutor(8) as pool:
+        answers = pool.map(
+            lambda name: httpx.post(
+                f"{mini_server.url}/predict", content=(samples / f"{name}.jpg").read_bytes()
+            ).json(),
+            names,
+        )
+
+    best = {"coffee": "espresso", "galaxies": "spider web, spider's web"}
+    assert [best[name] for name in names] == [
+        answer["predictions"][0]["label"] for answer in answers
+    ]
 
 
 @pytest.mark.real
-def test_chelsea_is_three_kinds_of_cat(real_server):
-    """After Egyptian cat come tiger cat and tabby, in either order."""
+def test_a_foreign_graph_of_1000_classes_names_a_cat(squeezenet_dir):
+    """SqueezeNet sees an Egyptian cat, with its maker's probability, and then two other kinds of cat."""
     data = (PHOTOS / "chelsea.jpg").read_bytes()
-    rows = httpx.post(f"{real_server.url}/predict", content=data).json()["predictions"]
+    with running_server(squeezenet_dir, models="squeezenet") as server:
+        rows = httpx.post(f"{server.url}/predict", content=data).json()["predictions"]
 
+    assert ("Egyptian cat", 285) == (rows[0]["label"], rows[0]["class_index"])
+    assert pytest.approx(0.60, abs=0.05) == rows[0]["probability"]
     assert {"tiger cat", "tabby, tabby cat"} == {row["label"] for row in rows[1:3]}
 
 
-@pytest.mark.real
-def test_command_line_agrees_with_the_server(real_server, squeezenet_dir):
+def test_command_line_agrees_with_the_server(mini_server, tmp_path):
     """`vgg-serve predict` gives the same rows here as through a server."""
     arguments = [sys.executable, "-m", "app", "predict", str(PHOTOS), "--json", "-k", "3"]
     here = subprocess.run(
         arguments,
         cwd=REPOSITORY,
-        env={"VGG_MODEL_DIR": str(squeezenet_dir), "VGG_MODELS": "squeezenet"},
+        env={"VGG_MODEL_DIR": str(tmp_path), "VGG_MODELS": "vgg16-mini"},
         capture_output=True,
         check=True,
     )
     there = subprocess.run(
-        [*arguments, "--url", real_server.url], cwd=REPOSITORY, capture_output=True, check=True
+        [*arguments, "--url", mini_server.url], cwd=REPOSITORY, capture_output=True, check=True
     )
 
     rows = [json.loads(line) for line in here.stdout.splitlines()]
     assert 3 == len(rows)
+    assert "espresso" in [row["predictions"][0]["label"] for row in rows]
     for mine, servers in zip(rows, there.stdout.splitlines(), strict=True):
         theirs = json.loads(servers)
         for a, b in zip(mine.pop("predictions"), theirs.pop("predictions"), strict=True):
