@@ -1,4 +1,4 @@
-"""vgg-serve: the five most probable ImageNet classes of a photo, from VGG-16 and VGG-19."""
+"""vgg-serve: the most probable classes of a photo, from networks of the VGG family."""
 
 import os
 

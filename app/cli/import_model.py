@@ -14,6 +14,7 @@ from app.cli.predict.here import Here
 from app.serving.ask_classifier import ask_classifier, run_alone
 from app.serving.classifier import USUAL
 from app.weights.import_model import Trained, import_model
+from app.weights.labels import load_labels
 
 
 def import_(
@@ -55,6 +56,7 @@ def import_(
         soft_wrap=True,
     )
     if check is not None:
-        here = Here(settings, manifest, ready_graph(settings, manifest), USUAL)
+        names = load_labels(manifest.labels, settings.model_dir)
+        here = Here(settings, manifest, ready_graph(settings, manifest), names, USUAL)
         result = asyncio.run(here.classify(File(check, named=True)))
         out.print(result.error or predictions_table(str(check), result.predictions))

@@ -38,7 +38,7 @@ class Session(Protocol):
         """List what can run at the same time, each with the source of its batches; None for any."""
 
     def run(self, batch: PixelBatch) -> ProbabilityBatch:
-        """Classify a batch: uint8 [N, crop, crop, 3], C-contiguous, to float32 [N, 1000].
+        """Classify a batch: uint8 [N, crop, crop, 3], C-contiguous, to float32 [N, classes].
 
         Raises:
             RunFailedError: If onnxruntime fails, or a probability is not a number.

@@ -83,7 +83,7 @@ def create_app(
     app = FastAPI(
         title="vgg-serve",
         version=__version__,
-        summary="The five most probable ImageNet classes of a photo, from VGG-16 and VGG-19.",
+        summary="The most probable classes of a photo, from networks of the VGG family.",
         lifespan=lifespan,
         openapi_url=None,  # app.web.openapi has it
         docs_url=None,

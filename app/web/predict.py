@@ -37,7 +37,9 @@ async def predict(
     top_k: Annotated[
         int | None,
         Query(
-            ge=1, description="How many classes to return; 5 by default, or all if there are fewer."
+            ge=1,
+            description=f"How many classes to return; {USUAL} by default, or all if there are fewer. At"
+            " most as many as the model knows; see GET /models.",
         ),
     ] = None,
 ) -> Response:
@@ -49,7 +51,9 @@ async def predict(
     loaded: Loaded = request.state.loaded  # chosen and admitted by app.web.middleware.admission
     classes = len(loaded.labels)
     if top_k is not None and top_k > classes:
-        raise BadRequestError(f"top_k: {request.state.model} knows {classes} classes.")
+        raise BadRequestError(
+            f"top_k: {request.state.model} knows {classes} classes.", limit={"top_k": classes}
+        )
     metrics: Metrics = request.app.state.metrics
     try:
         data = await _read_upload(request)

@@ -44,7 +44,7 @@ class PredictionOut(_Out):
     wnid: str | None = Field(examples=["n02123045"])
     """WordNet id; null for classes that are not WordNet's."""
     class_index: int = Field(examples=[281])
-    """Place in the model's output, from 0. ImageNet's 1000 classes are sorted by WordNet id."""
+    """Place in the model's output, from 0."""
 
 
 class ImageOut(_Out):

@@ -26,6 +26,8 @@ _NOT_FOUND: Final = 404
 _PROXY_WANTS_PASSWORD: Final = 407
 _TOO_LARGE: Final = 413
 _LONGEST_SENTENCE: Final = 500
+_TOP_K: Final = "top_k"
+"""Name of the limit that a model sets to the classes of each photo alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def read_answer(path: Path, answer: Answer, *, with_key: bool) -> FileResult | L
     if status == _UNAUTHORIZED:
         raise SetupError(_unauthorized(answer, with_key=with_key))
     trouble = Trouble(_text(body, "title") or answer.title, _sentence(body, answer))
-    if slug == UnknownModelError.slug:
+    if slug == UnknownModelError.slug or _TOP_K in _limits(body):
         raise SetupError(trouble.sentence)
     if status in _WAITED_FOR:
         client = status == RateLimitedError.status
@@ -162,9 +164,13 @@ def _prediction(row: dict[str, Any]) -> Prediction:
     )
 
 
+def _limits(body: dict[str, Any] | None) -> dict[str, Any]:
+    limits = body.get("limit") if body else None
+    return limits if isinstance(limits, dict) else {}
+
+
 def _limit(body: dict[str, Any] | None) -> int | None:
-    limit = body.get("limit") if body else None
-    most = limit.get("bytes") if isinstance(limit, dict) else None
+    most = _limits(body).get("bytes")
     return int(most) if isinstance(most, int | float) else None
 
 

@@ -20,7 +20,7 @@ from app.cli.predict.writers import make_writer
 from app.errors import SetupError
 from app.images.formats import TITLES
 from app.serving.classifier import USUAL
-from app.weights.labels import MOST
+from app.weights.labels import MOST, load_labels
 
 _MOST_PIPED: Final = 2**28
 """Bytes that are read from standard input."""
@@ -55,7 +55,7 @@ def predict(  # noqa: PLR0913 (options of a command)
             "-k",
             min=1,
             max=MOST,
-            help=f"Classes per photo (default: {USUAL}, or all if there are fewer).",
+            help=f"Classes per photo (default: {USUAL}, or all if the model knows fewer).",
         ),
     ] = None,
     url: Annotated[
@@ -117,15 +117,22 @@ def predict(  # noqa: PLR0913 (options of a command)
     raise typer.Exit(1 if report.tally.failed else 0)
 
 
-def _here(paths: Sequence[Path], piped: bytes | None, model: str | None, top_k: int) -> Source:
+def _here(
+    paths: Sequence[Path], piped: bytes | None, model: str | None, top_k: int | None
+) -> Source:
     if not any(is_photo(file) for file in _files(paths, piped)):
         return Nothing()  # do not load a model for it
     settings = read_settings()
     manifest = find_manifest(settings, model)
+    labels = load_labels(manifest.labels, settings.model_dir)
+    if top_k is not None and top_k > len(labels):
+        raise typer.BadParameter(
+            f"{manifest.name} knows {len(labels)} classes", param_hint="--top-k"
+        )
     graph = ready_graph(settings, manifest)
     if not graph.trained:
         err.print("[bold yellow]UNTRAINED weights: these predictions are meaningless.[/]")
-    return Here(settings, manifest, graph, top_k)
+    return Here(settings, manifest, graph, labels, top_k or USUAL)
 
 
 def _server(

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -9,12 +10,11 @@ from app.cli.files import File, Trouble, TroubleError, open_photo, unreadable
 from app.cli.predict.result import FileResult
 from app.errors import DeviceLostError, RequestError, ServiceError
 from app.machine import usable_cpus
-from app.records import ImageInfo, Pixels
+from app.records import ImageInfo, Label, Pixels
 from app.runtime.open_session import open_session
 from app.service.parts import gpus, preparation
 from app.service.settings import Settings
 from app.serving.classifier import top_k as rank
-from app.weights.labels import load_labels
 from app.weights.manifests import Manifest
 from app.weights.store import ServingGraph
 
@@ -27,11 +27,16 @@ class Here:
     """
 
     def __init__(
-        self, settings: Settings, manifest: Manifest, graph: ServingGraph, top_k: int
+        self,
+        settings: Settings,
+        manifest: Manifest,
+        graph: ServingGraph,
+        labels: Sequence[Label],
+        top_k: int,
     ) -> None:
-        """Load a model; the best `top_k` classes of each file are returned, or all if there are fewer."""
+        """Load a model; the best `top_k` classes of each file are returned, or all it knows."""
         threads = settings.threads or usable_cpus()
-        self._labels = load_labels(manifest.labels, settings.model_dir)
+        self._labels = labels
         self._prepare = preparation(settings)
         self._session = open_session(
             graph.path, device=settings.device, threads=threads, gpu=gpus(settings)[0]

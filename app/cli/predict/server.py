@@ -19,7 +19,7 @@ from app.outgoing.clients import Client
 
 _CHUNK: Final = 2**18
 _MOST_ANSWER: Final = 2**24
-"""Bytes of an answer: a thousand classes take 0.1 MB."""
+"""Bytes of an answer; a class takes about 100 of them."""
 _READING: Final = 60.0
 """Seconds without a byte from the server, which answers within 10 s, and for the whole answer once it has begun."""
 _LARGE: Final = 2**20
@@ -67,8 +67,8 @@ class Server:
         """
         self._client = client
         self._url = url
-        options = {"top_k": top_k, "model": model}
-        self._params = {name: value for name, value in options.items() if value is not None}
+        params: dict[str, str | int | None] = {"top_k": top_k, "model": model}
+        self._params = {name: value for name, value in params.items() if value is not None}
         self._with_key = "Authorization" in client.headers
         self._flow = Flow(connections)
         self._patience = patience

@@ -39,6 +39,7 @@ def start(models):
     def start(*arguments, **options):
         environment = {k: v for k, v in os.environ.items() if not k.startswith("VGG_")}
         environment |= {"VGG_MODEL_DIR": str(models), "VGG_MODELS": "colours", "COLUMNS": "200"}
+        environment |= {k: options.pop(k) for k in [*options] if k.startswith("VGG_")}
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
         command = [sys.executable, "-m", "app", "predict", *map(str, arguments)]
         return subprocess.Popen(command, cwd=REPOSITORY, env=environment, **options)
@@ -225,3 +226,69 @@ def test_the_output_may_be_a_full_disk(run, folder):
     assert 1 == status
     assert "The results cannot be written: No space left on device." in err
     assert "Traceback" not in err
+
+
+@pytest.fixture(scope="module")
+def of_three(tmp_path_factory):
+    """A model folder with the network `flowers`, which knows three classes and no WordNet ids."""
+    folder = tmp_path_factory.mktemp("flowers")
+    write_colours(folder, "flowers", classes=3)
+    (folder / "flowers.txt").write_text("rose\nfern\nbluebell\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server_of_three(of_three):
+    """A server of `flowers`."""
+    with running_server(of_three, models="flowers") as server:
+        yield server.url
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """A red photo."""
+    (tmp_path / "red.png").write_bytes(png("red"))
+    return tmp_path / "red.png"
+
+
+@pytest.mark.parametrize("remote", [False, True])
+@pytest.mark.parametrize(("k", "rows"), [((), 3), (("-k", 2), 2), (("-k", 3), 3)])
+def test_a_model_of_three_classes_gives_three(
+    run, photo, of_three, server_of_three, remote, k, rows
+):
+    """Without --top-k that is all it knows, here and on a server."""
+    where = ["--url", server_of_three] if remote else []
+    status, out, _ = run(
+        photo, "--json", *k, *where, VGG_MODEL_DIR=str(of_three), VGG_MODELS="flowers"
+    )
+    found = json.loads(out)["predictions"]
+
+    assert 0 == status
+    assert ["rose", None, rows] == [found[0]["label"], found[0]["wnid"], len(found)]
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_more_classes_than_the_model_knows_are_refused(
+    run, photo, of_three, server_of_three, remote
+):
+    """The sentence says once how many it knows, not for each photo."""
+    where = ["--url", server_of_three] if remote else []
+    status, out, err = run(
+        *[photo] * 3,
+        *("--json", "-k", 7),
+        *where,
+        VGG_MODEL_DIR=str(of_three),
+        VGG_MODELS="flowers",
+    )
+
+    assert ("", 1 if remote else 2) == (out, status)
+    assert 1 == err.count("flowers knows 3 classes")
+    assert "top" in err
+
+
+def test_a_table_of_a_model_of_three_classes_has_empty_cells(run, photo, of_three):
+    """CSV has its usual columns; those of classes that there are not are empty."""
+    _, out, _ = run(photo, "--csv", VGG_MODEL_DIR=str(of_three), VGG_MODELS="flowers")
+    [row] = csv.DictReader(io.StringIO(out, newline=""), strict=True)
+
+    assert ["rose", "", "", ""] == [row[c] for c in ("label_1", "wnid_1", "label_4", "error")]

@@ -8,6 +8,7 @@ from app.cli.environment import ready_graph
 from app.cli.files import STDIN, File
 from app.cli.predict.here import Here
 from app.service.settings import Settings
+from app.weights.labels import load_labels
 from app.weights.manifests import load_catalog
 from tests.conftest import png
 
@@ -17,7 +18,13 @@ def here(model_dir):
     """The network `colours`, with two classes a photo."""
     settings = Settings(model_dir=model_dir, models=("colours",), max_upload_bytes=26_000_000)
     manifest = load_catalog(model_dir)["colours"]
-    return Here(settings, manifest, ready_graph(settings, manifest), 2)
+    return Here(
+        settings,
+        manifest,
+        ready_graph(settings, manifest),
+        load_labels("imagenet-1k", model_dir),
+        2,
+    )
 
 
 def test_a_photo_is_classified(here, tmp_path):
