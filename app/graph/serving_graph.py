@@ -72,7 +72,8 @@ def write_vgg(
         preprocess: Computed before conv1_1.
         precision: Precision of the layers; input and output do not depend on it.
         plan: How convolutions are computed, in float32. A plan that lowers some is for a CPU; if it
-            lowers large maps, STEM_FILE is written too.
+            lowers large maps, STEM_FILE is written too, unless the last of them do not fit into
+            blocks.
 
     Raises:
         PrecisionError: If a weight does not fit into the precision.
@@ -100,8 +101,8 @@ def write_vgg(
     nodes.nodes += before
     nodes.constants += constants
     maps = add_convolutions(nodes, large, lowered, "pixels")
-    if any(row.name in lowered for row in large):
-        channels, side, _ = large[-1].output_shape
+    channels, side, _ = large[-1].output_shape
+    if any(row.name in lowered for row in large) and channels % plan.block == 0:
         blocks = in_blocks(nodes, maps, (channels, side), plan.block)
         nodes.add("Identity", blocks.value, result=MAPS)
         image.type.tensor_type.shape.dim[0].dim_value = 1

@@ -5,6 +5,7 @@ nothing of them: one in plain numpy, here, and one in PyTorch.
 """
 
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -12,9 +13,12 @@ import numpy as np
 import onnx
 import onnx.reference
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from app.graph.conv_plan import DIRECT, ConvPlan, plans
+from app.graph.float16 import Precision
 from app.graph.serving_graph import (
     GRAPH_FILE,
     STEM_FILE,
@@ -45,6 +49,8 @@ RGB = Preprocess(72, SIDE, "RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.
 BGR = Preprocess(72, SIDE, "BGR", (103.939, 116.779, 123.68), (40.0, 50.0, 60.0))
 TOLERANCE = 1e-5
 """Largest difference of a probability between two frameworks."""
+HALF_TOLERANCE = 5e-3
+"""The same, where one computes in float16."""
 
 
 def small(configuration: str) -> VggConfig:
@@ -153,9 +159,10 @@ def serve(
     preprocess: Preprocess,
     threads: int = 1,
     plan: ConvPlan = DIRECT,
+    precision: Precision = "float32",
 ) -> CpuSession:
     """Write the serving graph and load it, as the service does."""
-    write_vgg(folder, config, layers.items(), preprocess, plan=plan)
+    write_vgg(folder, config, layers.items(), preprocess, precision, plan)
     return CpuSession(folder / GRAPH_FILE, threads=threads)
 
 
@@ -184,7 +191,7 @@ def assert_same(expected: Array, actual: Array) -> None:
     assert top_5(expected) == top_5(actual)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def torch():
     """Give PyTorch, or skip the test."""
     return pytest.importorskip("torch", reason="needs PyTorch", exc_type=ImportError)
@@ -264,6 +271,60 @@ def test_same_as_pytorch_at_true_size(roomy, torch, configuration, plan):
         torch_vgg(torch, configuration, layers, normalised(some, preprocess)) for some in pieces
     ]
     assert_same(np.concatenate(expected), actual)
+
+
+CHANNELS: Final = st.one_of(st.integers(1, 40), st.integers(1, 3).map((BLOCK or 16).__mul__))
+"""Of a group: any number, and often one that fits into blocks, so that its layers can be lowered."""
+NETWORKS: Final = st.builds(
+    VggConfig,
+    st.sampled_from([*GROUPS]),
+    group_channels=st.tuples(*[CHANNELS] * 5),
+    hidden=st.tuples(*[st.integers(1, 100)] * 2),
+    classes=st.integers(2, 50),
+    side=st.integers(1, 4).map((32).__mul__),
+)
+
+
+@pytest.mark.torch
+@given(
+    NETWORKS,
+    st.sampled_from([RGB, BGR]),
+    st.sampled_from([DIRECT, *([*plans(BLOCK)[1:], LOWERED] if BLOCK else [])]),
+    st.integers(1, 4),
+)
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_a_network_of_any_shape_is_the_same_as_pytorch(torch, config, preprocess, plan, images):
+    """Channels, side, hidden layers and classes are free; each plan, and float16, gives PyTorch's answers."""
+    preprocess = Preprocess(
+        config.side, config.side, preprocess.channels, preprocess.mean, preprocess.std
+    )
+    layers, batch = lively(config), photos(images, config.side)
+    expected = torch_vgg(torch, config.configuration, layers, normalised(batch, preprocess))
+
+    with tempfile.TemporaryDirectory() as folder:
+        actual = serve(Path(folder), config, layers, preprocess, plan=plan).run(batch)
+    with tempfile.TemporaryDirectory() as folder:
+        half = serve(Path(folder), config, layers, preprocess, precision="float16").run(batch)
+
+    assert (images, config.classes) == actual.shape == half.shape
+    assert TOLERANCE >= np.abs(expected - actual).max()
+    assert HALF_TOLERANCE >= np.abs(expected - half).max()
+
+
+@lowering
+@pytest.mark.parametrize("third", [1, BLOCK + BLOCK // 4, 2 * BLOCK + BLOCK // 2])
+def test_large_maps_that_do_not_fit_into_blocks(tmp_path, third):
+    """Where the last large maps have no whole blocks, there is no stem, and the answers are the same."""
+    channels = BLOCK, BLOCK, third, BLOCK, BLOCK
+    config = VggConfig("A", group_channels=channels, hidden=(32, 32), classes=20, side=128)
+    preprocess = Preprocess(128, 128, "RGB", RGB.mean, RGB.std)
+    layers, batch = lively(config), photos(2, 128)
+
+    actual = serve(tmp_path, config, layers, preprocess, plan=LOWERED).run(batch)
+
+    expected = plain_vgg("A", layers, normalised(batch, preprocess))
+    assert TOLERANCE >= np.abs(expected - actual).max()
+    assert not (tmp_path / STEM_FILE).exists()
 
 
 @pytest.mark.parametrize("name", small("D").weight_shapes())
