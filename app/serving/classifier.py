@@ -78,10 +78,6 @@ class Classifier:
         return Classification(predictions, image, seconds, row.batch_size)
 
 
-USUAL: Final = 5
-"""Classes in an answer, unless the request says how many, or the model knows fewer."""
-
-
 def top_k(probabilities: Probabilities, labels: Sequence[Label], k: int) -> tuple[Prediction, ...]:
     """Return the k most probable classes, the best first; equal ones by class_index.
 
