@@ -96,7 +96,7 @@ def predict(  # noqa: PLR0913 (options of a command)
         raise typer.BadParameter("choose either --json or --csv", param_hint="--csv")
     piped = _read_piped() if STDIN in paths else None
     source = (
-        _here(paths, piped, model, top_k or USUAL)
+        _here(paths, piped, model, top_k)
         if url is None
         else _server(url, key, model, top_k, connections, patience)
     )
