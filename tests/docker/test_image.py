@@ -240,7 +240,7 @@ def test_without_weights_it_says_what_to_do(cpu_image, tmp_path):
 
     assert 1 == ended.returncode
     assert "/models/vgg16" in ended.stderr
-    assert "VGG_ON_MISSING_WEIGHTS" in ended.stderr
+    assert "VGG_STAND_IN" in ended.stderr
 
 
 # --- CUDA ------------------------------------------------------------------------------

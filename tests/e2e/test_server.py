@@ -150,7 +150,7 @@ def test_missing_weights_stop_the_start_and_say_what_to_do(tmp_path):
     ended = serve_and_wait(tmp_path, models="vgg16")
 
     assert 1 == ended.returncode
-    for advice in ("HF_ENDPOINT", str(tmp_path / "vgg16.safetensors"), "untrained"):
+    for advice in ("HF_ENDPOINT", str(tmp_path / "vgg16.safetensors"), "VGG_STAND_IN"):
         assert advice in ended.stderr
 
 

@@ -637,7 +637,7 @@ def test_not_found(tmp_path, server):
         server.url,
         "the url in its manifest",
         str(tmp_path / "tiny.bin"),
-        "VGG_ON_MISSING_WEIGHTS",
+        "VGG_STAND_IN",
     ):
         assert part in str(caught.value)
 

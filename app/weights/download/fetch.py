@@ -160,8 +160,9 @@ def fetch(
     except GetError as exc:
         raise DownloadError(
             f"{path.name} cannot be downloaded from {source.shown}: {str(exc).rstrip('.')};"
-            f" {_advice(exc, source.url, endpoint)}copy the file to {path} by hand, or run with"
-            " VGG_ON_MISSING_WEIGHTS=untrained, which is only good for trying the service out"
+            f" {_advice(exc, source.url, endpoint)}copy the file to {path} by hand, or use"
+            " vgg16-mini, a small model that needs no download: VGG_STAND_IN=vgg16-mini for a"
+            " server, --model vgg16-mini for a command"
         ) from exc
 
 
