@@ -1,7 +1,7 @@
 """`vgg-serve serve` on a fake device whose mood depends on the colour of the first image of a run.
 
-A run takes 30 ms. White keeps it busy until there is a file `gate` in the model folder; black makes a run fail;
-yellow is too much for its memory; magenta ends it for good.
+A run takes 30 ms. Cyan keeps it busy until there is a file `gate` in the model folder; blue makes a run fail;
+yellow is too much for its memory; magenta ends it for good. None of them is among the images of the self-test.
 """
 
 import logging
@@ -25,13 +25,13 @@ class MoodySession(FakeSession):
 
     def run(self, batch):
         colour = tuple(int(batch[0, 0, 0, channel]) for channel in range(3)) if self.served else ()
-        if colour == (255, 255, 255):
+        if colour == (0, 255, 255):
             log.info("a long run")
             while not (Settings().model_dir / "gate").exists():
                 time.sleep(0.005)  # a device that computes
         time.sleep(0.03)
-        if colour == (0, 0, 0):
-            raise RuntimeError("black")
+        if colour == (0, 0, 255):
+            raise RuntimeError("blue")
         if colour == (255, 255, 0):
             raise OutOfMemoryError("yellow")
         if colour == (255, 0, 255):

@@ -287,7 +287,7 @@ def test_overload_is_refused_by_every_front(model_dir):
     moody = fronted_server(model_dir, module=MOODY, queue_budget_ms="100", max_batch_size="1")
     with moody as server, a_wire_to_each(server) as wires, ExitStack() as opened:
         busy = opened.enter_context(wire_to(server.url))
-        busy.send(request("POST", "/predict", png("white")))
+        busy.send(request("POST", "/predict", png("cyan")))
         server.wait_for("a long run")
         refused = []
         for front, watching in wires.items():
@@ -308,7 +308,7 @@ def test_client_that_leaves_frees_its_place(model_dir):
     """The owner drops the image of a client that has left before its run, and counts it."""
     moody = fronted_server(model_dir, module=MOODY, max_batch_size="1")
     with moody as server, wire_to(server.url) as busy, wire_to(server.url) as watching:
-        busy.send(request("POST", "/predict", png("white")))
+        busy.send(request("POST", "/predict", png("cyan")))
         server.wait_for("a long run")
         with wire_to(server.url) as leaving:
             leaving.send(request("POST", "/predict", png()))
@@ -327,7 +327,7 @@ def test_images_of_a_front_that_died_are_dropped(model_dir):
     moody = fronted_server(model_dir, module=MOODY, max_batch_size="1")
     with moody as server, a_wire_to_each(server) as wires:
         doomed, other = wires
-        wires[other].send(request("POST", "/predict", png("white")))
+        wires[other].send(request("POST", "/predict", png("cyan")))
         server.wait_for("a long run")
         wires[doomed].send(request("POST", "/predict", png()))
         with watching_at(server, other) as watching:
@@ -342,7 +342,7 @@ def test_images_of_a_front_that_died_are_dropped(model_dir):
 
 @pytest.mark.parametrize(
     ("colour", "problem"),
-    [("black", (500, "run-failed")), ("yellow", (500, "out-of-memory"))],
+    [("blue", (500, "run-failed")), ("yellow", (500, "out-of-memory"))],
 )
 def test_a_failed_run_is_told_as_ever(model_dir, colour, problem):
     """The error of a run in the owner reaches the client of a front; the next image is fine."""
