@@ -1,7 +1,6 @@
 import asyncio
 import os
 import signal
-import threading
 
 import pytest
 from rich.console import Console
@@ -59,11 +58,14 @@ def test_session_run_needs_no_server():
 def test_ctrl_c_keeps_the_results():
     """Ctrl-C ends a run; its requests count, and nothing more is measured."""
     plan = Plan((Closed(1), Closed(2)), seconds=60, warmup=0, repeats=3)
-    timer = threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGINT))
-    with scripted_elsewhere(OK) as server:
-        timer.start()
+
+    async def interrupted(number: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(OK)
+        if number == 100:  # some before the run, and many in it
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with scripted_elsewhere(interrupted) as server:
         series = measure(plan, server.target(), None, Recorder())
-    timer.join()
 
     assert series.interrupted
     assert [Closed(1)] == list(series.served)
