@@ -203,7 +203,9 @@ def test_ctrl_c_ends_with_the_summary(start, models, tmp_path):
         (tmp_path / f"{number:03}.png").write_bytes(png())
     with (
         running_server(models, models="colours,three", rate_limit="0.01", rate_burst="5") as slow,
-        start(tmp_path, "--json", "--url", slow.url, "--patience", 9999) as process,
+        start(
+            tmp_path, "--json", "--url", slow.url, "--patience", 9999, "--connections", 1
+        ) as process,
     ):
         lines = [process.stdout.readline() for _ in range(5)]
         process.send_signal(signal.SIGINT)
