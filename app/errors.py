@@ -1,4 +1,4 @@
-"""Every error that this service raises on purpose.
+"""The errors that a request can end with, and the base of all that this service raises on purpose.
 
 VggServeError
 ├── RequestError                the client can fix it
@@ -26,24 +26,15 @@ VggServeError
 │   ├── ModelFailedError        503 model-failed
 │   ├── DrainingError           503 draining
 │   └── DeadlineExceededError   504 deadline-exceeded
-└── SetupError                  the operator can fix it; it ends a start or a command
-    ├── KeysError               the file of API keys is malformed
-    ├── ManifestError           a manifest is wrong
-    ├── LabelsError             a label file is malformed
-    ├── CheckpointError         a checkpoint does not hold the network that its manifest names
-    │   └── PrecisionError      float16 cannot hold it
-    ├── DownloadError           a file could not be downloaded, or its checksum differs
-    └── SessionError            the device or the graph cannot be used
+└── SetupError                  the operator can fix it; app/setup_errors.py
 
 A class says by itself how it is answered (`status`, `slug`, `title`), counted and carried between
-processes, so a new class needs no other edit. `str(error)` is a sentence for the person who can
-fix the problem. It never contains a path, a file name or bytes from a request, except the plain
-name of a parameter or of a part of a form, of at most 32 letters and digits. Causes are chained with
-`from`.
+processes, so a new class needs no other edit. `str(error)` is a sentence for the person who can fix
+the problem. It never contains a path, a file name or bytes from a request, except the plain name of
+a parameter or of a part of a form, of at most 32 characters. Causes are chained with `from`.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import ClassVar, TypeVar
 
 
@@ -240,9 +231,7 @@ class ServiceError(VggServeError):
     """A valid request that the server could not answer.
 
     Attributes:
-        status: The HTTP status of the answer.
-        slug: Stable name of the problem, the last part of its `type` URI.
-        title: The same for every problem of this type (RFC 9457).
+        status, slug, title: As of RequestError.
         usual_wait: Seconds to wait before a retry, where nothing better is known (503 only).
         retry_after: Seconds to wait before a retry; None if a retry is not expected to help.
     """
@@ -329,47 +318,3 @@ class DeadlineExceededError(ServiceError):
     slug = "deadline-exceeded"
     title = "The request was not answered in time"
     example = "The deadline passed before the image was run."
-
-
-class SetupError(VggServeError):
-    """A problem that the operator has to fix: a file, a setting, a device."""
-
-
-class KeysError(SetupError):
-    """A malformed file of API keys."""
-
-
-class ManifestError(SetupError):
-    """A manifest that is wrong.
-
-    Attributes:
-        path: The manifest.
-        key: The dotted key that is wrong; empty for the whole file.
-        problem: What the file says there, and what was expected.
-    """
-
-    def __init__(self, path: Path, key: str, problem: str) -> None:
-        super().__init__(f"{path}: {key + ': ' if key else ''}{problem}")
-        self.path = path
-        self.key = key
-        self.problem = problem
-
-
-class LabelsError(SetupError):
-    """A malformed label file."""
-
-
-class CheckpointError(SetupError):
-    """A checkpoint that does not hold the network that its manifest names."""
-
-
-class PrecisionError(CheckpointError):
-    """A network whose numbers float16 may not be able to hold."""
-
-
-class DownloadError(SetupError):
-    """A file that could not be downloaded, or whose checksum differs."""
-
-
-class SessionError(SetupError):
-    """A device that is missing, or a graph that cannot run on it."""

@@ -6,7 +6,7 @@ from multiprocessing.connection import Pipe
 
 import pytest
 
-from app import errors
+from app import errors, setup_errors
 from app.errors import InvalidImageError, RequestError, ServiceError, VggServeError, answered, kinds
 from app.images import process_pool
 from app.service.fronts.image_channel import decode_error, encode_error
@@ -14,15 +14,21 @@ from app.serving.metrics import Metrics
 from app.web.problems import answer_error
 
 
-def test_tree_in_the_docstring_is_the_tree():
-    """The docstring names every error, with its status and its slug."""
+def defined_in(module):
+    """List the classes of errors that a module defines."""
+    return [
+        c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__
+    ]
+
+
+def test_trees_in_the_docstrings_are_the_tree():
+    """The docstrings name every error, with its status and its slug."""
+    trees = f"{errors.__doc__} {setup_errors.__doc__}"
     drawn = {
         match[1]: (match[2], match[3])
-        for match in re.finditer(r"(\w+Error)\b(?: +(\d{3}) ([\w-]+))?", errors.__doc__ or "")
+        for match in re.finditer(r"(\w+Error)\b(?: +(\d{3}) ([\w-]+))?", trees)
     }
-    classes = [
-        c for c in vars(errors).values() if isinstance(c, type) and c.__module__ == errors.__name__
-    ]
+    classes = [*defined_in(errors), *defined_in(setup_errors)]
     concrete = {
         c.__name__: (str(c.status), c.slug)
         for c in classes
@@ -35,9 +41,9 @@ def test_tree_in_the_docstring_is_the_tree():
 
 def test_all_errors_have_one_root():
     """A handler that catches VggServeError catches all of them."""
-    classes = [c for c in vars(errors).values() if isinstance(c, type)]
+    classes = [*defined_in(errors), *defined_in(setup_errors)]
 
-    assert all(issubclass(c, VggServeError) for c in classes if c.__module__ == errors.__name__)
+    assert all(issubclass(c, VggServeError) for c in classes)
 
 
 def test_every_503_has_a_retry_after():

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from app.bench.client import Client, Outcome, clock
 from app.bench.target import Target
-from app.errors import SetupError
+from app.setup_errors import SetupError
 
 _GRACE: Final = 0.5
 """Seconds for answers under way after Ctrl-C."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.bench.report import Point, Report
-from app.errors import SetupError
+from app.setup_errors import SetupError
 
 _SUFFIXES: Final = (".svg", ".png")
 

@@ -13,7 +13,6 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from app.errors import SetupError
 from app.graph.serving_graph import GRAPH_FILE, write_vgg
 from app.graph.untrained import untrained_layers
 from app.machine import usable_cpus
@@ -22,6 +21,7 @@ from app.runtime.conv_choice import ConvChoice
 from app.runtime.open_session import Session, find_device, open_session
 from app.service.parts import gpus, provisioning
 from app.service.settings import Settings
+from app.setup_errors import SetupError
 from app.weights.labels import load_labels, network_of
 from app.weights.manifests import Manifest
 from app.weights.provisioning import graph_dir

@@ -13,8 +13,8 @@ from app.bench.progress import LiveProgress
 from app.bench.raw import Round
 from app.bench.summary import REFUSALS, Summary, summarise
 from app.bench.target import Target
-from app.errors import SetupError
 from app.outgoing.proxies import unused_proxy
+from app.setup_errors import SetupError
 
 if sys.platform == "win32":  # where there is no uvloop
     _new_event_loop = asyncio.new_event_loop

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
-from app.errors import SetupError
 from app.images.formats import TITLES
+from app.setup_errors import SetupError
 from app.web.page.files import STATIC
 
 DEFAULT_SIZES: Final = "500x375:6,1024x768:3,4032x3024:1"

@@ -17,12 +17,13 @@ from app.cli.console import catalog_table, err, layer_table, out, printable
 from app.cli.environment import find_manifest, read_settings, ready_graph, started_as
 from app.cli.import_model import import_
 from app.cli.predict.command import HELP, predict
-from app.errors import SetupError, VggServeError
+from app.errors import VggServeError
 from app.runtime.ort import VERSION, has_cuda
 from app.service.logs import configure_logs
 from app.service.owner import serve_with_fronts
 from app.service.server import serve as run_server
 from app.service.signals import end_with, interrupt_commands
+from app.setup_errors import SetupError
 from app.web.keys import make_key
 from app.weights.labels import load_labels, network_of
 from app.weights.manifests import load_catalog

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from rich.markup import escape
 
 from app.cli.console import err, pull_bar
-from app.errors import SetupError
 from app.service.parts import provisioning
 from app.service.settings import DEFAULT_PORT, SERVICE_LINK, Settings
+from app.setup_errors import SetupError
 from app.weights.manifests import Manifest, load_catalog
 from app.weights.pull import pull
 from app.weights.store import ServingGraph

@@ -16,7 +16,7 @@ import onnx
 from google.protobuf.message import DecodeError, EncodeError
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
-from app.errors import CheckpointError
+from app.setup_errors import CheckpointError
 
 _KEY: Final = b"\x0a\x08location"
 """How the key `location` of an entry is written; a file without it names no other file."""

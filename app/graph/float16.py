@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper
 
-from app.errors import PrecisionError
 from app.graph.vgg import LAST_LAYER
 from app.records import Layer, Preprocess
+from app.setup_errors import PrecisionError
 
 Precision: TypeAlias = Literal["float32", "float16"]
 Stored: TypeAlias = NDArray[np.float32] | NDArray[np.float16]

@@ -13,8 +13,8 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import CheckpointError
 from app.records import PixelBatch, Preprocess, ProbabilityBatch
+from app.setup_errors import CheckpointError
 
 ANSWERS_FILE: Final = "own_answers.npz"
 

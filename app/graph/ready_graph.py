@@ -6,7 +6,6 @@ from typing import Final
 import numpy as np
 from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from app.errors import CheckpointError
 from app.graph.data_files import load_onnx, move_tensors, save_onnx
 from app.graph.normalize import preprocess_nodes
 from app.graph.own_answers import Ask, Scores, find_scores, save_answers
@@ -19,6 +18,7 @@ from app.graph.serving_graph import (
     output_info,
 )
 from app.records import Preprocess
+from app.setup_errors import CheckpointError
 
 READY_VERSION: Final = 1
 """Part of the key of every ready graph on disk, beside GRAPH_VERSION: raise it whenever one comes out

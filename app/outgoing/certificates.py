@@ -15,7 +15,7 @@ from typing import Final
 
 import httpx
 
-from app.errors import SetupError
+from app.setup_errors import SetupError
 
 VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 

@@ -9,9 +9,9 @@ from typing import Final, TypeVar
 
 import httpx
 
-from app.errors import SetupError
 from app.outgoing.certificates import set_variables
 from app.outgoing.proxies import Proxy, proxy_for
+from app.setup_errors import SetupError
 
 _Kind = TypeVar("_Kind", bound=BaseException)
 

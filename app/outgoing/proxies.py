@@ -25,7 +25,7 @@ from urllib.request import getproxies
 
 import httpx
 
-from app.errors import SetupError
+from app.setup_errors import SetupError
 
 _SCHEMES: Final = ("http", "https", "socks5", "socks5h")
 _PORTS: Final = {"http": 80, "https": 443}

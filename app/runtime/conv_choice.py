@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 from filelock import FileLock
 
-from app.errors import RunFailedError, SessionError
+from app.errors import RunFailedError
 from app.graph.conv_plan import DIRECT, ConvPlan
 from app.graph.serving_graph import GRAPH_FILE, GRAPH_VERSION, write_vgg
 from app.graph.untrained import untrained_layers
@@ -28,6 +28,7 @@ from app.machine import processor
 from app.records import Layer, Preprocess, ProbabilityBatch
 from app.runtime.cpu_session import CpuSession
 from app.runtime.ort import VERSION
+from app.setup_errors import SessionError
 
 log = logging.getLogger(__name__)
 

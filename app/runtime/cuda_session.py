@@ -16,13 +16,14 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 from onnxruntime import RunOptions
 
-from app.errors import OutOfMemoryError, RunFailedError, SessionError
+from app.errors import OutOfMemoryError, RunFailedError
 from app.graph.serving_graph import INPUT, OUTPUT
 from app.records import Blank, PixelBatch, ProbabilityBatch, Run
 from app.runtime.cuda_options import CANDIDATES, SAFE, CudaOptions, Gpu, fastest, providers
 from app.runtime.cudart import Buffer, CudaMemory
 from app.runtime.device_errors import NOT_NUMBERS, no_cuda, run_error, why_not
 from app.runtime.ort import OpenGraph, open_graph
+from app.setup_errors import SessionError
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import SessionError
+from app.setup_errors import SessionError
 
 _LIBRARIES: Final = (
     ("cudart64_13.dll", "cudart64_12.dll")

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper, parser
 
-from app.errors import SessionError
 from app.graph.serving_graph import INPUT, OUTPUT
 from app.records import Blank, PixelBatch, ProbabilityBatch, Run
 from app.runtime.cpu_session import CpuSession
@@ -20,6 +19,7 @@ from app.runtime.cuda_options import SAFE, Gpu, providers
 from app.runtime.cuda_session import CudaSession
 from app.runtime.device_errors import no_cuda, why_not
 from app.runtime.ort import has_cuda, open_graph
+from app.setup_errors import SessionError
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ import numpy as np
 import onnxruntime as ort
 from onnx import parser
 
-from app.errors import SessionError
 from app.graph.channel_blocks import BLOCKED
 from app.graph.serving_graph import IR_VERSION
 from app.machine import return_freed_memory
+from app.setup_errors import SessionError
 
 Provider: TypeAlias = tuple[str, dict[str, str]]
 """Name and options of one of onnxruntime's execution providers."""

@@ -9,7 +9,6 @@ from fastapi import FastAPI
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import __version__
-from app.errors import SetupError
 from app.images.decode_pool import DecodePool
 from app.images.process_pool import DecodeProcesses
 from app.machine import usable_cpus
@@ -20,6 +19,7 @@ from app.service.settings import Settings
 from app.serving.classifier import Classifier
 from app.serving.hosted_models import Models
 from app.serving.metrics import Metrics
+from app.setup_errors import SetupError
 from app.web.health import router as health
 from app.web.keys import Access, Keys
 from app.web.middleware.admission import Admission

@@ -5,13 +5,13 @@ import signal
 import socket
 import sys
 
-from app.errors import SetupError
 from app.machine import usable_cpus
 from app.service.app import create_app
 from app.service.fronts.front_side import OwnerConnection
 from app.service.logs import configure_logs
 from app.service.server import Server
 from app.service.settings import Settings
+from app.setup_errors import SetupError
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from app.errors import KeysError
+from app.setup_errors import KeysError
 from app.web.keys import Keys
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from ipaddress import ip_address
 from typing import Any, Final, TypeAlias
 
-from app.errors import SetupError
+from app.setup_errors import SetupError
 
 Address: TypeAlias = tuple[socket.AddressFamily, Any]
 """A family, and an address of it without its port: host, or host, flow and scope."""

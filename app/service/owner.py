@@ -11,7 +11,6 @@ from typing import Final
 
 import uvicorn
 
-from app.errors import SetupError
 from app.runtime.open_session import Session, open_session
 from app.service.fronts.owner_side import OwnerSide
 from app.service.fronts.processes import FrontProcesses
@@ -26,6 +25,7 @@ from app.serving.batching.queue import RUNS_AHEAD
 from app.serving.hosted_models import Models
 from app.serving.loading import CEILING
 from app.serving.metrics import Metrics
+from app.setup_errors import SetupError
 from app.web.keys import Keys
 
 log = logging.getLogger(__name__)

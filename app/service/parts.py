@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import partial
 
-from app.errors import SetupError
 from app.graph.conv_plan import plans
 from app.images.header_limits import ImageLimits
 from app.images.prepare import Prepare, ignore_warnings
@@ -16,6 +15,7 @@ from app.runtime.ort import channel_block
 from app.service.settings import Settings
 from app.serving.ask_classifier import ask_classifier
 from app.serving.loading import CEILING, Hosting
+from app.setup_errors import SetupError
 from app.web.middleware.admission import UploadLimits
 from app.weights.manifests import Manifest, load_catalog
 from app.weights.provisioning import Provisioning, for_device, graph_dir

@@ -13,7 +13,6 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI
 
-from app.errors import SetupError
 from app.machine import most_connections
 from app.runtime.open_session import Session, open_session
 from app.service.app import create_app
@@ -22,6 +21,7 @@ from app.service.key_file import KeyFile, log_count
 from app.service.listening import bind, is_private, url_of
 from app.service.settings import Settings
 from app.serving.hosted_models import Models
+from app.setup_errors import SetupError
 from app.web.connection.protocol import Bounds, Connection
 from app.web.keys import Keys
 

@@ -9,7 +9,7 @@ from platformdirs import user_cache_path
 from pydantic import AliasChoices, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.errors import SetupError
+from app.setup_errors import SetupError
 from app.web.middleware.prefix import clean_prefix
 from app.weights.manifests import BUILT_IN, INSTALLED
 

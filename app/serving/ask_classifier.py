@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.errors import CheckpointError, RunFailedError, SessionError
+from app.errors import RunFailedError
 from app.graph.own_answers import OwnAnswers
 from app.images.header_limits import ImageLimits
 from app.images.prepare import prepare
@@ -13,6 +13,7 @@ from app.records import PixelBatch, Pixels, Preprocess, Tensor
 from app.runtime.open_session import open_session
 from app.runtime.ort import CPU, open_graph
 from app.serving.warmup import GOLDEN_PHOTO
+from app.setup_errors import CheckpointError, SessionError
 
 
 def ask_classifier(classifier: Path, preprocess: Preprocess) -> OwnAnswers:

@@ -9,18 +9,13 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from app.command_line import command_line
-from app.errors import (
-    DownloadError,
-    ModelFailedError,
-    NotReadyError,
-    UnknownModelError,
-    VggServeError,
-)
+from app.errors import ModelFailedError, NotReadyError, UnknownModelError, VggServeError
 from app.records import Label
 from app.serving.batching.lanes import Device
 from app.serving.gpu_metrics import open_gpu
 from app.serving.loading import Hosting, Loaded, load_model
 from app.serving.metrics import Metrics
+from app.setup_errors import DownloadError
 from app.weights.labels import load_labels
 from app.weights.manifests import Manifest
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
-from app.errors import ManifestError, RequestError, SessionError
+from app.errors import RequestError
 from app.graph.conv_plan import DIRECT
 from app.graph.float16 import Precision
 from app.graph.own_answers import read_answers
@@ -30,6 +30,7 @@ from app.serving.warmup import (
     self_test,
     warm_up,
 )
+from app.setup_errors import ManifestError, SessionError
 from app.weights.labels import IMAGENET
 from app.weights.manifests import Manifest, find_file
 from app.weights.provisioning import Provisioning, for_device

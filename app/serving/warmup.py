@@ -9,9 +9,10 @@ from typing import Final
 
 import numpy as np
 
-from app.errors import RunFailedError, SessionError
+from app.errors import RunFailedError
 from app.records import PixelBatch, Pixels, Probabilities, ProbabilityBatch, Run
 from app.serving.batching.costs import RunCost
+from app.setup_errors import SessionError
 
 log = logging.getLogger(__name__)
 

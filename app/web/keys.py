@@ -10,7 +10,8 @@ from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.errors import KeysError, UnauthorizedError
+from app.errors import UnauthorizedError
+from app.setup_errors import KeysError
 from app.texts import decode_text
 from app.web.endpoints import KEY, MARKS
 from app.web.problems import answer_error

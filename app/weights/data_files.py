@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from app.errors import CheckpointError, ManifestError
 from app.graph.data_files import data_files
+from app.setup_errors import CheckpointError, ManifestError
 from app.weights.download.part_file import Progress, hash_file
 from app.weights.manifests import DataFile, Manifest
 

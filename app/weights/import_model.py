@@ -8,13 +8,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, Literal, TypeAlias
 
-from app.errors import CheckpointError, ManifestError, SetupError
 from app.graph.data_files import copy_onnx
 from app.graph.own_answers import Ask
 from app.graph.ready_graph import side_of, write_ready
 from app.graph.serving_graph import GRAPH_FILE
 from app.graph.vgg import VggConfig
 from app.records import Preprocess
+from app.setup_errors import CheckpointError, ManifestError, SetupError
 from app.weights.checkpoints.read import format_of, read_checkpoint, recognise
 from app.weights.checkpoints.safetensors_file import write_safetensors
 from app.weights.download.part_file import hash_file

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from app.errors import LabelsError
 from app.graph.vgg import VggConfig
 from app.records import Label
+from app.setup_errors import LabelsError
 from app.texts import read_text
 from app.weights.manifests import BUILT_IN, Manifest
 

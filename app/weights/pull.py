@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from app.errors import CheckpointError, DownloadError, PrecisionError, SetupError
 from app.graph.conv_plan import DIRECT, ConvPlan
 from app.graph.ready_graph import READY_VERSION, write_ready
 from app.graph.serving_graph import graph_size, write_vgg
 from app.graph.untrained import SEED, untrained_layers
 from app.graph.vgg import VggConfig
 from app.records import Layer, Progress
+from app.setup_errors import CheckpointError, DownloadError, PrecisionError, SetupError
 from app.weights import store
 from app.weights.checkpoints.read import read_checkpoint
 from app.weights.data_files import pinned_together, verify_data_files

@@ -20,13 +20,13 @@ from typing import Final
 
 from filelock import FileLock
 
-from app.errors import DownloadError, SetupError
 from app.graph.conv_plan import DIRECT, ConvPlan
 from app.graph.float16 import Precision
 from app.graph.own_answers import ANSWERS_FILE
 from app.graph.serving_graph import GRAPH_FILE, GRAPH_VERSION, STEM_FILE, WEIGHTS_FILE
 from app.graph.vgg import VggConfig
 from app.records import Preprocess, Progress
+from app.setup_errors import DownloadError, SetupError
 from app.weights.download.part_file import hash_file
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import pytest
 
 from app.bench.loops import Closed, Open, Plan, choose_loads, poisson_arrivals, run_load
 from app.bench.summary import summarise
-from app.errors import SetupError
+from app.setup_errors import SetupError
 from tests.bench.conftest import BUSY, OK, run, scripted, scripted_elsewhere
 
 pytestmark = pytest.mark.anyio

@@ -11,7 +11,7 @@ from app.bench.report import make_report
 from app.bench.series import Series
 from app.bench.summary import summarise
 from app.bench.target import Picture, make_target
-from app.errors import SetupError
+from app.setup_errors import SetupError
 from tests.bench.conftest import raw_of, run_of, sample
 
 

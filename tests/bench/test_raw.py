@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from app.bench.raw import SIZES, RawSessions, measure_round, open_ways
-from app.errors import SetupError
 from app.service.settings import Settings
+from app.setup_errors import SetupError
 from app.weights.manifests import BUILT_IN, load_catalog
 from tests.bench.conftest import Session, raw_of
 

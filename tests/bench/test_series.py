@@ -9,7 +9,7 @@ from app.bench.loops import Closed, Open, Plan
 from app.bench.progress import LiveProgress
 from app.bench.series import find_target, measure
 from app.bench.target import Picture, make_target
-from app.errors import SetupError
+from app.setup_errors import SetupError
 from tests.bench.conftest import BUSY, OK, scripted, scripted_elsewhere
 
 ROUND: dict[str | None, dict[str, float]] = {None: {"1": 5.0}}

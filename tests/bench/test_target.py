@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from app.bench.target import Picture, make_pictures, make_target, read_pictures
-from app.errors import SetupError
+from app.setup_errors import SetupError
 from tests.conftest import png
 
 PICTURE = Picture("a.png", b"PIXELS", "image/png")

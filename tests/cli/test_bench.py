@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli.commands import cli
-from app.errors import SessionError, SetupError
 from app.runtime.ort import has_cuda
+from app.setup_errors import SessionError, SetupError
 from tests.conftest import REPOSITORY, running_server, write_colours
 
 

@@ -8,13 +8,13 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
 
-from app.errors import CheckpointError
 from app.graph.data_files import data_files, load_onnx, move_tensors
 from app.graph.ready_graph import write_ready
 from app.graph.serving_graph import GRAPH_FILE, WEIGHTS_FILE
 from app.records import Preprocess
 from app.runtime.cpu_session import CpuSession
 from app.serving.ask_classifier import ask_classifier
+from app.setup_errors import CheckpointError
 
 CROP = 8
 RGB = Preprocess(CROP, CROP, "RGB", (10, 20, 30), (40, 50, 60))

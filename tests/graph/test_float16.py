@@ -7,13 +7,13 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from app.errors import CheckpointError
 from app.graph.float16 import SCALE, Precision, chosen
 from app.graph.serving_graph import GRAPH_FILE, WEIGHTS_FILE, write_vgg
 from app.graph.untrained import untrained_layers
 from app.graph.vgg import VggConfig
 from app.records import Layer, Preprocess
 from app.runtime.cpu_session import CpuSession
+from app.setup_errors import CheckpointError
 from tests.runtime.rounding import RoundingSession
 
 SIDE = 64

@@ -7,7 +7,6 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
 
-from app.errors import CheckpointError, SessionError
 from app.graph.own_answers import OwnAnswers, find_scores, meaning, read_answers
 from app.graph.ready_graph import write_ready
 from app.graph.serving_graph import GRAPH_FILE, OUTPUT
@@ -15,6 +14,7 @@ from app.records import Preprocess
 from app.runtime.cpu_session import CpuSession
 from app.serving.ask_classifier import ask_classifier
 from app.serving.warmup import self_test
+from app.setup_errors import CheckpointError, SessionError
 
 CROP = 8
 PREPROCESS = Preprocess(CROP, CROP, "BGR", (10, 20, 30), (40, 50, 60))

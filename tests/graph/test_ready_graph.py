@@ -8,7 +8,6 @@ import onnx
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from app.errors import CheckpointError
 from app.graph.own_answers import ANSWERS_FILE
 from app.graph.ready_graph import write_ready
 from app.graph.serving_graph import GRAPH_FILE, WEIGHTS_FILE
@@ -18,6 +17,7 @@ from app.records import Preprocess
 from app.runtime.cpu_session import CpuSession
 from app.serving.ask_classifier import ask_classifier
 from app.serving.classifier import top_k
+from app.setup_errors import CheckpointError
 from app.weights.labels import load_labels
 from tests.conftest import PHOTOS
 from tests.conftest import SHARED_DATA as DATA

@@ -155,7 +155,8 @@ import asyncio, io, json, sys
 from pathlib import Path
 import httpx
 from PIL import Image
-from app.errors import SetupError, UnsupportedFormatError
+from app.errors import UnsupportedFormatError
+from app.setup_errors import SetupError
 from app.bench.target import read_pictures
 from app.images.formats import identify
 from app.images.header_limits import ImageLimits

@@ -7,8 +7,8 @@ import subprocess
 import certifi
 import pytest
 
-from app.errors import SetupError
 from app.outgoing.certificates import VARIABLES, set_variables, trust
+from app.setup_errors import SetupError
 
 
 def authorities(context):

@@ -7,9 +7,9 @@ import logging
 import httpx
 import pytest
 
-from app.errors import SetupError
 from app.outgoing.clients import download_client, server_client
 from app.service.logs import configure_logs
+from app.setup_errors import SetupError
 from tests.outgoing.field import HttpProxy, SocksProxy, middle
 from tests.weights.download.file_server import CONTENT, reply
 

@@ -3,8 +3,8 @@
 import httpx
 import pytest
 
-from app.errors import SetupError
 from app.outgoing.proxies import is_loopback, proxy_for, unused_proxy
+from app.setup_errors import SetupError
 
 HTTP = "http://example.org/x"
 HTTPS = "https://example.org/x"

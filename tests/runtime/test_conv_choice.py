@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from app.errors import RunFailedError, SessionError
+from app.errors import RunFailedError
 from app.graph.conv_plan import DIRECT, plans
 from app.graph.serving_graph import GRAPH_FILE, write_vgg
 from app.graph.vgg import CONFIGURATIONS, VggConfig
@@ -16,6 +16,7 @@ from app.records import Layer, Preprocess
 from app.runtime.conv_choice import CHOICE_FILE, PlanChooser, Trial, lively_layers, try_plan
 from app.runtime.cpu_session import CpuSession
 from app.runtime.ort import channel_block
+from app.setup_errors import SessionError
 
 VGG16 = VggConfig("D")
 PLANS = plans(16)

@@ -10,9 +10,10 @@ import onnx
 import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from app.errors import OutOfMemoryError, RunFailedError, SessionError
+from app.errors import OutOfMemoryError, RunFailedError
 from app.runtime.cpu_session import BatchSplitter, CpuSession, _run
 from app.runtime.ort import CPU, open_graph
+from app.setup_errors import SessionError
 
 BATCH = np.zeros((2, 4, 4, 3), np.uint8)
 

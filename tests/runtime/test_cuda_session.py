@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.errors import DeviceLostError, OutOfMemoryError, SessionError
+from app.errors import DeviceLostError, OutOfMemoryError
 from app.graph.serving_graph import GRAPH_FILE, write_vgg
 from app.runtime.cuda_options import CANDIDATES, Gpu
 from app.runtime.cuda_session import CudaSession, Runner
 from app.runtime.cudart import Buffer, CudaMemory
 from app.runtime.ort import CPU, open_graph
+from app.setup_errors import SessionError
 from tests.graph.test_serving_graph import RGB, SIDE, lively, photos, small
 from tests.runtime.fake_cudart import FakeRuntime
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.errors import SessionError
 from app.runtime.cudart import CudaMemory, load_cudart
+from app.setup_errors import SessionError
 from tests.runtime.fake_cudart import FakeRuntime
 
 

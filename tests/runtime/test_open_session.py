@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from app.errors import SessionError
 from app.runtime.cpu_session import CpuSession
 from app.runtime.cuda_options import Gpu
 from app.runtime.device_errors import no_cuda
 from app.runtime.open_session import _small_graph, find_device, open_session
 from app.runtime.ort import CPU, has_cuda, open_graph
+from app.setup_errors import SessionError
 from tests.runtime.test_cpu_session import brightness
 
 needs_no_cuda = pytest.mark.skipif(has_cuda(), reason="onnxruntime-gpu is installed")

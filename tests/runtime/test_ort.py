@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import SessionError
 from app.runtime.ort import CPU, channel_block, open_graph
+from app.setup_errors import SessionError
 
 CPU_INFO = Path("/proc/cpuinfo")
 

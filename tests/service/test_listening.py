@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from app.errors import SetupError
 from app.service.listening import bind, is_private, url_of
+from app.setup_errors import SetupError
 from tests.conftest import REPOSITORY
 
 

@@ -4,8 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from app.cli.environment import read_settings
-from app.errors import SetupError
 from app.service.settings import Settings, default_model_dir
+from app.setup_errors import SetupError
 from tests.conftest import REPOSITORY
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from onnx import parser
 
-from app.errors import CheckpointError
 from app.records import Preprocess
 from app.serving.ask_classifier import ask_classifier, probe_images
+from app.setup_errors import CheckpointError
 
 CROP = 4
 RGB = Preprocess(CROP, CROP, "RGB", (10, 20, 30), (40, 50, 60))

@@ -4,12 +4,12 @@ import threading
 import numpy as np
 import pytest
 
-from app.errors import SessionError
 from app.runtime.cuda_options import Gpu
 from app.serving.ask_classifier import ask_classifier
 from app.serving.batching.lanes import Device
 from app.serving.loading import Hosting, in_background, load_model
 from app.serving.metrics import Metrics
+from app.setup_errors import SessionError
 from app.weights.labels import load_labels
 from app.weights.manifests import load_catalog
 from app.weights.provisioning import Provisioning

@@ -3,8 +3,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from app.errors import RunFailedError, SessionError
+from app.errors import RunFailedError
 from app.serving.warmup import self_test, warm_up
+from app.setup_errors import SessionError
 
 GOLDEN = np.full((4, 4, 3), 9, np.uint8)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.errors import KeysError
+from app.setup_errors import KeysError
 from app.web.keys import MOST_BYTES, Keys, make_key
 from tests.conftest import client_of, png, started_app
 

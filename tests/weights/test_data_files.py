@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from onnx import TensorProto, helper
 
-from app.errors import CheckpointError, ManifestError
+from app.setup_errors import CheckpointError, ManifestError
 from app.weights.data_files import pinned_together, verify_data_files
 from app.weights.manifests import BUILT_IN, DataFile, Manifest, load_catalog
 

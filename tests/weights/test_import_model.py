@@ -11,11 +11,11 @@ import pytest
 import safetensors.numpy
 from onnx import TensorProto, helper, numpy_helper
 
-from app.errors import SetupError
 from app.graph.vgg import VggConfig
 from app.records import Preprocess
 from app.runtime.open_session import open_session
 from app.serving.ask_classifier import ask_classifier, run_alone
+from app.setup_errors import SetupError
 from app.weights.checkpoints.read import read_checkpoint
 from app.weights.import_model import Trained, preprocess_of
 from app.weights.import_model import import_model as import_with

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import LabelsError
 from app.graph.vgg import VggConfig
 from app.records import Label
+from app.setup_errors import LabelsError
 from app.weights.labels import load_labels, network_of
 from app.weights.manifests import load_catalog
 from tests.conftest import SHARED_DATA as DATA

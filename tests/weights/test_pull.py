@@ -20,7 +20,6 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from app.errors import CheckpointError, DownloadError, PrecisionError, SetupError
 from app.graph.conv_plan import DIRECT, ConvPlan, plans
 from app.graph.own_answers import ANSWERS_FILE
 from app.graph.serving_graph import GRAPH_FILE, STEM_FILE, WEIGHTS_FILE
@@ -30,6 +29,7 @@ from app.records import Layer, Preprocess
 from app.runtime.open_session import open_session
 from app.runtime.ort import channel_block
 from app.serving.ask_classifier import ask_classifier
+from app.setup_errors import CheckpointError, DownloadError, PrecisionError, SetupError
 from app.weights.checkpoints.read import read_checkpoint
 from app.weights.manifests import Checkpoint, DataFile, Manifest
 from app.weights.provisioning import PlanFor, Provisioning, for_device

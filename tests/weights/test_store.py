@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from app.errors import SetupError
 from app.graph.conv_plan import ConvPlan
 from app.graph.serving_graph import GRAPH_FILE, STEM_FILE, WEIGHTS_FILE
 from app.graph.vgg import VggConfig
+from app.setup_errors import SetupError
 from app.weights import store
 from app.weights.manifests import BUILT_IN, load_catalog
 from app.weights.store import RECEIPT_FILE, Recipe, ServingGraph

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from app.cli.files import Trouble
 from app.cli.predict.result import FileResult
-from app.errors import RateLimitedError, SetupError, UnknownModelError
+from app.errors import RateLimitedError, UnknownModelError
 from app.records import ImageInfo, Prediction
+from app.setup_errors import SetupError
 
 _WAITED_FOR: Final = frozenset({429, 502, 503})
 """Statuses of a server that asks for time; 502 comes from a proxy whose server restarts."""

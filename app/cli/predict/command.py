@@ -17,9 +17,9 @@ from app.cli.predict.here import Here
 from app.cli.predict.progress import Report
 from app.cli.predict.server import Server
 from app.cli.predict.writers import make_writer
-from app.errors import SetupError
 from app.images.formats import TITLES
 from app.serving.classifier import USUAL
+from app.setup_errors import SetupError
 from app.weights.labels import MOST, load_labels
 
 _MOST_PIPED: Final = 2**28

@@ -14,8 +14,9 @@ from app.cli.predict.address import CONNECT, shown, why_unreachable
 from app.cli.predict.answers import Answer, Later, StrangerError, TooLarge, read_answer
 from app.cli.predict.flow import Flow
 from app.cli.predict.result import FileResult
-from app.errors import BodyTooLargeError, SetupError
+from app.errors import BodyTooLargeError
 from app.outgoing.clients import Client
+from app.setup_errors import SetupError
 
 _CHUNK: Final = 2**18
 _MOST_ANSWER: Final = 2**24

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from app.cli.console import err, name_of, out, predictions_table, printable
 from app.cli.predict.result import FileResult
-from app.errors import SetupError
+from app.setup_errors import SetupError
 
 _FORMULA: Final = tuple("=+-@\t\r＝＋－＠")  # noqa: RUF001 (Excel takes the wide ones, too)
 """Beginnings of a cell that a spreadsheet may run; https://owasp.org/www-community/attacks/CSV_Injection."""

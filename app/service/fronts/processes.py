@@ -11,10 +11,10 @@ from contextlib import suppress
 from itertools import chain
 from typing import Final
 
-from app.errors import SetupError
 from app.service.drain import accept_new
 from app.service.fronts.owner_side import OwnerSide
 from app.service.fronts.shared_memory import Layout, allocate
+from app.setup_errors import SetupError
 
 _PAUSE: Final = 1.0
 """Seconds before a front that could not serve is replaced."""

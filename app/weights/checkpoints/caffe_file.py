@@ -8,9 +8,9 @@ import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from numpy.typing import NDArray
 
-from app.errors import CheckpointError
 from app.graph.vgg import VggConfig
 from app.records import Layer
+from app.setup_errors import CheckpointError
 from app.weights.checkpoints.layout import Stored, read_layers, shown, with_new_last
 
 _SCHEMA: Final = {

@@ -9,9 +9,9 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import CheckpointError
 from app.graph.vgg import VggConfig
 from app.records import Layer
+from app.setup_errors import CheckpointError
 from app.weights.checkpoints.layout import Stored, read_layers, with_new_last
 
 _DENSE: Final = {"fc6": "fc1", "fc7": "fc2", "fc8": "predictions"}

@@ -10,9 +10,9 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import CheckpointError
 from app.graph.vgg import VggConfig
 from app.records import Layer, Tensor
+from app.setup_errors import CheckpointError
 
 Shape: TypeAlias = tuple[int, ...]
 

@@ -14,10 +14,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
-from app.errors import CheckpointError
 from app.graph.data_files import is_elsewhere, locate
 from app.graph.vgg import LayerRow, VggConfig
 from app.records import Layer
+from app.setup_errors import CheckpointError
 from app.weights.checkpoints.layout import Stored, read_layers, shown
 
 _PASSING: Final = frozenset({"Identity", "Dropout"})

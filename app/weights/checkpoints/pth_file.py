@@ -15,9 +15,9 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from app.errors import CheckpointError
 from app.graph.vgg import VggConfig
 from app.records import Layer
+from app.setup_errors import CheckpointError
 from app.weights.checkpoints.layout import Stored, shown
 from app.weights.checkpoints.torch_names import of_network, read_torch_layers
 from app.weights.checkpoints.torch_pickle import MAX_BYTES, TensorRef, read_structure

@@ -8,9 +8,9 @@ from typing import Final
 from google.protobuf.message import DecodeError
 from safetensors import SafetensorError
 
-from app.errors import CheckpointError
 from app.graph.vgg import VggConfig
 from app.records import Layer
+from app.setup_errors import CheckpointError
 from app.weights.checkpoints.caffe_file import list_caffe, read_caffe
 from app.weights.checkpoints.keras_file import list_keras, read_keras
 from app.weights.checkpoints.layout import Stored, shown

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from math import isqrt
 
-from app.errors import CheckpointError
 from app.graph.vgg import CONFIGURATIONS, VggConfig
+from app.setup_errors import CheckpointError
 from app.weights.checkpoints.layout import Shape, Stored, shown
 
 _DENSE = 3

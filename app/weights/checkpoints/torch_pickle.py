@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, Final
 
-from app.errors import CheckpointError
+from app.setup_errors import CheckpointError
 from app.weights.checkpoints.layout import Shape, shown
 
 MAX_BYTES: Final = 2**20

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
 
-from app.errors import DownloadError
 from app.outgoing.clients import Client
+from app.setup_errors import DownloadError
 from app.weights.download import hub
 from app.weights.download.http_get import (
     FURTHER,

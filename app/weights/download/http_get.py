@@ -17,10 +17,10 @@ from typing import Any, Final
 
 import httpx
 
-from app.errors import SetupError
 from app.outgoing.clients import Client, download_client
 from app.outgoing.failures import explain, refused_by_proxy
 from app.outgoing.proxies import proxy_for
+from app.setup_errors import SetupError
 from app.weights.download.retry_after import retry_after
 
 FURTHER: Final = 10_000

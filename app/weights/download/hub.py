@@ -12,8 +12,8 @@ from typing import Final
 
 import httpx
 
-from app.errors import DownloadError
 from app.outgoing.proxies import is_loopback
+from app.setup_errors import DownloadError
 
 HUB: Final = "https://huggingface.co"
 ENDPOINTS: Final = "VGG_HF_ENDPOINT or HF_ENDPOINT"

@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 from filelock import FileLock, Timeout
 
-from app.errors import DownloadError
+from app.setup_errors import DownloadError
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from app.errors import ManifestError
 from app.graph.vgg import ARCHITECTURES
+from app.setup_errors import ManifestError
 from app.texts import read_text
 from app.weights.manifests.manifest import (
     TABLES,

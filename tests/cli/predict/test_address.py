@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from app.cli.predict.address import AddressError, open_client, predict_url, shown, why_unreachable
-from app.errors import KeysError
+from app.setup_errors import KeysError
 
 
 @pytest.mark.parametrize(

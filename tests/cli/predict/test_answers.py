@@ -8,8 +8,8 @@ import pytest
 from app.cli.files import Trouble
 from app.cli.predict.answers import Answer, Later, StrangerError, TooLarge, read_answer, retry_after
 from app.cli.predict.result import FileResult
-from app.errors import SetupError
 from app.records import Prediction
+from app.setup_errors import SetupError
 from tests.cli.predict.conftest import BODY, problem
 
 PATH = Path("a.jpg")

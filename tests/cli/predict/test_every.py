@@ -11,7 +11,7 @@ from app.cli.files import File, Trouble
 from app.cli.predict.every import Nothing, classify_all
 from app.cli.predict.progress import Report
 from app.cli.predict.result import FileResult
-from app.errors import SetupError
+from app.setup_errors import SetupError
 
 
 class FakeSource:

@@ -15,7 +15,7 @@ from app.cli.files import File
 from app.cli.predict.address import open_client, predict_url
 from app.cli.predict.order import in_order
 from app.cli.predict.server import Server
-from app.errors import SetupError
+from app.setup_errors import SetupError
 from tests.cli.predict.conftest import BODY, problem
 
 Step = tuple[int, dict[str, str], bytes]

@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from app.errors import SetupError
 from app.service.app import create_app
 from app.service.fronts.front_side import OwnerConnection
 from app.service.fronts.owner_side import OwnerSide
 from app.service.fronts.shared_memory import Layout, allocate
 from app.service.settings import Settings
 from app.serving.metrics import Metrics
+from app.setup_errors import SetupError
 from app.web.keys import Keys, make_key
 from tests.conftest import client_of, png, started_app
 

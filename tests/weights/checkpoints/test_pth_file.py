@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from app.errors import CheckpointError
+from app.setup_errors import CheckpointError
 from app.weights.checkpoints.pth_file import list_pth
 from app.weights.checkpoints.read import read_checkpoint
 from tests.weights.checkpoints.pth import pickle_of, text, write_pth

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from app.errors import CheckpointError
 from app.graph.vgg import CLASSES, CONFIGURATIONS, VggConfig
 from app.records import Layer
+from app.setup_errors import CheckpointError
 from app.weights.checkpoints import read
 from app.weights.checkpoints.read import read_checkpoint, recognise
 from app.weights.checkpoints.torch_names import convolution_places

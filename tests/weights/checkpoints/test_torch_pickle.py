@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.errors import CheckpointError
+from app.setup_errors import CheckpointError
 from app.weights.checkpoints.torch_pickle import (
     MAX_BYTES,
     StorageRef,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import DownloadError
+from app.setup_errors import DownloadError
 from app.weights.download import fetch as download
 from app.weights.download.fetch import Patience, Source
 from app.weights.download.http_get import FURTHER

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.errors import DownloadError
+from app.setup_errors import DownloadError
 from app.weights.download import hub
 from app.weights.download.hub import HUB
 from tests.outgoing.field import leave_alone

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from app.errors import DownloadError
+from app.setup_errors import DownloadError
 from app.weights.download.part_file import PartFile, hash_file, locked, on_disk, require_room
 
 CONTENT = bytes(range(256)) * 10_000

@@ -7,9 +7,9 @@ from typing import TypeAlias
 
 import pytest
 
-from app.errors import ManifestError
 from app.graph.vgg import ARCHITECTURES, VggConfig, architecture
 from app.records import Preprocess
+from app.setup_errors import ManifestError
 from app.weights.download.hub import HUB
 from app.weights.manifests import (
     BUILT_IN,
