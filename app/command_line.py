@@ -1,6 +1,7 @@
-"""How to call `vgg-serve` where this process runs, for commands in the page and the log."""
+"""How to call `vgg-serve` where this process runs, for the commands that the page, the log and help texts advise."""
 
 import shutil
+import sys
 from pathlib import Path
 
 
@@ -16,3 +17,22 @@ def command_line(python: Path) -> str:
     if shutil.which(script.name) == str(script):
         return script.name
     return Path(*script.parts[-3:]).as_posix()
+
+
+def started_as(program: str, folder: Path, on_path: str | None) -> str:
+    """Return how this command was started, so that the command lines in its help work.
+
+    Args:
+        program: The script, `sys.argv[0]`.
+        folder: Where the user is.
+        on_path: The vgg-serve that a shell finds, if it finds one.
+    """
+    script = Path(program).absolute()
+    if script.name == "__main__.py":
+        command, rest = Path(sys.executable), " -m app"
+    elif on_path is not None and Path(on_path).absolute() == script:
+        return script.name
+    else:
+        command, rest = script, ""
+    near = command.relative_to(folder) if command.is_relative_to(folder) else command
+    return f"{near}{rest}"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx
 
-from app.weights.manifests import BUILT_IN
+from app.weights.manifests.catalog import BUILT_IN
 from tests.conftest import SHARED_DATA, running_server
 
 NAME = "vgg16-mini"

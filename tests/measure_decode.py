@@ -26,7 +26,7 @@ from app.images.prepare import LEAST_SCALE, prepare
 from app.records import Preprocess
 from app.runtime.open_session import open_session
 from app.serving.ask_classifier import ask_classifier
-from app.weights.manifests import load_catalog
+from app.weights.manifests.catalog import load_catalog
 from app.weights.provisioning import Provisioning
 from app.weights.pull import pull
 from tests.conftest import SHARED_DATA, SQUEEZENET_MANIFEST

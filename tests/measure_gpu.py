@@ -37,7 +37,8 @@ from app.service.parts import gpus, provisioning
 from app.service.settings import Settings
 from app.web.page.files import STATIC
 from app.weights.labels import load_labels, network_of
-from app.weights.manifests import Manifest, load_catalog
+from app.weights.manifests.catalog import load_catalog
+from app.weights.manifests.manifest import Manifest
 from app.weights.pull import pull
 from tests.gpu.agreement import LARGEST, SAME_FIVE, Agreement, compare, views
 from tests.gpu.roofline import Peaks, least_seconds, measure_peaks

@@ -20,7 +20,7 @@ from app.machine import usable_cpus
 from app.runtime.open_session import open_session
 from app.service.parts import provisioning
 from app.service.settings import Settings
-from app.weights.manifests import BUILT_IN, load_catalog
+from app.weights.manifests.catalog import BUILT_IN, load_catalog
 from app.weights.pull import pull
 from tests.conftest import PHOTOS, running_server
 

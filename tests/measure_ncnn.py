@@ -20,7 +20,7 @@ from app.graph.untrained import untrained_layers
 from app.graph.vgg import architecture
 from app.machine import usable_cpus
 from app.service.settings import Settings
-from app.weights.manifests import BUILT_IN, load_catalog
+from app.weights.manifests.catalog import BUILT_IN, load_catalog
 
 ROUNDS = 9
 SIZES = (1, 4, 8, 16)

@@ -32,7 +32,7 @@ from app.bench.loops import Closed, Load, LoadRun, Open, Plan, Sample, run_load
 from app.bench.summary import percentile
 from app.bench.target import Target, make_pictures, make_target
 from app.serving.metrics import CANCELLED_STAGES
-from app.weights.manifests import BUILT_IN
+from app.weights.manifests.catalog import BUILT_IN
 from tests.conftest import RunningServer, running_server
 
 MODEL = os.environ.get("VGG_MODELS", "vgg16")

@@ -1,8 +1,13 @@
-"""How commands are called where a server runs."""
+"""How commands are called where they run."""
+
+import sys
+from pathlib import Path
 
 import pytest
 
-from app.command_line import command_line
+from app.command_line import command_line, started_as
+
+HERE = Path("/home/ada/vgg-serve")
 
 
 @pytest.fixture
@@ -25,3 +30,18 @@ def test_a_command_line_that_works_where_the_server_runs(environment, monkeypatc
     assert ".venv/bin/vgg-serve" == command_line(environment)
     monkeypatch.setenv("PATH", str(environment.parent), prepend=":")
     assert "vgg-serve" == command_line(environment)
+
+
+@pytest.mark.parametrize(
+    ("program", "on_path", "shown"),
+    [
+        ("/home/ada/vgg-serve/.venv/bin/vgg-serve", None, ".venv/bin/vgg-serve"),
+        ("/opt/venv/bin/vgg-serve", None, "/opt/venv/bin/vgg-serve"),
+        ("/opt/venv/bin/vgg-serve", "/usr/bin/vgg-serve", "/opt/venv/bin/vgg-serve"),
+        ("/opt/venv/bin/vgg-serve", "/opt/venv/bin/vgg-serve", "vgg-serve"),
+        ("/home/ada/vgg-serve/app/__main__.py", None, f"{sys.executable} -m app"),
+    ],
+)
+def test_the_help_shows_the_command_as_it_was_started(program, on_path, shown):
+    """A command line that is copied from the help works in the same place."""
+    assert shown == started_as(program, HERE, on_path)

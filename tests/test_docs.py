@@ -6,7 +6,7 @@ import tomllib
 from app import __version__
 from app.service.app import create_app
 from app.service.settings import Settings
-from app.weights.manifests import load_catalog
+from app.weights.manifests.catalog import load_catalog
 from tests.conftest import REPOSITORY
 from tests.settings_page import PAGE, default_of, page
 

@@ -23,7 +23,7 @@ from app.service.parts import gpus, provisioning
 from app.service.settings import Settings
 from app.setup_errors import SetupError
 from app.weights.labels import load_labels, network_of
-from app.weights.manifests import Manifest
+from app.weights.manifests.manifest import Manifest
 from app.weights.provisioning import graph_dir
 from app.weights.pull import pull
 

@@ -14,9 +14,10 @@ from rich.markup import escape
 from app import __version__
 from app.cli.bench import bench
 from app.cli.console import catalog_table, err, layer_table, out, printable
-from app.cli.environment import find_manifest, read_settings, ready_graph, started_as
+from app.cli.environment import find_manifest, read_settings, ready_graph
 from app.cli.import_model import import_
 from app.cli.predict.command import HELP, predict
+from app.command_line import started_as
 from app.errors import VggServeError
 from app.runtime.ort import VERSION, has_cuda
 from app.service.logs import configure_logs
@@ -26,7 +27,7 @@ from app.service.signals import end_with, interrupt_commands
 from app.setup_errors import SetupError
 from app.web.keys import make_key
 from app.weights.labels import load_labels, network_of
-from app.weights.manifests import load_catalog
+from app.weights.manifests.catalog import load_catalog
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from rich.table import Table
 from app.graph.vgg import VggConfig
 from app.records import Prediction, Step, percent
 from app.records import Progress as PullProgress
-from app.weights.manifests import Manifest
+from app.weights.manifests.manifest import Manifest
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)

@@ -2,7 +2,6 @@
 
 import os
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -15,7 +14,8 @@ from app.cli.console import err, pull_bar
 from app.service.parts import provisioning
 from app.service.settings import DEFAULT_PORT, SERVICE_LINK, Settings
 from app.setup_errors import SetupError
-from app.weights.manifests import Manifest, load_catalog
+from app.weights.manifests.catalog import load_catalog
+from app.weights.manifests.manifest import Manifest
 from app.weights.pull import pull
 from app.weights.store import ServingGraph
 
@@ -97,22 +97,3 @@ def ready_graph(settings: Settings, manifest: Manifest) -> ServingGraph:
     """Return the serving graph of a model, pulled and built if it is not there, with a bar for it."""
     with pull_bar(manifest.name) as progress:
         return pull(manifest, provisioning(settings), progress)
-
-
-def started_as(program: str, folder: Path, on_path: str | None) -> str:
-    """Return how this command was started, so that the command lines in its help work.
-
-    Args:
-        program: The script, `sys.argv[0]`.
-        folder: Where the user is.
-        on_path: The vgg-serve that a shell finds, if it finds one.
-    """
-    script = Path(program).absolute()
-    if script.name == "__main__.py":
-        command, rest = Path(sys.executable), " -m app"
-    elif on_path is not None and Path(on_path).absolute() == script:
-        return script.name
-    else:
-        command, rest = script, ""
-    near = command.relative_to(folder) if command.is_relative_to(folder) else command
-    return f"{near}{rest}"

@@ -92,7 +92,7 @@ def _trust_advice(error: ssl.SSLCertVerificationError) -> str:
 
 def _unreachable(exc: Exception, proxy: Proxy | None, url: httpx.URL, late: str) -> Failure:
     unknown = _found(exc, socket.gaierror)
-    numbers = (one.errno for one in _chain(exc) if isinstance(one, OSError) and one.errno)
+    numbers = (one.errno for one in causes(exc) if isinstance(one, OSError) and one.errno)
     in_time = isinstance(exc, httpx.ConnectError)
     number = next(numbers, None)
     reason = unknown.strerror if unknown else os.strerror(number) if number else str(exc)
@@ -111,7 +111,7 @@ def _proxy_advice(proxy: Proxy, url: httpx.URL) -> str:
 
 
 def _broken(exc: Exception, proxy: Proxy | None) -> Failure:
-    reason = next(one for one in _chain(exc) if not isinstance(one, BaseExceptionGroup))
+    reason = next(one for one in causes(exc) if not isinstance(one, BaseExceptionGroup))
     what = str(reason) or type(reason).__name__
     lost = isinstance(exc, httpx.TransportError) and not isinstance(exc, httpx.UnsupportedProtocol)
     if lost:
@@ -127,14 +127,14 @@ def _through(proxy: Proxy | None) -> str:
 
 
 def _found(exc: BaseException, kind: type[_Kind]) -> _Kind | None:
-    return next((one for one in _chain(exc) if isinstance(one, kind)), None)
+    return next((one for one in causes(exc) if isinstance(one, kind)), None)
 
 
-def _chain(exc: BaseException | None) -> Iterator[BaseException]:
-    """List an error, what it was raised from, and what a group of them holds."""
+def causes(exc: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, what it was raised from, and what a group of them holds."""
     while exc is not None:
         yield exc
         if isinstance(exc, BaseExceptionGroup):
             for one in exc.exceptions:
-                yield from _chain(one)
+                yield from causes(one)
         exc = exc.__cause__ or exc.__context__

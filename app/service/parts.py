@@ -17,7 +17,8 @@ from app.serving.ask_classifier import ask_classifier
 from app.serving.loading import CEILING, Hosting
 from app.setup_errors import SetupError
 from app.web.middleware.admission import UploadLimits
-from app.weights.manifests import Manifest, load_catalog
+from app.weights.manifests.catalog import load_catalog
+from app.weights.manifests.manifest import Manifest
 from app.weights.provisioning import Provisioning, for_device, graph_dir
 
 

@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.setup_errors import SetupError
 from app.web.middleware.prefix import clean_prefix
-from app.weights.manifests import BUILT_IN, INSTALLED
+from app.weights.manifests.catalog import BUILT_IN, INSTALLED
 
 DEFAULT_PORT: Final = 8000
 SERVICE_LINK: Final = re.compile(r"(tcp|udp|sctp)://\S+")

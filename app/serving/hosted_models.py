@@ -17,7 +17,7 @@ from app.serving.loading import Hosting, Loaded, load_model
 from app.serving.metrics import Metrics
 from app.setup_errors import DownloadError
 from app.weights.labels import load_labels
-from app.weights.manifests import Manifest
+from app.weights.manifests.manifest import Manifest
 
 log = logging.getLogger(__name__)
 

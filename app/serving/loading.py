@@ -32,7 +32,8 @@ from app.serving.warmup import (
 )
 from app.setup_errors import ManifestError, SessionError
 from app.weights.labels import IMAGENET
-from app.weights.manifests import Manifest, find_file
+from app.weights.manifests.catalog import find_file
+from app.weights.manifests.manifest import Manifest
 from app.weights.provisioning import Provisioning, for_device
 from app.weights.pull import pull
 

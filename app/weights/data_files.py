@@ -7,7 +7,7 @@ from pathlib import Path
 from app.graph.data_files import data_files
 from app.setup_errors import CheckpointError, ManifestError
 from app.weights.download.part_file import Progress, hash_file
-from app.weights.manifests import DataFile, Manifest
+from app.weights.manifests.manifest import DataFile, Manifest
 
 
 def verify_data_files(

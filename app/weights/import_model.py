@@ -19,7 +19,8 @@ from app.weights.checkpoints.read import format_of, read_checkpoint, recognise
 from app.weights.checkpoints.safetensors_file import write_safetensors
 from app.weights.download.part_file import hash_file
 from app.weights.labels import load_labels
-from app.weights.manifests import BUILT_IN, NAME, Manifest, read_manifest
+from app.weights.manifests.catalog import BUILT_IN, read_manifest
+from app.weights.manifests.manifest import NAME, Manifest
 
 Trained: TypeAlias = Literal["torchvision", "caffe", "keras"]
 """Whose preprocessing the weights were trained with."""

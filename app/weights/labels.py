@@ -11,7 +11,8 @@ from app.graph.vgg import VggConfig
 from app.records import Label
 from app.setup_errors import LabelsError
 from app.texts import read_text
-from app.weights.manifests import BUILT_IN, Manifest
+from app.weights.manifests.catalog import BUILT_IN
+from app.weights.manifests.manifest import Manifest
 
 IMAGENET: Final = "imagenet-1k"
 """The labels of ImageNet's 1000 classes."""

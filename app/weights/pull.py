@@ -24,7 +24,8 @@ from app.weights.data_files import pinned_together, verify_data_files
 from app.weights.download.fetch import Source, fetch, verify
 from app.weights.download.part_file import hash_file
 from app.weights.labels import load_labels, network_of
-from app.weights.manifests import Checkpoint, DataFile, Manifest, find_file
+from app.weights.manifests.catalog import find_file
+from app.weights.manifests.manifest import Checkpoint, DataFile, Manifest
 from app.weights.provisioning import Provisioning
 from app.weights.store import Recipe, ServingGraph
 

@@ -7,7 +7,7 @@ import pytest
 from app.bench.raw import SIZES, RawSessions, measure_round, open_ways
 from app.service.settings import Settings
 from app.setup_errors import SetupError
-from app.weights.manifests import BUILT_IN, load_catalog
+from app.weights.manifests.catalog import BUILT_IN, load_catalog
 from tests.bench.conftest import Session, raw_of
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from app.records import Layer
 from app.weights.checkpoints.read import read_checkpoint
 from app.weights.labels import load_labels, network_of
-from app.weights.manifests import BUILT_IN, load_catalog
+from app.weights.manifests.catalog import BUILT_IN, load_catalog
 from tests.conftest import REPOSITORY
 
 RECIPE = REPOSITORY / "models" / "recipes" / "vgg16_mini.py"

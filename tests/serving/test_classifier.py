@@ -17,7 +17,7 @@ from app.serving.classifier import Classifier, top_k
 from app.serving.loading import Loaded
 from app.serving.metrics import Metrics
 from app.weights.labels import load_labels
-from app.weights.manifests import BUILT_IN, load_catalog
+from app.weights.manifests.catalog import BUILT_IN, load_catalog
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,7 @@ from app.serving.batching.lanes import Device, Lane
 from app.serving.hosted_models import HostedModel, Models
 from app.serving.loading import Hosting, Loaded
 from app.serving.metrics import Metrics
-from app.weights.manifests import load_catalog
+from app.weights.manifests.catalog import load_catalog
 from app.weights.provisioning import Provisioning
 from tests.conftest import REPOSITORY
 

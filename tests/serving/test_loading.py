@@ -11,7 +11,7 @@ from app.serving.loading import Hosting, in_background, load_model
 from app.serving.metrics import Metrics
 from app.setup_errors import SessionError
 from app.weights.labels import load_labels
-from app.weights.manifests import load_catalog
+from app.weights.manifests.catalog import load_catalog
 from app.weights.provisioning import Provisioning
 from tests.conftest import colour_rows
 

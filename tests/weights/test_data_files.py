@@ -10,7 +10,8 @@ from onnx import TensorProto, helper
 
 from app.setup_errors import CheckpointError, ManifestError
 from app.weights.data_files import pinned_together, verify_data_files
-from app.weights.manifests import BUILT_IN, DataFile, Manifest, load_catalog
+from app.weights.manifests.catalog import BUILT_IN, load_catalog
+from app.weights.manifests.manifest import DataFile, Manifest
 
 DATA = bytes(range(12))
 SHA256 = hashlib.sha256(DATA).hexdigest()

@@ -20,7 +20,7 @@ from app.weights.checkpoints.read import read_checkpoint
 from app.weights.import_model import Trained, preprocess_of
 from app.weights.import_model import import_model as import_with
 from app.weights.labels import load_labels, network_of
-from app.weights.manifests import load_catalog
+from app.weights.manifests.catalog import load_catalog
 from app.weights.provisioning import Provisioning
 from app.weights.pull import pull
 from tests.weights.checkpoints.pth import write_pth

@@ -10,7 +10,7 @@ from app.graph.vgg import VggConfig
 from app.records import Label
 from app.setup_errors import LabelsError
 from app.weights.labels import load_labels, network_of
-from app.weights.manifests import load_catalog
+from app.weights.manifests.catalog import load_catalog
 from tests.conftest import SHARED_DATA as DATA
 
 SYNSET_WORDS_SHA256 = "acf75ef0abe89694b19056e0796401068b459c457baa30335f240c7692857355"

@@ -31,7 +31,7 @@ from app.runtime.ort import channel_block
 from app.serving.ask_classifier import ask_classifier
 from app.setup_errors import CheckpointError, DownloadError, PrecisionError, SetupError
 from app.weights.checkpoints.read import read_checkpoint
-from app.weights.manifests import Checkpoint, DataFile, Manifest
+from app.weights.manifests.manifest import Checkpoint, DataFile, Manifest
 from app.weights.provisioning import PlanFor, Provisioning, for_device
 from app.weights.pull import pull
 

@@ -18,7 +18,7 @@ from app.graph.serving_graph import GRAPH_FILE, STEM_FILE, WEIGHTS_FILE
 from app.graph.vgg import VggConfig
 from app.setup_errors import SetupError
 from app.weights import store
-from app.weights.manifests import BUILT_IN, load_catalog
+from app.weights.manifests.catalog import BUILT_IN, load_catalog
 from app.weights.store import RECEIPT_FILE, Recipe, ServingGraph
 from tests.conftest import REPOSITORY
 
@@ -401,7 +401,7 @@ CHILD = """
 import sys
 from pathlib import Path
 from app.graph.vgg import VggConfig
-from app.weights.manifests import BUILT_IN, load_catalog
+from app.weights.manifests.catalog import BUILT_IN, load_catalog
 from app.weights.store import Recipe, build
 folder = Path(sys.argv[1])
 

@@ -3,14 +3,13 @@
 import re
 import socket
 import ssl
-from collections.abc import Iterator
 from typing import Final
 
 import httpx
 
 from app import __version__
 from app.outgoing.clients import Client, server_client
-from app.outgoing.failures import explain
+from app.outgoing.failures import causes, explain
 from app.outgoing.proxies import is_loopback, proxy_for
 from app.web.keys import authorization
 
@@ -81,8 +80,8 @@ def why_unreachable(url: httpx.URL, exc: Exception) -> str:
     if failure.final or (proxy_for(url) is not None and not is_loopback(url)):
         advice = f" {failure.advice[:1].upper()}{failure.advice[1:]}." if failure.advice else ""
         return f"No answer from {shown(url)}: {failure.what}.{advice}"
-    causes = (_known(url, cause) for cause in _causes(exc))
-    return next(filter(None, causes), None) or (
+    sentences = (_known(url, cause) for cause in causes(exc))
+    return next(filter(None, sentences), None) or (
         f"No answer from {shown(url)}: {exc!r}. Check the URL, and that the server runs."
     )
 
@@ -106,13 +105,3 @@ def _known(url: httpx.URL, cause: BaseException) -> str | None:
         case _:
             return None
     return sentence
-
-
-def _causes(exc: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception and all that led to it."""
-    while exc is not None:
-        yield exc
-        if isinstance(exc, BaseExceptionGroup):
-            for one in exc.exceptions:
-                yield from _causes(one)
-        exc = exc.__cause__ or exc.__context__

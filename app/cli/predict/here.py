@@ -15,7 +15,7 @@ from app.runtime.open_session import open_session
 from app.service.parts import gpus, preparation
 from app.service.settings import Settings
 from app.serving.classifier import top_k as rank
-from app.weights.manifests import Manifest
+from app.weights.manifests.manifest import Manifest
 from app.weights.store import ServingGraph
 
 

@@ -9,7 +9,7 @@ from app.cli.files import STDIN, File
 from app.cli.predict.here import Here
 from app.service.settings import Settings
 from app.weights.labels import load_labels
-from app.weights.manifests import load_catalog
+from app.weights.manifests.catalog import load_catalog
 from tests.conftest import png
 
 

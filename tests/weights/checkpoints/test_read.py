@@ -26,7 +26,7 @@ from app.setup_errors import CheckpointError
 from app.weights.checkpoints import read
 from app.weights.checkpoints.read import read_checkpoint, recognise
 from app.weights.checkpoints.torch_names import convolution_places
-from app.weights.manifests import FORMATS
+from app.weights.manifests.manifest import FORMATS
 from tests.conftest import REPOSITORY
 
 # No two numbers of channels are alike, and the last map is 2x2: no order can hide.

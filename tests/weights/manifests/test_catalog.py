@@ -11,15 +11,8 @@ from app.graph.vgg import ARCHITECTURES, VggConfig, architecture
 from app.records import Preprocess
 from app.setup_errors import ManifestError
 from app.weights.download.hub import HUB
-from app.weights.manifests import (
-    BUILT_IN,
-    Accuracy,
-    Checkpoint,
-    DataFile,
-    find_file,
-    load_catalog,
-    read_manifest,
-)
+from app.weights.manifests.catalog import BUILT_IN, find_file, load_catalog, read_manifest
+from app.weights.manifests.manifest import Accuracy, Checkpoint, DataFile
 
 SHA256, SHA384 = "5" * 64, "3" * 96
 
