@@ -1,17 +1,15 @@
 """What a server's answer means for the photo that was sent, and for all that follow."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final
 
 from app.cli.files import Trouble
 from app.cli.predict.result import FileResult
 from app.errors import RateLimitedError, UnknownModelError
+from app.outgoing.retry_after import retry_after
 from app.records import ImageInfo, Prediction
 from app.setup_errors import SetupError
 
@@ -112,21 +110,6 @@ def read_answer(path: Path, answer: Answer, *, with_key: bool) -> FileResult | L
     if status == _NOT_FOUND or (not slug and status < _SERVER_ERRORS):
         raise StrangerError(_strange(answer))
     return FileResult(path, trouble=trouble)
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of Retry-After, a number or a date (RFC 9110, 10.2.3); None without."""
-    text = headers.get("Retry-After", "").strip()
-    try:
-        if text.isascii() and text.replace(".", "", 1).isdigit():
-            seconds = float(text)
-        else:
-            sent = headers.get("Date")
-            now = parsedate_to_datetime(sent) if sent else datetime.now(UTC)
-            seconds = (parsedate_to_datetime(text) - now).total_seconds()
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def _body(answer: Answer) -> dict[str, Any] | None:

@@ -20,8 +20,8 @@ import httpx
 from app.outgoing.clients import Client, download_client
 from app.outgoing.failures import explain, refused_by_proxy
 from app.outgoing.proxies import proxy_for
+from app.outgoing.retry_after import retry_after
 from app.setup_errors import SetupError
-from app.weights.download.retry_after import retry_after
 
 FURTHER: Final = 10_000
 """New bytes that count as progress: at one try each 10 s, 1 kB/s, a third of a modem of 1994."""
@@ -218,7 +218,7 @@ def _start(response: httpx.Response, asked: int) -> int:
     raise (GetError if may_pass else RefusedError)(
         f"{response.url.host}{between} answers {answer}",
         status=status,
-        wait=retry_after(response.headers) if may_pass else 0.0,
+        wait=(may_pass and retry_after(response.headers)) or 0.0,
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.cli.files import Trouble
-from app.cli.predict.answers import Answer, Later, StrangerError, TooLarge, read_answer, retry_after
+from app.cli.predict.answers import Answer, Later, StrangerError, TooLarge, read_answer
 from app.cli.predict.result import FileResult
 from app.records import Prediction
 from app.setup_errors import SetupError
@@ -142,35 +142,3 @@ def test_another_server_is_named_as_one(status, headers, said):
     """The sentence says what it answered."""
     with pytest.raises(StrangerError, match=said):
         read(status, **headers)
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({}, None),
-        ({"Retry-After": "3"}, 3.0),
-        ({"Retry-After": " 0 "}, 0.0),
-        ({"Retry-After": "0.5"}, 0.5),
-        ({"Retry-After": "-3"}, None),
-        ({"Retry-After": "soon"}, None),
-        ({"Retry-After": "²"}, None),
-        ({"Retry-After": "9" * 400}, None),
-        (
-            {
-                "Retry-After": "Fri, 27 Nov 2026 10:00:30 GMT",
-                "Date": "Fri, 27 Nov 2026 10:00:00 GMT",
-            },
-            30.0,
-        ),
-        (
-            {
-                "Retry-After": "Fri, 27 Nov 2026 09:00:00 GMT",
-                "Date": "Fri, 27 Nov 2026 10:00:00 GMT",
-            },
-            0.0,
-        ),
-    ],
-)
-def test_retry_after_is_seconds_or_a_date(headers, seconds):
-    """Both forms of RFC 9110; anything else counts as not said."""
-    assert seconds == retry_after(headers)

@@ -6,30 +6,31 @@ from email.utils import formatdate
 import httpx
 import pytest
 
-from app.weights.download.retry_after import retry_after
+from app.outgoing.retry_after import retry_after
 
 
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
-        ({}, 0),
+        ({}, None),
         ({"Retry-After": "3"}, 3),
         ({"Retry-After": " 2.5 "}, 2.5),
-        ({"Retry-After": "soon"}, 0),
-        ({"Retry-After": "-1"}, 0),
-        ({"Retry-After": "9" * 400}, float("inf")),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "0"}, 0),
+        ({"Retry-After": "-1"}, None),
+        ({"Retry-After": "9" * 400}, None),
         ({"RateLimit": '"resolvers";r=0;t=9'}, 9),
         ({"ratelimit": '"resolvers"; r=0; t=9'}, 9),
         ({"RateLimit": '"api";r=5;t=200, "resolvers";r=0;t=9'}, 9),
         ({"RateLimit": '"api";r=0;t=200, "resolvers";r=0;t=9'}, 200),
         ({"RateLimit": '"resolvers";t=9'}, 9),
-        ({"RateLimit": '"resolvers";r=0'}, 0),
+        ({"RateLimit": '"resolvers";r=0'}, None),
         ({"RateLimit": "limit=100, remaining=0, reset=50"}, 50),
         ({"RateLimit": '"resolvers";r=0;t=9', "Retry-After": "3"}, 3),
-        ({"RateLimit-Policy": '"fixed window";"resolvers";q=3000;w=300'}, 0),
+        ({"RateLimit-Policy": '"fixed window";"resolvers";q=3000;w=300'}, None),
         ({"RateLimit-Reset": "7"}, 7),
         ({"X-RateLimit-Reset": "8"}, 8),
-        ({"X-RateLimit-Reset": "yes"}, 0),
+        ({"X-RateLimit-Reset": "yes"}, None),
     ],
 )
 def test_seconds(headers, seconds):
@@ -60,3 +61,35 @@ def test_point_in_time():
     headers = {"X-RateLimit-Reset": str(int(time.time()) + 60)}
 
     assert retry_after(httpx.Headers(headers)) == pytest.approx(60, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"Retry-After": "3"}, 3.0),
+        ({"Retry-After": " 0 "}, 0.0),
+        ({"Retry-After": "0.5"}, 0.5),
+        ({"Retry-After": "-3"}, None),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "²"}, None),
+        ({"Retry-After": "9" * 400}, None),
+        (
+            {
+                "Retry-After": "Fri, 27 Nov 2026 10:00:30 GMT",
+                "Date": "Fri, 27 Nov 2026 10:00:00 GMT",
+            },
+            30.0,
+        ),
+        (
+            {
+                "Retry-After": "Fri, 27 Nov 2026 09:00:00 GMT",
+                "Date": "Fri, 27 Nov 2026 10:00:00 GMT",
+            },
+            0.0,
+        ),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(headers, seconds):
+    """Both forms of RFC 9110; anything else counts as not said."""
+    assert seconds == retry_after(headers)
