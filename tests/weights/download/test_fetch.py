@@ -487,7 +487,15 @@ def test_unreachable_hub_fails_in_time(path, url):
         url = url.format(silent=f"127.0.0.1:{silent.getsockname()[1]}")
         began = time.monotonic()
 
-        fails(source, path, "another mirror", str(path), "=untrained", timeout=0.3, endpoint=url)
+        fails(
+            source,
+            path,
+            "another mirror",
+            str(path),
+            "VGG_STAND_IN=vgg16-mini",
+            timeout=0.3,
+            endpoint=url,
+        )
 
         assert time.monotonic() - began < 1.5
     assert not part_of(path).exists()
@@ -548,7 +556,7 @@ def test_stalled_body_is_resumed(server, source, path):
 
 def test_offline_does_not_connect(server, source, path):
     """A process that has to stay offline fails at once and touches nothing."""
-    fails(source, path, "unset VGG_OFFLINE", str(path), "=untrained", offline=True)
+    fails(source, path, "unset VGG_OFFLINE", str(path), "VGG_STAND_IN=vgg16-mini", offline=True)
 
     assert [] == server.requests
     assert [] == list(path.parent.iterdir())
