@@ -35,7 +35,7 @@ def import_(
 ) -> None:
     """Import your own training of a VGG: the network is recognised by its weights.
 
-    Writes NAME.safetensors, NAME.txt and NAME.toml into the model folder. Nothing in the file is run.
+    Writes NAME.safetensors, NAME.txt and NAME.toml into the model folder. Nothing of a checkpoint is run.
     An ONNX file holds its network, VGG or not: it is run on a few images, and copied to NAME.onnx.
     """
     settings = read_settings()
