@@ -121,6 +121,10 @@ def seen(models, tmp_path_factory):
 
     def post(name: str) -> None:
         with httpx.Client(base_url=started[name][1].url, timeout=60) as client:
+            while not client.get(
+                "/readyz"
+            ).is_success:  # a front hears of its models a moment later
+                pass
             answers = [client.post("/predict", content=photo) for _ in range(100)]
         statuses[name] = {answer.status_code for answer in answers}
 
