@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper
 
-from app.graph.vgg import LAST_LAYER
+from app.graph.float16_layers import widened
+from app.graph.vgg import FIRST_LAYER, LAST_LAYER
 from app.records import Layer, Preprocess
 from app.setup_errors import PrecisionError
 
@@ -51,10 +52,16 @@ def stored_tensors(name: str, layer: Layer, precision: Precision) -> Iterator[tu
     Raises:
         PrecisionError: If one does not fit into float16.
     """
-    half = precision == "float16" and name != LAST_LAYER
     weight, bias = f"{name}_weight", f"{name}_bias"
-    yield weight, _halved(weight, layer.weight) if half else layer.weight
-    yield bias, _halved(bias, layer.bias * np.float32(SCALE)) if half else layer.bias
+    if precision == "float32" or name == LAST_LAYER:
+        yield weight, layer.weight
+        yield bias, layer.bias
+        return
+    halved = _halved(weight, layer.weight)
+    yield weight, halved
+    yield bias, _halved(bias, layer.bias * np.float32(SCALE))
+    if name == FIRST_LAYER:
+        yield f"{weight}_wide", widened(halved)
 
 
 def halve_vgg(nodes: list[NodeProto]) -> list[NodeProto]:

@@ -23,7 +23,9 @@ from onnx import NodeProto, TensorProto, ValueInfoProto, helper
 from app.graph.channel_blocks import BLOCKED, ChannelBlocks
 from app.graph.conv_plan import DIRECT, ConvPlan, is_large
 from app.graph.float16 import Precision, Stored, halve_vgg, scaled, stored_tensors
+from app.graph.float16_layers import add_convolutions_in_float16, bias_maps
 from app.graph.layers import (
+    Maps,
     add_convolutions,
     add_dense,
     add_dense_for_cpu,
@@ -37,7 +39,7 @@ from app.graph.vgg import VggConfig
 from app.graph.winograd import GROWTH
 from app.records import Layer, Preprocess
 
-GRAPH_VERSION: Final = 4
+GRAPH_VERSION: Final = 5
 """Part of the key of every serving graph on disk: raise it whenever a graph comes out differently.
 
 Every module of this package counts. tests/graph/test_graph_version.py pins the bytes of graphs."""
@@ -100,7 +102,12 @@ def write_vgg(
     nodes = NodeList()
     nodes.nodes += before
     nodes.constants += constants
-    maps = add_convolutions(nodes, large, lowered, "pixels")
+    maps: Maps
+    if half:
+        tensors |= bias_maps(tensors, rows)
+        maps, small = add_convolutions_in_float16(nodes, (*large, *small), "pixels"), ()
+    else:
+        maps = add_convolutions(nodes, large, lowered, "pixels")
     channels, side, _ = large[-1].output_shape
     if any(row.name in lowered for row in large) and channels % plan.block == 0:
         blocks = in_blocks(nodes, maps, (channels, side), plan.block)

@@ -21,6 +21,7 @@ CONFIGURATIONS: dict[str, tuple[tuple[int, ...], ...]] = {
     "D": ((3, 3), (3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3)),
     "E": ((3, 3), (3, 3), (3, 3, 3, 3), (3, 3, 3, 3), (3, 3, 3, 3)),
 }
+FIRST_LAYER = "conv1_1"
 LAST_LAYER = "fc8"
 """The layer that gives the logits."""
 

@@ -23,6 +23,8 @@ CUDA: Final = "CUDAExecutionProvider"
 TENSORRT: Final = "TensorrtExecutionProvider"
 
 _FATAL_ONLY: Final = 4
+_SLOW_ON_CUDA: Final = {"ConvAddFusion"}
+"""It would make a bias part of its convolution again: see app/graph/float16_layers.py."""
 _SAME_AS_REQUESTED: Final = 1
 
 
@@ -38,6 +40,8 @@ def open_graph(graph: Path | bytes, where: list[Provider], threads: int) -> Open
         SessionError: If it cannot be loaded there; its cause is onnxruntime's own error.
     """
     ort.disable_telemetry_events()  # Windows has a log of them, and knows no ORT_DISABLE_TELEMETRY
+    # cuDNN's complaints about ways that it cannot go are no news: onnxruntime takes another.
+    ort.set_default_logger_severity(_FATAL_ONLY)
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL_ONLY
     options.intra_op_num_threads = threads
@@ -50,6 +54,7 @@ def open_graph(graph: Path | bytes, where: list[Provider], threads: int) -> Open
     # onnxruntime keeps a memory pattern for each batch size, and with it the memory of all sizes.
     options.enable_mem_pattern = False
     name = where[0][0]
+    disabled = set() if where is CPU else _SLOW_ON_CUDA
     if where is CPU:
         # Repacked weights are 3 % faster and double the memory of the weights.
         options.add_session_config_entry("session.disable_prepacking", "1")
@@ -59,7 +64,9 @@ def open_graph(graph: Path | bytes, where: list[Provider], threads: int) -> Open
         # Without this, what CUDA cannot do would silently run on the CPU.
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
-        session = ort.InferenceSession(graph, options, providers=where, enable_fallback=0)
+        session = ort.InferenceSession(
+            graph, options, providers=where, enable_fallback=0, disabled_optimizers=disabled
+        )
     except Exception as exc:  # onnxruntime's errors share no base class of their own
         what = graph if isinstance(graph, Path) else f"A graph of {len(graph)} bytes"
         raise SessionError(f"{what} cannot be loaded: {exc}") from exc
