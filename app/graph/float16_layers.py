@@ -5,8 +5,8 @@ each reads and writes all maps. On an H100 the convolutions were a third of the 
 batches, the passes over the maps the rest (docs/performance.md). So
 
 - bias and ReLU come after the pooling, where there are a quarter of the values: the largest value of
-  four, plus the bias, is the largest of the four with the bias, and ReLU keeps the order too. The last
-  pooling is left as it is, so that the maps of the last convolution are there to be explained;
+  four, plus the bias, is the largest of the four with the bias, and ReLU keeps the order too. Where
+  something else reads the maps of a convolution (explanations do), its pooling stays the last step;
 - the bias is an addition of its own: cuDNN's kernel for it takes twice as long. The session has to
   leave it so (app/runtime/ort.py);
 - the image gets channels of zeros until there are WIDTH: tensor cores take no three.
@@ -14,7 +14,7 @@ batches, the passes over the maps the rest (docs/performance.md). So
 No value changes by it, except by the order in which the first convolution sums.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -29,11 +29,19 @@ WIDTH: Final = 8
 """Channels of the first convolution's input; 4 took the same time on an H100."""
 
 
-def add_convolutions_in_float16(nodes: NodeList, layers: Sequence[LayerRow], image: str) -> str:
+def add_convolutions_in_float16(
+    nodes: NodeList, layers: Sequence[LayerRow], image: str, kept: Collection[str] = ()
+) -> str:
     """Add convolutions and poolings, from float16 [N, 3, side, side] to maps.
 
     The weights are the tensors that the layers name, the biases those of `bias_maps`, and the first
     weight that of `widened`.
+
+    Args:
+        nodes: Get the nodes.
+        layers: All convolutions and poolings.
+        image: The input.
+        kept: Convolutions whose maps, NAME_relu, are read by something else too.
     """
     pads = nodes.integers(0, 0, 0, 0, 0, WIDTH - 3, 0, 0)
     value = nodes.add("Pad", image, pads, result=f"{image}_wide")
@@ -49,12 +57,11 @@ def add_convolutions_in_float16(nodes: NodeList, layers: Sequence[LayerRow], ima
             pads=[layer.kernel // 2] * 4,
         )
         pooled = following.kind == "max-pooling"
-        last = following is layers[-1]
-        if pooled and not last:
+        if pooled and layer.name not in kept:
             value = _pool(nodes, value, following.name)
         value = nodes.add("Add", value, f"{layer.name}_bias_map", result=layer.name)
         value = nodes.add("Relu", value, result=f"{layer.name}_relu")
-        if pooled and last:
+        if pooled and layer.name in kept:
             value = _pool(nodes, value, following.name)
     return value
 

@@ -66,14 +66,30 @@ def test_the_order_changes_no_map(configuration):
 
 @pytest.mark.parametrize("configuration", CONFIGURATIONS)
 def test_bias_and_relu_see_a_quarter_of_the_values(configuration):
-    """A pooling comes right after its convolution; only the last comes after the ReLU."""
+    """A pooling comes right after its convolution."""
     nodes = NodeList()
 
     add_convolutions_in_float16(nodes, layers_of(configuration), "pixels")
 
     before = [one.op_type for one, two in pairwise(nodes.nodes) if two.op_type == "MaxPool"]
-    assert ["Conv"] * 4 + ["Relu"] == before
+    assert ["Conv"] * 5 == before
     assert all(len(node.input) == 2 for node in nodes.nodes if node.op_type == "Conv")
+
+
+def test_maps_that_are_kept_are_whole():
+    """A pooling after a convolution whose maps something else reads is its last step."""
+    layers = layers_of("D")
+    tensors = tensors_of(layers)
+    ours, theirs = NodeList(), NodeList()
+
+    add_convolutions_in_float16(ours, layers, "pixels", kept={"conv2_2", "conv5_3"})
+    add_convolutions(theirs, layers, {}, "pixels")
+
+    before = [one.op_type for one, two in pairwise(ours.nodes) if two.op_type == "MaxPool"]
+    assert ["Conv", "Relu", "Conv", "Conv", "Relu"] == before
+    for maps in ("conv2_2_relu", "conv5_3_relu"):
+        expected, actual = compute(theirs, maps, tensors), compute(ours, maps, tensors)
+        np.testing.assert_allclose(expected, actual, rtol=0, atol=1e-5)
 
 
 def test_biases_are_not_stored_twice():

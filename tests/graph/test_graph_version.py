@@ -34,7 +34,7 @@ BGR = Preprocess(72, SIDE, "BGR", (103.5, 116.75, 123.25), (1.0, 1.0, 1.0))
 PINNED = {
     "direct": "b32471e663d0dc294addf14e206a3e7d584576f75586876ecaa2b0e8423a4f6f",
     "direct, BGR": "20520d43d3a8c9b4f8f615f4e773e67b01667124d735c073587bcbdaad559a91",
-    "float16": "6f6bf2f0b71cc0f07585e832653a9d8054aea747d37591beb5b950ac0cae5fce",
+    "float16": "55cd470c975f373e76e23b506a3dc16300e8ebcea96bc697f28b0f73ef8f9a36",
     "small maps in blocks of 8": "c52e9f4a4eee11af22936d68f85b474be825640b0063669d6b4b3306079dea27",
     "small maps in blocks of 16": "cc5e98c54a329da82839052cf166fd8a2ec02df6afdd54665b86fd15d28589b2",
     "all maps in blocks of 8": "45819a238bb4d0df962f692b846fece190773973fff02e3ddc05f1d7dc483eb0",
