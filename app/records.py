@@ -1,9 +1,9 @@
 """Array aliases with their shapes, and the frozen records that pass between modules."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,12 @@ Run: TypeAlias = Callable[[PixelBatch], ProbabilityBatch]
 
 Blank: TypeAlias = Callable[[tuple[int, ...]], PixelBatch]
 """Returns a batch of that shape to be filled; its contents are arbitrary."""
+
+Features: TypeAlias = Mapping[str, Any]
+"""What a run keeps for `Explainer.explain`, by the names of outputs; only runtime looks inside."""
+
+Numbers: TypeAlias = NDArray[np.int64]
+"""int64 of any shape: images of a batch, classes."""
 
 Step: TypeAlias = Literal[
     "fetching", "verifying", "measuring convolutions", "building", "loading", "warming up"
@@ -69,6 +75,77 @@ class Preprocess:
     channels: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """How a model is asked where in the image it sees a class.
+
+    Attributes:
+        method: `grad-cam` or `layer-cam` (app/graph/explain.py).
+        layers: Convolutions whose maps are read, the sum of all if there are several.
+        threshold: Share of a map's largest value from which on a pixel belongs to the box.
+    """
+
+    method: str = "grad-cam"
+    layers: tuple[str, ...] = ("conv5_3",)
+    threshold: float = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Where a network sees classes: k of them in each of m images.
+
+    Attributes:
+        maps: float32 [m, k, s, s], 0 or more, row 0 at the top of the crop; only the values of one
+            map can be compared. All 0 if nothing in the image speaks for the class.
+        cells: float32 [m, k, p, p]: what each cell of the last pooling adds to the logit, or takes
+            away. Of two classes that are compared, to the difference of their logits.
+        constants: float32 [m, k]: what does not depend on a cell.
+        logits: float32 [m, k]: the sum of both, as the run gave it.
+    """
+
+    maps: NDArray[np.float32]
+    cells: NDArray[np.float32]
+    constants: NDArray[np.float32]
+    logits: NDArray[np.float32]
+
+
+class Explainer(Protocol):
+    """Says of images that were run where a network sees classes in them.
+
+    Both methods may be called by one thread at a time. Features are valid until the next run of the
+    same explainer, of either method.
+    """
+
+    def run_keeping(self, batch: PixelBatch) -> tuple[ProbabilityBatch, Features]:
+        """Classify a batch as `Session.run` does, and keep what `explain` needs; it is not copied."""
+
+    def explain(
+        self, features: Features, rows: Numbers, classes: Numbers, against: Numbers | None = None
+    ) -> Evidence:
+        """Explain classes of some images, all in one run.
+
+        Args:
+            features: Of the batch.
+            rows: [m]: which images of the batch.
+            classes: [m, k]: what is asked about each of them.
+            against: [m, k]: asks why a class and not this one; -1 for no such question.
+
+        Raises:
+            RunFailedError: If onnxruntime fails, or a value is not a number.
+            DeviceLostError: If the GPU has failed for good.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A rectangle in pixels of the crop, edges between pixels: 0 to crop; maxima are exclusive."""
+
+    xmin: float
+    ymin: float
+    xmax: float
+    ymax: float
 
 
 @dataclass(frozen=True, slots=True)

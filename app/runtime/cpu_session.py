@@ -13,7 +13,7 @@ from onnxruntime import RunOptions
 
 from app.errors import RunFailedError
 from app.graph.serving_graph import INPUT, MAPS, STEM_FILE
-from app.records import Blank, PixelBatch, ProbabilityBatch, Run
+from app.records import Blank, Explainer, PixelBatch, ProbabilityBatch, Run
 from app.runtime.device_errors import NOT_NUMBERS, run_error
 from app.runtime.ort import CPU, OpenGraph, open_graph
 
@@ -46,6 +46,11 @@ class CpuSession:
     def lanes(self) -> list[tuple[Run, Blank | None]]:
         """Return the single lane: one run uses all threads."""
         return [(self.run, None)]
+
+    @property
+    def explainers(self) -> list[Explainer]:
+        """Return none yet."""
+        return []
 
     def run(self, batch: PixelBatch) -> ProbabilityBatch:
         """Classify a batch; see `Session`."""

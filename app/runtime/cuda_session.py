@@ -18,7 +18,7 @@ from onnxruntime import RunOptions
 
 from app.errors import OutOfMemoryError, RunFailedError
 from app.graph.serving_graph import INPUT, OUTPUT
-from app.records import Blank, PixelBatch, ProbabilityBatch, Run
+from app.records import Blank, Explainer, PixelBatch, ProbabilityBatch, Run
 from app.runtime.cuda_options import CANDIDATES, SAFE, CudaOptions, Gpu, fastest, providers
 from app.runtime.cudart import Buffer, CudaMemory
 from app.runtime.device_errors import NOT_NUMBERS, no_cuda, run_error, why_not
@@ -59,6 +59,11 @@ class CudaSession:
     def lanes(self) -> list[tuple[Run, Blank | None]]:
         """List what can run at the same time, each with the source of its batches."""
         return [(runner.run, runner.blank) for runner in self._loaded.runners]
+
+    @property
+    def explainers(self) -> list[Explainer]:
+        """Return none yet."""
+        return []
 
     def run(self, batch: PixelBatch) -> ProbabilityBatch:
         """Classify a batch; see `Session`."""

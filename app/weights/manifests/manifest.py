@@ -18,8 +18,9 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from app.graph.vgg import ARCHITECTURES, CONFIGURATIONS, INPUT_SIDE, VggConfig, architecture
-from app.records import Preprocess
+from app.records import Explanation, Preprocess
 
+METHODS: Final = ("grad-cam", "layer-cam")
 FORMATS: Final = ("safetensors", "onnx", "keras", "caffe", "pth")
 MAX_SIDE: Final = 1024
 """Pixels; a wider crop is probably a typo."""
@@ -193,6 +194,18 @@ class _Architecture:
     ] = (4096, 4096)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, config=_NO_OTHERS)
+class _Explanation:
+    """The checks of `Explanation`, which has no need of pydantic."""
+
+    method: Annotated[str, _one_of(METHODS)] = METHODS[0]
+    layers: Annotated[
+        tuple[Annotated[str, Field(strict=True, pattern="^conv[1-5]_[1-4]$")], ...],
+        Field(min_length=1, description="a list of convolutions: conv5_3"),
+    ] = ("conv5_3",)
+    threshold: Annotated[float, _expect("a number between 0 and 1", gt=0, lt=1)] = 0.15
+
+
 def _network(value: object) -> VggConfig | None:
     """Return the network that a manifest names, or describes in a table."""
     if value is None or isinstance(value, VggConfig):
@@ -204,6 +217,12 @@ def _network(value: object) -> VggConfig | None:
     else:
         raise ValueError
     return VggConfig(table.configuration, hidden=table.hidden, side=table.side).scaled(table.width)
+
+
+def _explanation(table: object) -> Explanation:
+    if isinstance(table, Explanation):
+        return table
+    return Explanation(**asdict(TypeAdapter(_Explanation).validate_python(table)))
 
 
 def _preprocess(table: object) -> Preprocess:
@@ -229,6 +248,7 @@ class Manifest(_Published):
         onnx: File name of a ready graph, which `url`, `size` and the digests then describe; None for
             a checkpoint, which has its own.
         external: The files beside an ONNX file that hold its weights, if they are to be checked.
+        explanation: How boxes are found; for a checkpoint only.
         trained: False for weights that never saw an image (demonstrations, tests).
     """
 
@@ -256,6 +276,9 @@ class Manifest(_Published):
     trained: Annotated[bool, _expect("true or false")] = True
     accuracy: Annotated[Accuracy | None, Field(description="a table [accuracy]")] = None
     selftest: Annotated[SelfTest | None, Field(description="a table [selftest]")] = None
+    explanation: Annotated[
+        Explanation, PlainValidator(_explanation), Field(description="a table [explanation]")
+    ] = Explanation()
 
 
 TABLES: Final = {
@@ -264,6 +287,7 @@ TABLES: Final = {
     "preprocess": _Preprocess,
     "accuracy": Accuracy,
     "selftest": SelfTest,
+    "explanation": _Explanation,
     "external": DataFile,
 }
 """The tables of a manifest, by name."""
