@@ -83,12 +83,13 @@ class Explanation:
 
     Attributes:
         method: `grad-cam` or `layer-cam` (app/graph/explain.py).
-        layers: Convolutions whose maps are read, the sum of all if there are several.
+        layers: Convolutions whose maps are read, the sum of all if there are several. Empty for the
+            last, which a manifest that was read names.
         threshold: Share of a map's largest value from which on a pixel belongs to the box.
     """
 
     method: str = "grad-cam"
-    layers: tuple[str, ...] = ("conv5_3",)
+    layers: tuple[str, ...] = ()
     threshold: float = 0.15
 
 
@@ -99,16 +100,17 @@ class Evidence:
     Attributes:
         maps: float32 [m, k, s, s], 0 or more, row 0 at the top of the crop; only the values of one
             map can be compared. All 0 if nothing in the image speaks for the class.
+        logits: float32 [m, k], as the run gave them. Of two classes that are compared, the
+            difference of their logits.
         cells: float32 [m, k, p, p]: what each cell of the last pooling adds to the logit, or takes
-            away. Of two classes that are compared, to the difference of their logits.
-        constants: float32 [m, k]: what does not depend on a cell.
-        logits: float32 [m, k]: the sum of both, as the run gave it.
+            away; None if it was not asked for.
+        constants: float32 [m, k]: what is left of the logit, the part of the biases; or None.
     """
 
     maps: NDArray[np.float32]
-    cells: NDArray[np.float32]
-    constants: NDArray[np.float32]
     logits: NDArray[np.float32]
+    cells: NDArray[np.float32] | None = None
+    constants: NDArray[np.float32] | None = None
 
 
 class Explainer(Protocol):
@@ -122,7 +124,13 @@ class Explainer(Protocol):
         """Classify a batch as `Session.run` does, and keep what `explain` needs; it is not copied."""
 
     def explain(
-        self, features: Features, rows: Numbers, classes: Numbers, against: Numbers | None = None
+        self,
+        features: Features,
+        rows: Numbers,
+        classes: Numbers,
+        against: Numbers | None = None,
+        *,
+        cells: bool = True,
     ) -> Evidence:
         """Explain classes of some images, all in one run.
 
@@ -131,6 +139,8 @@ class Explainer(Protocol):
             rows: [m]: which images of the batch.
             classes: [m, k]: what is asked about each of them.
             against: [m, k]: asks why a class and not this one; -1 for no such question.
+            cells: Whether to compute `cells` and `constants`, which boxes and heat do not need: at
+                224 pixels that takes several times as long.
 
         Raises:
             RunFailedError: If onnxruntime fails, or a value is not a number.

@@ -78,21 +78,21 @@ def in_planes(nodes: NodeList, maps: Maps) -> str:
     return maps.to_maps(nodes) if isinstance(maps, ChannelBlocks) else maps
 
 
-def add_dense(nodes: NodeList, layers: Sequence[LayerRow], value: str) -> str:
+def add_dense(nodes: NodeList, layers: Sequence[LayerRow], value: str, prefix: str = "") -> str:
     """Add fully connected layers, with a ReLU after all but the last, by the names of the paper.
 
     From float32 [N, inputs of the first] to float32 [N, outputs of the last].
     """
     for layer in layers:
         tensors = f"{layer.name}_weight", f"{layer.name}_bias"
-        value = nodes.add("Gemm", value, *tensors, result=layer.name, transB=1)
+        value = nodes.add("Gemm", value, *tensors, result=f"{prefix}{layer.name}", transB=1)
         if layer is not layers[-1]:
-            value = nodes.add("Relu", value, result=f"{layer.name}_relu")
+            value = nodes.add("Relu", value, result=f"{prefix}{layer.name}_relu")
     return value
 
 
 def add_dense_for_cpu(nodes: NodeList, layers: Sequence[LayerRow], value: str) -> str:
-    """Add the same layers twice, for a single image and for several.
+    """Add the same layers twice, for a single image and for several; the names are the same.
 
     onnxruntime repacks the right matrix of every product, unless the left one is a single row. With
     several images the weights have to be on the left (docs/performance.md).
@@ -101,27 +101,34 @@ def add_dense_for_cpu(nodes: NodeList, layers: Sequence[LayerRow], value: str) -
     images = nodes.add("Shape", value, end=1)
     single = nodes.add("Equal", images, nodes.integers(1))
     one, several = NodeList(), NodeList()
+    add_dense(one, layers, value, "single/")
+    _add_weights_first(several, layers, value, "several/")
+    names = [layers[-1].name, *(f"{layer.name}_relu" for layer in layers[:-1])]
     return nodes.add(
         "If",
         single,
-        then_branch=_branch(one, add_dense(one, layers, value)),
-        else_branch=_branch(several, _add_weights_first(several, layers, value)),
+        result=names[0],
+        others=names[1:],
+        then_branch=branch(one, [f"single/{name}" for name in names]),
+        else_branch=branch(several, [f"several/{name}" for name in names]),
     )
 
 
-def _add_weights_first(nodes: NodeList, layers: Sequence[LayerRow], value: str) -> str:
+def _add_weights_first(
+    nodes: NodeList, layers: Sequence[LayerRow], value: str, prefix: str
+) -> None:
     for layer in layers:
-        nodes.scope = f"several/{layer.name}"
+        nodes.scope = f"{prefix}{layer.name}"
         columns = nodes.add("Transpose", value, perm=[1, 0])
         columns = nodes.add("MatMul", f"{layer.name}_weight", columns)
         value = nodes.add("Transpose", columns, perm=[1, 0])
-        value = nodes.add("Add", value, f"{layer.name}_bias")
-        if layer is not layers[-1]:
-            value = nodes.add("Relu", value)
-    return value
+        last = layer is layers[-1]
+        value = nodes.add("Add", value, f"{layer.name}_bias", result=nodes.scope if last else None)
+        if not last:
+            value = nodes.add("Relu", value, result=f"{nodes.scope}_relu")
 
 
-def _branch(nodes: NodeList, result: str) -> GraphProto:
+def branch(nodes: NodeList, results: Sequence[str]) -> GraphProto:
     """Make a graph of the nodes, which read their inputs from the graph around it."""
-    info = helper.make_tensor_value_info(result, TensorProto.FLOAT, None)
-    return helper.make_graph(nodes.nodes, result, [], [info])
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in results]
+    return helper.make_graph(nodes.nodes, results[0], [], infos)

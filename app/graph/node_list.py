@@ -1,5 +1,6 @@
 """The nodes of a graph under construction, and their small constants."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,25 @@ class NodeList:
         self.scope = ""
         self._names: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
-    def add(self, op_type: str, *inputs: str, result: str | None = None, **attributes: Any) -> str:  # noqa: ANN401 - each operator has its own attributes
-        """Append a node, and return the name of its only output: `result`, or a new one."""
+    def add(
+        self,
+        op_type: str,
+        *inputs: str,
+        result: str | None = None,
+        others: Sequence[str] = (),
+        **attributes: Any,  # noqa: ANN401 - each operator has its own attributes
+    ) -> str:
+        """Append a node; return the name of its first output, `result` or a new one; then `others`."""
         name = result or f"{self.scope}/{op_type}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op_type, inputs, [name], name=name, **attributes))
+        outputs = [name, *others]
+        self.nodes.append(helper.make_node(op_type, inputs, outputs, name=name, **attributes))
         return name
+
+    def inner(self, scope: str) -> "NodeList":
+        """Start the nodes of a branch, which has its own scope, and no constants of its own."""
+        inner = NodeList()
+        inner.constants, inner._names, inner.scope = self.constants, self._names, scope
+        return inner
 
     def constant(self, values: NDArray[np.float32 | np.int32 | np.int64]) -> str:
         """Return the name of a small constant with these values."""

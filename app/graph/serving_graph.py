@@ -10,8 +10,9 @@ single `image` and gives `maps`, float32 [rows, 1, block] (app/graph/channel_blo
 graph then takes the `maps` of a batch, [rows, N, block], in place of `image`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from math import prod
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -22,6 +23,8 @@ from onnx import NodeProto, TensorProto, ValueInfoProto, helper
 
 from app.graph.channel_blocks import BLOCKED, ChannelBlocks
 from app.graph.conv_plan import DIRECT, ConvPlan, is_large
+from app.graph.explain import EXPLAIN_FILE, Explainable
+from app.graph.explain_nodes import explain_graph
 from app.graph.float16 import Precision, Stored, halve_vgg, scaled, stored_tensors
 from app.graph.float16_layers import add_convolutions_in_float16, bias_maps
 from app.graph.layers import (
@@ -37,7 +40,7 @@ from app.graph.node_list import NodeList
 from app.graph.normalize import preprocess_nodes
 from app.graph.vgg import VggConfig
 from app.graph.winograd import GROWTH
-from app.records import Layer, Preprocess
+from app.records import Explanation, Layer, Preprocess
 
 GRAPH_VERSION: Final = 5
 """Part of the key of every serving graph on disk: raise it whenever a graph comes out differently.
@@ -63,6 +66,7 @@ def write_vgg(
     preprocess: Preprocess,
     precision: Precision = "float32",
     plan: ConvPlan = DIRECT,
+    explanation: Explanation | None = None,
 ) -> None:
     """Write the serving graph of a VGG as GRAPH_FILE and WEIGHTS_FILE into `folder`.
 
@@ -76,12 +80,15 @@ def write_vgg(
         plan: How convolutions are computed, in float32. A plan that lowers some is for a CPU; if it
             lowers large maps, STEM_FILE is written too, unless the last of them do not fit into
             blocks.
+        explanation: Also write EXPLAIN_FILE, a graph on the same weights, and let the serving graph
+            give what it needs; so no layer that it needs is in a stem.
 
     Raises:
         PrecisionError: If a weight does not fit into the precision.
     """
     half = precision == "float16"
     lowered = lowered_layers(config, plan)
+    explained = explanation and Explainable(config, explanation, lowered, half)
     tensors: dict[str, TensorProto] = {}
     with (folder / WEIGHTS_FILE).open("wb") as weights:
         for name, layer in layers:
@@ -91,13 +98,17 @@ def write_vgg(
                 else stored_tensors(name, layer, precision)
             )
             tensors |= {key: _append(weights, key, tensor) for key, tensor in stored}
+            if explained:
+                more = explained.tensors(name, layer.weight)
+                tensors |= {key: _append(weights, key, tensor) for key, tensor in more}
     before, constants = preprocess_nodes(
         scaled(preprocess) if half else preprocess, INPUT, "pixels"
     )
     image = input_info(preprocess.crop)
     rows = config.layers()
     dense = [row for row in rows if row.kind == "fully connected"]
-    large = [row for row in rows if is_large(row)]
+    kept = {row.name for row in explained.kept()} if explained else set()
+    large = [*takewhile(lambda row: is_large(row) and row.name not in kept, rows)]
     small = rows[len(large) : -len(dense)]
     nodes = NodeList()
     nodes.nodes += before
@@ -105,15 +116,16 @@ def write_vgg(
     maps: Maps
     if half:
         tensors |= bias_maps(tensors, rows)
-        maps, small = add_convolutions_in_float16(nodes, (*large, *small), "pixels"), ()
+        both = (*large, *small)
+        maps, small = add_convolutions_in_float16(nodes, both, "pixels", kept), ()
     else:
         maps = add_convolutions(nodes, large, lowered, "pixels")
-    channels, side, _ = large[-1].output_shape
+    channels, side = large[-1].output_shape[:2] if large else (0, 0)
     if any(row.name in lowered for row in large) and channels % plan.block == 0:
         blocks = in_blocks(nodes, maps, (channels, side), plan.block)
         nodes.add("Identity", blocks.value, result=MAPS)
         image.type.tensor_type.shape.dim[0].dim_value = 1
-        _save(folder / STEM_FILE, nodes, tensors, image, _maps_info(blocks, 1))
+        _save(folder / STEM_FILE, nodes, tensors, [image], [_maps_info(blocks, 1)])
         nodes, image, maps = NodeList(), _maps_info(blocks, "N"), replace(blocks, value=MAPS)
     maps = add_convolutions(nodes, small, lowered, maps)
     value = in_planes(nodes, maps)
@@ -122,7 +134,12 @@ def write_vgg(
     nodes.add("Softmax", value, result=OUTPUT, axis=1)
     if half:
         nodes.nodes[len(before) :] = halve_vgg(nodes.nodes[len(before) :])
-    _save(folder / GRAPH_FILE, nodes, tensors, image, output_info(config.classes))
+    results = [output_info(config.classes)]
+    if explained:
+        results += explained.outputs()
+        questions, inputs, answers = explain_graph(explained)
+        _save(folder / EXPLAIN_FILE, questions, tensors, inputs, answers)
+    _save(folder / GRAPH_FILE, nodes, tensors, [image], results)
 
 
 def graph_size(config: VggConfig, precision: Precision, plan: ConvPlan) -> int:
@@ -136,13 +153,13 @@ def _save(
     path: Path,
     nodes: NodeList,
     tensors: dict[str, TensorProto],
-    source: ValueInfoProto,
-    result: ValueInfoProto,
+    sources: Sequence[ValueInfoProto],
+    results: Sequence[ValueInfoProto],
 ) -> None:
     """Write a graph with the tensors that it uses."""
     used = _inputs(nodes.nodes)
     initializers = [*nodes.constants, *(t for name, t in tensors.items() if name in used)]
-    graph = helper.make_graph(nodes.nodes, "vgg", [source], [result], initializer=initializers)
+    graph = helper.make_graph(nodes.nodes, "vgg", sources, results, initializer=initializers)
     opsets = [helper.make_opsetid("", _OPSET)]
     if any(node.domain == BLOCKED for node in nodes.nodes):
         opsets.append(helper.make_opsetid(BLOCKED, 1))

@@ -132,6 +132,22 @@ class Convolution:
         return found
 
 
+def before_pooling(nodes: NodeList, convolution: Convolution, value: str) -> ChannelBlocks:
+    """Read what the ReLU of a convolution gave, `NAME_relu`, as blocks: all pixels, none pooled."""
+    across, block = convolution.across, convolution.block
+    blocks, y, x = np.indices((convolution.outputs // block, convolution.side, convolution.side))
+    down, right = y % TILE, x % TILE
+    pixel, pixels = down * TILE + right, TILE * TILE + 1
+    if convolution.pooled:
+        pixel, pixels = (down // _POOL * _POOL + right // _POOL) * _POOL**2, TILE * TILE
+        pixel = pixel + down % _POOL * _POOL + right % _POOL
+    tile = y // TILE * across + x // TILE
+    row_of = (pixel * len(blocks) + blocks) * across**2 + tile
+    rows = pixels * len(blocks) * across**2
+    value = nodes.add("Reshape", value, nodes.integers(rows, -1, block))
+    return ChannelBlocks(value, rows, block, row_of, zeros=-1)  # nothing outside is read
+
+
 def convolve(nodes: NodeList, convolution: Convolution, maps: ChannelBlocks) -> ChannelBlocks:
     """Add a convolution, whose tensors have to be among those of the graph, its ReLU and pooling."""
     nodes.scope = convolution.name
@@ -181,7 +197,8 @@ def _products(nodes: NodeList, convolution: Convolution, windows: str) -> str:
 
 def _transformed_back(nodes: NodeList, back: NDArray[np.floating[Any]], products: str) -> str:
     """Transform products into outputs, with their ReLU, which onnxruntime fuses with Gemm."""
-    return nodes.add("Relu", nodes.add("Gemm", nodes.constant(_single(back)), products))
+    sums = nodes.add("Gemm", nodes.constant(_single(back)), products)
+    return nodes.add("Relu", sums, result=f"{nodes.scope}_relu")
 
 
 def _single(values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:

@@ -12,9 +12,20 @@ import numpy as np
 from onnxruntime import RunOptions
 
 from app.errors import RunFailedError
-from app.graph.serving_graph import INPUT, MAPS, STEM_FILE
-from app.records import Blank, Explainer, PixelBatch, ProbabilityBatch, Run
+from app.graph.serving_graph import INPUT, MAPS, OUTPUT, STEM_FILE
+from app.records import (
+    Blank,
+    Evidence,
+    Explainer,
+    Features,
+    Numbers,
+    PixelBatch,
+    ProbabilityBatch,
+    Run,
+    Tensor,
+)
 from app.runtime.device_errors import NOT_NUMBERS, run_error
+from app.runtime.explain_session import open_explain
 from app.runtime.ort import CPU, OpenGraph, open_graph
 
 log = logging.getLogger(__name__)
@@ -38,6 +49,7 @@ class CpuSession:
         self._session = open_graph(graph, CPU, threads)
         has_stem = self._session.get_inputs()[0].name == MAPS
         self._stem = open_graph(graph.with_name(STEM_FILE), CPU, threads) if has_stem else None
+        self._explain = open_explain(graph, CPU, threads)
         self._graph = graph
         self._threads = threads
         self._splitter: BatchSplitter | None = None
@@ -49,25 +61,49 @@ class CpuSession:
 
     @property
     def explainers(self) -> list[Explainer]:
-        """Return none yet."""
-        return []
+        """Return the session itself, if it has a graph that explains."""
+        return [self] if self._explain else []
 
     def run(self, batch: PixelBatch) -> ProbabilityBatch:
         """Classify a batch; see `Session`."""
-        rows: ProbabilityBatch
+        return self._outputs(batch, [OUTPUT])[0]
+
+    def run_keeping(self, batch: PixelBatch) -> tuple[ProbabilityBatch, Features]:
+        """Classify a batch, and keep what `explain` needs; see `Explainer`."""
+        names = self._explain.features if self._explain else []
+        rows, *kept = self._outputs(batch, [OUTPUT, *names])
+        return rows, dict(zip(names, kept, strict=True))
+
+    def explain(
+        self,
+        features: Features,
+        rows: Numbers,
+        classes: Numbers,
+        against: Numbers | None = None,
+        *,
+        cells: bool = True,
+    ) -> Evidence:
+        """Explain classes of some images; see `Explainer`."""
+        if self._explain is None:
+            raise RunFailedError("This model has no graph that explains its answers.")
+        return self._explain.explain(features, rows, classes, against, cells=cells)
+
+    def _outputs(self, batch: PixelBatch, names: list[str]) -> list[Tensor]:
+        """Run a batch and return the outputs of these names, the probabilities first."""
+        outputs: list[Tensor]
         try:
             if self._splitter and len(batch) >= self._threads:
-                rows = self._splitter.run(batch)
+                outputs = self._splitter.run(batch, names)
             elif self._stem:
-                maps = [_run(self._stem, batch[i : i + 1]) for i in range(len(batch))]
-                rows = self._session.run(None, {MAPS: np.concatenate(maps, axis=1)})[0]
+                maps = [_run(self._stem, [MAPS], batch[i : i + 1])[0] for i in range(len(batch))]
+                outputs = self._session.run(names, {MAPS: np.concatenate(maps, axis=1)})
             else:
-                rows = self._session.run(None, {INPUT: batch})[0]
+                outputs = _run(self._session, names, batch)
         except Exception as exc:  # onnxruntime's errors share no base class of their own
             raise run_error(exc) from exc
-        if not np.isfinite(rows).all():
+        if not np.isfinite(outputs[0]).all():
             raise RunFailedError(NOT_NUMBERS)
-        return rows
+        return outputs
 
     def tune(self, images: int) -> None:
         """Find out whether each thread should take whole images.
@@ -82,7 +118,8 @@ class CpuSession:
         Args:
             images: The largest batch that will be run; nothing changes if there are more threads.
         """
-        if self._stem or not 1 < self._threads <= images:
+        rows_of_images = all(one.shape[0] == "N" for one in self._session.get_outputs())
+        if self._stem or not rows_of_images or not 1 < self._threads <= images:
             return
         one, batch = (partial(self.run, self._black(size)) for size in (1, images))
         try:
@@ -121,20 +158,26 @@ class CpuSession:
 class BatchSplitter:
     """Runs the images of a batch one by one, several at a time."""
 
-    def __init__(self, run_one: Callable[[PixelBatch], ProbabilityBatch], threads: int) -> None:
+    def __init__(
+        self, run_one: Callable[[list[str], PixelBatch], list[Tensor]], threads: int
+    ) -> None:
         """Start no thread yet; the one that calls `run` is one of the threads."""
         self._run_one = run_one
         self._helpers = threads - 1
         self._pool = ThreadPoolExecutor(self._helpers, thread_name_prefix="image")
 
-    def run(self, batch: PixelBatch) -> ProbabilityBatch:
-        """Run every image; the calling thread takes its share, as waking one more costs 2 %."""
-        rows: dict[int, ProbabilityBatch] = {}
+    def run(self, batch: PixelBatch, names: list[str]) -> list[Tensor]:
+        """Run every image; the calling thread takes its share, as waking one more costs 2 %.
+
+        Returns:
+            For each name that output, with a row for each image.
+        """
+        rows: dict[int, list[Tensor]] = {}
         left = iter(range(len(batch)))
 
         def work() -> None:
             for image in left:  # the interpreter lock gives each to one thread only
-                rows[image] = self._run_one(batch[image : image + 1])
+                rows[image] = self._run_one(names, batch[image : image + 1])
 
         helpers = [self._pool.submit(work) for _ in range(self._helpers)]
         try:
@@ -143,10 +186,13 @@ class BatchSplitter:
             wait(helpers)
         for helper in helpers:
             helper.result()  # raises the error of its thread
-        return np.concatenate([rows[image] for image in range(len(batch))])
+        return [
+            np.concatenate([rows[image][place] for image in range(len(batch))])
+            for place in range(len(names))
+        ]
 
 
-def _run(session: OpenGraph, image: PixelBatch) -> ProbabilityBatch:
-    """Run one image; a stem gives its maps."""
-    result: ProbabilityBatch = session.run(None, {INPUT: image})[0]
+def _run(session: OpenGraph, names: list[str], batch: PixelBatch) -> list[Tensor]:
+    """Run images and return the outputs of these names."""
+    result: list[Tensor] = session.run(names, {INPUT: batch})
     return result

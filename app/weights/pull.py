@@ -203,7 +203,7 @@ class _Vgg:
         untrained: bool = False,
     ) -> Recipe:
         manifest, config, precision = self.manifest, self.config, self.provisioning.precision
-        preprocess = manifest.preprocess
+        preprocess, explanation = manifest.preprocess, manifest.explanation
         return Recipe(
             folder=self._folder(untrained=untrained),
             digest=digest,
@@ -211,9 +211,12 @@ class _Vgg:
             preprocess=preprocess,
             trained=manifest.trained and not untrained,
             size=graph_size(config, precision, plan),
-            write=lambda place: write_vgg(place, config, layers(), preprocess, precision, plan),
+            write=lambda place: write_vgg(
+                place, config, layers(), preprocess, precision, plan, explanation
+            ),
             precision=precision,
             plan=plan,
+            explanation=explanation,
             blocks=frozenset({1, plan.block, *(p.block for p in self.provisioning.plans)}),
         )
 

@@ -1,11 +1,11 @@
 """Serving graphs on disk: built once, found again, never half-written, checked at each start.
 
-FOLDER/KEY/graph.onnx  stem.onnx  weights.bin  own_answers.npz  receipt.json
+FOLDER/KEY/graph.onnx  stem.onnx  explain.onnx  weights.bin  own_answers.npz  receipt.json
 
 KEY is made of everything that a graph depends on, so that a changed manifest, another
 checkpoint or a newer builder never meets an old graph. The receipt holds the SHA-256 of all
-files, since onnxruntime loads flipped bits without an error. Not every graph has a stem; only a
-ready graph has the answers of the classifier that it was made from.
+files, since onnxruntime loads flipped bits without an error. Not every graph has a stem; a
+ready graph has the answers of the classifier that it was made from, and none that explains.
 """
 
 import hashlib
@@ -21,11 +21,12 @@ from typing import Final
 from filelock import FileLock
 
 from app.graph.conv_plan import DIRECT, ConvPlan
+from app.graph.explain import EXPLAIN_FILE
 from app.graph.float16 import Precision
 from app.graph.own_answers import ANSWERS_FILE
 from app.graph.serving_graph import GRAPH_FILE, GRAPH_VERSION, STEM_FILE, WEIGHTS_FILE
 from app.graph.vgg import VggConfig
-from app.records import Preprocess, Progress
+from app.records import Explanation, Preprocess, Progress
 from app.setup_errors import DownloadError, SetupError
 from app.weights.download.part_file import hash_file
 
@@ -66,6 +67,7 @@ class Recipe:
         network: What the graph computes; None for a ready graph.
         size: About how many bytes will be written.
         write: Puts GRAPH_FILE and WEIGHTS_FILE into the folder that it is given.
+        explanation: How its answers are explained; None for a ready graph.
         blocks: The blocks of all plans that this host can run (see `ConvPlan.block`).
     """
 
@@ -78,6 +80,7 @@ class Recipe:
     write: Callable[[Path], None]
     precision: Precision = "float32"
     plan: ConvPlan = DIRECT
+    explanation: Explanation | None = None
     blocks: frozenset[int] = frozenset({1})
 
     @property
@@ -85,6 +88,8 @@ class Recipe:
         """Everything that the graph depends on, in 16 hex digits."""
         made = [GRAPH_VERSION, self.digest, self.network and asdict(self.network)]
         made += [asdict(self.preprocess), self.precision, asdict(self.plan)]
+        if self.explanation is not None:  # its threshold is in no graph
+            made += [self.explanation.method, self.explanation.layers]
         return hashlib.sha256(json.dumps(made).encode()).hexdigest()[:16]
 
     @property
@@ -175,8 +180,8 @@ def _block(place: Path) -> object:
 
 
 def _files(place: Path) -> list[str]:
-    """Name the files of a graph; a stem that no receipt knows would be loaded."""
-    some = [name for name in (STEM_FILE, ANSWERS_FILE) if (place / name).exists()]
+    """Name the files of a graph; one beside it that no receipt knows would be loaded."""
+    some = [name for name in (STEM_FILE, EXPLAIN_FILE, ANSWERS_FILE) if (place / name).exists()]
     return [GRAPH_FILE, *some, WEIGHTS_FILE]
 
 

@@ -23,7 +23,7 @@ from app.graph.own_answers import ANSWERS_FILE, OwnAnswers
 from app.graph.ready_graph import write_ready
 from app.graph.serving_graph import GRAPH_VERSION, write_vgg
 from app.graph.vgg import VggConfig
-from app.records import Layer, Preprocess
+from app.records import Explanation, Layer, Preprocess
 
 SIDE = 64
 CONFIG = VggConfig("C", group_channels=(16, 16, 16, 16, 16), hidden=(8, 8), side=SIDE)
@@ -31,14 +31,18 @@ CONFIG = VggConfig("C", group_channels=(16, 16, 16, 16, 16), hidden=(8, 8), side
 RGB = Preprocess(72, SIDE, "RGB", (123.5, 116.25, 103.5), (58.5, 57.25, 57.5))
 BGR = Preprocess(72, SIDE, "BGR", (103.5, 116.75, 123.25), (1.0, 1.0, 1.0))
 
+GRAD_CAM = Explanation("grad-cam", ("conv5_3",))
+LAYER_CAM = Explanation("layer-cam", ("conv4_3", "conv5_3"))
+
 PINNED = {
-    "direct": "b32471e663d0dc294addf14e206a3e7d584576f75586876ecaa2b0e8423a4f6f",
+    "direct": "06405f4d20bf9b5085101c7e622ac43030205beb179e6c00167d833f353efd57",
     "direct, BGR": "20520d43d3a8c9b4f8f615f4e773e67b01667124d735c073587bcbdaad559a91",
-    "float16": "55cd470c975f373e76e23b506a3dc16300e8ebcea96bc697f28b0f73ef8f9a36",
-    "small maps in blocks of 8": "c52e9f4a4eee11af22936d68f85b474be825640b0063669d6b4b3306079dea27",
-    "small maps in blocks of 16": "cc5e98c54a329da82839052cf166fd8a2ec02df6afdd54665b86fd15d28589b2",
-    "all maps in blocks of 8": "45819a238bb4d0df962f692b846fece190773973fff02e3ddc05f1d7dc483eb0",
-    "all maps in blocks of 16": "bacfdd7b2bcf34c1252feed98820ddb5ba35b27a69e5b4b5900dd3934d7068ed",
+    "float16": "b282047aae0ff9678aab14e6328505ce413fc3c504cc20a172638e555f87a29b",
+    "float16, LayerCAM": "918005d03462a914486cb06eb947938a11cbedea9da937655c6e23adc5241f42",
+    "small maps in blocks of 8": "dea7672ea667cdd0cae608f8e26eaea00882ac970a25a43defaaafda2245214c",
+    "small maps in blocks of 16": "9e347f2f8358ed7740d3040eb646da911ee4f6fd465d2b4915a8e7522608e11c",
+    "all maps in blocks of 8": "a474152c055f1dac45a674516559e672b7547e53237d89d5486e002964303617",
+    "all maps in blocks of 16": "24f13abb72961e7d77ab085f87114e9875b592b89aee99b22893aef240bcee3b",
     "ready, logits": "55c1f250ae5c7675f2608c435e12bd7d74380ab6b2af245dd57dbcd2d8e4e1a5",
     "ready, probabilities": "288e163c1f4a27355f148f04dcc9aa509e2e8aec36972700b0fb2cde0be2eeea",
 }
@@ -95,20 +99,22 @@ def assert_pinned(name: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "plan", "precision", "preprocess"),
+    ("name", "plan", "precision", "preprocess", "explanation"),
     [
-        ("direct", DIRECT, "float32", RGB),
-        ("direct, BGR", DIRECT, "float32", BGR),
-        ("float16", DIRECT, "float16", RGB),
-        ("small maps in blocks of 8", ConvPlan("conv4_1", 8), "float32", RGB),
-        ("small maps in blocks of 16", ConvPlan("conv4_1", 16), "float32", RGB),
-        ("all maps in blocks of 8", ConvPlan("conv2_1", 8), "float32", RGB),
-        ("all maps in blocks of 16", ConvPlan("conv2_1", 16), "float32", RGB),
+        ("direct", DIRECT, "float32", RGB, GRAD_CAM),
+        ("direct, BGR", DIRECT, "float32", BGR, None),
+        ("float16", DIRECT, "float16", RGB, GRAD_CAM),
+        ("float16, LayerCAM", DIRECT, "float16", RGB, LAYER_CAM),
+        ("small maps in blocks of 8", ConvPlan("conv4_1", 8), "float32", RGB, GRAD_CAM),
+        ("small maps in blocks of 16", ConvPlan("conv4_1", 16), "float32", RGB, LAYER_CAM),
+        ("all maps in blocks of 8", ConvPlan("conv2_1", 8), "float32", RGB, LAYER_CAM),
+        ("all maps in blocks of 16", ConvPlan("conv2_1", 16), "float32", RGB, GRAD_CAM),
     ],
 )
-def test_a_vgg_is_written_as_before(tmp_path, name, plan, precision, preprocess):
-    """Each plan and each precision gives the bytes that this GRAPH_VERSION always gave."""
-    write_vgg(tmp_path, CONFIG, layers().items(), preprocess, precision, plan)
+def test_a_vgg_is_written_as_before(tmp_path, name, plan, precision, preprocess, explanation):
+    """Each plan, precision and explanation gives the bytes that this GRAPH_VERSION always gave."""
+    made = layers().items()
+    write_vgg(tmp_path, CONFIG, made, preprocess, precision, plan, explanation)
 
     assert_pinned(name, tmp_path)
 

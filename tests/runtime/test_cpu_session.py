@@ -341,7 +341,7 @@ class Recorder:
         self._meeting = threading.Barrier(together)
         self._bad = bad
 
-    def __call__(self, image):
+    def __call__(self, names, image):
         """Run one image."""
         number = int(image[0, 0, 0, 0])
         self.images.append(number)
@@ -350,7 +350,7 @@ class Recorder:
             self._meeting.wait(10)
         if number == self._bad:
             raise ValueError(number)
-        return np.full((1, 2), number, np.float32)
+        return [np.full((1, len(name)), number, np.float32) for name in names]
 
 
 @pytest.mark.parametrize("threads", [2, 3, 9])
@@ -358,8 +358,10 @@ def test_each_image_is_run_once_and_rows_are_in_order(threads):
     """Whichever thread runs an image, its row has the place of the image."""
     run_one = Recorder()
 
-    rows = BatchSplitter(run_one, threads).run(NUMBERED)
-    np.testing.assert_array_equal(np.repeat(np.arange(7.0), 2).reshape(7, 2), rows)
+    one, two = BatchSplitter(run_one, threads).run(NUMBERED, ["a", "bc"])
+
+    np.testing.assert_array_equal(np.arange(7.0).reshape(7, 1), one)
+    np.testing.assert_array_equal(np.repeat(np.arange(7.0), 2).reshape(7, 2), two)
     assert sorted(run_one.images) == list(range(7))
 
 
@@ -367,7 +369,7 @@ def test_threads_work_at_the_same_time():
     """Three threads meet during their first images: none waits for another to finish."""
     run_one = Recorder(together=3)
 
-    BatchSplitter(run_one, 3).run(NUMBERED)
+    BatchSplitter(run_one, 3).run(NUMBERED, ["a"])
 
     assert len(run_one.threads) == 3
 
@@ -378,5 +380,5 @@ def test_an_error_reaches_the_caller(bad):
     splitter = BatchSplitter(Recorder(bad=bad), 2)
 
     with pytest.raises(ValueError, match=str(bad)):
-        splitter.run(NUMBERED)
-    assert len(splitter.run(NUMBERED[:1] + 7)) == 1
+        splitter.run(NUMBERED, ["a"])
+    assert len(splitter.run(NUMBERED[:1] + 7, ["a"])[0]) == 1

@@ -3,12 +3,15 @@
 import re
 import tomllib
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
+from app.graph.explain import convolutions, resolved
 from app.graph.vgg import ARCHITECTURES
+from app.records import Explanation
 from app.setup_errors import ManifestError
 from app.texts import read_text
 from app.weights.manifests.manifest import (
@@ -62,7 +65,10 @@ def read_manifest(path: Path) -> Manifest:
         raise _wrong(path, content, exc.errors()[0]["loc"]) from exc
     for key, problem in _contradictions(manifest):
         raise ManifestError(path, key, problem)
-    return manifest
+    if manifest.architecture is None:
+        return manifest
+    explanation = resolved(manifest.explanation or Explanation(), manifest.architecture)
+    return replace(manifest, explanation=explanation)
 
 
 def _wrong(path: Path, table: Any, place: tuple[int | str, ...]) -> ManifestError:  # noqa: ANN401 (TOML)
@@ -105,6 +111,8 @@ def _contradictions(manifest: Manifest) -> Iterable[tuple[str, str]]:
         yield from _of_checkpoint(manifest)
     elif manifest.architecture is not None:
         yield "architecture", "only for a [checkpoint]; a ready graph has its own"
+    elif manifest.explanation is not None:
+        yield "explanation", "only for a [checkpoint]; the answers of a ready graph have none"
 
 
 def _of_checkpoint(manifest: Manifest) -> Iterable[tuple[str, str]]:
@@ -117,3 +125,8 @@ def _of_checkpoint(manifest: Manifest) -> Iterable[tuple[str, str]]:
     crop, side = manifest.preprocess.crop, manifest.architecture.side
     if crop != side:
         yield "preprocess.crop", f"is {crop}, expected {side}, the side of this network"
+    known = convolutions(manifest.architecture)
+    layers = manifest.explanation.layers if manifest.explanation else ()
+    if not set(layers) <= set(known):
+        shown = ", ".join(known)
+        yield "explanation.layers", f"is {list(layers)}, expected some of {shown}"

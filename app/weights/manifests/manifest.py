@@ -17,10 +17,10 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
+from app.graph.explain import METHODS
 from app.graph.vgg import ARCHITECTURES, CONFIGURATIONS, INPUT_SIDE, VggConfig, architecture
 from app.records import Explanation, Preprocess
 
-METHODS: Final = ("grad-cam", "layer-cam")
 FORMATS: Final = ("safetensors", "onnx", "keras", "caffe", "pth")
 MAX_SIDE: Final = 1024
 """Pixels; a wider crop is probably a typo."""
@@ -201,8 +201,8 @@ class _Explanation:
     method: Annotated[str, _one_of(METHODS)] = METHODS[0]
     layers: Annotated[
         tuple[Annotated[str, Field(strict=True, pattern="^conv[1-5]_[1-4]$")], ...],
-        Field(min_length=1, description="a list of convolutions: conv5_3"),
-    ] = ("conv5_3",)
+        Field(description="a list of convolutions: conv5_3"),
+    ] = ()
     threshold: Annotated[float, _expect("a number between 0 and 1", gt=0, lt=1)] = 0.15
 
 
@@ -219,8 +219,8 @@ def _network(value: object) -> VggConfig | None:
     return VggConfig(table.configuration, hidden=table.hidden, side=table.side).scaled(table.width)
 
 
-def _explanation(table: object) -> Explanation:
-    if isinstance(table, Explanation):
+def _explanation(table: object) -> Explanation | None:
+    if table is None or isinstance(table, Explanation):
         return table
     return Explanation(**asdict(TypeAdapter(_Explanation).validate_python(table)))
 
@@ -248,7 +248,7 @@ class Manifest(_Published):
         onnx: File name of a ready graph, which `url`, `size` and the digests then describe; None for
             a checkpoint, which has its own.
         external: The files beside an ONNX file that hold its weights, if they are to be checked.
-        explanation: How boxes are found; for a checkpoint only.
+        explanation: How answers are explained; its layers are named. None for a ready graph.
         trained: False for weights that never saw an image (demonstrations, tests).
     """
 
@@ -277,8 +277,8 @@ class Manifest(_Published):
     accuracy: Annotated[Accuracy | None, Field(description="a table [accuracy]")] = None
     selftest: Annotated[SelfTest | None, Field(description="a table [selftest]")] = None
     explanation: Annotated[
-        Explanation, PlainValidator(_explanation), Field(description="a table [explanation]")
-    ] = Explanation()
+        Explanation | None, PlainValidator(_explanation), Field(description="a table [explanation]")
+    ] = None
 
 
 TABLES: Final = {
