@@ -47,14 +47,15 @@ _HALF_SCALE: Final = 2.0**10
 """Gradients in float16 are multiplied by this: most are too small for its full precision."""
 
 
-def convolutions(config: VggConfig) -> list[str]:
-    """List the layers that can be explained."""
-    return [row.name for row in config.layers() if row.kind == "convolution"]
+def explainable(config: VggConfig) -> list[LayerRow]:
+    """List the layers that can be explained, in order: convolutions and poolings."""
+    return [row for row in config.layers() if row.kind != "fully connected"]
 
 
 def resolved(explanation: Explanation, config: VggConfig) -> Explanation:
     """Name the last convolution of a network where no layer is named."""
-    return replace(explanation, layers=explanation.layers or (convolutions(config)[-1],))
+    *_, last, _ = explainable(config)
+    return replace(explanation, layers=explanation.layers or (last.name,))
 
 
 @dataclass(frozen=True)
@@ -87,19 +88,27 @@ class Explainable:
         """Cells along a side of the maps after the last pooling."""
         return self.config.side // 32
 
-    def explained(self) -> list[LayerRow]:
-        """List the layers that are explained."""
-        return [row for row in self.kept() if row.name in self.explanation.layers]
+    def rows(self) -> list[LayerRow]:
+        """List the layers from the first that is explained to the last pooling."""
+        rows = explainable(self.config)
+        first = min(place for place, row in enumerate(rows) if self.explains(row))
+        return rows[first:]
+
+    def explains(self, row: LayerRow) -> bool:
+        """Return whether a layer is explained."""
+        return row.name in self.explanation.layers
 
     def kept(self) -> list[LayerRow]:
-        """List the convolutions from the first that is explained; their maps are needed."""
-        rows = [row for row in self.config.layers() if row.kind == "convolution"]
-        first = min(self.explanation.layers)  # the order of names is the order of layers
-        return [row for row in rows if row.name >= first]
+        """List the convolutions whose maps are needed; what was pooled is pooled again."""
+        rows = explainable(self.config)
+        first = len(rows) - len(self.rows())
+        first -= rows[first].kind == "max-pooling"
+        return [row for row in rows[first:] if row.kind == "convolution"]
 
     def needs_sums(self) -> bool:
         """Return whether mean gradients are enough, those of the last convolution."""
-        return self.explanation.method == "grad-cam" and len(self.kept()) == 1
+        last = self.kept()[-1]
+        return self.explanation.method == "grad-cam" and self.explanation.layers == (last.name,)
 
     def outputs(self) -> list[ValueInfoProto]:
         """Describe what the serving graph gives beside probabilities: it computes all of it anyway."""
@@ -118,7 +127,7 @@ class Explainable:
             parts = weight.reshape(len(weight), -1, self.cells**2)
             sums = parts.sum(axis=2, dtype=np.float64)
             yield SUMS, sums.astype(np.float16 if self.half else np.float32)
-        elif name in self.lowered and any(row.name == name for row in self.kept()[1:]):
+        elif name in self.lowered and name in {row.name for row in self.rows()[1:]}:
             yield f"{name}_weight", weight
 
 

@@ -1,7 +1,6 @@
 """The nodes of the graph that explains answers; app/graph/explain.py has the arithmetic."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial, reduce
 
 import numpy as np
@@ -34,7 +33,7 @@ def explain_graph(
     """Make the graph: its nodes, inputs and outputs."""
     pairs = _Pairs(vgg)
     pairs.explain()
-    side = max(row.output_shape[-1] for row in vgg.explained())
+    side = vgg.rows()[0].output_shape[-1]
     question = {name: ["M"] for name in (ROWS, CLASSES, AGAINST)}
     results: dict[str, list[str | int | None]] = {
         MAPS: ["M", side, side],
@@ -61,7 +60,8 @@ class _Pairs:
         """Start without nodes."""
         self.nodes = NodeList()
         self._vgg = vgg
-        self._maps: dict[str, str] = {}  # by layer: after its ReLU, [M, channels, side, side]
+        # By convolution: after its ReLU, [M, channels, side, side].
+        self._maps: dict[str, str] = {}
 
     def explain(self) -> None:
         """Add all nodes."""
@@ -76,12 +76,14 @@ class _Pairs:
         if vgg.needs_sums():
             gradient = None
             (row,) = vgg.kept()
-            found = [self._weighted(row, nodes.add("MatMul", v6, SUMS))]
+            found = [(row, self._weighted(row, nodes.add("MatMul", v6, SUMS)))]
         else:
             gradient = self._to_pool5(v6)
             found = [*self._layer_maps(gradient)]
         nodes.scope = "maps"
-        nodes.add("Relu", reduce(partial(nodes.add, "Add"), found), result=MAPS)
+        seen = [(row, nodes.add("Relu", maps)) for row, maps in found]
+        maps = [self._comparable(*one) for one in seen] if len(seen) > 1 else [seen[0][1]]
+        nodes.add("Identity", reduce(partial(nodes.add, "Add"), maps), result=MAPS)
         self._add_logits()
         self._add_cells(v7, v6, gradient)
 
@@ -94,9 +96,7 @@ class _Pairs:
         one = self._vgg.lowered.get(row.name)
         if one is None:
             return self._rows(relu_of(row))
-        blocks = before_pooling(self.nodes, one, relu_of(row))
-        images = self.nodes.add("Gather", blocks.value, ROWS, axis=1)
-        return replace(blocks, value=images).to_maps(self.nodes)
+        return self._rows(before_pooling(self.nodes, one, relu_of(row)).to_maps(self.nodes))
 
     def _of_classes(self, take: Callable[[str], str], *, columns: bool) -> str:
         """Take float32 values for the classes, minus those for the ones they are compared with.
@@ -136,39 +136,68 @@ class _Pairs:
         channels, side, _ = row.output_shape
         means = self._single(sums, 1 / (self._vgg.scale * side**2))
         means = nodes.add("Unsqueeze", means, nodes.integers(1))
-        maps = self._single(self._maps[row.name], self._unscaled)
+        maps = self._single(self._maps_after(row), self._unscaled)
         maps = nodes.add("Reshape", maps, nodes.integers(0, channels, side**2))
         return nodes.add("Reshape", nodes.add("MatMul", means, maps), nodes.integers(0, side, side))
 
-    def _layer_maps(self, gradient: str) -> Iterator[str]:
+    def _layer_maps(self, gradient: str) -> Iterator[tuple[LayerRow, str]]:
         """Go back from the last pooling to the first layer that is explained; give a map for each."""
         vgg, nodes = self._vgg, self.nodes
-        pooled = True
-        for row in reversed(vgg.kept()):
+        first, *others = vgg.rows()
+        for row in [*others[::-1], first]:
             nodes.scope = row.name
-            maps = self._maps[row.name]
-            if pooled:
-                gradient = self._before_pooling(row, gradient)
-            if row.name in vgg.explanation.layers:
-                yield self._layer_map(row, gradient)
-            if row == vgg.kept()[0]:
+            if vgg.explains(row):
+                yield row, self._layer_map(row, gradient)
+            if row is first:
                 return
-            gradient = nodes.add("Mul", gradient, self._above_0(maps, vgg.type))
-            gradient = nodes.add(
-                "ConvTranspose",
-                gradient,
-                f"{row.name}_weight",
-                kernel_shape=[row.kernel] * 2,
-                pads=[row.kernel // 2] * 4,
-            )
-            pooled = row.name.endswith("_1")
+            if row.kind == "max-pooling":
+                gradient = self._before_pooling(row, gradient)
+            else:
+                gradient = self._before_convolution(row, gradient)
+
+    def _before_convolution(self, row: LayerRow, gradient: str) -> str:
+        """Send each gradient through a ReLU and a convolution."""
+        passed = self._above_0(self._maps[row.name], self._vgg.type)
+        return self.nodes.add(
+            "ConvTranspose",
+            self.nodes.add("Mul", gradient, passed),
+            f"{row.name}_weight",
+            kernel_shape=[row.kernel] * 2,
+            pads=[row.kernel // 2] * 4,
+        )
+
+    def _comparable(self, row: LayerRow, maps: str) -> str:
+        """Divide each map by its largest value, and resize it to the side of the largest maps."""
+        nodes = self.nodes
+        times = self._vgg.rows()[0].output_shape[-1] / row.output_shape[-1]
+        scales = nodes.constant(np.array([1, 1, times, times], np.float32))
+        largest = nodes.add("ReduceMax", maps, axes=[1, 2])
+        least = self._number(float(np.finfo(np.float32).tiny))
+        maps = nodes.add("Div", maps, nodes.add("Max", largest, least))
+        maps = nodes.add("Unsqueeze", maps, nodes.integers(1))
+        maps = nodes.add("Resize", maps, "", scales, mode="linear")
+        return nodes.add("Squeeze", maps, nodes.integers(1))
+
+    def _pooled(self, row: LayerRow, *places: str) -> str:
+        """Pool again; `places` is a name for where each value came from."""
+        maps = self._maps[self._convolution(row).name]
+        sides = [2, 2]
+        return self.nodes.add("MaxPool", maps, others=places, kernel_shape=sides, strides=sides)
+
+    def _convolution(self, row: LayerRow) -> LayerRow:
+        """Return the convolution whose maps a pooling takes."""
+        group = row.name[-1]
+        return next(r for r in reversed(self._vgg.kept()) if r.name.startswith(f"conv{group}"))
+
+    def _maps_after(self, row: LayerRow) -> str:
+        return self._pooled(row) if row.kind == "max-pooling" else self._maps[row.name]
 
     def _before_pooling(self, row: LayerRow, gradient: str) -> str:
         """Send each gradient to the pixel that was the largest of its four, the first of equals."""
-        nodes, maps = self.nodes, self._maps[row.name]
-        channels, side, _ = row.output_shape
-        sides, places = [2, 2], f"{row.name}_places"
-        nodes.add("MaxPool", maps, others=[places], kernel_shape=sides, strides=sides)
+        nodes, convolution = self.nodes, self._convolution(row)
+        maps, places = self._maps[convolution.name], f"{row.name}_places"
+        channels, side, _ = convolution.output_shape
+        self._pooled(row, places)
         flat = nodes.integers(-1)
         empty = nodes.add("Reshape", nodes.add("Sub", maps, maps), flat)
         sent = nodes.add(
@@ -182,10 +211,11 @@ class _Pairs:
     def _layer_map(self, row: LayerRow, gradient: str) -> str:
         """Compute the map of a layer from its gradients: float32 [M, side, side]."""
         nodes, channel = self.nodes, self.nodes.integers(1)
+        maps = self._maps_after(row)
         if self._vgg.explanation.method == "grad-cam":
             sums = nodes.add("ReduceSum", gradient, nodes.integers(2, 3), keepdims=0)
             return self._weighted(row, sums)
-        parts = nodes.add("Mul", nodes.add("Relu", gradient), self._maps[row.name])
+        parts = nodes.add("Mul", nodes.add("Relu", gradient), maps)
         parts = self._single(parts, self._unscaled / self._vgg.scale)
         return nodes.add("ReduceSum", parts, channel, keepdims=0)
 
@@ -220,10 +250,9 @@ class _Pairs:
 
     def _split(self, v7: str, v6: str, gradient: str | None) -> tuple[str, str]:
         """Compute what each cell of the last pooling adds to the logits, and what is constant."""
-        nodes, sides = self.nodes, [2, 2]
+        nodes = self.nodes
         gradient = gradient or self._to_pool5(v6)
-        maps = self._maps[self._vgg.kept()[-1].name]
-        pooled = nodes.add("MaxPool", maps, kernel_shape=sides, strides=sides)
+        pooled = self._pooled(self._vgg.rows()[-1])
         parts = nodes.add(
             "Mul",
             self._single(gradient, 1 / self._vgg.scale),

@@ -39,11 +39,8 @@ both = pytest.mark.parametrize(
 )
 GRAD_CAM = Explanation()
 LAYER_CAM = Explanation("layer-cam", ("conv5_1",))
-
-
-def last_convolution(configuration):
-    """Name the last convolution of a configuration."""
-    return f"conv5_{GROUPS[configuration][-1]}"
+OF_ALL = Explanation("layer-cam", ("pool3", "conv4_1", "pool4", "conv5_2", "pool5"))
+BEFORE = Explanation("grad-cam", ("conv3_1", "pool5"))
 
 
 def torch_evidence(torch: Any, configuration, layers, x, rows, classes, against, explanation):
@@ -66,6 +63,8 @@ def torch_evidence(torch: Any, configuration, layers, x, rows, classes, against,
                 if name in explanation.layers:
                     kept[name] = value.requires_grad_()
             value = functional.max_pool2d(value, 2)
+            if f"pool{group}" in explanation.layers:
+                kept[f"pool{group}"] = value.requires_grad_()
         pool = value.requires_grad_() if not kept else value
         value = torch.relu(functional.linear(pool.flatten(1), *tensors["fc6"]))
         value = torch.relu(functional.linear(value, *tensors["fc7"]))
@@ -75,8 +74,15 @@ def torch_evidence(torch: Any, configuration, layers, x, rows, classes, against,
         found = []
         for one, g in zip(kept.values(), gradients, strict=True):
             weights = g.mean((2, 3), keepdim=True) if explanation.method == "grad-cam" else g.relu()
-            found.append((weights * one).sum(1)[0])
-        maps.append(sum(found).detach().numpy())
+            found.append((weights * one).sum(1, keepdim=True).detach())
+        if len(found) > 1:
+            side = max(one.shape[-1] for one in found)
+            found = [one.relu() / one.max().clamp(min=1e-30) for one in found]
+            found = [
+                functional.interpolate(one, (side, side), mode="bilinear", align_corners=False)
+                for one in found
+            ]
+        maps.append(sum(found)[0, 0].numpy())
         parts = (gradient * pool).sum(1)[0].detach()
         cells.append(parts.numpy())
         logits.append(score.item())
@@ -106,7 +112,8 @@ def assert_evidence(expected, actual, threshold, crop):
     maps = np.maximum(sums, 0)
     found = actual.maps.reshape(maps.shape)
     assert (maps.max(axis=(1, 2)) > 0).mean() > 0.6, "too few maps to compare"
-    assert MOST_OFF >= (np.abs(found - maps) / np.abs(sums).max(axis=(1, 2), keepdims=True)).max()
+    largest = np.abs(sums).max(axis=(1, 2), keepdims=True)
+    assert MOST_OFF >= (np.abs(found - maps) / np.where(largest > 0, largest, 1)).max()
     assert [find_box(one.astype(np.float32), threshold, crop) for one in maps] == [
         find_box(one, threshold, crop) for one in found
     ]
@@ -117,7 +124,11 @@ def assert_evidence(expected, actual, threshold, crop):
 
 @pytest.mark.torch
 @both
-@pytest.mark.parametrize("explanation", [GRAD_CAM, LAYER_CAM], ids=["grad-cam", "layer-cam"])
+@pytest.mark.parametrize(
+    "explanation",
+    [GRAD_CAM, LAYER_CAM, OF_ALL, BEFORE],
+    ids=["grad-cam", "layer-cam", "layers", "grad-cam of two"],
+)
 @pytest.mark.parametrize("configuration", GROUPS)
 def test_same_as_autograd(tmp_path, torch, configuration, explanation, plan):
     """Maps, boxes and parts of logits are those of autograd, for batches of 1 to 4 and several classes."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from app.graph.explain import convolutions, resolved
+from app.graph.explain import explainable, resolved
 from app.graph.vgg import ARCHITECTURES
 from app.records import Explanation
 from app.setup_errors import ManifestError
@@ -125,7 +125,7 @@ def _of_checkpoint(manifest: Manifest) -> Iterable[tuple[str, str]]:
     crop, side = manifest.preprocess.crop, manifest.architecture.side
     if crop != side:
         yield "preprocess.crop", f"is {crop}, expected {side}, the side of this network"
-    known = convolutions(manifest.architecture)
+    known = [row.name for row in explainable(manifest.architecture)]
     layers = manifest.explanation.layers if manifest.explanation else ()
     if not set(layers) <= set(known):
         shown = ", ".join(known)

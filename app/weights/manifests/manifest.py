@@ -200,8 +200,8 @@ class _Explanation:
 
     method: Annotated[str, _one_of(METHODS)] = METHODS[0]
     layers: Annotated[
-        tuple[Annotated[str, Field(strict=True, pattern="^conv[1-5]_[1-4]$")], ...],
-        Field(description="a list of convolutions: conv5_3"),
+        tuple[Annotated[str, Field(strict=True)], ...],
+        Field(description="a list of layers: conv5_3, pool4"),
     ] = ()
     threshold: Annotated[float, _expect("a number between 0 and 1", gt=0, lt=1)] = 0.15
 
