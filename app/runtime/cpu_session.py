@@ -25,7 +25,7 @@ from app.records import (
     Tensor,
 )
 from app.runtime.device_errors import NOT_NUMBERS, run_error
-from app.runtime.explain_session import open_explain
+from app.runtime.explain_session import NOT_EXPLAINED, open_explain
 from app.runtime.ort import CPU, OpenGraph, open_graph
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class CpuSession:
         self._session = open_graph(graph, CPU, threads)
         has_stem = self._session.get_inputs()[0].name == MAPS
         self._stem = open_graph(graph.with_name(STEM_FILE), CPU, threads) if has_stem else None
-        self._explain = open_explain(graph, CPU, threads)
+        self._explain = open_explain(graph, CPU, open_graph, threads)
         self._graph = graph
         self._threads = threads
         self._splitter: BatchSplitter | None = None
@@ -85,7 +85,7 @@ class CpuSession:
     ) -> Evidence:
         """Explain classes of some images; see `Explainer`."""
         if self._explain is None:
-            raise RunFailedError("This model has no graph that explains its answers.")
+            raise RunFailedError(NOT_EXPLAINED)
         return self._explain.explain(features, rows, classes, against, cells=cells)
 
     def _outputs(self, batch: PixelBatch, names: list[str]) -> list[Tensor]:

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
@@ -18,10 +19,20 @@ from onnxruntime import RunOptions
 
 from app.errors import OutOfMemoryError, RunFailedError
 from app.graph.serving_graph import INPUT, OUTPUT
-from app.records import Blank, Explainer, PixelBatch, ProbabilityBatch, Run
+from app.records import (
+    Blank,
+    Evidence,
+    Explainer,
+    Features,
+    Numbers,
+    PixelBatch,
+    ProbabilityBatch,
+    Run,
+)
 from app.runtime.cuda_options import CANDIDATES, SAFE, CudaOptions, Gpu, fastest, providers
 from app.runtime.cudart import Buffer, CudaMemory
 from app.runtime.device_errors import NOT_NUMBERS, no_cuda, run_error, why_not
+from app.runtime.explain_session import NOT_EXPLAINED, ExplainSession, open_explain
 from app.runtime.ort import OpenGraph, open_graph
 from app.setup_errors import SessionError
 
@@ -29,6 +40,7 @@ log = logging.getLogger(__name__)
 
 _IN_FLIGHT: Final = 2
 """Batches on a GPU at a time: one runs while the other is copied there."""
+_TYPES: Final = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
 class CudaSession:
@@ -53,6 +65,8 @@ class CudaSession:
         self._gpu = gpu
         self._open_graph = open_graph
         self._new_memory = partial(new_memory, gpu.device_id)
+        where = providers(replace(gpu, tensorrt=False), SAFE, graph, 1, 1)
+        self._explain = open_explain(graph, where, open_graph)
         self._loaded = self._load(SAFE)
 
     @property
@@ -62,8 +76,8 @@ class CudaSession:
 
     @property
     def explainers(self) -> list[Explainer]:
-        """Return none yet."""
-        return []
+        """List the runners, if there is a graph that explains."""
+        return [*self._loaded.runners] if self._explain else []
 
     def run(self, batch: PixelBatch) -> ProbabilityBatch:
         """Classify a batch; see `Session`."""
@@ -98,7 +112,8 @@ class CudaSession:
     def _load(self, options: CudaOptions, images: int = 1, side: int = 224) -> "_LoadedGraph":
         where = providers(self._gpu, options, self._graph, images, side)
         try:
-            return _LoadedGraph(self._open_graph(self._graph, where, threads=1), self._new_memory)
+            session = self._open_graph(self._graph, where, threads=1)
+            return _LoadedGraph(session, self._new_memory, self._explain)
         except (SessionError, RuntimeError) as exc:
             raise SessionError(no_cuda(why_not(str(exc.__cause__ or exc)))) from exc
 
@@ -106,14 +121,19 @@ class CudaSession:
 class _LoadedGraph:
     """A graph in onnxruntime with a runner for each batch in flight; `close` frees all of it."""
 
-    def __init__(self, session: OpenGraph, new_memory: Callable[[], CudaMemory]) -> None:
+    def __init__(
+        self,
+        session: OpenGraph,
+        new_memory: Callable[[], CudaMemory],
+        explain: ExplainSession | None,
+    ) -> None:
         self.side: int = session.get_inputs()[0].shape[1]
         numbers = itertools.count(1)  # 0 is onnxruntime's own
         with ExitStack() as resources:
             gate = resources.enter_context(ThreadPoolExecutor(1, thread_name_prefix="device"))
             memories = [resources.enter_context(closing(new_memory())) for _ in range(_IN_FLIGHT)]
             self._resources = resources.pop_all()
-        self.runners = [Runner(session, memory, gate, numbers) for memory in memories]
+        self.runners = [Runner(session, memory, gate, numbers, explain) for memory in memories]
 
     def close(self) -> None:
         """Free the session, which only the runners hold, and then the buffers that it is bound to."""
@@ -126,6 +146,7 @@ class _Bound(NamedTuple):
     probabilities: ProbabilityBatch
     source: Buffer
     result: Buffer
+    features: dict[str, Buffer]
     run: Callable[[], None]
 
 
@@ -133,7 +154,12 @@ class Runner:
     """Runs batches, one at a time, in buffers of its own."""
 
     def __init__(
-        self, session: OpenGraph, memory: CudaMemory, gate: Executor, numbers: Iterator[int]
+        self,
+        session: OpenGraph,
+        memory: CudaMemory,
+        gate: Executor,
+        numbers: Iterator[int],
+        explain: ExplainSession | None = None,
     ) -> None:
         """Allocate nothing yet.
 
@@ -145,6 +171,7 @@ class Runner:
         self._memory = memory
         self._gate = gate
         self._numbers = numbers
+        self._explain = explain
         self._buffers: dict[tuple[int, ...], _Bound] = {}
 
     def blank(self, shape: tuple[int, ...]) -> PixelBatch:
@@ -174,6 +201,35 @@ class Runner:
             raise RunFailedError(NOT_NUMBERS)
         return rows
 
+    def run_keeping(self, batch: PixelBatch) -> tuple[ProbabilityBatch, Features]:
+        """Classify a batch, and leave what `explain` needs on the GPU; see `Explainer`."""
+        return self.run(batch), self._bound(batch.shape).features
+
+    def explain(
+        self,
+        features: Features,
+        rows: Numbers,
+        classes: Numbers,
+        against: Numbers | None = None,
+        *,
+        cells: bool = True,
+    ) -> Evidence:
+        """Explain classes of some images; see `Explainer`."""
+        if self._explain is None:
+            raise RunFailedError(NOT_EXPLAINED)
+        return self._explain.explain(features, rows, classes, against, cells=cells)
+
+    def _features(self, images: int) -> dict[str, Buffer]:
+        """Allocate what the graph gives beside probabilities, and the other graph needs."""
+        names = self._explain.features if self._explain else []
+        infos = {one.name: one for one in self._session.get_outputs()}
+        return {
+            name: self._memory.device(
+                np.empty((images, *infos[name].shape[1:]), _TYPES[infos[name].type])
+            )
+            for name in names
+        }
+
     def _bound(self, shape: tuple[int, ...]) -> _Bound:
         if shape not in self._buffers:
             pixels = self._memory.host(shape, np.dtype(np.uint8))
@@ -182,9 +238,12 @@ class Runner:
             binding = self._session.io_binding()
             binding.bind_input(INPUT, *source)
             binding.bind_output(OUTPUT, *result)
+            features = self._features(shape[0])
+            for name, buffer in features.items():
+                binding.bind_output(name, *buffer)
             options = RunOptions()
             # A recorded CUDA graph holds addresses, so each set of buffers needs its own.
             options.add_run_config_entry("gpu_graph_id", str(next(self._numbers)))
             run = partial(self._session.run_with_iobinding, binding, options)
-            self._buffers[shape] = _Bound(pixels, probabilities, source, result, run)
+            self._buffers[shape] = _Bound(pixels, probabilities, source, result, features, run)
         return self._buffers[shape]

@@ -1,6 +1,8 @@
 """The graph that explains the answers of a serving graph, on the same device and the same weights."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -18,7 +20,9 @@ from app.graph.explain import (
 )
 from app.records import Evidence, Features, Numbers
 from app.runtime.device_errors import NOT_NUMBERS, run_error
-from app.runtime.ort import OpenGraph, Provider, open_graph
+from app.runtime.ort import OpenGraph, Provider
+
+NOT_EXPLAINED: Final = "This model has no graph that explains its answers."
 
 
 class ExplainSession:
@@ -48,7 +52,18 @@ class ExplainSession:
         }
         names = [MAPS, LOGITS, CELLS, CONSTANTS][: 4 if cells else 2]
         try:
-            results = self._session.run(names, {**question, **features})
+            binding = self._session.io_binding()
+            for name, numbers in question.items():
+                binding.bind_cpu_input(name, numbers)
+            for name, kept in features.items():
+                if isinstance(kept, np.ndarray):
+                    binding.bind_cpu_input(name, kept)
+                else:  # a Buffer: it stays on its GPU
+                    binding.bind_input(name, *kept)
+            for name in names:
+                binding.bind_output(name)
+            self._session.run_with_iobinding(binding)
+            results = binding.copy_outputs_to_cpu()
         except Exception as exc:  # onnxruntime's errors share no base class of their own
             raise run_error(exc) from exc
         if not all(np.isfinite(one).all() for one in results):
@@ -56,7 +71,9 @@ class ExplainSession:
         return Evidence(*(one.reshape(*classes.shape, *one.shape[1:]) for one in results))
 
 
-def open_explain(graph: Path, where: list[Provider], threads: int) -> ExplainSession | None:
+def open_explain(
+    graph: Path, where: list[Provider], open_graph: Callable[..., OpenGraph], threads: int = 1
+) -> ExplainSession | None:
     """Load the graph that explains the answers of another, beside it; None if there is none."""
     path = graph.with_name(EXPLAIN_FILE)
-    return ExplainSession(open_graph(path, where, threads)) if path.exists() else None
+    return ExplainSession(open_graph(path, where, threads=threads)) if path.exists() else None

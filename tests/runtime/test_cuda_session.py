@@ -17,10 +17,14 @@ import numpy as np
 import pytest
 
 from app.errors import DeviceLostError, OutOfMemoryError
+from app.graph.explain import resolved
 from app.graph.serving_graph import GRAPH_FILE, write_vgg
+from app.records import Explanation
+from app.runtime.cpu_session import CpuSession
 from app.runtime.cuda_options import CANDIDATES, Gpu
 from app.runtime.cuda_session import CudaSession, Runner
 from app.runtime.cudart import Buffer, CudaMemory
+from app.runtime.explain_session import open_explain
 from app.runtime.ort import CPU, open_graph
 from app.setup_errors import SessionError
 from tests.graph.test_serving_graph import RGB, SIDE, lively, photos, small
@@ -289,10 +293,14 @@ class Binding:
 class HostMemory:
     """A CPU's: the session works in the caller's arrays, and nothing is copied."""
 
+    def __init__(self):
+        self.arrays = []
+
     def host(self, shape, dtype):
         return np.zeros(shape, dtype)
 
     def device(self, host):
+        self.arrays.append(host)
         return Buffer("cpu", 0, host.dtype.type, host.shape, host.ctypes.data)
 
     def upload(self, host, buffer):
@@ -430,3 +438,28 @@ def test_onnxruntime_gives_through_bound_buffers_what_it_gives_without(tmp_path,
             np.testing.assert_array_equal(
                 session.run(None, {"image": images[-size:]})[0], runner.run(images[-size:])
             )
+
+
+def test_what_is_kept_stays_where_it_is_and_is_explained(tmp_path, gate):
+    """The other graph reads the buffers of the last run, with the answers of a session on a CPU."""
+    config = small("D")
+    explanation = resolved(Explanation(), config)
+    write_vgg(tmp_path, config, lively(config).items(), RGB, explanation=explanation)
+    session = open_graph(tmp_path / GRAPH_FILE, CPU, 1)
+    explain = open_explain(tmp_path / GRAPH_FILE, CPU, open_graph)
+    numbers = itertools.count(1)
+    runners = [Runner(session, HostMemory(), gate, numbers, explain) for _ in range(2)]
+    images, asked = photos(4), (np.array([3, 1]), np.array([[1, 2], [3, 4]]))
+    plain = CpuSession(tmp_path / GRAPH_FILE)
+    expected = plain.explain(plain.run_keeping(images)[1], *asked)
+
+    for runner in runners:
+        for _ in range(2):
+            rows, features = runner.run_keeping(images)
+            found = runner.explain(features, *asked)
+
+            np.testing.assert_array_equal(plain.run(images), rows)
+            for name in ("maps", "logits", "cells", "constants"):
+                np.testing.assert_allclose(getattr(expected, name), getattr(found, name), rtol=1e-4)
+        assert found.cells.shape == (2, 2, 2, 2)
+        assert runner.explain(features, *asked, cells=False).cells is None
