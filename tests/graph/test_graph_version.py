@@ -35,14 +35,14 @@ GRAD_CAM = Explanation("grad-cam", ("conv5_3",))
 LAYER_CAM = Explanation("layer-cam", ("conv4_3", "conv5_3"))
 
 PINNED = {
-    "direct": "06405f4d20bf9b5085101c7e622ac43030205beb179e6c00167d833f353efd57",
+    "direct": "65e3b901cd5066b39726ce0f172efe9c9f187ba95556afb6275987f549a61637",
     "direct, BGR": "20520d43d3a8c9b4f8f615f4e773e67b01667124d735c073587bcbdaad559a91",
-    "float16": "b282047aae0ff9678aab14e6328505ce413fc3c504cc20a172638e555f87a29b",
-    "float16, LayerCAM": "918005d03462a914486cb06eb947938a11cbedea9da937655c6e23adc5241f42",
-    "small maps in blocks of 8": "dea7672ea667cdd0cae608f8e26eaea00882ac970a25a43defaaafda2245214c",
-    "small maps in blocks of 16": "9e347f2f8358ed7740d3040eb646da911ee4f6fd465d2b4915a8e7522608e11c",
-    "all maps in blocks of 8": "a474152c055f1dac45a674516559e672b7547e53237d89d5486e002964303617",
-    "all maps in blocks of 16": "24f13abb72961e7d77ab085f87114e9875b592b89aee99b22893aef240bcee3b",
+    "float16": "fa404dc0d42c2de2b673397310c2de96f48c70463547f2f6f45ca99fe825fd18",
+    "float16, LayerCAM": "a29bb9580d7c4598b54bf74a98baec0602cc1bdc0e6a3fd064bd4249e189d98f",
+    "small maps in blocks of 8": "96baeabf23a6f4bc3f0d2c845fbf0c2115a6cc44185f98d44f06c1b9b35190ff",
+    "small maps in blocks of 16": "2b8a8e9923192c3695073ef10786d8579caa846e75d423c9063b004d57d61516",
+    "all maps in blocks of 8": "4ee56fb6f7b6df61c3558a038415505c161328b8371bf67fb1901b55333e8c1b",
+    "all maps in blocks of 16": "194636081f4ff57c70e22e092a96c7e444e1a3f23f12a67e62b9c7edf1ac8e91",
     "ready, logits": "55c1f250ae5c7675f2608c435e12bd7d74380ab6b2af245dd57dbcd2d8e4e1a5",
     "ready, probabilities": "288e163c1f4a27355f148f04dcc9aa509e2e8aec36972700b0fb2cde0be2eeea",
 }

@@ -310,8 +310,8 @@ class HostMemory:
         assert host.ctypes.data == buffer.pointer
 
 
-def runner_on(card, gate, numbers, session=None):
-    return Runner(session or card, card, gate, numbers)
+def runner_on(card, gate, numbers, session=None, explain=None):
+    return Runner(session or card, card, gate, numbers, explain)
 
 
 @pytest.fixture
@@ -448,7 +448,7 @@ def test_what_is_kept_stays_where_it_is_and_is_explained(tmp_path, gate):
     session = open_graph(tmp_path / GRAPH_FILE, CPU, 1)
     explain = open_explain(tmp_path / GRAPH_FILE, CPU, open_graph)
     numbers = itertools.count(1)
-    runners = [Runner(session, HostMemory(), gate, numbers, explain) for _ in range(2)]
+    runners = [runner_on(HostMemory(), gate, numbers, session, explain) for _ in range(2)]
     images, asked = photos(4), (np.array([3, 1]), np.array([[1, 2], [3, 4]]))
     plain = CpuSession(tmp_path / GRAPH_FILE)
     expected = plain.explain(plain.run_keeping(images)[1], *asked)
@@ -461,5 +461,6 @@ def test_what_is_kept_stays_where_it_is_and_is_explained(tmp_path, gate):
             np.testing.assert_array_equal(plain.run(images), rows)
             for name in ("maps", "logits", "cells", "constants"):
                 np.testing.assert_allclose(getattr(expected, name), getattr(found, name), rtol=1e-4)
+        assert found.cells is not None
         assert found.cells.shape == (2, 2, 2, 2)
         assert runner.explain(features, *asked, cells=False).cells is None
