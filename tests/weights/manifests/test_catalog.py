@@ -8,7 +8,7 @@ from typing import TypeAlias
 import pytest
 
 from app.graph.vgg import ARCHITECTURES, VggConfig, architecture
-from app.records import Preprocess
+from app.records import Explanation, Preprocess
 from app.setup_errors import ManifestError
 from app.weights.download.hub import HUB
 from app.weights.manifests.catalog import BUILT_IN, find_file, load_catalog, read_manifest
@@ -162,6 +162,25 @@ def test_everything_in_a_checkpoint_manifest_is_read(tmp_path):
     )
     assert Accuracy(top1=71.5, top5=90.0, source="somebody") == manifest.accuracy
     assert (None, None) == (manifest.onnx, manifest.digest)
+
+
+def test_how_answers_are_explained(tmp_path):
+    """Without a table it is Grad-CAM at the last convolution, at 15 %; a table may say each of the three."""
+    wanted = (
+        '\n[explanation]\nmethod = "layer-cam"\nlayers = ["pool4", "conv5_1"]\nthreshold = 0.4\n'
+    )
+
+    given = [read_manifest(write(tmp_path, VGG + more)) for more in ("", wanted)]
+
+    expected = [
+        Explanation("grad-cam", ("conv5_3",), 0.15),
+        Explanation("layer-cam", ("pool4", "conv5_1"), 0.4),
+    ]
+    assert expected == [manifest.explanation for manifest in given]
+    vgg19 = load_catalog(BUILT_IN)["vgg19"].explanation
+    assert vgg19 is not None
+    assert ("conv5_4",) == vgg19.layers
+    assert read_manifest(write(tmp_path, READY)).explanation is None
 
 
 def test_ready_graph(tmp_path):
@@ -494,6 +513,30 @@ def test_not_a_table(tmp_path, value):
             "is missing",
             "a WordNet id, a label or the index of a class",
         ),
+        (
+            lambda t: t + '[explanation]\nmethod = "rise"\n',
+            "explanation.method",
+            "is 'rise'",
+            "one of grad-cam, layer-cam",
+        ),
+        (
+            lambda t: t + "[explanation]\nthreshold = 1.0\n",
+            "explanation.threshold",
+            "is 1.0",
+            "a number between 0 and 1",
+        ),
+        (
+            lambda t: t + '[explanation]\nlayers = ["conv5_3", "conv5_4"]\n',
+            "explanation.layers",
+            "is ['conv5_3', 'conv5_4']",
+            "some of conv1_1, conv1_2, pool1,",
+        ),
+        (
+            lambda t: t + '[explanation]\nlayers = "conv5_3"\n',
+            "explanation.layers",
+            "is 'conv5_3'",
+            "a list of layers",
+        ),
         (add('trained = "no"'), "trained", "is 'no'", "true or false"),
         (add("trained = 0"), "trained", "is 0", "true or false"),
         (add('licence = "MIT"'), "licence", "is not known", "license"),
@@ -555,6 +598,11 @@ def test_mistake_names_file_key_and_remedy(tmp_path, edit, key, found, expected)
         (put("onnx", "true"), "onnx", "is true, expected a file name"),
         (add('architecture = "vgg16"'), "architecture", "only for a [checkpoint]"),
         (add('sha256 = "1234"'), "sha256", "is '1234', expected 64 lower-case hex digits"),
+        (
+            lambda t: t + "[explanation]\nthreshold = 0.2\n",
+            "explanation",
+            "only for a [checkpoint]",
+        ),
     ],
 )
 def test_mistake_in_a_manifest_of_a_ready_graph(tmp_path, edit, key, problem):
