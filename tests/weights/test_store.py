@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from app.graph.conv_plan import ConvPlan
+from app.graph.explain import EXPLAIN_FILE
 from app.graph.serving_graph import GRAPH_FILE, STEM_FILE, WEIGHTS_FILE
 from app.graph.vgg import VggConfig
+from app.records import Explanation
 from app.setup_errors import SetupError
 from app.weights import store
 from app.weights.manifests.catalog import BUILT_IN, load_catalog
@@ -142,37 +144,43 @@ def test_graph_appears_as_a_whole(tmp_path):
     assert (tmp_path / "beside").stat().st_mode == place.stat().st_mode
 
 
-def with_stem(folder: Path) -> ServingGraph:
-    """Build a graph that has a stem."""
+beside = pytest.mark.parametrize("name", [STEM_FILE, EXPLAIN_FILE])
+
+
+def with_another(folder: Path, name: str) -> ServingGraph:
+    """Build a graph that has another beside it."""
     write = Writer()
 
     def write_both(place: Path) -> None:
         write(place)
-        (place / STEM_FILE).write_bytes(b"stem")
+        (place / name).write_bytes(b"other graph")
 
     return make(folder, write_both)
 
 
-def test_a_stem_belongs_to_its_graph(tmp_path):
-    """It is beside the graph, and in the receipt."""
-    built = with_stem(tmp_path)
+@beside
+def test_another_graph_belongs_to_its_graph(tmp_path, name):
+    """A stem or one that explains is beside the graph, and in the receipt."""
+    built = with_another(tmp_path, name)
 
     assert built == find(tmp_path)
-    assert b"stem" == built.path.with_name(STEM_FILE).read_bytes()
+    assert b"other graph" == built.path.with_name(name).read_bytes()
 
 
-@pytest.mark.parametrize("damage", [b"other", None])
-def test_a_damaged_stem_is_no_stem(tmp_path, damage):
+@beside
+@pytest.mark.parametrize("damage", [b"damage", None])
+def test_a_damaged_graph_beside_is_none(tmp_path, damage, name):
     """Changed or gone: the graph is not there."""
-    stem = with_stem(tmp_path).path.with_name(STEM_FILE)
-    stem.unlink() if damage is None else stem.write_bytes(damage)
+    other = with_another(tmp_path, name).path.with_name(name)
+    other.unlink() if damage is None else other.write_bytes(damage)
 
     assert find(tmp_path) is None
 
 
-def test_a_stem_that_came_by_itself_is_a_damage(tmp_path):
+@beside
+def test_another_graph_that_came_by_itself_is_a_damage(tmp_path, name):
     """The session would load it: a graph without one must stay without."""
-    make(tmp_path, Writer()).path.with_name(STEM_FILE).write_bytes(b"stem")
+    make(tmp_path, Writer()).path.with_name(name).write_bytes(b"other graph")
 
     assert find(tmp_path) is None
 
@@ -458,6 +466,15 @@ def test_key_is_a_short_name():
     assert KEY == recipe(Path("elsewhere"), Writer(), trained=False, size=1).key
 
 
+def test_key_does_not_change_with_a_threshold():
+    """It is in no graph: another one builds nothing again."""
+    explanations = [Explanation("grad-cam", ("conv5_3",), threshold) for threshold in (0.1, 0.2)]
+
+    one, other = (recipe(Path(), explanation=explanation).key for explanation in explanations)
+
+    assert one == other
+
+
 def test_key_changes_with_all_that_a_graph_depends_on():
     """Other weights, another architecture, precision or plan, or any change of the preprocessing."""
     plain = VGG16.preprocess
@@ -473,6 +490,9 @@ def test_key_changes_with_all_that_a_graph_depends_on():
         {"preprocess": replace(plain, mean=plain.mean[::-1])},
         {"preprocess": replace(plain, std=(*plain.std[:2], 57.376))},
         {"precision": "float16"},
+        {"explanation": Explanation("grad-cam", ("conv5_3",))},
+        {"explanation": Explanation("layer-cam", ("conv5_3",))},
+        {"explanation": Explanation("layer-cam", ("pool4", "conv5_3"))},
         {"plan": ConvPlan("conv4_1")},
         {"plan": ConvPlan("conv2_1")},
     ]
