@@ -40,7 +40,7 @@ def share_of(settings: Settings) -> Settings:
         update={
             "decode_threads": -(-threads // fronts),
             "max_connections": -(-settings.max_connections // fronts),
-            "max_upload_bytes": -(-settings.max_upload_bytes // fronts),
+            "max_upload_bytes": -(-settings.all_upload_bytes // fronts),
         }
     )
 

@@ -87,7 +87,7 @@ def upload_limits(settings: Settings) -> UploadLimits:
     """Return what uploads may take."""
     return UploadLimits(
         body_bytes=settings.max_body_bytes,
-        all_bytes=settings.max_upload_bytes,
+        all_bytes=settings.all_upload_bytes,
         silence=settings.upload_silence_ms / 1000,
         min_rate=settings.upload_min_rate,
         answer_seconds=settings.deadline_ms / 1000,

@@ -89,7 +89,8 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=25_000_000, ge=1024, le=2**30)
     """Size limit of one request body (bytes)."""
     max_upload_bytes: int = Field(default=256_000_000, ge=1024, le=2**34)
-    """Size limit of all request bodies held in memory (bytes)."""
+    """Size limit of all request bodies held in memory (bytes). Unless it is set, it is never below one body for each
+    of `VGG_FRONT_PROCESSES`."""
     upload_silence_ms: float = Field(default=10_000, gt=0, le=600_000)
     """Time for which an upload may stand still (milliseconds), after which the answer is 408."""
     upload_min_rate: int = Field(default=4000, ge=1, le=10**9)
@@ -162,13 +163,20 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "text"] = "auto"
     """`json` (one object per line), `text`, or `auto`: text on a terminal, JSON elsewhere."""
 
+    @property
+    def all_upload_bytes(self) -> int:
+        """VGG_MAX_UPLOAD_BYTES or, unless it is set, at least one body for each process."""
+        if "max_upload_bytes" in self.model_fields_set:
+            return self.max_upload_bytes
+        return max(self.max_upload_bytes, self.max_body_bytes * max(self.front_processes, 1))
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.max_upload_bytes < self.max_body_bytes:
+        if self.all_upload_bytes < self.max_body_bytes:
             raise ValueError(
                 "VGG_MAX_UPLOAD_BYTES is below VGG_MAX_BODY_BYTES: no large upload would ever fit"
             )
-        if self.max_upload_bytes < self.max_body_bytes * self.front_processes:
+        if self.all_upload_bytes < self.max_body_bytes * self.front_processes:
             raise ValueError(
                 "VGG_MAX_UPLOAD_BYTES is divided among the VGG_FRONT_PROCESSES, and each share is below"
                 " VGG_MAX_BODY_BYTES: no large upload would ever fit"

@@ -162,6 +162,22 @@ def test_share_of_a_front_holds_the_largest_body(monkeypatch):
     assert 3 == fitting.front_processes
 
 
+@pytest.mark.parametrize(
+    ("variables", "limit"),
+    [
+        ({}, 256_000_000),
+        ({"VGG_FRONT_PROCESSES": "16"}, 400_000_000),
+        ({"VGG_MAX_BODY_BYTES": "300000000"}, 300_000_000),
+    ],
+)
+def test_the_upload_limit_grows_with_the_processes(monkeypatch, variables, limit):
+    """Unless the limit is set, the largest body fits into the share of each process."""
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+
+    assert limit == read_settings().all_upload_bytes
+
+
 def test_unknown_variable_is_pointed_out(monkeypatch, capsys):
     """A misspelled setting is reported."""
     monkeypatch.setenv("VGG_MODLES", "vgg19")

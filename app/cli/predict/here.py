@@ -42,7 +42,7 @@ class Here:
             graph.path, device=settings.device, threads=threads, gpu=gpus(settings)[0]
         )
         self._manifest, self._trained, self._top_k = manifest, graph.trained, top_k
-        self._most_bytes = settings.max_upload_bytes
+        self._most_bytes = settings.all_upload_bytes
         self._running = asyncio.Lock()
         self.ahead = usable_cpus() + 1
 
