@@ -19,9 +19,9 @@ from pathlib import Path
 from statistics import median
 
 import httpx
-import onnx
 
-from tests.conftest import COLOURS_MANIFEST, REPOSITORY, write_colours
+from app.weights.manifests.catalog import BUILT_IN
+from tests.conftest import REPOSITORY
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SECONDS = 8
@@ -35,15 +35,12 @@ def seconds_of(process: int) -> float:
 
 
 def model_folder() -> Path:
-    """Make a model with VGG's input; it is never run."""
+    """Make a model with VGG's input and classes, and without weights; it is never run."""
     folder = Path(tempfile.mkdtemp())
-    write_colours(folder)
-    model = onnx.load_model(folder / "colours.onnx")
-    for dim in model.graph.input[0].type.tensor_type.shape.dim[2:]:
-        dim.dim_value = 224
-    onnx.save_model(model, folder / "colours.onnx")
-    manifest = COLOURS_MANIFEST.format(name="colours").replace("resize = 36", "resize = 256")
-    (folder / "colours.toml").write_text(manifest.replace("crop = 32", "crop = 224"))
+    manifest = (BUILT_IN / "vgg11.toml").read_text()
+    small = '{configuration = "A", width = 0.0625, hidden = [64, 64]}'
+    manifest = manifest.replace('architecture = "vgg11"', f"architecture = {small}")
+    (folder / "small.toml").write_text(manifest.replace('"vgg11"', '"small"'))
     return folder
 
 
@@ -57,8 +54,10 @@ def instant_server(
         port = free.getsockname()[1]
     all_settings = {
         "port": port,
-        "models": "colours",
+        "models": "small",
         "model_dir": folder,
+        "on_missing_weights": "untrained",
+        "offline": "true",
         "max_batch_size": 64,
         "queue_budget_ms": 60_000,
         "drain_delay_ms": 0,
