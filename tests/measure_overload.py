@@ -26,6 +26,7 @@ from pathlib import Path
 from statistics import median
 
 import httpx
+import uvloop
 
 from app.bench.client import Client, clock
 from app.bench.loops import Closed, Load, LoadRun, Open, Plan, Sample, run_load
@@ -82,7 +83,8 @@ def target_of(server: RunningServer) -> Target:
 def load_it(target: Target, load: Load, seconds: float, warmup: float = 3) -> LoadRun:
     """Put a load on the service."""
     plan = Plan((load,), seconds=seconds, warmup=warmup)
-    return asyncio.run(run_load(load, plan, target))
+    # As `vgg-serve bench` does: the generator then takes a sixth less of the processors it shares.
+    return uvloop.run(run_load(load, plan, target))
 
 
 def metric(server: RunningServer, name: str, labels: str = "") -> float:
