@@ -108,11 +108,11 @@ class UnknownModelError(RequestError):
 
 
 class UnknownParameterError(RequestError):
-    """A parameter of the query that there is not; ignoring it would answer another question."""
+    """A parameter or a value that there is not; ignoring it would answer another question."""
 
     status = 422
     slug = "unknown-parameter"
-    title = "Unknown parameter"
+    title = "Unknown parameter or value"
     example = "The query has an unknown parameter 'topk'. Did you mean 'top_k'?"
 
 

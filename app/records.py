@@ -174,6 +174,45 @@ class ImageInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Ask:
+    """Which classes are to be explained about an image: its most probable ones, and others.
+
+    Attributes:
+        best: How many of the most probable ones.
+        classes: Others, by index; one that is among the best is explained once.
+        against: Asks why a class and not this one; -1 for no such question.
+        cells: Whether the parts of the logit are wanted too, which take longer.
+    """
+
+    best: int
+    classes: tuple[int, ...] = ()
+    against: int = -1
+    cells: bool = False
+
+    @property
+    def most(self) -> int:
+        """Return how many classes there are at most."""
+        return self.best + len(self.classes)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Where a network sees classes in one image, as in `Evidence`.
+
+    Attributes:
+        classes: int64 [k].
+        maps: float32 [k, s, s].
+        cells: float32 [k, p, p]; None if they were not asked for.
+        seconds: Duration of the explanation, which it may share with other images of its batch.
+    """
+
+    classes: Numbers
+    maps: NDArray[np.float32]
+    cells: NDArray[np.float32] | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """What a batch gave for one image.
 
@@ -182,12 +221,14 @@ class Row:
         queue_seconds: From its arrival to the start of the run.
         run_seconds: Duration of its run.
         batch_size: Images that shared the run, padding not counted.
+        seen: The explanation that it asked for.
     """
 
     probabilities: Probabilities
     queue_seconds: float
     run_seconds: float
     batch_size: int
+    seen: Seen | None = None
 
 
 @dataclass(frozen=True, slots=True)

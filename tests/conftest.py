@@ -254,6 +254,10 @@ class FakeSession:
     def lanes(self) -> list[tuple[Any, None]]:
         return [(self.run, None)]
 
+    @property
+    def explainers(self) -> list[Any]:
+        return []
+
     def tune(self, _images: int) -> None:
         pass
 

@@ -24,6 +24,10 @@ class InstantSession:
     def lanes(self) -> list[tuple[Any, None]]:
         return [(self.run, None), (self.run, None)]
 
+    @property
+    def explainers(self) -> list[Any]:
+        return []
+
     def tune(self, images: int) -> None:
         pass
 

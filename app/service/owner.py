@@ -27,6 +27,7 @@ from app.serving.loading import CEILING
 from app.serving.metrics import Metrics
 from app.setup_errors import SetupError
 from app.web.keys import Keys
+from app.weights.manifests.manifest import Manifest
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,8 @@ class Owner:
         hosted = self.models.all().values()
         crops = tuple(one.manifest.preprocess.crop for one in hosted)
         classes = tuple(len(one.labels) for one in hosted)
-        layout = Layout(crops, classes, most * len(hosted))
+        floats = max(_map_floats(one.manifest) for one in hosted)
+        layout = Layout(crops, classes, most * len(hosted), floats)
         self._owner_side = OwnerSide(self.models, layout, metrics, self._keys)
         self._key_file = KeyFile(self._keys, self._owner_side.send_keys) if self._keys else None
         self._when_ready = settings.listen == "ready"
@@ -176,3 +178,12 @@ async def _repeat(update: Callable[[], None], seconds: float) -> None:
     while True:
         update()
         await asyncio.sleep(seconds)
+
+
+def _map_floats(manifest: Manifest) -> int:
+    """Return the floats of a map of this model and its cells at most; 0 of a ready graph."""
+    if manifest.architecture is None or manifest.explanation is None:
+        return 0
+    side = manifest.architecture.side
+    largest = max(side >> (int(layer[len("conv")]) - 1) for layer in manifest.explanation.layers)
+    return largest**2 + (side >> 5) ** 2

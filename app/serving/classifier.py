@@ -11,7 +11,8 @@ import numpy as np
 
 from app.images.decode_pool import DecodePool
 from app.images.prepare import Prepare
-from app.records import ImageInfo, Label, Prediction, Probabilities
+from app.records import ImageInfo, Label, Prediction, Probabilities, Row
+from app.serving.explanation import Explained, Question, explain
 from app.serving.loading import Loaded
 from app.serving.metrics import Metrics
 
@@ -26,14 +27,16 @@ class Classification:
     Attributes:
         predictions: The best first.
         image: What was uploaded.
-        seconds: Where the time went, by stage: decode, queue, run, rank.
+        seconds: Where the time went, by stage: decode, queue, run, rank; and explain, if asked.
         batch_size: Images that shared the run.
+        explained: What the request asked beside that.
     """
 
     predictions: tuple[Prediction, ...]
     image: ImageInfo
     seconds: Mapping[str, float]
     batch_size: int
+    explained: Explained | None = None
 
 
 class Classifier:
@@ -45,18 +48,26 @@ class Classifier:
         self._metrics = metrics
 
     async def classify(
-        self, loaded: Loaded, data: bytes, k: int, deadline: float
+        self,
+        loaded: Loaded,
+        data: bytes,
+        k: int,
+        deadline: float,
+        question: Question | None = None,
     ) -> Classification:
-        """Classify one image file and return its k most probable classes.
+        """Classify one image file and return its k most probable classes, and what was asked.
 
-        The deadline is in seconds on the clock of `time.monotonic`.
+        The deadline is in seconds on the clock of `time.monotonic`. Nothing is located with
+        untrained weights: their maps mean nothing.
 
         Raises:
             RequestError: If the file cannot be classified.
             ServiceError: If the model cannot classify it in time, or at all.
         """
         began = time.monotonic()
-        async with loaded.queue.reserve(deadline) as place:
+        locates = question is not None and bool(question.parts) and loaded.trained
+        ask = question.ask(k) if question is not None and locates else None
+        async with loaded.queue.reserve(deadline, ask) as place:
             reserved = time.monotonic()
             work = partial(self._prepare, data, loaded.manifest.preprocess)
             try:
@@ -74,8 +85,23 @@ class Classifier:
             "run": row.run_seconds,
             "rank": time.monotonic() - ran,
         }
+        explained = None
+        if question is not None:
+            explained = await self._explain(loaded, row, image, question)
+            if row.seen is not None:
+                found = time.monotonic() - ran - seconds["rank"]
+                seconds["explain"] = row.seen.seconds + found
+                self._metrics.explained(loaded.manifest.name)
         self._metrics.classified(loaded.manifest.name, seconds)
-        return Classification(predictions, image, seconds, row.batch_size)
+        return Classification(predictions, image, seconds, row.batch_size, explained)
+
+    async def _explain(
+        self, loaded: Loaded, row: Row, image: ImageInfo, question: Question
+    ) -> Explained:
+        asked = named(row.probabilities, loaded.labels, question.classes)
+        if not question.parts:
+            return Explained(asked)
+        return await asyncio.to_thread(explain, row.seen, loaded.manifest, image, asked)
 
 
 def top_k(probabilities: Probabilities, labels: Sequence[Label], k: int) -> tuple[Prediction, ...]:
@@ -88,12 +114,30 @@ def top_k(probabilities: Probabilities, labels: Sequence[Label], k: int) -> tupl
     """
     order = np.argsort(-probabilities, kind="stable")[:k]
     return tuple(
-        Prediction(
-            rank=rank,
-            label=labels[index].text,
-            probability=float(str(probabilities[index])),  # its own digits, not a double's
-            wnid=labels[index].wnid,
-            class_index=index,
-        )
+        _prediction(probabilities, labels, index, rank)
         for rank, index in enumerate(order.tolist(), start=1)
+    )
+
+
+def named(
+    probabilities: Probabilities, labels: Sequence[Label], classes: Sequence[int]
+) -> tuple[Prediction, ...]:
+    """Return these classes in their order, each with the rank that `top_k` would give it."""
+    made = []
+    for index in classes:
+        better = int((probabilities > probabilities[index]).sum())
+        equal = int((probabilities[:index] == probabilities[index]).sum())
+        made.append(_prediction(probabilities, labels, index, 1 + better + equal))
+    return tuple(made)
+
+
+def _prediction(
+    probabilities: Probabilities, labels: Sequence[Label], index: int, rank: int
+) -> Prediction:
+    return Prediction(
+        rank=rank,
+        label=labels[index].text,
+        probability=float(str(probabilities[index])),  # its own digits, not a double's
+        wnid=labels[index].wnid,
+        class_index=index,
     )

@@ -5,6 +5,7 @@ import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -16,6 +17,7 @@ from app.serving.gpu_metrics import open_gpu
 from app.serving.loading import Hosting, Loaded, load_model
 from app.serving.metrics import Metrics
 from app.setup_errors import DownloadError
+from app.weights.class_names import ClassNames
 from app.weights.labels import load_labels
 from app.weights.manifests.manifest import Manifest
 
@@ -41,6 +43,11 @@ class HostedModel:
         self.state: State = "waiting"
         self.progress: tuple[str, int, int | None] = ("waiting", 0, None)
         self.loaded: Loaded | None = None
+
+    @cached_property
+    def names(self) -> ClassNames:
+        """Return what finds a class by its name."""
+        return ClassNames(self.labels)
 
     def answers(self) -> bool:
         """Return whether the model is loaded, every run loop is alive, and no run hangs."""

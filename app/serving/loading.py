@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
@@ -22,6 +23,7 @@ from app.serving.batching.batcher import Batcher
 from app.serving.batching.costs import BatchPolicy
 from app.serving.batching.lanes import Device, Lane
 from app.serving.batching.queue import Queue
+from app.serving.explain_warmup import warm_up_explainers
 from app.serving.metrics import Metrics
 from app.serving.warmup import (
     BATCH_TOLERANCE,
@@ -111,7 +113,8 @@ async def load_model(
             manifest,
             hosting,
             known=_known(manifest, labels) if graph.trained else (),
-            tolerance=BATCH_TOLERANCE[graph.precision],
+            precision=graph.precision,
+            explained=len(labels) if graph.trained else 0,
             folder=graph.path.parent,
         )
     )
@@ -163,7 +166,10 @@ def _lanes(sessions: Sequence[Session], devices: Sequence[Device]) -> list[Lane]
     made: list[Lane] = []
     for session, device in zip(sessions, devices, strict=False):
         device.ahead = len(session.lanes) - 1
-        made += [Lane(run, device, blank) for run, blank in session.lanes]
+        made += [
+            Lane(run, device, blank, explainer)
+            for (run, blank), explainer in zip_longest(session.lanes, session.explainers)
+        ]
     return made
 
 
@@ -173,10 +179,14 @@ def _prepare_to_run(
     hosting: Hosting,
     *,
     known: Collection[int],
-    tolerance: float,
+    precision: Precision,
+    explained: int,
     folder: Path,
 ) -> BatchPolicy:
-    """Warm up and test all sessions; batch sizes and costs of the first hold for the others."""
+    """Warm up and test all sessions; batch sizes and costs of the first hold for the others.
+
+    `explained` is the number of classes that can be explained, 0 of an untrained network.
+    """
     ceiling = CEILING[sessions[0].device]
     photo = GOLDEN_PHOTO
     if manifest.selftest is not None:
@@ -195,7 +205,13 @@ def _prepare_to_run(
         longest_run=hosting.queue_budget / 2,
         ceiling=ceiling,
     )
-    for session in sessions:
+    tolerance = BATCH_TOLERANCE[precision]
+    explaining, cells_factor = None, 1.0
+    for session in reversed(sessions):
+        if explained and session.explainers:
+            explaining, cells_factor = warm_up_explainers(
+                session.explainers, golden, explained, sizes[-1], precision
+            )
         session.trim()
         for run, _ in session.lanes:
             self_test(run, golden, sizes, known=known, tolerance=tolerance, own=own)
@@ -205,6 +221,8 @@ def _prepare_to_run(
         max_queue_delay=hosting.max_queue_delay,
         queue_budget=hosting.queue_budget,
         stuck_after=max(30.0, 20 * cost(sizes[-1])),
+        explaining=explaining,
+        cells_factor=cells_factor,
     )
 
 

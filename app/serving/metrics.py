@@ -35,7 +35,7 @@ SECONDS: Final = (
     *(0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
 )
 BATCH_SIZES: Final = tuple(2**power for power in range(11))
-CANCELLED_STAGES: Final = ("upload", "decode", "queue", "run")
+CANCELLED_STAGES: Final = ("upload", "decode", "queue", "run", "explain")
 
 _PROCESS_GAUGES: Final[dict[str, Join]] = {
     "process_open_fds": "sum",
@@ -75,6 +75,11 @@ class Metrics:
             "Time that answered requests spent in each stage.",
             ["model", "stage"],
             buckets=SECONDS,
+        )
+        self._explained = counter(
+            "vgg_explained_images_total",
+            "Images in which classes were located, for requests with the parameter explain.",
+            ["model"],
         )
         self._batch_size = histogram(
             "vgg_batch_size", "Images per run, without padding.", ["model"], buckets=BATCH_SIZES
@@ -135,6 +140,7 @@ class Metrics:
     def expect_model(self, name: str, ready: Callable[[], float]) -> None:
         """Show a model that is to be served; `ready` is called at each scrape."""
         self._ready.labels(name).set_function(ready)
+        self._explained.labels(name)
 
     def add_model(
         self,
@@ -169,6 +175,10 @@ class Metrics:
         """Count a request that succeeded, by the seconds of each stage: decode, queue, run, rank."""
         for stage, spent in seconds.items():
             self._stage.labels(model, stage).observe(spent)
+
+    def explained(self, model: str) -> None:
+        """Count an image in which classes were located."""
+        self._explained.labels(model).inc()
 
     def ran(self, model: str, report: BatchReport) -> None:
         """Count a run."""

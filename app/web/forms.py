@@ -15,7 +15,7 @@ from python_multipart.multipart import parse_options_header
 from app.errors import BadRequestError, UnsupportedFormatError
 from app.images.formats import TITLES
 from app.web.openapi import FIELD
-from app.web.parameters import spelled_parameter
+from app.web.parameters import EXAMPLES, spelled_parameter
 
 _MOST_PARTS: Final = 16
 _MOST_HEADER_BYTES: Final = 8192
@@ -103,7 +103,7 @@ def find_file(content_type: str, body: bytes) -> bytes:
         if parameter:
             raise BadRequestError(
                 f"The form has a field beside {FIELD!r} for a parameter. Parameters belong in the"
-                f" URL: /predict?{parameter}={'1' if parameter == 'top_k' else 'NAME'}"
+                f" URL: /predict?{parameter}={EXAMPLES.get(parameter, 'NAME')}"
             )
     [file] = files
     if file.encoding.lower() not in _AS_IT_IS:

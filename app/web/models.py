@@ -4,11 +4,13 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request
 
+from app.serving.batching.explaining import MOST
 from app.serving.hosted_models import HostedModel, Models
 from app.web.endpoints import METHODS, Endpoint
 from app.web.schemas import (
     AccuracyOut,
     BatchingOut,
+    ExplainsOut,
     LayerOut,
     ModelOut,
     ModelsOut,
@@ -61,10 +63,28 @@ async def show_model(name: str, request: Request) -> ModelOut:
         preprocess=PreprocessOut.model_validate(manifest.preprocess),
         accuracy=AccuracyOut.model_validate(manifest.accuracy) if measured else None,
         batching=batching,
+        explanation=_explanation(model),
         configuration=config.configuration if config else None,
         parameters=config.parameters() if config else None,
         multiply_adds=config.multiply_adds() if config else None,
         layers=[LayerOut.model_validate(row) for row in config.layers()] if config else [],
+    )
+
+
+def _explanation(model: HostedModel) -> ExplainsOut | None:
+    """Describe how a model explains; None of a ready graph, or where its session cannot."""
+    manifest, loaded = model.manifest, model.loaded
+    cost = loaded.queue.policy.explaining if loaded else None
+    how = manifest.explanation
+    if how is None or (loaded and loaded.trained and cost is None):
+        return None
+    return ExplainsOut(
+        method=how.method,
+        layer=" + ".join(how.layers),
+        threshold=how.threshold,
+        most_classes=MOST,
+        seconds_per_class=cost.per_image if cost else None,
+        seconds_per_batch=cost.per_run if cost else None,
     )
 
 

@@ -7,14 +7,27 @@ from starlette.responses import JSONResponse, Response
 
 from app.errors import RateLimitedError, RequestError, UnauthorizedError, answered
 from app.images.formats import FORMATS
+from app.serving.batching.explaining import MOST
 from app.web.endpoints import KEY, MARKS, PHOTO, Endpoint
 from app.web.middleware.admission import TIMEOUT_HEADER
+from app.web.parameters import PARTS
 from app.web.problems import MEDIA_TYPE, UNAVAILABLE, problem_body
-from app.web.schemas import ImageOut, ModelRef, PredictionOut, ProblemOut
+from app.web.schemas import BoxOut, HowOut, ImageOut, ModelRef, PredictionOut, ProblemOut
 
 FIELD: Final = "file"
 """Name of the part of a form that holds the photo."""
 _IMAGE: Final = {"schema": {"type": "string", "format": "binary"}}
+
+
+def _list_of(items: dict[str, Any], most: int) -> dict[str, Any]:
+    return {
+        "type": "array",
+        "items": items,
+        "minItems": 1,
+        "maxItems": most,
+        "uniqueItems": True,
+    }
+
 
 PREDICT_BODY: Final[dict[str, Any]] = {
     "required": True,
@@ -32,10 +45,29 @@ PREDICT_BODY: Final[dict[str, Any]] = {
     },
 }
 
+_EXPLAIN: Final = (
+    "What to say of where the model sees each class: box, evidence (the box, and the share of the"
+    " evidence in it), heat; several by comma. GET /models/{name} says whether it can. At most"
+    f" {MOST} classes a request."
+)
+_NAME_OF_CLASS: Final = {"type": "string", "minLength": 1}
 PREDICT_PARAMETERS: Final[list[dict[str, Any]]] = [
     {"name": name, "in": place, "schema": schema, "description": text}
+    | ({"explode": False} if schema["type"] == "array" else {})
     for name, place, schema, text in (
         ("model", "query", {"type": "string"}, "Name of a model; see GET /models."),
+        (
+            *("explain", "query", _list_of({"type": "string", "enum": [*PARTS]}, len(PARTS))),
+            _EXPLAIN,
+        ),
+        (
+            *("classes", "query", _list_of(_NAME_OF_CLASS, MOST)),
+            "Other classes to answer about, by index, WordNet id or label, in the list `asked`.",
+        ),
+        (
+            *("against", "query", _NAME_OF_CLASS),
+            "With explain: locate what speaks for each class and not for this one.",
+        ),
         (
             *(TIMEOUT_HEADER, "header", {"type": "integer", "minimum": 1, "maximum": 999_999_999}),
             "Milliseconds from the end of the upload to the answer, at most.",
@@ -52,15 +84,34 @@ _ANSWER: Final = {
     "predictions": [PredictionOut.example()],
     "image": ImageOut.example(),
 }
+_LOCATED: Final = PredictionOut.example() | {"box": BoxOut.example(), "evidence_in_box": 0.634}
+_EXPLAINED: Final = _ANSWER | {
+    "predictions": [_LOCATED],
+    "view": {"xmin": 128, "ymin": 0, "xmax": 896, "ymax": 768},
+    "explanation": HowOut.example(),
+}
 
 PREDICT_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
-        "content": {"application/json": {"example": _ANSWER}},
+        "content": {
+            "application/json": {
+                "examples": {
+                    "plain": {"summary": "/predict?top_k=1", "value": _ANSWER},
+                    "explained": {
+                        "summary": "/predict?top_k=1&explain=evidence",
+                        "value": _EXPLAINED,
+                    },
+                }
+            }
+        },
         "headers": {
             name: {"schema": {"type": kind}, "description": text}
             for name, kind, text in (
                 ("X-Request-ID", "string", "Id of the request, in the log too."),
-                ("Server-Timing", "string", "Milliseconds of decode, queue, run, rank and total."),
+                (
+                    *("Server-Timing", "string"),
+                    "Milliseconds of decode, queue, run, rank, perhaps explain, and total.",
+                ),
                 ("X-Batch-Size", "integer", "Images that shared the run."),
             )
         },

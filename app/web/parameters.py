@@ -6,7 +6,14 @@ from typing import Final
 
 from app.errors import UnknownParameterError
 
-PARAMETERS: Final = ("model", "top_k")
+PARAMETERS: Final = ("model", "top_k", "explain", "classes", "against")
+"""Of POST /predict."""
+EXAMPLES: Final = {"top_k": "1", "explain": "box", "classes": "281", "against": "281"}
+"""Values that an example can have; a name is that of a model."""
+QUESTION: Final = frozenset({"explain", "classes", "against"})
+"""Those that app/web/question.py reads; few requests have one."""
+PARTS: Final = ("box", "evidence", "heat")
+"""Of the parameter explain."""
 _SIMILAR: Final = 0.7
 """How alike a wrong name is to the right one (difflib's ratio): `topk`, `top_n`, `Model`; not `token`."""
 _SANE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
@@ -22,7 +29,7 @@ def unknown_parameter(name: str) -> UnknownParameterError:
     shown = f" {name!r}" if _SANE_NAME.fullmatch(name) else ""
     spelled = name[:40].lower().replace("-", "_")
     closest = next(iter(get_close_matches(spelled, PARAMETERS, 1, _SIMILAR)), None)
-    advice = f"Did you mean {closest!r}?" if closest else f"There are {' and '.join(PARAMETERS)}."
+    advice = f"Did you mean {closest!r}?" if closest else f"There are {_list(PARAMETERS)}."
     if "url" in name.lower():
         advice += " The server fetches nothing: send the image itself as the body."
     return UnknownParameterError(f"The query has an unknown parameter{shown}. {advice}")
@@ -30,3 +37,7 @@ def unknown_parameter(name: str) -> UnknownParameterError:
 
 def _letters(name: str) -> str:
     return name.lower().replace("-", "").replace("_", "")
+
+
+def _list(names: tuple[str, ...]) -> str:
+    return " and ".join(", ".join(names).rsplit(", ", 1))

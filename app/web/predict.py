@@ -20,7 +20,9 @@ from app.web.forms import find_file, refuse_hidden_form
 from app.web.middleware.envelope import CLIENT_LEFT
 from app.web.openapi import PREDICT_BODY, PREDICT_PARAMETERS, PREDICT_RESPONSES
 from app.web.page.plain_answer import answer_page
-from app.web.schemas import ModelRef, PredictOut
+from app.web.parameters import QUESTION
+from app.web.question import explained_body, read_question
+from app.web.schemas import ExplainedOut, ModelRef, PredictOut
 
 router = APIRouter()
 
@@ -28,7 +30,7 @@ router = APIRouter()
 @router.post(
     Endpoint.PREDICT.path,
     summary="Classify one photo",
-    response_model=PredictOut,
+    response_model=ExplainedOut,
     responses=PREDICT_RESPONSES,
     openapi_extra={"requestBody": PREDICT_BODY, "parameters": PREDICT_PARAMETERS},
 )
@@ -54,6 +56,11 @@ async def predict(
         raise BadRequestError(
             f"top_k: {request.state.model} knows {classes} classes.", limit={"top_k": classes}
         )
+    best = top_k or min(USUAL, classes)
+    question = None
+    if not QUESTION.isdisjoint(request.query_params):
+        model = request.app.state.models.get(request.state.model)
+        question = read_question(request.query_params, model, loaded, best)
     metrics: Metrics = request.app.state.metrics
     try:
         data = await _read_upload(request)
@@ -61,26 +68,30 @@ async def predict(
         metrics.cancelled("upload")
         return Response(status_code=CLIENT_LEFT)
     classifier: Classifier = request.app.state.classifier
-    work = classifier.classify(loaded, data, top_k or min(USUAL, classes), request.state.deadline)
+    work = classifier.classify(loaded, data, best, request.state.deadline, question)
     result = await _unless_client_leaves(request, work)
     if result is None:
         return Response(status_code=CLIENT_LEFT)
-    model = ModelRef(
+    model_ref = ModelRef(
         name=request.state.model,
         weights_sha256=loaded.weights_sha256,
         trained=loaded.trained,
         stands_in_for=request.state.stands_in_for,
     )
-    body = PredictOut(
-        model=model,
-        predictions=list(result.predictions),  # type: ignore[arg-type] # read by attribute
-        image=result.image,  # type: ignore[arg-type] # read by attribute
-    )
+    if question is None:
+        body = PredictOut(
+            model=model_ref,
+            predictions=list(result.predictions),  # type: ignore[arg-type] # read by attribute
+            image=result.image,  # type: ignore[arg-type] # read by attribute
+        )
+    else:
+        body = explained_body(model_ref, result, question, loaded)
     request.state.fields = {
-        "model": model.name,
+        "model": model_ref.name,
         "bytes": len(data),
         **body.image.model_dump(),
         "batch_size": result.batch_size,
+        **(question.fields if question else {}),
     }
     stages = {**result.seconds, "total": time.monotonic() - request.state.began}
     headers = {
@@ -89,7 +100,8 @@ async def predict(
     }
     if request.state.html:
         return answer_page(request.scope, body, classes, headers)
-    return Response(body.model_dump_json(), media_type="application/json", headers=headers)
+    json = body.model_dump_json(exclude_unset=question is not None)
+    return Response(json, media_type="application/json", headers=headers)
 
 
 async def _read_upload(request: Request) -> bytes:

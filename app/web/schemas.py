@@ -65,6 +65,73 @@ class PredictOut(_Out):
     image: ImageOut
 
 
+class BoxOut(_Out):
+    """A rectangle in pixels of the uploaded image, upright; xmax and ymax are exclusive."""
+
+    xmin: int = Field(examples=[212])
+    ymin: int = Field(examples=[96])
+    xmax: int = Field(examples=[771])
+    ymax: int = Field(examples=[688])
+
+
+class HeatOut(_Out):
+    """Where in the view the network sees the class: 0 to 1, row by row from the top left."""
+
+    rows: int
+    columns: int
+    values: list[float]
+
+
+class LocatedOut(PredictionOut):
+    """One class, and where it was seen; null where nothing in the image speaks for it."""
+
+    box: BoxOut | None = Field(default=None, examples=[BoxOut.example()])
+    """Around the largest area that speaks for the class; with explain=box or evidence."""
+    evidence_in_box: float | None = Field(default=None, examples=[0.634])
+    """Share of what speaks for the class that lies in the box, 0 to 1; with explain=evidence."""
+    heat: HeatOut | None = None
+    """With explain=heat."""
+
+
+class ClassOut(_Out):
+    """A class by its names."""
+
+    label: str
+    wnid: str | None
+    class_index: int
+
+
+class HowOut(_Out):
+    """How classes are located."""
+
+    method: str = Field(examples=["grad-cam"])
+    """grad-cam or layer-cam."""
+    layer: str = Field(examples=["conv5_3"])
+    """The convolutions whose maps are read, joined by plus signs."""
+    threshold: float = Field(examples=[0.15])
+    """Share of the largest value from which on a place belongs to the box."""
+
+
+class ExplanationOut(HowOut):
+    """How the classes of an answer were located."""
+
+    against: ClassOut | None = None
+    """The class that the others were compared with; absent without the parameter against."""
+    withheld: str | None = None
+    """Why every box is null, where the model could say nothing; else absent."""
+
+
+class ExplainedOut(PredictOut):
+    """The answer of POST /predict; what a request did not ask for is absent."""
+
+    predictions: list[LocatedOut]  # type: ignore[assignment] # with more fields
+    asked: list[LocatedOut] | None = None
+    """The classes of the parameter classes, in its order; rank is that among all classes."""
+    view: BoxOut | None = None
+    """The part of the image that the network saw."""
+    explanation: ExplanationOut | None = None
+
+
 class LayerOut(_Out):
     """One layer, as in the paper."""
 
@@ -144,6 +211,17 @@ class BatchingOut(_Out):
     """b of the fitted cost(n) = a*n + b."""
 
 
+class ExplainsOut(HowOut):
+    """How a model explains its answers, and what that costs."""
+
+    most_classes: int
+    """Most classes of one request."""
+    seconds_per_class: float | None
+    """a of the fitted cost(n) = a*n + b; null until the model is ready, and for untrained weights."""
+    seconds_per_batch: float | None
+    """b of the fitted cost(n) = a*n + b."""
+
+
 class ModelOut(ModelSummary):
     """The answer of GET /models/{name}."""
 
@@ -165,6 +243,8 @@ class ModelOut(ModelSummary):
     """null if it is unknown, and for stand-in weights."""
     batching: BatchingOut | None
     """null until it is ready."""
+    explanation: ExplainsOut | None
+    """What the parameter explain answers; null for models that cannot be explained."""
     configuration: str | None
     """Column of table 1 in the paper, A to E; null for other networks."""
     parameters: int | None

@@ -33,6 +33,10 @@ class FakeGpuSession:
     def lanes(self):
         return [(self._runner(number), self._blank(number)) for number in range(2)]
 
+    @property
+    def explainers(self):
+        return []
+
     def run(self, batch):
         return self._runner(0)(batch)
 

@@ -15,6 +15,7 @@ from app.service.app import create_app
 from app.service.settings import Settings
 from app.web.keys import make_key
 from app.web.parameters import PARAMETERS
+from app.web.schemas import ExplainedOut
 from tests.conftest import client_of, png, started_app
 
 pytestmark = pytest.mark.anyio
@@ -46,11 +47,30 @@ async def test_openapi_has_an_example_of_every_status(client):
 async def test_openapi_has_an_example_of_the_answer(client):
     """The example of 200 has the shape of a real answer, with a cat in it."""
     responses = (await client.get("/openapi.json")).json()["paths"]["/predict"]["post"]["responses"]
-    example = responses["200"]["content"]["application/json"]["example"]
+    example = responses["200"]["content"]["application/json"]["examples"]["plain"]["value"]
     real = (await client.post("/predict?top_k=1", content=png())).json()
 
     assert "tabby, tabby cat" == example["predictions"][0]["label"]
     assert shape(real) == shape(example)
+
+
+async def test_openapi_has_an_example_of_an_explained_answer(client):
+    """It follows the schema, and the parameters of a question are described."""
+    description = (await client.get("/openapi.json")).json()
+    operation = description["paths"]["/predict"]["post"]
+    content = operation["responses"]["200"]["content"]["application/json"]
+    answer = ExplainedOut.model_validate(content["examples"]["explained"]["value"])
+    [row] = answer.predictions
+    named = {one["name"]: one["schema"] for one in operation["parameters"]}
+
+    assert {"$ref": "#/components/schemas/ExplainedOut"} == content["schema"]
+    assert (212, 0.634, "conv5_3") == (
+        row.box and row.box.xmin,
+        row.evidence_in_box,
+        answer.explanation and answer.explanation.layer,
+    )
+    assert ["box", "evidence", "heat"] == named["explain"]["items"]["enum"]
+    assert {"explain", "classes", "against", *PARAMETERS} <= set(named)
 
 
 def shape(value):

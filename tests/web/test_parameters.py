@@ -16,7 +16,11 @@ pytestmark = pytest.mark.anyio
         ("top-k=3", "unknown parameter 'top-k'. Did you mean 'top_k'?"),
         ("TOP_K=3", "unknown parameter 'TOP_K'. Did you mean 'top_k'?"),
         ("models=vgg16", "unknown parameter 'models'. Did you mean 'model'?"),
-        ("top_k=1&threshold=0.5", "unknown parameter 'threshold'. There are model and top_k."),
+        (
+            "top_k=1&threshold=0.5",
+            "'threshold'. There are model, top_k, explain, classes and against.",
+        ),
+        ("class=281", "unknown parameter 'class'. Did you mean 'classes'?"),
         ("image_url=http://localhost/", "The server fetches nothing"),
         ("%3Cb%3E=1", "unknown parameter. There are"),
         ("=1", "unknown parameter. There are"),

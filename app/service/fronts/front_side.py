@@ -95,9 +95,7 @@ class FrontSide:
     async def _handle(self, messages: MessageChannel, topic: str, **content: Any) -> None:  # noqa: ANN401 (JSON)
         match topic:
             case "layout":
-                layout = Layout(
-                    tuple(content["crops"]), tuple(content["classes"]), content["slots"]
-                )
+                layout = Layout(**content)
                 memory = SharedMemory(self._connection.memory, layout)
                 self._images = ImageClient(memory)
                 await self._images.open(self._connection.images)

@@ -16,14 +16,16 @@ from app.errors import (
     ServiceError,
     kinds,
 )
-from app.records import Pixels, Row
+from app.records import Ask, Pixels, Row
 from app.service.fronts.shared_memory import SharedMemory
 from app.serving.batching.queue import Queue
 
 REQUEST: Final = struct.Struct("=HHIId")
-"""From the front: SUBMIT or CANCEL, model, slot, ticket, deadline (`time.monotonic`, seconds)."""
+"""From the front: SUBMIT, EXPLAIN or CANCEL, model, slot, ticket, deadline (`time.monotonic`, seconds)."""
 SUBMIT: Final = 0
 CANCEL: Final = 1
+EXPLAIN: Final = 2
+"""Submits an image too; what is to be explained about it is in the memory."""
 REPLY: Final = struct.Struct("=IHHff")
 """From the owner: ticket, and for a row 0, images in the run, seconds in the queue, seconds of the
 run; for an error its number, bytes of its sentence, seconds to wait before a retry or 0, and 0."""
@@ -100,11 +102,13 @@ class ImageClient(ImageChannel):
         super().__init__(REPLY)
         self.memory = memory
         self._free = list(range(len(memory.rows)))
-        self._waiting: dict[int, tuple[int, int, asyncio.Future[Row]]] = {}
+        self._waiting: dict[int, tuple[int, int, bool, asyncio.Future[Row]]] = {}
         self._ticket = 0
         self._closed = False
 
-    async def submit(self, model: int, pixels: Pixels, deadline: float) -> Row:
+    async def submit(
+        self, model: int, pixels: Pixels, deadline: float, ask: Ask | None = None
+    ) -> Row:
         """Return an image's row.
 
         Raises:
@@ -117,9 +121,11 @@ class ImageClient(ImageChannel):
         slot = self._free.pop()
         ticket = self._ticket = (self._ticket + 1) % _TICKETS
         answer: asyncio.Future[Row] = asyncio.get_running_loop().create_future()
-        self._waiting[ticket] = model, slot, answer
+        self._waiting[ticket] = model, slot, ask is not None, answer
         self.memory.pixels(model, slot)[:] = pixels
-        self.send(REQUEST.pack(SUBMIT, model, slot, ticket, deadline))
+        if ask is not None:
+            self.memory.write_ask(slot, ask)
+        self.send(REQUEST.pack(EXPLAIN if ask else SUBMIT, model, slot, ticket, deadline))
         try:
             # The owner watches the deadline; this one is for an owner that hangs.
             async with asyncio.timeout(max(0.0, deadline - time.monotonic()) + _GRACE):
@@ -136,7 +142,7 @@ class ImageClient(ImageChannel):
     def received(self, fields: tuple[Any, ...]) -> None:
         """Hand a row or an error to the request that waits for it."""
         ticket, error, count, seconds, run_seconds = fields
-        model, slot, answer = self._waiting.get(ticket, (0, 0, None))
+        model, slot, explained, answer = self._waiting.get(ticket, (0, 0, False, None))
         if answer is None or answer.done():
             return
         if error:
@@ -144,7 +150,8 @@ class ImageClient(ImageChannel):
             answer.set_exception(decode_error(error, sentence, seconds))
         else:
             row = self.memory.row(model, slot).copy()
-            answer.set_result(Row(row, seconds, run_seconds, count))
+            seen = self.memory.read_seen(slot) if explained else None
+            answer.set_result(Row(row, seconds, run_seconds, count, seen))
 
     def close(self) -> None:
         """Fail every image that waits, and accept no more."""
@@ -168,23 +175,26 @@ class ImageServer(ImageChannel):
     def received(self, fields: tuple[Any, ...]) -> None:
         """Submit an image, or cancel it."""
         kind, model, slot, ticket, deadline = fields
-        if kind == SUBMIT:
-            work = self._answer(model, slot, ticket, deadline)
+        if kind != CANCEL:
+            work = self._answer(model, slot, ticket, deadline, explain=kind == EXPLAIN)
             self._tasks[ticket] = self._loop.create_task(work)
         elif (task := self._tasks.pop(ticket, None)) is not None:
             task.cancel()
 
     def close(self) -> None:
         """Drop the images of a front that has gone."""
-        self.memory.coming[:] = 0
+        self.memory.coming[:] = self.memory.asked[:] = 0
         super().close()
         for task in self._tasks.values():
             task.cancel()
 
-    async def _answer(self, model: int, slot: int, ticket: int, deadline: float) -> None:
+    async def _answer(
+        self, model: int, slot: int, ticket: int, deadline: float, *, explain: bool
+    ) -> None:
         try:
             pixels = self.memory.pixels(model, slot)
-            row = await self._queue_of(model).submit(pixels, deadline)
+            ask = self.memory.read_ask(model, slot) if explain else None
+            row = await self._queue_of(model).submit(pixels, deadline, ask)
         except Exception as exc:
             if not isinstance(exc, ServiceError):
                 log.exception("unhandled exception while an image of a front was run")
@@ -194,6 +204,8 @@ class ImageServer(ImageChannel):
             reply = REPLY.pack(ticket, number, len(sentence), retry_after, 0.0)
         else:
             self.memory.row(model, slot)[:] = row.probabilities
+            if row.seen is not None:
+                self.memory.write_seen(slot, row.seen)
             times = row.queue_seconds, row.run_seconds
             reply = REPLY.pack(ticket, 0, row.batch_size, *times)
         finally:

@@ -58,7 +58,12 @@ def encode_model(model: HostedModel) -> dict[str, Any]:
 
 def decode_policy(policy: dict[str, Any]) -> BatchPolicy:
     """Return the policy of an encoded model."""
-    cost = policy["cost"]
+    costs = {name: _decode_cost(policy[name]) for name in ("cost", "explaining")}
+    return BatchPolicy(**policy | costs | {"sizes": tuple(policy["sizes"])})
+
+
+def _decode_cost(cost: dict[str, Any] | None) -> RunCost | None:
+    if cost is None:
+        return None
     measured = tuple((size, least) for size, least in cost["measured"])
-    cost = RunCost(**cost | {"measured": measured})
-    return BatchPolicy(**policy | {"sizes": tuple(policy["sizes"]), "cost": cost})
+    return RunCost(**cost | {"measured": measured})

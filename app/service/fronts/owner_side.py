@@ -109,7 +109,9 @@ class OwnerSide:
             if model.loaded is None:
                 continue
             queue = model.loaded.queue
-            queue.coming = sum(memory.read_coming(number) for memory in memories)
+            coming = [memory.read_coming(number) for memory in memories]
+            queue.coming = sum(images for images, _ in coming)
+            queue.asked = sum(classes for _, classes in coming)
             likely, longest = queue.device_wait()
             usable = queue.usable
             for memory in memories:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from app.records import Pixels, Row
+from app.records import Ask, Pixels, Row
 from app.service.fronts.image_channel import ImageClient
 from app.serving.batching.costs import BatchPolicy
 from app.serving.batching.queue import Queue
@@ -54,19 +54,20 @@ class RemoteQueue(Queue):
             max(0.0, float(self._memory.latest_start[self._model]) - now) + unseen,
         )
 
-    def count_coming(self, change: int) -> None:
+    def count_coming(self, change: int, asked: int = 0) -> None:
         """Count images that were admitted and are not submitted yet, for the owner too."""
         self._unseen = self._count_unseen() + max(0, change)
         self._seen = float(self._memory.updated_at[0])
-        super().count_coming(change)
+        super().count_coming(change, asked)
         self._memory.coming[self._model] = self.coming
+        self._memory.asked[self._model] = self.asked
 
     def _count_unseen(self) -> int:
         return self._unseen if self._seen == float(self._memory.updated_at[0]) else 0
 
-    async def submit(self, pixels: Pixels, deadline: float) -> Row:
+    async def submit(self, pixels: Pixels, deadline: float, ask: Ask | None = None) -> Row:
         """Have the owner run an image; see `ImageClient.submit`."""
-        return await self._images.submit(self._model, pixels, deadline)
+        return await self._images.submit(self._model, pixels, deadline, ask)
 
     async def stop(self) -> None:
         """Fail every image that waits."""

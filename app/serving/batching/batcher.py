@@ -3,20 +3,35 @@
 Work-conserving: a run loop reserves the device first and then takes whatever images wait, oldest
 first. Batches so grow by themselves while the device is busy, and a lone image is run at once.
 Batch sizes are fixed, and a batch is padded to the next.
+
+Images that asked for an explanation get it after the run, in the same lane, all at once; the others
+of their batch have their answers by then.
 """
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 from app.errors import DeviceLostError, ModelFailedError, OutOfMemoryError, RunFailedError
-from app.records import BatchReport, Pixels, Row
+from app.records import Ask, BatchReport, Features, Pixels, Row
 from app.serving.batching.costs import BatchPolicy, CostTracker
+from app.serving.batching.explaining import ExplainingCost, questions_of
 from app.serving.batching.lanes import Lane
-from app.serving.batching.queue import Queue, Waiter, WaitingLine, fail
+from app.serving.batching.queue import Queue, Stage, Waiter, WaitingLine, fail
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Times:
+    """When the device began a run, and how long that took, in seconds."""
+
+    began: float = 0.0
+    seconds: float = 0.0
 
 
 class Batcher(Queue):
@@ -27,7 +42,7 @@ class Batcher(Queue):
         lanes: Sequence[Lane],
         policy: BatchPolicy,
         observe: Callable[[BatchReport], None] = lambda _: None,
-        left: Callable[[str], None] = lambda _: None,
+        left: Callable[[Stage], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
         lost: Callable[[], None] = lambda: None,
         decode_backlog: Callable[[int], float] = lambda _: 0.0,
@@ -43,9 +58,10 @@ class Batcher(Queue):
         self._devices = list({id(lane.device): lane.device for lane in lanes}.values())
         self._observe = observe
         self._lost = lost
-        self._line = WaitingLine(clock, left)
+        self._line = WaitingLine(policy, clock, left)
         self._work = asyncio.Event()
         self._cost = CostTracker(policy.cost)
+        self._explaining = ExplainingCost(policy.explaining)
         self._stopping = False
         for device in self._devices:
             device.turns.append(self._seconds_of_turns)
@@ -88,25 +104,30 @@ class Batcher(Queue):
         wait = self._wait_behind(self.depth)
         return wait, self._cost.at_most(wait, self.policy.sizes[-1])
 
-    async def submit(self, pixels: Pixels, deadline: float) -> Row:
-        """Wait in line for a run and return the image's row of its result."""
+    async def submit(self, pixels: Pixels, deadline: float, ask: Ask | None = None) -> Row:
+        """Wait in line for a run and return the image's row of its result; see Queue."""
         if self._stopping or not self._loops():
             raise ModelFailedError("The model has stopped.")
         self._work.set()
         for device in self._devices:
             device.notify()
-        return await self._line.wait(pixels, deadline, self._wait_behind(len(self._line)))
+        predicted = self._wait_behind(len(self._line))
+        return await self._line.wait(pixels, deadline, predicted, ask)
 
     def _wait_behind(self, images: int) -> float:
         """Return the predicted seconds until an image would run behind so many of this model.
 
-        They are spent on current runs, runs of this model, and turns of other models in between.
+        They are spent on current runs, runs of this model and their explanations, and turns of
+        other models in between.
         """
         largest = self.policy.sizes[-1]
         runs = images // largest
         rounds, rest = divmod(runs, len(self._devices))
         busy = sorted(device.busy(self._clock()) for device in self._devices)
         wait = busy[rest] + rounds * self._cost(largest)
+        if runs and (asked := self._line.asked + self.asked):
+            ahead = asked * runs * largest // images  # as many as their share of the images
+            wait += self._explaining(ahead, runs) / len(self._devices)
         others = [turns for turns in self._devices[0].turns if turns != self._seconds_of_turns]
         return wait + sum(seconds(runs + 1) for seconds in others) / len(self._devices)
 
@@ -118,7 +139,8 @@ class Batcher(Queue):
             size = self.policy.padded(images)
             seconds += self._cost(size)
             images -= size
-        return seconds
+        asked = self._line.asked + self.asked
+        return seconds + self._explaining(asked, most) if asked else seconds
 
     def _loops(self) -> list[asyncio.Task[None]]:
         return [lane.loop for lane in self._lanes if lane.loop and not lane.loop.done()]
@@ -160,17 +182,14 @@ class Batcher(Queue):
 
     async def _run_batch(self, lane: Lane, batch: list[Waiter], *, may_split: bool = True) -> None:
         size = self.policy.padded(len(batch))
-        now = lane.began = self._clock()
-        number = lane.device.begin(self._cost(size), now)
-        rows = None
+        asked = sum(self.policy.asked(waiter.ask) for waiter in batch if waiter.ask)
+        expected = self._cost(size) + (self._explaining(asked) if asked else 0.0)
+        made = None
         try:
-            rows = await lane.make([waiter.pixels for waiter in batch], size)
-        except asyncio.CancelledError:
-            fail(batch, lambda: ModelFailedError("The server has stopped."))
-            raise
+            with self._device_of(lane, expected, batch) as times:
+                images = [waiter.pixels for waiter in batch]
+                made = await lane.make(images, size, keep=asked > 0)
         except DeviceLostError:
-            fail(batch, lambda: ModelFailedError("The device has failed; the server restarts."))
-            self._lost()
             raise
         except OutOfMemoryError:
             log.warning("a batch of %d does not fit into the device's memory", size)
@@ -179,19 +198,88 @@ class Batcher(Queue):
             cause = exc
             fail(batch, lambda: _failed_run(cause))
             return
+        if made is None:
+            await self._run_halves(lane, batch, may_split=may_split)
+            return
+        rows, features = made
+        self._cost.observe(size, times.seconds)
+        asking: list[tuple[int, Waiter, Row]] = []
+        for place, (waiter, probabilities) in enumerate(zip(batch, rows, strict=False)):
+            waited = times.began - waiter.arrived  # padding has no waiter
+            row = Row(probabilities, waited, times.seconds, len(batch))
+            if waiter.ask is None:
+                waiter.answer(row)
+            else:
+                asking.append((place, waiter, row))
+        waits = tuple((times.began - waiter.arrived, waiter.predicted) for waiter in batch)
+        self._observe(BatchReport(len(batch), waits))
+        if asking:
+            await self._explain(lane, asking, features)
+
+    async def _explain(
+        self, lane: Lane, asking: list[tuple[int, Waiter, Row]], features: Features
+    ) -> None:
+        """Explain the images whose clients still wait, in one run, and answer them."""
+        waiting = [one for one in asking if one[1].waits(self._clock())]
+        if not waiting:
+            return
+        waiters = [waiter for _, waiter, _ in waiting]
+        for waiter in waiters:
+            waiter.stage = "explain"
+        questions = questions_of(
+            [(place, waiter.ask, row.probabilities) for place, waiter, row in waiting if waiter.ask]
+        )
+        cells = any(questions.cells)
+        classes = questions.classes.size
+        counted = math.ceil(classes * self.policy.cells_factor) if cells else classes
+        failure: Exception | None = None
+        try:
+            with self._device_of(lane, self._explaining(counted), waiters) as times:
+                evidence = await lane.explain(
+                    features, questions.rows, questions.classes, questions.against, cells=cells
+                )
+        except DeviceLostError:
+            raise
+        except Exception as exc:  # the run itself succeeded, and the next one may
+            log.exception("an explanation of %d classes failed", classes)
+            failure = exc
+        if failure is None:
+            self._explaining.observe(counted, times.seconds)
+            for number, (_, waiter, row) in enumerate(waiting):
+                seen = questions.answer(number, evidence, times.seconds)
+                waiter.answer(replace(row, seen=seen))
+        elif len(waiters) == 1:
+            fail(waiters, lambda: _failed_explanation(failure))
+        else:
+            await self._run_alone(lane, waiters)
+
+    async def _run_alone(self, lane: Lane, waiters: list[Waiter]) -> None:
+        """Run images again, each alone, so that one that cannot be explained fails no other."""
+        for waiter in waiters:
+            waiter.stage = "run"
+            if waiter.waits(self._clock()):
+                await self._run_batch(lane, [waiter])
+
+    @contextmanager
+    def _device_of(self, lane: Lane, seconds: float, batch: list[Waiter]) -> Iterator[_Times]:
+        """Count work on the device of a lane; what ends the run loop fails the images of the work."""
+        times = _Times()
+        now = lane.began = self._clock()
+        number = lane.device.begin(seconds, now)
+        try:
+            yield times
+        except asyncio.CancelledError:
+            fail(batch, lambda: ModelFailedError("The server has stopped."))
+            raise
+        except DeviceLostError:
+            fail(batch, lambda: ModelFailedError("The device has failed; the server restarts."))
+            self._lost()
+            raise
         finally:
             lane.began = None
             ended = self._clock()
-            began = lane.device.end(number, ended)
-        if rows is None:
-            await self._run_halves(lane, batch, may_split=may_split)
-            return
-        seconds = ended - began
-        self._cost.observe(size, seconds)
-        for waiter, row in zip(batch, rows, strict=False):  # padding has no waiter
-            waiter.answer(Row(row, began - waiter.arrived, seconds, len(batch)))
-        waits = tuple((began - waiter.arrived, waiter.predicted) for waiter in batch)
-        self._observe(BatchReport(len(batch), waits))
+            times.began = lane.device.end(number, ended)
+            times.seconds = ended - times.began
 
     async def _run_halves(self, lane: Lane, batch: list[Waiter], *, may_split: bool) -> None:
         half = -(-len(batch) // 2)
@@ -204,5 +292,12 @@ class Batcher(Queue):
 
 def _failed_run(cause: Exception) -> RunFailedError:
     error = RunFailedError("The model failed on the batch that this image was in.")
+    error.__cause__ = cause
+    return error
+
+
+def _failed_explanation(cause: Exception) -> RunFailedError:
+    kind = OutOfMemoryError if isinstance(cause, OutOfMemoryError) else RunFailedError
+    error = kind("The model classified the image, but could not explain it: leave out 'explain'.")
     error.__cause__ = cause
     return error

@@ -3,10 +3,13 @@
 The policy of a queue is here too, because all of its promises rest on that cost.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+
+from app.records import Ask
 
 _MEMORY: Final = 0.9
 """Weight of the past in the correction: about the last ten runs count."""
@@ -39,7 +42,7 @@ class RunCost:
                 slope, base = max(float(np.median(seconds / sizes)), 0.0), 0.0
         return cls(per_image=slope, per_run=base, measured=points)
 
-    def __call__(self, size: int) -> float:
+    def __call__(self, size: float) -> float:
         """Return the seconds of a run of a batch of this size."""
         return self.per_image * size + self.per_run
 
@@ -55,6 +58,9 @@ class BatchPolicy:
             oldest image, so that a batch that formed while the device was busy starts at once.
         queue_budget: Longest predicted wait (seconds) with which an image is admitted.
         stuck_after: Seconds after which a run counts as hung.
+        explaining: Seconds of an explanation by its number of classes, those of all images of a
+            batch; None if the model cannot be explained.
+        cells_factor: How many times as long it takes with the parts of the logits.
     """
 
     sizes: tuple[int, ...]
@@ -62,6 +68,14 @@ class BatchPolicy:
     max_queue_delay: float = 0.0
     queue_budget: float = 2.0
     stuck_after: float = 60.0
+    explaining: RunCost | None = None
+    cells_factor: float = 1.0
+
+    def asked(self, ask: Ask | None) -> int:
+        """Return how many classes are to be explained; with cells one counts as what it costs."""
+        if ask is None:
+            return 0
+        return math.ceil(ask.most * self.cells_factor) if ask.cells else ask.most
 
     def padded(self, images: int) -> int:
         """Return the smallest batch size that holds so many images, or else the largest."""
@@ -77,7 +91,7 @@ class CostTracker:
         self._factor = 1.0
         self._spread = 0.0
 
-    def __call__(self, size: int) -> float:
+    def __call__(self, size: float) -> float:
         """Return the seconds that a run of a batch of this size would take now."""
         return self.cost(size) * self._factor
 

@@ -9,12 +9,23 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from app.errors import RunFailedError
-from app.records import Blank, Pixels, ProbabilityBatch, Run
+from app.records import (
+    Blank,
+    Evidence,
+    Explainer,
+    Features,
+    Numbers,
+    PixelBatch,
+    Pixels,
+    ProbabilityBatch,
+    Run,
+)
 
 
 @dataclass(slots=True)
@@ -83,16 +94,23 @@ class Lane:
         began: When the lane was given its current run; None without one.
     """
 
-    def __init__(self, run: Run, device: Device, blank: Blank | None = None) -> None:
-        """Start the thread, which calls `run` and `blank`, on first use.
+    def __init__(
+        self,
+        run: Run,
+        device: Device,
+        blank: Blank | None = None,
+        explainer: Explainer | None = None,
+    ) -> None:
+        """Start the thread, which calls the others, on first use.
 
-        Without `blank` each batch is new memory.
+        Without `blank` each batch is new memory; without `explainer` no image may ask.
         """
         self.device = device
         self.loop: asyncio.Task[None] | None = None
         self.began: float | None = None
         self._run = run
         self._blank = blank or (lambda shape: np.empty(shape, np.uint8))
+        self._explainer = explainer
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="run")
 
     def start(self, loop: Coroutine[Any, Any, None]) -> None:
@@ -100,10 +118,24 @@ class Lane:
         self.loop = asyncio.create_task(loop, name="run loop")
         self.loop.add_done_callback(lambda task: task.cancelled() or task.exception())
 
-    async def make(self, images: list[Pixels], size: int) -> ProbabilityBatch:
-        """Stack the images, pad the batch to `size` with zeros, run it and check the result."""
+    async def make(
+        self, images: list[Pixels], size: int, *, keep: bool = False
+    ) -> tuple[ProbabilityBatch, Features]:
+        """Stack the images, pad the batch to `size` with zeros, run it and check the result.
+
+        Returns:
+            The rows, and with `keep` what `explain` needs.
+        """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._make, images, size)
+        run = self._able().run_keeping if keep else self._run_only
+        return await loop.run_in_executor(self._thread, self._make, run, images, size)
+
+    async def explain(
+        self, features: Features, rows: Numbers, classes: Numbers, against: Numbers, *, cells: bool
+    ) -> Evidence:
+        """Explain images of the last batch; see `Explainer`."""
+        work = partial(self._able().explain, features, rows, classes, against, cells=cells)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def close(self) -> None:
         """Start no further run."""
@@ -115,11 +147,24 @@ class Lane:
             return False
         return self.began is None or now - self.began < stuck_after
 
-    def _make(self, images: list[Pixels], size: int) -> ProbabilityBatch:
+    def _make(
+        self,
+        run: Callable[[PixelBatch], tuple[ProbabilityBatch, Features]],
+        images: list[Pixels],
+        size: int,
+    ) -> tuple[ProbabilityBatch, Features]:
         batch = self._blank((size, *images[0].shape))
         np.stack(images, out=batch[: len(images)])
         batch[len(images) :] = 0
-        rows = self._run(batch)
+        rows, features = run(batch)
         if rows.shape[0] != size:
             raise RunFailedError(f"The model returned {rows.shape[0]} rows for {size} images.")
-        return rows
+        return rows, features
+
+    def _run_only(self, batch: PixelBatch) -> tuple[ProbabilityBatch, Features]:
+        return self._run(batch), {}
+
+    def _able(self) -> Explainer:
+        if self._explainer is None:
+            raise RunFailedError("The model cannot be explained.")
+        return self._explainer

@@ -7,15 +7,21 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from app.errors import DeadlineExceededError, ModelFailedError, OverloadedError
-from app.records import Pixels, Row
+from app.records import Ask, Pixels, Row
 from app.serving.batching.costs import BatchPolicy
 
 RUNS_AHEAD: Final = 3
 """Runs whose images may be decoded: the current one, the next one, and the one after that."""
 
+Stage: TypeAlias = Literal["queue", "run", "explain"]  # where an image is that was submitted
+_WHEN: Final[dict[Stage, str]] = {
+    "queue": "before the image was run",
+    "run": "while the image was being run",
+    "explain": "while the image was being explained",
+}
 _NOT_DECODED: Final = "The deadline passed before the image was decoded."
 
 
@@ -25,6 +31,7 @@ class Queue(ABC):
     Attributes:
         policy: How batches are formed.
         coming: Images that were admitted and are not in line yet.
+        asked: Classes, at most, that are to be explained about these.
         awaiting: Images that wait for a place.
     """
 
@@ -33,7 +40,7 @@ class Queue(ABC):
         policy: BatchPolicy,
         *,
         decode_backlog: Callable[[int], float] = lambda _: 0.0,
-        left: Callable[[str], None] = lambda _: None,
+        left: Callable[[Stage], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Create an empty queue.
@@ -42,11 +49,12 @@ class Queue(ABC):
             policy: How batches are formed.
             decode_backlog: Returns the seconds until one more image would be decoded, behind the
                 given number of images that wait for a place.
-            left: Called with `queue` or `run`, where the image was, when its client leaves.
+            left: Called with the stage of an image when its client leaves.
             clock: Seconds; deadlines are on this clock.
         """
         self.policy = policy
         self.coming = 0
+        self.asked = 0
         self.awaiting = 0
         self._places = asyncio.Semaphore(RUNS_AHEAD * policy.sizes[-1])
         self._decode_backlog = decode_backlog
@@ -72,13 +80,13 @@ class Queue(ABC):
         """
 
     @abstractmethod
-    async def submit(self, pixels: Pixels, deadline: float) -> Row:
-        """Wait in line for a run and return the image's row of its result.
+    async def submit(self, pixels: Pixels, deadline: float, ask: Ask | None = None) -> Row:
+        """Wait in line for a run and return the image's row, or after that its explanation too.
 
         Raises:
             DeadlineExceededError: If the deadline passed first; unless its run had begun by
                 then, the image is not run.
-            RunFailedError: If the run failed.
+            RunFailedError: If the run or the explanation failed.
             ModelFailedError: If no run loop is left.
         """
 
@@ -117,7 +125,7 @@ class Queue(ABC):
             )
 
     @asynccontextmanager
-    async def reserve(self, deadline: float) -> AsyncIterator["Place"]:
+    async def reserve(self, deadline: float, ask: Ask | None = None) -> AsyncIterator["Place"]:
         """Admit an image, wait for a place and hold it until the image has its row.
 
         An upload is smaller than its pixels, and costs nothing if its client leaves before it is
@@ -128,7 +136,7 @@ class Queue(ABC):
             ServiceError: If the image is not admitted (see `admit`), or its deadline passed first.
         """
         self.admit(deadline - self._clock())
-        place = Place(self, deadline)
+        place = Place(self, deadline, ask)
         try:
             await self._take_place(deadline)
             try:
@@ -138,9 +146,10 @@ class Queue(ABC):
         finally:
             place.arrive()
 
-    def count_coming(self, change: int) -> None:
-        """Count images that were admitted, or that no longer come because they are in line."""
+    def count_coming(self, change: int, asked: int = 0) -> None:
+        """Count images that were admitted or, below zero, are in line now; and what they ask."""
         self.coming += change
+        self.asked += asked
 
     async def _take_place(self, deadline: float) -> None:
         if not self._places.locked():
@@ -162,22 +171,24 @@ class Queue(ABC):
 class Place:
     """A place in a queue; its image counts as coming until it is submitted or given up."""
 
-    def __init__(self, queue: Queue, deadline: float) -> None:
+    def __init__(self, queue: Queue, deadline: float, ask: Ask | None) -> None:
         self._queue = queue
         self._deadline = deadline
+        self._ask = ask
+        self._asked = queue.policy.asked(ask)
         self._coming = True
-        queue.count_coming(1)
+        queue.count_coming(1, self._asked)
 
     async def submit(self, pixels: Pixels) -> Row:
         """Return the row of the decoded image; see `Queue.submit`."""
         self.arrive()
-        return await self._queue.submit(pixels, self._deadline)
+        return await self._queue.submit(pixels, self._deadline, self._ask)
 
     def arrive(self) -> None:
         """Stop counting the image as coming."""
         if self._coming:
             self._coming = False
-            self._queue.count_coming(-1)
+            self._queue.count_coming(-1, -self._asked)
 
 
 @dataclass(eq=False, slots=True)
@@ -190,8 +201,9 @@ class Waiter:
         deadline: Seconds on the line's clock; the image is not run after that.
         predicted: Predicted wait in seconds.
         future: Done once the client has its answer or has left.
+        ask: What is to be explained about it.
         in_line: Whether it still waits for a run.
-        running: Whether it was taken for a run.
+        stage: Where it is: `queue`, `run` or `explain`.
     """
 
     pixels: Pixels
@@ -199,8 +211,15 @@ class Waiter:
     deadline: float
     predicted: float
     future: asyncio.Future[Row]
+    ask: Ask | None = None
     in_line: bool = True
-    running: bool = False
+    stage: Stage = "queue"
+
+    def waits(self, now: float) -> bool:
+        """Return whether its client can still be answered in time; tell it if that is too late."""
+        if self.deadline <= now:
+            self.expire()
+        return not self.future.done()
 
     def answer(self, row: Row) -> None:
         """Give the row to the client, unless it has left."""
@@ -214,8 +233,7 @@ class Waiter:
 
     def expire(self) -> None:
         """Tell the client that its deadline has passed."""
-        when = "while the image was being run" if self.running else "before the image was run"
-        self.fail(DeadlineExceededError(f"The deadline passed {when}."))
+        self.fail(DeadlineExceededError(f"The deadline passed {_WHEN[self.stage]}."))
 
 
 class WaitingLine:
@@ -223,13 +241,16 @@ class WaitingLine:
 
     def __init__(
         self,
+        policy: BatchPolicy,
         clock: Callable[[], float] = time.monotonic,
-        left: Callable[[str], None] = lambda _: None,
+        left: Callable[[Stage], None] = lambda _: None,
     ) -> None:
         """Create an empty line; see Queue for the arguments."""
+        self._policy = policy
         self._clock = clock
         self._left = left
         self._waiters: deque[Waiter] = deque()
+        self.asked = 0  # classes that are to be explained, as `BatchPolicy.asked` counts them
 
     def __len__(self) -> int:
         """Return the number of images in line."""
@@ -240,7 +261,9 @@ class WaitingLine:
         """Return when the first in line arrived; the line must not be empty."""
         return self._waiters[0].arrived
 
-    async def wait(self, pixels: Pixels, deadline: float, predicted: float) -> Row:
+    async def wait(
+        self, pixels: Pixels, deadline: float, predicted: float, ask: Ask | None = None
+    ) -> Row:
         """Put an image in line and return its row; it leaves the line in any case.
 
         Raises:
@@ -249,18 +272,20 @@ class WaitingLine:
         """
         loop = asyncio.get_running_loop()
         now = self._clock()
-        waiter = Waiter(pixels, now, deadline, predicted, loop.create_future())
+        waiter = Waiter(pixels, now, deadline, predicted, loop.create_future(), ask)
         self._waiters.append(waiter)
+        self.asked += self._policy.asked(ask)
         timer = loop.call_later(max(0.0, deadline - now), waiter.expire)
         try:
             return await waiter.future
         except asyncio.CancelledError:
-            self._left("run" if waiter.running else "queue")
+            self._left(waiter.stage)
             raise
         finally:
             timer.cancel()
             if waiter.in_line:  # expired or left: must neither be run nor be counted
                 self._waiters.remove(waiter)
+                self._leave(waiter)
 
     def take(self, most: int) -> list[Waiter]:
         """Remove and return the oldest images that can still be answered in time."""
@@ -268,20 +293,22 @@ class WaitingLine:
         now = self._clock()
         while self._waiters and len(taken) < most:
             waiter = self._waiters.popleft()
-            waiter.in_line = False
-            if waiter.deadline <= now:
-                waiter.expire()
-            if not waiter.future.done():
-                waiter.running = True
+            self._leave(waiter)
+            if waiter.waits(now):
+                waiter.stage = "run"
                 taken.append(waiter)
         return taken
 
     def dismiss(self, make: Callable[[], Exception]) -> None:
         """Fail every image in line."""
         for waiter in self._waiters:
-            waiter.in_line = False
+            self._leave(waiter)
         fail(self._waiters, make)
         self._waiters.clear()
+
+    def _leave(self, waiter: Waiter) -> None:
+        waiter.in_line = False
+        self.asked -= self._policy.asked(waiter.ask)
 
 
 def fail(waiters: Iterable[Waiter], make: Callable[[], Exception]) -> None:

@@ -6,17 +6,18 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from app.records import Row
+from app.records import Ask, Row, Seen
 from app.service.fronts.image_channel import ImageClient, ImageServer
 from app.service.fronts.remote_queue import RemoteQueue
 from app.service.fronts.shared_memory import Layout, SharedMemory, allocate
 from app.serving.batching.costs import BatchPolicy, RunCost
 
-LAYOUT = Layout((8, 8), (1000, 1000), slots=2)
+LAYOUT = Layout((8, 8), (1000, 1000), slots=2, map_floats=13)
 POLICY = BatchPolicy((1, 2), RunCost(0.1, 0.0, ((1, 0.1),)), queue_budget=2.0)
 
 
@@ -25,10 +26,12 @@ class ScriptedQueue:
 
     def __init__(self) -> None:
         self.left = 0
+        self.asks: list[Ask | None] = []
         self.then: Callable[[], Any] = lambda: None
         self.waits = asyncio.Event()
 
-    async def submit(self, pixels: Any, _deadline: float) -> Row:
+    async def submit(self, pixels: Any, _deadline: float, ask: Ask | None = None) -> Row:
+        self.asks.append(ask)
         self.waits.set()
         try:
             outcome = self.then()
@@ -37,7 +40,16 @@ class ScriptedQueue:
         except asyncio.CancelledError:
             self.left += 1
             raise
-        return Row(np.full(1000, pixels[0, 0, 0], np.float32), 0.5, 0.25, 3)
+        row = Row(np.full(1000, pixels[0, 0, 0], np.float32), 0.5, 0.25, 3)
+        return row if ask is None else replace(row, seen=seen_of(ask))
+
+
+def seen_of(ask: Ask) -> Seen:
+    """Make an explanation whose numbers are all different."""
+    count = ask.most
+    maps = np.arange(count * 9, dtype=np.float32).reshape(count, 3, 3)
+    cells = -np.arange(count * 4, dtype=np.float32).reshape(count, 2, 2) if ask.cells else None
+    return Seen(np.arange(count, dtype=np.int64) + 90, maps, cells, 0.125)
 
 
 class Pair:

@@ -2,6 +2,7 @@ import asyncio
 import socket
 import time
 
+import numpy as np
 import pytest
 
 from app.errors import (
@@ -12,8 +13,9 @@ from app.errors import (
     OverloadedError,
     ServiceError,
 )
+from app.records import Ask
 from app.service.fronts.image_channel import REQUEST, ImageChannel, decode_error, encode_error
-from tests.service.fronts.pair import image, opened_pair
+from tests.service.fronts.pair import image, opened_pair, seen_of
 
 pytestmark = pytest.mark.anyio
 LATER = time.monotonic() + 3600
@@ -174,3 +176,33 @@ async def test_an_image_that_is_cancelled_at_once_leaves_nothing_behind():
 
     assert 2.0 == row.probabilities[0]
     assert {} == pair.server._tasks
+
+
+async def test_an_explanation_comes_back_with_the_row():
+    """The owner's queue is asked what the front was asked; without an ask nothing is explained."""
+    ask = Ask(2, (7,), against=3, cells=True)
+    async with opened_pair() as pair:
+        plain, row = await asyncio.gather(
+            pair.client.submit(0, image(3), LATER), pair.client.submit(0, image(5), LATER, ask)
+        )
+
+    wanted = seen_of(ask)
+    assert [None, ask] == pair.queue.asks
+    assert plain.seen is None
+    assert 5.0 == row.probabilities[999]
+    assert row.seen is not None
+    assert wanted.classes.tolist() == row.seen.classes.tolist()
+    assert (wanted.maps == row.seen.maps).all()
+    assert np.array_equal(np.array(wanted.cells), np.array(row.seen.cells))
+    assert wanted.seconds == row.seen.seconds
+
+
+async def test_an_ask_that_makes_no_sense_fails_its_image_alone():
+    """The queue never sees it."""
+    async with opened_pair() as pair:
+        with pytest.raises(ServiceError):
+            await pair.client.submit(0, image(3), LATER, Ask(5, (1000,)))
+        row = await pair.client.submit(0, image(4), LATER, Ask(1))
+
+    assert 4.0 == row.probabilities[0]
+    assert [Ask(1)] == pair.queue.asks

@@ -1,12 +1,14 @@
 import asyncio
 import json
 import socket
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
 from app.errors import NotReadyError
 from app.service.fronts.message_channel import MessageChannel, decode_policy, encode_model
+from app.serving.batching.costs import BatchPolicy, RunCost
 from app.serving.hosted_models import HostedModel
 from app.serving.loading import Loaded
 from tests.conftest import started_app
@@ -78,3 +80,11 @@ async def test_a_model_that_loads_has_a_state_and_progress(model_dir, session):
     assert {"state": "loading", "progress": ["fetching", 12, 100], "loaded": None} == state
     with pytest.raises(NotReadyError, match="fetching"):
         model.ready()
+
+
+@pytest.mark.parametrize("explaining", [None, RunCost(0.1, 0.2, ((5, 0.7), (20, 2.2)))])
+def test_the_cost_of_explanations_survives_json(explaining):
+    """A front knows by it whether a model can be explained."""
+    policy = BatchPolicy((1, 2), RunCost(0.1, 0.0, ((1, 0.1),)), explaining=explaining)
+
+    assert policy == decode_policy(json.loads(json.dumps(asdict(policy))))

@@ -81,6 +81,7 @@ async def test_a_front_gets_the_layout_and_the_models(owner):
     await front.close()
 
     expected = {"topic": "layout", "crops": [32], "classes": [1000], "slots": 2}
+    expected["map_floats"] = 0
     assert expected == layout
     assert ("colours", 0, "ready") == (model["name"], model["number"], model["model"]["state"])
     assert [] == front.inbox

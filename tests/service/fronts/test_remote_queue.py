@@ -4,6 +4,7 @@ import time
 import pytest
 
 from app.errors import DeadlineExceededError, ModelFailedError, OverloadedError
+from app.records import Ask
 from app.service.fronts.image_channel import REPLY
 from tests.service.fronts.pair import LAYOUT, POLICY, image, opened_pair
 
@@ -166,3 +167,16 @@ async def test_the_owner_sees_the_images_that_come():
         later = pair.server.memory.coming[0], pair.remote.coming
 
     assert [(2.0, 2), (1.0, 1)] == [seen, later]
+
+
+async def test_the_owner_learns_what_coming_images_ask():
+    """From the admission of an image until it is in line."""
+    async with opened_pair() as pair:
+        pair.post()
+        async with pair.remote.reserve(LATER, Ask(3, (5,))) as place:
+            coming = pair.server.memory.read_coming(0)
+            row = await place.submit(image(1))
+        after = pair.server.memory.read_coming(0)
+
+    assert [(1, 4), (0, 0)] == [coming, after]
+    assert row.seen is not None

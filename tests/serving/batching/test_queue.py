@@ -21,6 +21,7 @@ class FixedQueue(Queue):
         super().__init__(policy, **options)
         self.wait, self.share = wait, usable
         self.coming_at_submit = []
+        self.asks = []
 
     @property
     def usable(self):
@@ -33,7 +34,8 @@ class FixedQueue(Queue):
     def device_wait(self):
         return self.wait, self.wait
 
-    async def submit(self, _pixels, _deadline):
+    async def submit(self, _pixels, _deadline, ask=None):
+        self.asks.append(ask)
         self.coming_at_submit.append(self.coming)
         return ROW
 
@@ -184,7 +186,8 @@ def started(line, deadline=NEVER):
 
 
 def line_here(**options):
-    return WaitingLine(asyncio.get_running_loop().time, **options)
+    policy = BatchPolicy((1,), RunCost(0.1, 0.0, ((1, 0.1),)))
+    return WaitingLine(policy, asyncio.get_running_loop().time, **options)
 
 
 def test_the_oldest_is_taken_first(turned):
