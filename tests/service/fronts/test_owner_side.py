@@ -142,6 +142,19 @@ async def test_each_memory_has_the_queue_with_the_images_that_come_to_all_fronts
     assert time.monotonic() - updated_at < 10
 
 
+async def test_what_images_ask_that_come_to_the_fronts_counts_for_the_queue(owner):
+    """The owner's queue has the sum of all fronts, by which it predicts the wait."""
+    fronts = [await FakeFront(owner, 0).open() for _ in range(2)]
+    for front, images, classes in zip(fronts, (1, 2), (5, 40), strict=True):
+        front.memory.coming[0], front.memory.asked[0] = images, classes
+    owner.update_queues()
+    queue = owner._queue(0)
+    for front in fronts:
+        await front.close()
+
+    assert (3, 45) == (queue.coming, queue.asked)
+
+
 async def test_fronts_can_be_disconnected(owner):
     """The end of the connection tells them that the owner ends."""
     front = await FakeFront(owner, 0).open()
