@@ -97,8 +97,9 @@ def _classes(query: QueryParams, names: ClassNames) -> tuple[int, ...]:
             raise UnknownParameterError(
                 f"classes: names too many classes; the limit is {MOST}.", limit={"classes": MOST}
             )
+        furthest = min(len(pieces), at + names.most_names)
         end = next(
-            (end for end in range(len(pieces), at, -1) if names.find(",".join(pieces[at:end]))),
+            (end for end in range(furthest, at, -1) if names.find(",".join(pieces[at:end]))),
             at + 1,
         )
         number = len(found) + 1

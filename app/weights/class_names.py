@@ -5,15 +5,22 @@ from typing import Final
 
 from app.records import Label
 
+_LETTERS: Final = 3
+"""Of a text that similar names are looked for."""
 _SHOWN: Final = 3
 """Classes of a list in a sentence."""
 
 
 class ClassNames:
-    """The names of the classes of one model, in any case."""
+    """The names of the classes of one model, in any case.
+
+    Attributes:
+        most_names: Names, with commas between them, of the longest label.
+    """
 
     def __init__(self, labels: Sequence[Label]) -> None:
         """Take one label per class, in the order of the output."""
+        self.most_names = max(1 + label.text.count(",") for label in labels)
         self._labels = labels
         self._whole: dict[str, list[int]] = {}
         self._names: dict[str, list[int]] = {}
@@ -41,12 +48,12 @@ class ClassNames:
         return self._whole.get(plain) or self._names.get(plain, [])
 
     def similar(self, text: str) -> list[int]:
-        """Return a few classes with a name that a text is a part of."""
+        """Return a few classes with a name that a text of some letters is a part of."""
         plain = _plain(text)
         found = (
             index for name, classes in self._names.items() if plain in name for index in classes
         )
-        return list(dict.fromkeys(found))[:_SHOWN] if plain else []
+        return list(dict.fromkeys(found))[:_SHOWN] if len(plain) >= _LETTERS else []
 
     def describe(self, classes: Sequence[int]) -> str:
         """List classes in a sentence, at most a few: `281 (tabby, tabby cat)`."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import httpx
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from app.serving.batching.explaining import MOST
 from tests.conftest import PHOTOS, running_server
@@ -90,6 +90,20 @@ def test_the_box_is_where_the_object_is(mini_server, place):
 
     assert xmin <= place[0] + 70 <= xmax
     assert ymin <= place[1] + 70 <= ymax
+
+
+@pytest.mark.parametrize("centre", [(100, 60), (200, 150), (260, 80), (150, 220)])
+def test_the_box_contains_a_bright_disk_on_black(mini_server, centre):
+    """Whatever it is taken for, there is nothing else to see."""
+    x, y = centre
+    photo = Image.new("RGB", (400, 300))
+    ImageDraw.Draw(photo).ellipse((x - 40, y - 40, x + 40, y + 40), fill=(255, 220, 60))
+    xmin, ymin, xmax, ymax = edges(
+        explain(mini_server.url, encoded(photo, "PNG"))["predictions"][0]["box"]
+    )
+
+    assert xmin <= x - 40 < x + 40 <= xmax
+    assert ymin <= y - 40 < y + 40 <= ymax
 
 
 @pytest.fixture(scope="module")

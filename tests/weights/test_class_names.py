@@ -47,7 +47,7 @@ def test_similar_classes_are_suggested():
     """A few that have the text in a name; nothing for nothing."""
     assert [281] == IMAGENET.similar("tabb")
     assert 3 == len(IMAGENET.similar("dog"))
-    assert [] == IMAGENET.similar(" ")
+    assert [[], []] == [IMAGENET.similar(text) for text in (" ", "ca")]
 
 
 def test_a_list_of_classes_is_short():
@@ -56,6 +56,11 @@ def test_a_list_of_classes_is_short():
 
     assert f"0 ({'x' * 60}), 1 ({'x' * 60}), 2 ({'x' * 60}) and more" == names.describe(range(5))
     assert 4 == names.last
+
+
+def test_the_longest_label_is_known():
+    """So that a list of classes, in which labels have commas, is read in little time."""
+    assert 3 == ClassNames([Label(None, "a"), Label(None, "b, c,d")]).most_names
 
 
 def test_digits_are_an_index_even_if_labels_are_numbers():
