@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 from app.errors import RateLimitedError, RequestError, UnauthorizedError, answered
 from app.images.formats import FORMATS
 from app.serving.batching.explaining import MOST
+from app.serving.hosted_models import Models
 from app.web.endpoints import KEY, MARKS, PHOTO, Endpoint
 from app.web.middleware.admission import TIMEOUT_HEADER
 from app.web.parameters import PARTS
@@ -145,6 +146,7 @@ def install_openapi(app: FastAPI, *, with_keys: bool) -> None:
         components.pop("ValidationError", None)
         if with_keys:
             schema["components"]["securitySchemes"] = {"key": _SCHEME}
+        _limit_top_k(schema, app.state.models)
         problems = _problems()
         unauthorized = problems.pop("401")
         for path, operations in schema["paths"].items():
@@ -170,6 +172,14 @@ def install_openapi(app: FastAPI, *, with_keys: bool) -> None:
 
     app.openapi = openapi  # type: ignore[method-assign] # FastAPI documents this way
     app.add_route(Endpoint.OPENAPI.path, describe, include_in_schema=False)
+
+
+def _limit_top_k(schema: dict[str, Any], models: Models) -> None:
+    """Say how many classes the model with the most of them knows."""
+    most = max(len(model.labels) for model in models.all().values())
+    for parameter in schema["paths"][Endpoint.PREDICT.path]["post"]["parameters"]:
+        if parameter["name"] == "top_k":
+            parameter["schema"]["anyOf"][0]["maximum"] = most
 
 
 def _problems() -> dict[str, dict[str, Any]]:

@@ -70,6 +70,7 @@ async def test_openapi_has_an_example_of_an_explained_answer(client):
         answer.explanation and answer.explanation.layer,
     )
     assert ["box", "evidence", "heat"] == named["explain"]["items"]["enum"]
+    assert {"type": "integer", "minimum": 1, "maximum": 1000} == named["top_k"]["anyOf"][0]
     assert {"explain", "classes", "against", *PARAMETERS} <= set(named)
 
 
