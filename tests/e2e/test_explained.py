@@ -227,7 +227,8 @@ def test_explained_and_plain_requests_share_the_batches(tmp_path, fronts):
     """Of 80 requests at a time half are explained: each has its own answer, the plain ones' bytes."""
     places = [(60 + 35 * n, 60 + 20 * n) for n in range(4)]
     photos = [encoded(cup_on_black((400, 300), place, 120)) for place in places]
-    with serving(tmp_path, max_batch_size="4", front_processes=fronts) as server:
+    settings = {"max_batch_size": "4", "front_processes": fronts, "queue_budget_ms": "25000"}
+    with serving(tmp_path, **settings) as server:
         plain = [httpx.post(f"{server.url}/predict", content=data).json() for data in photos]
         alone = [explain(server.url, data, "explain=box,evidence") for data in photos]
         jobs = [(n % 4, n % 2) for n in range(80)]
