@@ -12,6 +12,7 @@ import numpy as np
 from onnxruntime import RunOptions
 
 from app.errors import RunFailedError
+from app.graph.explain import EXPLAIN_FILE
 from app.graph.serving_graph import INPUT, MAPS, OUTPUT, STEM_FILE
 from app.records import (
     Blank,
@@ -27,6 +28,7 @@ from app.records import (
 from app.runtime.device_errors import NOT_NUMBERS, run_error
 from app.runtime.explain_session import NOT_EXPLAINED, open_explain
 from app.runtime.ort import CPU, OpenGraph, open_graph
+from app.runtime.shared_weights import shared_weights
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +48,13 @@ class CpuSession:
         Raises:
             SessionError: If it cannot be loaded.
         """
-        self._session = open_graph(graph, CPU, threads)
+        self._weights = shared_weights(graph, graph.with_name(EXPLAIN_FILE))
+        self._session = open_graph(graph, CPU, threads, self._weights)
         has_stem = self._session.get_inputs()[0].name == MAPS
         self._stem = open_graph(graph.with_name(STEM_FILE), CPU, threads) if has_stem else None
-        self._explain = open_explain(graph, CPU, open_graph, threads)
+        self._explain = open_explain(
+            graph, CPU, partial(open_graph, weights=self._weights), threads
+        )
         self._graph = graph
         self._threads = threads
         self._splitter: BatchSplitter | None = None
@@ -127,7 +132,7 @@ class CpuSession:
             if repeat(one, number=1, repeat=2)[1] > _SMALL:
                 return
             shared = min(repeat(batch, number=1, repeat=6)[1:])
-            alone = partial(_run, open_graph(self._graph, CPU, 1))
+            alone = partial(_run, open_graph(self._graph, CPU, 1, self._weights))
             self._splitter = BatchSplitter(alone, self._threads)
             split = min(repeat(batch, number=1, repeat=6)[1:])
         except RunFailedError:  # warm-up finds out which sizes the model takes

@@ -1,5 +1,6 @@
 """How onnxruntime is set up here: it loads graphs, and says what it can do on this machine."""
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -28,13 +29,19 @@ _SLOW_ON_CUDA: Final = {"ConvAddFusion"}
 _SAME_AS_REQUESTED: Final = 1
 
 
-def open_graph(graph: Path | bytes, where: list[Provider], threads: int) -> OpenGraph:
+def open_graph(
+    graph: Path | bytes,
+    where: list[Provider],
+    threads: int,
+    weights: Mapping[str, ort.OrtValue] | None = None,
+) -> OpenGraph:
     """Load a graph.
 
     Args:
         graph: The .onnx file, or its bytes.
         where: Providers; the first has to run every node.
         threads: Threads per run, on a CPU.
+        weights: Tensors of the graph that are in memory already, which it then uses.
 
     Raises:
         SessionError: If it cannot be loaded there; its cause is onnxruntime's own error.
@@ -53,6 +60,8 @@ def open_graph(graph: Path | bytes, where: list[Provider], threads: int) -> Open
     options.add_session_config_entry("session.dynamic_block_base", "4")
     # onnxruntime keeps a memory pattern for each batch size, and with it the memory of all sizes.
     options.enable_mem_pattern = False
+    for tensor, value in (weights or {}).items():
+        options.add_initializer(tensor, value)
     name = where[0][0]
     disabled = set() if where is CPU else _SLOW_ON_CUDA
     if where is CPU:
