@@ -66,7 +66,11 @@ class CudaSession:
         self._open_graph = open_graph
         self._new_memory = partial(new_memory, gpu.device_id)
         where = providers(replace(gpu, tensorrt=False), SAFE, graph, 1, 1)
-        self._explain = open_explain(graph, where, open_graph)
+        self._explain = None
+        try:
+            self._explain = open_explain(graph, where, open_graph)
+        except SessionError as exc:
+            log.warning("answers cannot be explained on this GPU: %s", why_not(str(exc)))
         self._loaded = self._load(SAFE)
 
     @property

@@ -463,3 +463,24 @@ def test_what_is_kept_stays_where_it_is_and_is_explained(tmp_path, gate):
         assert found.cells is not None
         assert found.cells.shape == (2, 2, 2, 2)
         assert runner.explain(features, *asked, cells=False).cells is None
+
+
+def test_a_gpu_that_cannot_explain_still_classifies(tmp_path, machine, caplog):
+    """If the other graph cannot be loaded there, the log says why, and there is nothing to explain with."""
+    (tmp_path / "explain.onnx").write_bytes(b"a graph")
+
+    def open_graph(graph, where, threads):
+        if graph.name == "explain.onnx":
+            raise SessionError("no kernel")
+        return machine.open_graph(graph, where, threads)
+
+    session = CudaSession(
+        tmp_path / GRAPH_FILE,
+        Gpu(),
+        open_graph=open_graph,
+        new_memory=partial(CudaMemory, library=machine.runtime),
+    )
+
+    assert [] == session.explainers
+    assert [0.0, 48.0] == session.run(BATCH)[:, 0].tolist()
+    assert "answers cannot be explained on this GPU: no kernel" in caplog.text
