@@ -14,7 +14,7 @@ import pytest
 
 from app.graph.conv_plan import DIRECT, ConvPlan, plans
 from app.graph.explain import EXPLAIN_FILE, resolved
-from app.graph.serving_graph import GRAPH_FILE, write_vgg
+from app.graph.serving_graph import GRAPH_FILE, STEM_FILE, write_vgg
 from app.graph.vgg import VggConfig
 from app.images.header_limits import ImageLimits
 from app.images.map_box import find_box
@@ -159,6 +159,27 @@ def test_same_as_autograd(tmp_path, torch, configuration, explanation, plan):
         x = normalised(batch, RGB)
         expected = torch_evidence(torch, configuration, layers, x, *pairs, explanation)
         assert_evidence(expected, actual, explanation.threshold, config.side)
+
+
+@pytest.mark.torch
+@lowering
+def test_no_layer_that_is_explained_is_in_a_stem(tmp_path, torch):
+    """A large map that is explained is computed for the batch: what is before it stays in the stem."""
+    config = replace(small("B"), side=128)
+    explanation = Explanation("layer-cam", ("conv3_2",))
+    preprocess = replace(RGB, resize=128, crop=128)
+    layers, batch = lively(config), photos(2, 128)
+    session = explained(tmp_path, config, layers, preprocess, explanation, plans(BLOCK)[-1])
+    _, features = session.run_keeping(batch)
+
+    actual = session.explain(features, np.arange(2), np.array([[3], [5]]))
+
+    x = normalised(batch, preprocess)
+    pairs = [0, 1], [3, 5], [-1, -1]
+    expected = torch_evidence(torch, "B", layers, x, *pairs, explanation)
+    assert_evidence(expected, actual, explanation.threshold, config.side)
+    assert "conv3_1" in (tmp_path / STEM_FILE).read_bytes().decode("latin1")
+    assert "conv3_2" not in (tmp_path / STEM_FILE).read_bytes().decode("latin1")
 
 
 def loaded(name):
