@@ -16,7 +16,7 @@ _ROUNDS: Final = 5
 """Each is measured so often, and the least counts: other load only adds to it."""
 _ENOUGH_SECONDS: Final = 1.0
 """No further round starts after this."""
-TOLERANCE: Final = {"float32": 1e-3, "float16": 3e-2}
+TOLERANCE: Final = {"float32": 1e-4, "float16": 3e-2}
 """Largest difference between a logit and its parts, as a share of these, by precision."""
 
 
