@@ -54,7 +54,7 @@ GRAPH_FILE: Final = "graph.onnx"
 STEM_FILE: Final = "stem.onnx"
 WEIGHTS_FILE: Final = "weights.bin"
 
-_OPSET: Final = 17
+OPSET: Final = 17
 IR_VERSION: Final = 9
 _PAGE: Final = 4096  # bytes; each tensor begins on a page, so that it can be mapped by itself
 
@@ -160,7 +160,7 @@ def _save(
     used = _inputs(nodes.nodes)
     initializers = [*nodes.constants, *(t for name, t in tensors.items() if name in used)]
     graph = helper.make_graph(nodes.nodes, "vgg", sources, results, initializer=initializers)
-    opsets = [helper.make_opsetid("", _OPSET)]
+    opsets = [helper.make_opsetid("", OPSET)]
     if any(node.domain == BLOCKED for node in nodes.nodes):
         opsets.append(helper.make_opsetid(BLOCKED, 1))
     model = helper.make_model(
