@@ -12,6 +12,9 @@ _ZERO: Final = 128
 _GAP: Final = 1
 """Pixels around each filter before it is enlarged, of the colour that stands for 0."""
 
+_LINE: Final = 90
+"""The grey of the line around a tile."""
+
 
 def map_tiles(maps: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Return maps as grey tiles, uint8 [n, s, s]: 0 is black, the largest value of each map white.
@@ -72,6 +75,11 @@ def fit_tiles(tiles: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
         return tiles.repeat(times, axis=1).repeat(times, axis=2)
     images = (Image.fromarray(tile) for tile in tiles)
     return np.stack([np.asarray(one.resize((side, side), Image.Resampling.BOX)) for one in images])
+
+
+def framed(tiles: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Put a grey line around tiles, uint8 [n, s, s], so that people see where each of them ends."""
+    return np.pad(tiles, ((0, 0), (1, 1), (1, 1)), constant_values=_LINE)
 
 
 def write_png(picture: NDArray[np.uint8]) -> bytes:

@@ -18,9 +18,11 @@ from app.service.parts import make_hosting, preparation, served_manifests, uploa
 from app.service.settings import Settings
 from app.serving.classifier import Classifier
 from app.serving.hosted_models import Models
+from app.serving.inspector import Inspector
 from app.serving.metrics import Metrics
 from app.setup_errors import SetupError
 from app.web.health import router as health
+from app.web.inspect import router as inspect
 from app.web.keys import Access, Keys
 from app.web.middleware.admission import Admission
 from app.web.middleware.envelope import Envelope
@@ -55,6 +57,13 @@ def create_app(
     classifier = Classifier(decoders, isolated or prepare, metrics)
     hosting = make_hosting(settings, open_session, decoders.backlog)
     models = Models(served_manifests(settings), hosting, metrics, settings.stand_in)
+    inspector = Inspector(
+        decoders,
+        isolated or prepare,
+        metrics,
+        threads=hosting.threads,
+        across_processes=owner is not None,
+    )
     rate = settings.rate_limit
     quotas = Quotas(rate, settings.rate_burst, time.monotonic) if rate else None
     front = FrontSide(owner, models, hosting, metrics, keys, quotas) if owner else None
@@ -94,12 +103,13 @@ def create_app(
     )
     app.state.models = models
     app.state.classifier = classifier
+    app.state.inspector = inspector if settings.inspect else None
     app.state.keys = keys
     app.state.metrics = metrics
     app.state.scrape = scrape
     app.state.max_body_bytes = settings.max_body_bytes
     app.state.draining = asyncio.Event()
-    for router in (predict, model_list, health, page):
+    for router in (predict, inspect, model_list, health, page):
         app.include_router(router)
     install_page(app)
     install_problem_handlers(app)

@@ -145,6 +145,10 @@ class Settings(BaseSettings):
     decode_threads: int = Field(default=0, ge=0, le=1024)
     """Images decoded at a time; 0 is one per usable processor."""
 
+    inspect: bool = True
+    """Whether `POST /inspect` and `GET /models/NAME/filters` show what a model computes inside. A look takes a quarter
+    of `VGG_THREADS` on the CPU, one at a time per model, and memory only while it lasts (170 MB for VGG-16)."""
+
     api_keys_file: Path | None = None
     """File of API keys, as `vgg-serve key NAME` prints them; it is read again within 5 s of a change,
     and at SIGHUP. Without it, anyone may use the service."""

@@ -75,6 +75,7 @@ class Loaded:
     device: str  # cpu or cuda
     weights_sha256: str  # of the published file
     trained: bool  # False for random weights
+    graph: str = ""  # file of its serving graph
     precision: Precision = "float32"
     devices: int = 1
     convolutions: Literal["direct", "winograd"] = "direct"  # winograd if some are lowered
@@ -134,6 +135,7 @@ async def load_model(
         device,
         graph.weights_sha256,
         graph.trained,
+        str(graph.path),
         graph.precision,
         len(gpus),
         "direct" if graph.plan == DIRECT else "winograd",

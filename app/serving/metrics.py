@@ -61,7 +61,7 @@ class Metrics:
         self._joins = dict(_PROCESS_GAUGES)
         self._requests = counter(
             "vgg_requests_total",
-            "Answers to POST /predict by HTTP status; 499 means that the client left.",
+            "Answers to photos (POST /predict, /inspect) by HTTP status; 499 means that the client left.",
             ["model", "code"],
         )
         self._duration = histogram(
@@ -167,7 +167,7 @@ class Metrics:
             self._gpu[name].labels(str(number)).set_function(partial(_value, read, name))
 
     def answered(self, model: str, code: int, seconds: float) -> None:
-        """Count an answer to POST /predict."""
+        """Count an answer to a photo."""
         self._requests.labels(model, str(code)).inc()
         self._duration.labels(model).observe(seconds)
 

@@ -23,8 +23,10 @@ class Endpoint(Enum):
     """One row: a path as its router has it, and marks."""
 
     PREDICT = "/predict", KEY, PHOTO
+    INSPECT = "/inspect", KEY, PHOTO
     MODELS = ("/models",)
     MODEL = ("/models/{name}",)
+    FILTERS = "/models/{name}/filters", KEY
     HEALTHZ = "/healthz", PROBE
     READYZ = "/readyz", PROBE
     METRICS = "/metrics", KEY, PROBE

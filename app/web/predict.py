@@ -6,13 +6,13 @@ The bytes of a photo are never written to disk.
 import asyncio
 import time
 from collections.abc import Coroutine
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
 from app.errors import BadRequestError
-from app.serving.classifier import USUAL, Classification, Classifier
+from app.serving.classifier import USUAL, Classifier
 from app.serving.loading import Loaded
 from app.serving.metrics import Metrics
 from app.web.endpoints import Endpoint
@@ -23,6 +23,8 @@ from app.web.page.plain_answer import answer_page
 from app.web.parameters import QUESTION
 from app.web.question import explained_body, read_question
 from app.web.schemas import ExplainedOut, ModelRef, PredictOut
+
+T = TypeVar("T")
 
 router = APIRouter()
 
@@ -63,13 +65,13 @@ async def predict(
         question = read_question(request.query_params, model, loaded, best)
     metrics: Metrics = request.app.state.metrics
     try:
-        data = await _read_upload(request)
+        data = await read_upload(request)
     except ClientDisconnect:
         metrics.cancelled("upload")
         return Response(status_code=CLIENT_LEFT)
     classifier: Classifier = request.app.state.classifier
     work = classifier.classify(loaded, data, best, request.state.deadline, question)
-    result = await _unless_client_leaves(request, work)
+    result = await unless_client_leaves(request, work)
     if result is None:
         return Response(status_code=CLIENT_LEFT)
     model_ref = ModelRef(
@@ -104,7 +106,7 @@ async def predict(
     return Response(json, media_type="application/json", headers=headers)
 
 
-async def _read_upload(request: Request) -> bytes:
+async def read_upload(request: Request) -> bytes:
     """Return the only file of a multipart body, or the raw body."""
     content_type = request.headers.get("content-type", "")
     body = await request.body()
@@ -116,9 +118,7 @@ async def _read_upload(request: Request) -> bytes:
     return body
 
 
-async def _unless_client_leaves(
-    request: Request, work: Coroutine[Any, Any, Classification]
-) -> Classification | None:
+async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
     """Return what the work returns; cancel it and return None as soon as the client leaves.
 
     uvicorn does not cancel the handler of a request whose client has left. The body has been read.

@@ -5,7 +5,15 @@ import io
 import numpy as np
 from PIL import Image
 
-from app.images.sheet import filter_tiles, fit_tiles, lay_out, map_tiles, strongest, write_png
+from app.images.sheet import (
+    filter_tiles,
+    fit_tiles,
+    framed,
+    lay_out,
+    map_tiles,
+    strongest,
+    write_png,
+)
 
 
 def test_each_map_is_relative_to_its_own_largest_value():
@@ -53,6 +61,13 @@ def test_small_tiles_are_enlarged_without_blur_and_large_ones_averaged():
     assert small.repeat(5, 1).repeat(5, 2).tolist() == fit_tiles(small, 10).tolist()
     assert [[[88]]] == fit_tiles(small, 1).tolist()
     assert small.tolist() == fit_tiles(small, 2).tolist()
+
+
+def test_a_frame_separates_tiles():
+    """One pixel of grey on each side, and the tile within as it was."""
+    (tile,) = framed(np.full((1, 2, 2), 7, np.uint8))
+
+    assert [[90] * 4, [90, 7, 7, 90], [90, 7, 7, 90], [90] * 4] == tile.tolist()
 
 
 def test_a_png_has_the_very_pixels():

@@ -159,6 +159,6 @@ async def test_description_declares_the_keys_where_there_are_some(model_dir, ses
         for operation in operations.values()
         if operation.get("security") and "401" in operation["responses"]
     }
-    assert {"/predict", "/metrics"} == secured
+    assert {"/predict", "/inspect", "/models/{name}/filters", "/metrics"} == secured
     assert "securitySchemes" not in without["components"]
     assert "401" not in without["paths"]["/predict"]["post"]["responses"]

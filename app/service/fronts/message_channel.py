@@ -14,7 +14,9 @@ from app.web.keys import MOST_BYTES
 
 _LONGEST: Final = 2 * MOST_BYTES
 """Bytes per line; the API keys are the longest message, escaped as JSON."""
-_LOADED: Final = ("device", "weights_sha256", "trained", "precision", "devices", "convolutions")
+_LOADED: Final = (
+    *("device", "weights_sha256", "trained", "graph", "precision", "devices", "convolutions"),
+)
 
 
 class MessageChannel:

@@ -20,7 +20,7 @@ from app.errors import (
 )
 from app.serving.hosted_models import Models
 from app.serving.metrics import Metrics
-from app.web.parameters import PARAMETERS, unknown_parameter
+from app.web.parameters import PARAMETERS_OF, unknown_parameter
 from app.web.problems import UNAVAILABLE, answer_error
 from app.web.rate_limit import Quotas, network_of
 
@@ -139,9 +139,10 @@ class Admission:
     def _check(self, scope: Scope) -> float:
         """Return the seconds from the end of the body to the answer."""
         query = QueryParams(scope["query_string"])
+        known = PARAMETERS_OF[scope["path"]]
         for parameter in query:
-            if parameter not in PARAMETERS:
-                raise unknown_parameter(parameter)
+            if parameter not in known:
+                raise unknown_parameter(parameter, known)
         name = query.get("model")
         model = self._models.choose(name or None)
         state = scope["state"]

@@ -322,7 +322,13 @@ class Uploads:
             return {"type": "http.request", "body": bytes(size), "more_body": bool(size)}
 
         state = {"photo": True, "began": time.monotonic()}
-        scope = {"type": "http", "query_string": b"", "headers": [], "state": state}
+        scope = {
+            "type": "http",
+            "path": "/predict",
+            "query_string": b"",
+            "headers": [],
+            "state": state,
+        }
         try:
             await self.admission(scope, receive, None)  # type: ignore[arg-type] # nothing is sent
         except VggServeError as exc:
