@@ -102,6 +102,15 @@ def crop_exactly(image: Image.Image, crop: Crop, orientation: int) -> Image.Imag
     return image.crop((left, top, left + side, top + side))
 
 
+def crop_padded(image: Image.Image, crop: Crop, orientation: int) -> Image.Image:
+    """Resize all of an image and put it on black, for a crop that reaches beyond its sides."""
+    if image.mode not in {"L", "RGB"} or "transparency" in image.info:
+        image = to_rgb(image)
+    small = image.resize(upright_size(crop.resized, orientation), BILINEAR)
+    _, left, top, side = crop
+    return turn_upright(to_rgb(small), orientation).crop((left, top, left + side, top + side))
+
+
 def crop_fast(
     image: Image.Image, crop: Crop, extent: tuple[float, float], orientation: int
 ) -> Image.Image:

@@ -16,7 +16,14 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from app.errors import CorruptImageError, ImageTooLargeError, RequestError
-from app.images.crop import crop_exactly, crop_fast, crop_of, read_orientation, upright_size
+from app.images.crop import (
+    crop_exactly,
+    crop_fast,
+    crop_of,
+    crop_padded,
+    read_orientation,
+    upright_size,
+)
 from app.images.cut_short import incomplete, share_missing
 from app.images.formats import ImageFormat, identify
 from app.images.header_limits import Allowance, ImageLimits, read_allowance
@@ -118,7 +125,9 @@ def _prepare(
         orientation = read_orientation(file.info)
         size = upright_size(stored, orientation)
         crop = crop_of(size, preprocess)
-        if exact:
+        if crop.left < 0 or crop.top < 0:
+            image = crop_padded(file, crop, orientation)
+        elif exact:
             image = crop_exactly(file, crop, orientation)
         else:
             image = crop_fast(file, crop, extent, orientation)

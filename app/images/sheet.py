@@ -9,11 +9,12 @@ from PIL import Image
 
 _ZERO: Final = 128
 """The grey that stands for 0 in a filter, whose values have signs."""
-_GAP: Final = 1
-"""Pixels around each filter before it is enlarged, of the colour that stands for 0."""
 
 _LINE: Final = 90
 """The grey of the line around a tile."""
+
+_LEVEL: Final = 3
+"""Of zlib: half the time of the usual 6, and a tenth more bytes."""
 
 
 def map_tiles(maps: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -29,7 +30,7 @@ def map_tiles(maps: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def filter_tiles(kernels: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return filters as coloured tiles with a margin, uint8 [n, height, width, 3].
+    """Return filters as coloured tiles, uint8 [n, height, width, 3].
 
     A colour that a filter answers to is bright, one that it answers to with the opposite sign is dark, and
     middle grey is 0. Each filter is relative to its own largest weight.
@@ -39,9 +40,8 @@ def filter_tiles(kernels: NDArray[np.float32]) -> NDArray[np.uint8]:
     """
     largest = np.abs(kernels).max(axis=(1, 2, 3), keepdims=True)
     shares = np.divide(kernels, largest, out=np.zeros_like(kernels), where=largest > 0)
-    tiles = np.rint(_ZERO + (255 - _ZERO) * shares).astype(np.uint8).transpose(0, 2, 3, 1)
-    margin = ((0, 0), (_GAP, _GAP), (_GAP, _GAP), (0, 0))
-    return np.pad(tiles, margin, constant_values=_ZERO)
+    tiles: NDArray[np.uint8] = np.rint(_ZERO + (255 - _ZERO) * shares).astype(np.uint8)
+    return tiles.transpose(0, 2, 3, 1)
 
 
 def lay_out(tiles: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
@@ -78,14 +78,19 @@ def fit_tiles(tiles: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 def framed(tiles: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Put a grey line around tiles, uint8 [n, s, s], so that people see where each of them ends."""
-    return np.pad(tiles, ((0, 0), (1, 1), (1, 1)), constant_values=_LINE)
+    """Put a grey line around tiles, so that people see where each of them ends.
+
+    Args:
+        tiles: uint8 [n, s, s], with a last axis for colours if it has any.
+    """
+    margin = ((0, 0), (1, 1), (1, 1), (0, 0))
+    return np.pad(tiles, margin[: tiles.ndim], constant_values=_LINE)
 
 
 def write_png(picture: NDArray[np.uint8]) -> bytes:
     """Encode a picture, uint8 [height, width] grey or [height, width, 3] RGB."""
     data = BytesIO()
-    Image.fromarray(picture).save(data, "PNG")
+    Image.fromarray(picture).save(data, "PNG", compress_level=_LEVEL)
     return data.getvalue()
 
 

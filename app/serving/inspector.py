@@ -302,5 +302,5 @@ def _draw_filters(graph: Path, layer: str, preprocess: Preprocess) -> bytes:
         kernels = read_filters(graph, layer, preprocess)
     except NoMapsError as exc:
         raise no_maps(exc) from exc
-    tiles = fit_tiles(filter_tiles(kernels), _FILTER_SIDE)
+    tiles = framed(fit_tiles(filter_tiles(kernels), _FILTER_SIDE))
     return write_png(lay_out(tiles, _FILTER_COLUMNS))
