@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from app.images.decode_pool import DecodePool
+from app.images.overlay import Marks, draw_overlay
 from app.images.prepare import Prepare
 from app.records import ImageInfo, Label, Prediction, Probabilities, Row
 from app.serving.explanation import Explained, Question, explain
@@ -94,6 +95,16 @@ class Classifier:
                 self._metrics.explained(loaded.manifest.name)
         self._metrics.classified(loaded.manifest.name, seconds)
         return Classification(predictions, image, seconds, row.batch_size, explained)
+
+    async def draw(self, data: bytes, image: ImageInfo, marks: Marks, deadline: float) -> bytes:
+        """Draw marks over an image file that was classified, which is decoded once more; return a PNG.
+
+        Raises:
+            RequestError: If the file cannot be decoded.
+            DeadlineExceededError: If it is not drawn in time.
+        """
+        work = partial(draw_overlay, self._prepare, data, (image.width, image.height), marks)
+        return await self._decoders.decode(work, deadline)
 
     async def _explain(
         self, loaded: Loaded, row: Row, image: ImageInfo, question: Question

@@ -1,6 +1,6 @@
 """From what a network saw to what a client reads: boxes on the photo, shares of evidence, heat."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.images.map_box import find_box
+from app.images.overlay import Marks
 from app.images.photo_box import PhotoBox, photo_box, view_of
 from app.records import Area, Ask, ImageInfo, Prediction, Preprocess, Seen
 from app.weights.manifests.manifest import Manifest
@@ -70,6 +71,28 @@ class Explained:
     asked: tuple[Prediction, ...] = ()
     view: PhotoBox | None = None
     located: Mapping[int, Located] = field(default_factory=dict)
+
+
+def marks_of(
+    explained: Explained | None, predictions: Sequence[Prediction], parts: Collection[str]
+) -> Marks | None:
+    """Return what a picture shows: the first class that was asked about, or else the best one.
+
+    Args:
+        explained: What was found; None if nothing was asked.
+        predictions: The best first.
+        parts: Heat is drawn if `heat` is among them.
+
+    Returns:
+        None if nothing was to be located, or the weights are untrained.
+    """
+    if explained is None or explained.view is None:
+        return None
+    shown = (*explained.asked, *predictions)[0].class_index
+    located = explained.located.get(shown)
+    if located is None:
+        return None
+    return Marks(explained.view, located.heat if "heat" in parts else None, located.box)
 
 
 def explain(

@@ -103,7 +103,8 @@ PREDICT_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
                         "value": _EXPLAINED,
                     },
                 }
-            }
+            },
+            "image/png": _IMAGE,
         },
         "headers": {
             name: {"schema": {"type": kind}, "description": text}

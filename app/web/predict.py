@@ -13,8 +13,10 @@ from starlette.requests import ClientDisconnect
 
 from app.errors import BadRequestError
 from app.serving.classifier import USUAL, Classifier
+from app.serving.explanation import marks_of
 from app.serving.loading import Loaded
 from app.serving.metrics import Metrics
+from app.web.accept import PNG, prefers_png
 from app.web.endpoints import Endpoint
 from app.web.forms import find_file, refuse_hidden_form
 from app.web.middleware.envelope import CLIENT_LEFT
@@ -49,7 +51,9 @@ async def predict(
 ) -> Response:
     """Return the most probable classes, the best first.
 
-    Post the image file itself, or a form with one file part named `file`. The header
+    Post the image file itself, or a form with one file part named `file`. With `Accept: image/png`
+    and `explain`, the answer is the photo with the box of the best class, or of the first of
+    `classes`, and with its heat if that is asked for. The header
     `X-Request-Timeout-Ms` shortens the time from the end of the upload to the answer.
     """
     loaded: Loaded = request.state.loaded  # chosen and admitted by app.web.middleware.admission
@@ -102,6 +106,14 @@ async def predict(
     }
     if request.state.html:
         return answer_page(request.scope, body, classes, headers)
+    if question is not None and prefers_png(request.headers.getlist("accept")):
+        marks = marks_of(result.explained, result.predictions, question.parts)
+        if marks is not None:
+            drawing = classifier.draw(data, result.image, marks, request.state.deadline)
+            picture = await unless_client_leaves(request, drawing)
+            if picture is None:
+                return Response(status_code=CLIENT_LEFT)
+            return Response(picture, media_type=PNG, headers={**headers, "Vary": "Accept"})
     json = body.model_dump_json(exclude_unset=question is not None)
     return Response(json, media_type="application/json", headers=headers)
 
