@@ -12,7 +12,8 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
 from app.errors import BadRequestError
-from app.serving.classifier import USUAL, Classifier
+from app.images.overlay import Marks
+from app.serving.classifier import USUAL, Classification, Classifier
 from app.serving.explanation import marks_of
 from app.serving.loading import Loaded
 from app.serving.metrics import Metrics
@@ -64,7 +65,7 @@ async def predict(
         )
     best = top_k or min(USUAL, classes)
     question = None
-    if not QUESTION.isdisjoint(request.query_params):
+    if request.state.html or not QUESTION.isdisjoint(request.query_params):
         model = request.app.state.models.get(request.state.model)
         question = read_question(request.query_params, model, loaded, best)
     metrics: Metrics = request.app.state.metrics
@@ -109,13 +110,21 @@ async def predict(
     if question is not None and prefers_png(request.headers.getlist("accept")):
         marks = marks_of(result.explained, result.predictions, question.parts)
         if marks is not None:
-            drawing = classifier.draw(data, result.image, marks, request.state.deadline)
-            picture = await unless_client_leaves(request, drawing)
-            if picture is None:
-                return Response(status_code=CLIENT_LEFT)
-            return Response(picture, media_type=PNG, headers={**headers, "Vary": "Accept"})
+            return await _draw(request, data, result, marks, headers)
     json = body.model_dump_json(exclude_unset=question is not None)
     return Response(json, media_type="application/json", headers=headers)
+
+
+async def _draw(
+    request: Request, data: bytes, result: Classification, marks: Marks, headers: dict[str, str]
+) -> Response:
+    """Return the answer as a picture."""
+    classifier: Classifier = request.app.state.classifier
+    drawing = classifier.draw(data, result.image, marks, request.state.deadline)
+    picture = await unless_client_leaves(request, drawing)
+    if picture is None:
+        return Response(status_code=CLIENT_LEFT)
+    return Response(picture, media_type=PNG, headers={**headers, "Vary": "Accept"})
 
 
 async def read_upload(request: Request) -> bytes:

@@ -14,7 +14,7 @@ from app.serving.classifier import Classification
 from app.serving.explanation import Explained, Located, Question
 from app.serving.hosted_models import HostedModel
 from app.serving.loading import Loaded
-from app.web.parameters import PARTS
+from app.web.parameters import PARTS, QUESTION
 from app.web.schemas import ExplainedOut, ModelRef
 from app.weights.class_names import ClassNames
 
@@ -28,11 +28,13 @@ _UNTRAINED: Final = (
 )
 
 
-def read_question(query: QueryParams, model: HostedModel, loaded: Loaded, best: int) -> Question:
-    """Read the parameters, before the body is.
+def read_question(
+    query: QueryParams, model: HostedModel, loaded: Loaded, best: int
+) -> Question | None:
+    """Read the parameters, before the body is read; a page without any asks for boxes.
 
     Args:
-        query: Has at least one of the three.
+        query: Of the request.
         model: Chosen by the request.
         loaded: The same.
         best: How many of the most probable classes the answer will have.
@@ -41,6 +43,8 @@ def read_question(query: QueryParams, model: HostedModel, loaded: Loaded, best: 
         UnknownParameterError: If one is empty, unknown or named twice, there are too many, or the
             model cannot be explained.
     """
+    if QUESTION.isdisjoint(query):
+        return _question_of_a_page(loaded, best)
     parts = _parts(query) if "explain" in query else frozenset()
     classes = _classes(query, model.names) if "classes" in query else ()
     against = None
@@ -58,6 +62,11 @@ def read_question(query: QueryParams, model: HostedModel, loaded: Loaded, best: 
                 limit={"classes": MOST},
             )
     return Question(parts, classes, against)
+
+
+def _question_of_a_page(loaded: Loaded, best: int) -> Question | None:
+    explains = loaded.trained and loaded.queue.policy.explaining is not None and best <= MOST
+    return Question(frozenset({"box"})) if explains else None
 
 
 def _parts(query: QueryParams) -> frozenset[str]:

@@ -98,3 +98,15 @@ def test_without_a_place_there_is_no_picture(mini, query):
 
     assert "application/json" == answer.headers["content-type"]
     assert answer.json()["predictions"]
+
+
+def test_a_page_without_scripts_says_where_it_is(mini):
+    """A form that a browser sends asks for boxes by itself; its page has one in an outline."""
+    browser = {"sec-fetch-mode": "navigate", "accept": "text/html,image/png;q=0.8,*/*;q=0.7"}
+    box = ask(mini, "explain=box&top_k=1").json()["predictions"][0]["box"]
+    page = ask(mini, "", **browser)
+
+    assert page.headers["content-type"].startswith("text/html")
+    assert "from {xmin}, {ymin} to {xmax}, {ymax}".format(**box) in page.text
+    assert 'viewBox="0 0 451 300"' in page.text
+    assert 200 == ask(mini, "top_k=100", **browser).status_code

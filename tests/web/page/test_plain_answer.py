@@ -5,8 +5,8 @@ import re
 import pytest
 
 from app.web.page.files import page_files
-from app.web.page.plain_answer import answer_page, problem_page
-from app.web.schemas import PredictOut
+from app.web.page.plain_answer import answer_page, problem_page, where
+from app.web.schemas import BoxOut, ExplainedOut, PredictOut
 
 GUESS = {"label": "cat", "probability": 0.0007, "wnid": "n1", "class_index": 1, "rank": 1}
 
@@ -42,3 +42,47 @@ def test_addresses_lead_to_the_files_from_either_path(path, home):
         assert [f"{static}icon.svg", f"{static}style.css", home, home] == re.findall(
             'href="([^"]*)"', html
         )
+
+
+VIEW = {"xmin": 100, "ymin": 0, "xmax": 300, "ymax": 200}
+
+
+@pytest.mark.parametrize(
+    ("box", "place"),
+    [
+        ((100, 0, 180, 90), "upper left"),
+        ((210, 10, 300, 190), "right half"),
+        ((110, 120, 290, 200), "lower half"),
+        ((160, 60, 240, 140), "middle"),
+        ((100, 0, 300, 200), "most of the view"),
+        ((299, 199, 300, 200), "lower right"),
+    ],
+)
+def test_the_place_of_a_box_is_said_in_words(box, place):
+    """Which part of the view it is in, and its pixels."""
+    corners = BoxOut(**dict(zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)))
+    x, y, right, bottom = box
+
+    expected = f"{place}, from {x}, {y} to {right}, {bottom}"
+    assert expected == where(corners, BoxOut(**VIEW))
+
+
+def test_a_page_shows_the_box_in_the_outline_of_the_photo():
+    """The photo is not sent back; the picture has its words for those who do not see it."""
+    said = {"name": "vgg16", "weights_sha256": "0", "trained": True}
+    guess = GUESS | {"label": "<cat>", "box": {"xmin": 110, "ymin": 5, "xmax": 180, "ymax": 90}}
+    body = {
+        "model": said,
+        "predictions": [guess, GUESS | {"rank": 2, "box": None}],
+        "image": {"width": 400, "height": 200, "format": "png"},
+        "view": VIEW,
+    }
+    out = ExplainedOut.model_validate(body)
+
+    html = bytes(answer_page({"raw_path": b"/predict"}, out, 1000, {}).body).decode()
+
+    assert 'viewBox="0 0 400 200"' in html
+    assert '<rect x="110" y="5" width="70" height="85"' in html
+    assert 'aria-label="&lt;cat&gt;: upper left, from 110, 5 to 180, 90"' in html
+    assert 2 == html.count("upper left, from 110, 5 to 180, 90")
+    assert "<svg" not in written()
