@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from app.cli.files import Trouble
 from app.cli.predict.result import FileResult
-from app.errors import RateLimitedError, UnknownModelError
+from app.errors import RateLimitedError, UnknownModelError, UnknownParameterError
+from app.images.overlay import Marks
+from app.images.photo_box import PhotoBox
 from app.outgoing.retry_after import retry_after
 from app.records import ImageInfo, Prediction
 from app.setup_errors import SetupError
@@ -25,6 +29,10 @@ _NOT_FOUND: Final = 404
 _PROXY_WANTS_PASSWORD: Final = 407
 _TOO_LARGE: Final = 413
 _LONGEST_SENTENCE: Final = 500
+_MOST_HEAT: Final = 1 << 16
+"""Values of a map."""
+_OF_ALL: Final = frozenset({UnknownModelError.slug, UnknownParameterError.slug})
+"""Problems that do not depend on the photo."""
 _TOP_K: Final = "top_k"
 """Name of the limit that a model sets to the classes of each photo alike."""
 
@@ -98,7 +106,7 @@ def read_answer(path: Path, answer: Answer, *, with_key: bool) -> FileResult | L
     if status == _UNAUTHORIZED:
         raise SetupError(_unauthorized(answer, with_key=with_key))
     trouble = Trouble(_text(body, "title") or answer.title, _sentence(body, answer))
-    if slug == UnknownModelError.slug or _TOP_K in _limits(body):
+    if slug in _OF_ALL or _TOP_K in _limits(body):
         raise SetupError(trouble.sentence)
     if status in _WAITED_FOR:
         client = status == RateLimitedError.status
@@ -130,9 +138,27 @@ def _classified(path: Path, body: dict[str, Any], answer: Answer) -> FileResult:
             model=str(body["model"]["name"]),
             trained=bool(body["model"]["trained"]),
             stands_in_for=_text(body["model"], "stands_in_for") or None,
+            marks=_marks(body),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
         raise StrangerError(_strange(answer)) from exc
+
+
+def _marks(body: dict[str, Any]) -> Marks | None:
+    """Return where the best class is; None if the answer does not say."""
+    best = body["predictions"][0]
+    if not best.get("heat") or not body.get("view"):
+        return None
+    rows, columns = int(best["heat"]["rows"]), int(best["heat"]["columns"])
+    if not 0 < rows * columns <= _MOST_HEAT:
+        raise ValueError("so large a map is not sent")
+    heat = np.array(best["heat"]["values"], np.float32).reshape(rows, columns)
+    box = best.get("box")
+    return Marks(_box(body["view"]), np.clip(heat, 0, 1), _box(box) if box else None)
+
+
+def _box(corners: dict[str, Any]) -> PhotoBox:
+    return PhotoBox(*(int(corners[name]) for name in PhotoBox._fields))
 
 
 def _prediction(row: dict[str, Any]) -> Prediction:

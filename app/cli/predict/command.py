@@ -14,10 +14,12 @@ from app.cli.files import STDIN, File, count, is_photo, walk
 from app.cli.predict.address import AddressError, open_client, predict_url
 from app.cli.predict.every import Nothing, Source, classify_all
 from app.cli.predict.here import Here
+from app.cli.predict.overlays import Overlays, Places, PlacesError
 from app.cli.predict.progress import Report
 from app.cli.predict.server import Server
 from app.cli.predict.writers import make_writer
 from app.images.formats import TITLES
+from app.service.parts import preparation
 from app.serving.classifier import USUAL
 from app.setup_errors import SetupError
 from app.weights.labels import MOST, load_labels
@@ -81,6 +83,18 @@ def predict(  # noqa: PLR0913 (options of a command)
         ),
     ] = 120,
     *,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain", help="Draw where the best class is in each photo; needs --output."
+        ),
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Folder for the pictures of --explain, PHOTO.png each."
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per line.")
     ] = False,
@@ -94,12 +108,20 @@ def predict(  # noqa: PLR0913 (options of a command)
     """Read the options, load the model or find the server, and classify; HELP has the rest."""
     if as_json and as_csv:
         raise typer.BadParameter("choose either --json or --csv", param_hint="--csv")
+    if explain != (output is not None):
+        raise typer.BadParameter(
+            "--explain and --output need each other",
+            param_hint="--output" if explain else "--explain",
+        )
+    places = _places(output, paths) if output is not None else None
     piped = _read_piped() if STDIN in paths else None
     source = (
-        _here(paths, piped, model, top_k)
+        _here(paths, piped, model, top_k, explains=explain)
         if url is None
-        else _server(url, key, model, top_k, connections, patience)
+        else _server(url, key, model, top_k, connections, patience, explains=explain)
     )
+    if places is not None:
+        source = Overlays(source, places, preparation(read_settings(lambda _: None)))
     report = Report(
         err,
         count(paths),
@@ -117,8 +139,20 @@ def predict(  # noqa: PLR0913 (options of a command)
     raise typer.Exit(1 if report.tally.failed else 0)
 
 
+def _places(output: Path, paths: Sequence[Path]) -> Places:
+    try:
+        return Places(output, paths)
+    except PlacesError as exc:
+        raise typer.BadParameter(f"{exc}; choose another folder", param_hint="--output") from exc
+
+
 def _here(
-    paths: Sequence[Path], piped: bytes | None, model: str | None, top_k: int | None
+    paths: Sequence[Path],
+    piped: bytes | None,
+    model: str | None,
+    top_k: int | None,
+    *,
+    explains: bool,
 ) -> Source:
     if not any(is_photo(file) for file in _files(paths, piped)):
         return Nothing()  # do not load a model for it
@@ -132,7 +166,7 @@ def _here(
     graph = ready_graph(settings, manifest)
     if not graph.trained:
         err.print("[bold yellow]UNTRAINED weights: these predictions are meaningless.[/]")
-    return Here(settings, manifest, graph, labels, top_k or USUAL)
+    return Here(settings, manifest, graph, labels, top_k or USUAL, explains=explains)
 
 
 def _server(
@@ -142,6 +176,8 @@ def _server(
     top_k: int | None,
     connections: int,
     patience: float,
+    *,
+    explains: bool,
 ) -> Source:
     try:
         where = predict_url(url)
@@ -149,7 +185,13 @@ def _server(
         raise typer.BadParameter(str(exc), param_hint="--url") from exc
     client = open_client(where, key, connections)
     return Server(
-        client, where, model=model, top_k=top_k, connections=connections, patience=patience
+        client,
+        where,
+        model=model,
+        top_k=top_k,
+        connections=connections,
+        patience=patience,
+        explains=explains,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from app.cli.console import printable
 from app.cli.files import Trouble
+from app.images.overlay import Marks
 from app.records import ImageInfo, Prediction
 
 _MOST_KINDS: Final = 30
@@ -26,6 +27,8 @@ class FileResult:
         model: Name of the model.
         trained: False for untrained weights of the true size.
         stands_in_for: The model that the server would have used, had it been there; mostly None.
+        marks: Where its best class is in the photo; None if that was not asked, or nobody knows.
+        overlay: The picture that was drawn of that.
         trouble: Why the file was not classified; None if it was.
     """
 
@@ -35,6 +38,8 @@ class FileResult:
     model: str | None = None
     trained: bool | None = None
     stands_in_for: str | None = None
+    marks: Marks | None = None
+    overlay: Path | None = None
     trouble: Trouble | None = None
 
     @property

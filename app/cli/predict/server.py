@@ -54,6 +54,7 @@ class Server:
         top_k: int | None,
         connections: int,
         patience: float,
+        explains: bool = False,
     ) -> None:
         """Post to `url`.
 
@@ -63,12 +64,17 @@ class Server:
             model: None for the server's default.
             top_k: Classes a photo; None for as many as the server usually gives.
             connections: Most photos in flight.
+            explains: Whether to ask where the best class is.
             patience: Seconds that one photo waits for a server that is busy or away; the command
                 ends if no photo at all was answered in that time.
         """
         self._client = client
         self._url = url
-        params: dict[str, str | int | None] = {"top_k": top_k, "model": model}
+        params: dict[str, str | int | None] = {
+            "top_k": top_k,
+            "model": model,
+            "explain": "heat,box" if explains else None,
+        }
         self._params = {name: value for name, value in params.items() if value is not None}
         self._with_key = "Authorization" in client.headers
         self._flow = Flow(connections)

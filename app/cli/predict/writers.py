@@ -39,7 +39,8 @@ class Tables:
             note += f"  ({result.model} stands in for {result.stands_in_for})"
         with out.capture() as table:
             out.print(predictions_table(f"{name}{note}", result.predictions))
-        _write(sys.stdout, table.get())
+        drawn = f"    drawn in {printable(name_of(result.overlay))}\n" if result.overlay else ""
+        _write(sys.stdout, table.get() + drawn)
 
 
 class JsonLines:
@@ -54,6 +55,7 @@ class JsonLines:
             **({"stands_in_for": result.stands_in_for} if result.stands_in_for else {}),
             "predictions": [asdict(prediction) for prediction in result.predictions],
             "image": asdict(result.image) if result.image else None,
+            **({"overlay": name_of(result.overlay)} if result.overlay else {}),
             "error": result.error,
         }
         _write(sys.stdout, json.dumps(row) + "\n")

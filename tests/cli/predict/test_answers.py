@@ -10,7 +10,7 @@ from app.cli.predict.answers import Answer, Later, StrangerError, TooLarge, read
 from app.cli.predict.result import FileResult
 from app.records import Prediction
 from app.setup_errors import SetupError
-from tests.cli.predict.conftest import BODY, problem
+from tests.cli.predict.conftest import BODY, PREDICTIONS, problem
 
 PATH = Path("a.jpg")
 
@@ -142,3 +142,45 @@ def test_another_server_is_named_as_one(status, headers, said):
     """The sentence says what it answered."""
     with pytest.raises(StrangerError, match=said):
         read(status, **headers)
+
+
+HEAT = {"rows": 2, "columns": 2, "values": [0, 0.5, 1, 0.25]}
+CORNERS = {"xmin": 1, "ymin": 0, "xmax": 3, "ymax": 2}
+
+
+def explained(**row):
+    best = PREDICTIONS[0] | {"heat": HEAT} | row
+    return BODY | {"view": CORNERS, "predictions": [best, PREDICTIONS[1]]}
+
+
+def test_the_place_of_the_best_class_is_read():
+    """Heat, box and view, as the server has them; a class that nothing speaks for has no box."""
+    marks = read(200, json.dumps(explained(box=CORNERS)).encode()).marks
+
+    assert [[0, 0.5], [1, 0.25]] == marks.heat.tolist()
+    assert ((1, 0, 3, 2), (1, 0, 3, 2)) == (marks.view, marks.box)
+    assert read(200, json.dumps(explained(box=None)).encode()).marks.box is None
+    assert read(200, json.dumps(explained(heat=None)).encode()).marks is None
+    assert read(200, json.dumps(BODY).encode()).marks is None
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"heat": HEAT | {"rows": 3}},
+        {"heat": HEAT | {"rows": 10**6, "columns": 10**6}},
+        {"heat": HEAT | {"values": ["x"] * 4}},
+        {"box": {"xmin": 1}},
+        {"box": 5},
+    ],
+)
+def test_a_place_that_makes_no_sense_is_not_from_a_vgg_serve(row):
+    """Nothing is drawn from it, and nothing large is made of it."""
+    with pytest.raises(StrangerError):
+        read(200, json.dumps(explained(**row)).encode())
+
+
+def test_a_parameter_that_the_server_does_not_take_is_the_same_for_all():
+    """An older server, or a model that cannot explain: the first answer ends the command."""
+    with pytest.raises(SetupError, match="Detail"):
+        read(422, problem(422, "unknown-parameter"))

@@ -9,7 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.conftest import REPOSITORY, png, running_server, write_colours
 
@@ -294,3 +296,48 @@ def test_a_table_of_a_model_of_three_classes_has_empty_cells(run, photo, of_thre
     [row] = csv.DictReader(io.StringIO(out, newline=""), strict=True)
 
     assert ["rose", "", "", ""] == [row[c] for c in ("label_1", "wnid_1", "label_4", "error")]
+
+
+MINI = {"VGG_MODELS": "vgg16-mini"}
+
+
+def test_explain_draws_each_photo_here_and_on_a_server(run, tmp_path, mini_server):
+    """The same pictures, whoever classified: those of the server are drawn here from its numbers."""
+    paths = []
+    for where in ((), ("--url", mini_server.url)):
+        out = tmp_path / f"out{len(where)}"
+        status, text, said = run(
+            REPOSITORY / "tests/photos", "--explain", "-o", out, "--json", *where, **MINI
+        )
+        assert (0, True) == (status, "3 classified" in said), said
+        named = {json.loads(line)["overlay"] for line in text.splitlines()}
+        assert {str(out / f"{name}.jpg.png") for name in ("chelsea", "coffee", "rocket")} == named
+        paths.append(out)
+    for name in ("chelsea", "coffee", "rocket"):
+        here, there = (np.asarray(Image.open(out / f"{name}.jpg.png")).astype(int) for out in paths)
+        assert here.shape == there.shape
+        assert 3 > np.abs(here - there).max()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--explain",), "need each other"),
+        (("-o", "out"), "need each other"),
+        (("--explain", "-o", "tests/photos/out"), "taken for photos"),
+    ],
+)
+def test_explain_needs_a_place(run, options, sentence):
+    """Wrong options are told before a model is loaded."""
+    status, _, said = run("tests/photos", *options)
+
+    assert 2 == status
+    assert sentence in said
+
+
+def test_a_model_that_cannot_explain_says_so(run, tmp_path, server):
+    """A ready graph, here and on a server; no photo is classified."""
+    for where in ((), ("--url", server)):
+        status, text, said = run("tests/photos", "--explain", "-o", tmp_path / "out", *where)
+        assert (1, "") == (status, text)
+        assert "ready ONNX graph" in said or "untrained" in said

@@ -150,3 +150,12 @@ def test_csv_is_utf_8_whatever_the_terminal_speaks(monkeypatch):
     make_writer(1, as_json=False, as_csv=True).write(good("é.jpg"))
 
     assert "é.jpg".encode() in raw.getvalue()
+
+
+def test_a_picture_is_named(capsys):
+    """Below the table, and in the line of JSON."""
+    drawn = replace(good(), overlay=Path("out/a.jpg.png"))
+
+    assert "    drawn in out/a.jpg.png\n" in written(capsys, drawn).out
+    assert "out/a.jpg.png" == json.loads(written(capsys, drawn, as_json=True).out)["overlay"]
+    assert "overlay" not in json.loads(written(capsys, good(), as_json=True).out)
