@@ -101,6 +101,11 @@ def drawn(page):
     page.get_by_text("layers as a table").click()
 
 
+def family(page):
+    page.get_by_text("why small kernels?").click()
+    page.wait_for_selector(".family")
+
+
 def vgg(page):
     page.route("**/models/second", lambda r: r.fulfill(json=as_vgg(r.fetch().json())))
 
@@ -115,6 +120,7 @@ STATES = {
     "cleared": (None, lambda page: page.get_by_role("button", name="Clear").click()),
     "comparison, untrained": (None, comparing),
     "layers": (vgg, drawn),
+    "family": (None, family),
     "dragging": (None, dragging),
     "waiting": (None, waiting),
     "error": (None, failing),

@@ -6,12 +6,12 @@ import { draw, make } from "./dom.js";
 const [STEP, LEFT, MIDDLE, ROW, CENTRE] = [40, 100, 112, 26, 98];
 const UNITS = [[1e9, "billions"], [1e6, "millions"], [1e3, "thousands"], [1, ""]];
 const BARS = ["parameters", "multiply_adds"];
-const KINDS = { convolution: "conv", "max-pooling": "pool", "fully connected": "fc" };
-const figures = (count, how) => count.toLocaleString("en", { maximumSignificantDigits: 3, ...how });
+const KINDS = { convolution: "conv", "max-pooling": "pool", "fully connected": "fc", normalisation: "lrn" };
+export const figures = (count, how) => count.toLocaleString("en", { maximumSignificantDigits: 3, ...how });
 const square = (side) => (side ? `${side}\u00a0×\u00a0${side}` : "–");
 const column = (index) => LEFT + (index + 0.5) * STEP;
-const text = (x, y, words) => draw("text", { x, y }, words);
-const box = (x, y, width, height, kind) => draw(`rect.${kind}`, { x, y, width, height });
+export const text = (x, y, words) => draw("text", { x, y }, words);
+export const box = (x, y, width, height, kind) => draw(`rect.${kind}`, { x, y, width, height });
 /** A box around a point. */
 const around = (x, y, width, height, kind) => box(x - width / 2, y - height / 2, width, height, kind);
 
@@ -29,11 +29,13 @@ export function drawNetworks(place, { chosen, all }) {
 function architecture(model) {
 	const { title, layers } = model;
 	const scroll = (kind, ...children) => make("div.scroll", { tabindex: "0", role: "region", "aria-label": `${kind} of ${title}` }, ...children);
-	const legend = Object.entries(KINDS).map(([kind, name]) => make(`span.key.${name}`, kind));
-	return make("article", make("h3", title), make("p", summary(model)), make("p.row.hint", ...legend, " Length: pixels per side. Thickness: channels."),
+	return make("article", make("h3", title), make("p", summary(model)), legend(layers),
 		scroll("Drawing", lying(model), upright(model)),
 		make("details", make("summary", `The ${layers.length} layers as a table`), scroll("Layers", table(layers))));
 }
+
+export const legend = (layers) => make("p.row.hint", ...Object.entries(KINDS).filter(([kind]) => layers.some((layer) => layer.kind === kind))
+	.map(([kind, name]) => make(`span.key.${name}`, kind)), " Length: pixels per side. Thickness: channels.");
 
 const LONG = { notation: "compact", compactDisplay: "long" };
 
@@ -46,8 +48,25 @@ function summary({ layers, parameters, multiply_adds: work }) {
 		+ `${share(convolutions, "multiply_adds", work)} of the ${figures(work, LONG)} multiply-adds are in the convolutions.`;
 }
 
-const picture = (kind, width, height, title, parts) =>
+export const picture = (kind, width, height, title, parts) =>
 	draw(`svg.${kind}`, { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}; the table has the numbers` }, ...parts);
+
+/** Layers from left to right. */
+export const across = (layers, middle) => layers.flatMap((layer, index) => {
+	const { long, thick, before } = extent(layer, layers[index - 1]);
+	const x = column(index);
+	return [before ? trapezoid((along, across) => [x + along, middle + across], before, long) : around(x, middle, thick, long, KINDS[layer.kind]),
+		text(x, middle - (before ?? long) / 2 - 8, label(layer)), text(x, middle + 106, short(layer))];
+});
+
+/** Layers from top to bottom. */
+export const down = (layers, centre) => layers.flatMap((layer, index) => {
+	const { long, thick, before } = extent(layer, layers[index - 1]);
+	const y = top(index);
+	return [before ? trapezoid((along, across) => [centre + across / 2, y + along], before, long) : around(centre, y, long / 2, 0.8 * thick, KINDS[layer.kind]),
+		text(centre + 66, y + 4, label(layer))];
+});
+export const top = (index) => 36 + (index + 0.5) * ROW;
 
 /** From left to right. */
 function lying({ title, layers }) {
@@ -60,30 +79,19 @@ function lying({ title, layers }) {
 				return [box(column(index) - 11, foot(row) - height, 22, height, KINDS[layer.kind]), text(column(index), foot(row) - height - 5, word(layer))];
 			})];
 	});
-	return picture("lying", column(layers.length), 372, title, [text(0, MIDDLE, "output"), ...layers.flatMap((layer, index) => {
-		const { long, thick, before } = extent(layer, layers[index - 1]);
-		const x = column(index);
-		return [before ? trapezoid((along, across) => [x + along, MIDDLE + across], before, long) : around(x, MIDDLE, thick, long, KINDS[layer.kind]),
-			text(x, MIDDLE - (before ?? long) / 2 - 8, label(layer)), text(x, MIDDLE + 106, short(layer))];
-	}), ...bars]);
+	return picture("lying", column(layers.length), 372, title, [text(0, MIDDLE, "output"), ...across(layers, MIDDLE), ...bars]);
 }
 
 /** From top to bottom, for a phone. */
 function upright({ title, layers }) {
 	const left = (bar) => 186 + 78 * bar;
-	const top = (index) => 36 + (index + 0.5) * ROW;
 	const bars = BARS.flatMap((key, bar) => {
 		const { unit, of, word } = scale(layers, key);
 		return [text(left(bar) + 36, 10, named(key)), text(left(bar) + 36, 24, unit),
 			...layers.flatMap((layer, index) => [
 				box(left(bar), top(index) - 6, 26 * of(layer), 12, KINDS[layer.kind]), text(left(bar) + 26 * of(layer) + 20, top(index) + 4, word(layer))])];
 	});
-	return picture("upright", 350, top(layers.length), title, [text(CENTRE, 10, "output"), ...layers.flatMap((layer, index) => {
-		const { long, thick, before } = extent(layer, layers[index - 1]);
-		const y = top(index);
-		return [before ? trapezoid((along, across) => [CENTRE + across / 2, y + along], before, long) : around(CENTRE, y, long / 2, 0.8 * thick, KINDS[layer.kind]),
-			text(0, y + 4, layer.name), text(164, y + 4, label(layer))];
-	}), ...bars]);
+	return picture("upright", 350, top(layers.length), title, [text(CENTRE, 10, "output"), ...down(layers, CENTRE), ...layers.map(({ name }, index) => text(0, top(index) + 4, name)), ...bars]);
 }
 
 const named = (key) => key.replace("_", "-");

@@ -27,6 +27,7 @@ const session = new Session(show, (name) => {
 let current; // the photo that is shown; null after a Clear
 let hindrance; // why there are no models
 let latest = 0; // counts photos, so that a slow one does not replace a newer one
+const parts = {}; // that were opened, by id
 let announced; // the last sentence for a screen reader
 
 function show(photo) {
@@ -112,6 +113,7 @@ function render(more = "") {
 	const sentence = hindrance || access.trouble ? byId("panel-result").textContent : spoken(chosen, runs, current);
 	if (sentence && sentence !== announced) announce(`${sentence} ${more}`.trim());
 	announced = sentence;
+	for (const part of Object.values(parts)) part.show(current, chosen);
 }
 
 function answers(chosen, runs) {
@@ -147,6 +149,22 @@ async function follow(step, run) {
 	refresh();
 }
 
+/** Load a part of the page when it is first wanted; from then on it hears of each change. */
+function later(id, load) {
+	const element = byId(id);
+	const open = async () => {
+		try {
+			const { Part } = await load();
+			parts[id] ??= new Part(element);
+			parts[id].show(current, models.chosen);
+		} catch {
+			element.open = element.checked = false;
+			announce("That did not load. Reload the page.");
+		}
+	};
+	element.ontoggle = element.onchange = open;
+}
+
 /** After another list or choice of models. */
 function changed() {
 	hindrance = null;
@@ -164,6 +182,7 @@ async function sample(image) {
 	}
 }
 
+later("family", () => import("./later/family.js"));
 tabs(document.querySelector("[role=tablist]"));
 listen(take, refuse);
 camera(take);
