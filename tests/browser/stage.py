@@ -75,3 +75,13 @@ def pick(page: Any, label: str, value: str) -> None:
     key = "ArrowDown" if value else "ArrowUp"
     while choice.input_value() != value:
         page.keyboard.press(key)
+
+
+def noting(part: str, asked: list[str]) -> Any:
+    """Prepare a page so that each address with this part that it asks for is noted."""
+
+    def note(request: Any) -> None:
+        if part in request.url:
+            asked.append(request.url)
+
+    return lambda page: page.on("request", note)

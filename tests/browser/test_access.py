@@ -106,6 +106,11 @@ def family(page):
     page.wait_for_selector(".family")
 
 
+def where(page):
+    page.get_by_label("Where it looked").check()
+    page.wait_for_selector(".where b")
+
+
 def vgg(page):
     page.route("**/models/second", lambda r: r.fulfill(json=as_vgg(r.fetch().json())))
 
@@ -121,6 +126,7 @@ STATES = {
     "comparison, untrained": (None, comparing),
     "layers": (vgg, drawn),
     "family": (None, family),
+    "where": (None, where),
     "dragging": (None, dragging),
     "waiting": (None, waiting),
     "error": (None, failing),
@@ -174,11 +180,12 @@ def test_the_keyboard_reaches_everything(open_page):
         "API",
         "theme",
         "only-crop",
+        "where",
         "file",
         "camera",
         "paste",
     ]
-    assert expected == reached[:8]
+    assert expected == reached[:9]
     for name in (
         "tab-result",
         "panel-result",

@@ -182,6 +182,7 @@ async function sample(image) {
 	}
 }
 
+later("where", () => import("./later/where.js"));
 later("family", () => import("./later/family.js"));
 tabs(document.querySelector("[role=tablist]"));
 listen(take, refuse);

@@ -82,6 +82,7 @@ function answer(run, model) {
 		fill.style.width = `${100 * probability}%`;
 		return make("li", make("span.name", make("span", name), " ", make("span.others", others)), make("span.share", percent(probability)), make("span.bar", fill));
 	});
+	run.rows = rows;
 	return [
 		make("ol.guesses", { role: "list", "data-trained": String(model.trained) }, ...rows),
 		make("p.sum", `These ${rows.length} add up to ${percent(Math.min(1, sum))}${others ? `, the other ${others} share the rest` : ""}.`),
