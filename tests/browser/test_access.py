@@ -111,6 +111,11 @@ def where(page):
     page.wait_for_selector(".where b")
 
 
+def inside(page):
+    page.get_by_text("What each layer makes of this photo").click()
+    page.wait_for_selector(".maps")
+
+
 def vgg(page):
     page.route("**/models/second", lambda r: r.fulfill(json=as_vgg(r.fetch().json())))
 
@@ -127,6 +132,7 @@ STATES = {
     "layers": (vgg, drawn),
     "family": (None, family),
     "where": (None, where),
+    "inside": (None, inside),
     "dragging": (None, dragging),
     "waiting": (None, waiting),
     "error": (None, failing),

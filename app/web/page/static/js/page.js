@@ -183,6 +183,7 @@ async function sample(image) {
 }
 
 later("where", () => import("./later/where.js"));
+later("inside", () => import("./later/inside.js"));
 later("family", () => import("./later/family.js"));
 tabs(document.querySelector("[role=tablist]"));
 listen(take, refuse);

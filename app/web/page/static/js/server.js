@@ -11,9 +11,17 @@ export const authorize = (text) => (key = text.replace(/[^!-~]/g, ""));
 export const problem = (slug, fields) => ({ slug, detail: "", ...fields });
 
 /** GET what needs no key, as json, text or blob. Paths are relative to the page, which may be behind a prefix. */
-export async function get(path, kind) {
+export const get = (path, kind) => request(path, kind, {});
+
+/** POST a photo, or GET where it is null, with the key. */
+export const ask = (path, kind, body, signal) => request(path, kind, {
+	method: body ? "POST" : "GET", body, signal, headers: key ? { Authorization: `Bearer ${key}` } : {},
+});
+
+async function request(path, kind, { signal, ...options }) {
+	const patience = AbortSignal.timeout(PATIENCE);
 	try {
-		const reply = await fetch(path, { signal: AbortSignal.timeout(PATIENCE) });
+		const reply = await fetch(path, { ...options, signal: signal ? AbortSignal.any([signal, patience]) : patience });
 		if (reply.ok) return await reply[kind]();
 		throw refusal(reply.status, await reply.json().catch(() => null));
 	} catch (error) {

@@ -1,0 +1,154 @@
+// What the layers make of the photo: the strongest maps of each group, and the filters of the first layer.
+
+import "./style.js";
+import { button, make } from "../dom.js";
+import { figures } from "../layers.js";
+import { reduced } from "../photo.js";
+import { ask } from "../server.js";
+import { glow, inWords, Overlay } from "./overlay.js";
+
+export class Part {
+	constructor(details) {
+		this.details = details;
+		this.overlay = new Overlay("lies");
+		this.stage = make("div.photo");
+		this.words = make("p", { role: "status" });
+		this.heat = make("input", { type: "range", value: 70, oninput: () => this.#dim() });
+		this.groups = make("div.groups");
+		this.filters = make("div");
+		details.append(make("div.inside", make("div.beside", this.stage, this.words, make("label", "Heat ", this.heat)), this.groups, this.filters));
+		this.#dim();
+	}
+
+	show(photo, [model]) {
+		if (!this.details.open) return;
+		const key = model && `${model.name} ${model.state} ${model.weights_sha256}`;
+		if (photo?.file === this.file && key === this.key) return; // a copy of a photo is another file
+		Object.assign(this, { photo, file: photo?.file, model, key });
+		this.#load();
+	}
+
+	async #load() {
+		this.waiting?.abort();
+		const { photo, model, waiting: { signal } } = Object.assign(this, { waiting: new AbortController() });
+		const say = (...words) => this.groups.replaceChildren(make("p", ...words));
+		this.#choose(null);
+		this.filters.replaceChildren();
+		this.stage.replaceChildren();
+		if (!photo || !model) return say("No photo yet.");
+		if (!model.layers.length) return say(`${model.title} is not a VGG: only a VGG can be looked into.`);
+		if (model.state !== "ready") return say(`Loading ${model.title}…`);
+		say("Looking inside…");
+		try {
+			const said = await ask(`inspect?model=${encodeURIComponent(model.name)}`, "json", photo.file, signal);
+			const sheets = await Promise.all(said.layers.map((layer) => this.#sheet(layer)));
+			const filters = await ask(`models/${encodeURIComponent(model.name)}/filters`, "blob", null, signal).catch(() => null);
+			if (signal.aborted) return;
+			if (await photo.shown) this.#paint(photo.image);
+			this.groups.replaceChildren(...(model.trained ? [] : [make("p", make("b", "Untrained: "), "these maps come from random filters.")]), ...sheets);
+			if (filters) this.filters.replaceChildren(...first(filters, model));
+			sheets[0].querySelector(".maps button").click();
+		} catch (problem) {
+			if (!signal.aborted) say(problem.detail || "The server did not answer.", " ", button("Try again", () => this.#load()));
+		}
+	}
+
+	#paint(image) {
+		const { naturalWidth: width, naturalHeight: height } = image;
+		this.size = { width, height };
+		const side = (this.model.preprocess.crop / this.model.preprocess.resize) * Math.min(width, height);
+		const [left, top] = [(width - side) / 2, (height - side) / 2];
+		this.view = { xmin: left, ymin: top, xmax: left + side, ymax: top + side };
+		this.stage.style.setProperty("--ratio", width / height);
+		this.stage.replaceChildren(reduced(image, width, height), this.overlay.element);
+	}
+
+	/** The maps of one layer, and a list to choose another of its group. */
+	async #sheet(layer) {
+		const place = make("section.sheet");
+		const fill = async (shown) => {
+			const { output_shape: [channels, side], receptive_field: sees } = this.model.layers.find(({ name }) => name === shown.layer);
+			const maps = await cut(shown);
+			const buttons = maps.map(({ canvas, values, ...map }, index) => make("button", {
+				"aria-pressed": "false", tabindex: index ? -1 : 0, "aria-label": `Channel ${map.channel}`,
+				onclick: () => this.#choose({ ...map, values, layer: shown.layer, columns: shown.tile, button: buttons[index] }),
+			}, canvas));
+			const list = make("ul.maps", { "aria-label": `Maps of ${shown.layer}` }, ...buttons.map((map) => make("li", map)));
+			list.onkeydown = (event) => move(event, buttons);
+			place.replaceChildren(make("div.titled", make("h3", `Group ${shown.layer.match(/\d/)[0]}`), this.#choice(shown.layer, fill)),
+				make("p.hint", `The strongest ${maps.length} of ${channels} maps, each of ${side} × ${side} values. A value sees ${sees} × ${sees} of the network’s pixels.`), list);
+		};
+		await fill(layer);
+		return place;
+	}
+
+	#choice(layer, fill) {
+		const group = layer.match(/\d/)[0];
+		const names = this.model.layers.filter(({ kind, name }) => kind === "convolution" && name.match(/\d/)[0] === group).map(({ name }) => name);
+		const list = make("select", { "aria-label": `Layer of group ${group}` }, ...[...new Set([...names, layer])].map((name) => make("option", { value: name }, name)));
+		list.value = layer;
+		list.onchange = async () => {
+			try {
+				const said = await ask(`inspect?model=${encodeURIComponent(this.model.name)}&layer=${list.value}`, "json", this.photo.file, this.waiting.signal);
+				await fill(said);
+			} catch (problem) {
+				this.words.textContent = problem.detail || "The server did not answer.";
+				list.value = layer;
+			}
+		};
+		return list;
+	}
+
+	/** Show a map and what its strongest value sees, over the photo. */
+	#choose(map) {
+		for (const pressed of this.groups.querySelectorAll("[aria-pressed=true]")) pressed.ariaPressed = "false";
+		if (!map) return this.words.replaceChildren();
+		map.button.ariaPressed = "true";
+		const { receptive_field: box, values, columns } = map;
+		this.words.replaceChildren(make("b", `${map.layer}, channel ${map.channel}`), `: strongest ${figures(map.maximum)}, ${this.size ? inWords(box, this.size) : "somewhere"}.`);
+		if (!this.size) return;
+		this.overlay.lay({ xmin: 0, ymin: 0, xmax: this.size.width, ymax: this.size.height }, { values, columns, view: this.view, box });
+	}
+
+	#dim() {
+		this.overlay.heat.style.opacity = this.heat.value / 100;
+	}
+}
+
+/** The maps of a sheet, each with its values from 0 to 1 and a canvas. */
+async function cut({ png, tile, columns, maps }) {
+	const blob = await (await fetch(`data:image/png;base64,${png}`)).blob();
+	const sheet = make("canvas");
+	const picture = await createImageBitmap(blob);
+	Object.assign(sheet, { width: picture.width, height: picture.height });
+	const context = sheet.getContext("2d", { willReadFrequently: true });
+	context.drawImage(picture, 0, 0);
+	return maps.map((map, index) => {
+		const { data } = context.getImageData((index % columns) * tile, Math.floor(index / columns) * tile, tile, tile);
+		const values = Array.from({ length: tile * tile }, (_, at) => data[4 * at] / 255);
+		const canvas = make("canvas");
+		glow(canvas, values, tile);
+		return { ...map, canvas, values };
+	});
+}
+
+/** One map of a sheet is in the order of Tab, the arrows reach the others. */
+function move(event, buttons) {
+	const at = buttons.indexOf(event.target);
+	const to = { Home: 0, End: -1, ArrowRight: at + 1, ArrowDown: at + 1, ArrowLeft: at - 1, ArrowUp: at - 1 }[event.key];
+	const next = to !== undefined && buttons.at(to % buttons.length);
+	if (!next) return;
+	event.preventDefault();
+	buttons[at].tabIndex = -1;
+	next.tabIndex = 0;
+	next.focus();
+}
+
+function first(blob, model) {
+	const [{ name, output_shape: [count] }] = model.layers;
+	const picture = make("img.filters", { alt: `The ${count} filters of ${name}, as small pictures`, src: URL.createObjectURL(blob) });
+	picture.onload = () => URL.revokeObjectURL(picture.src);
+	return [make("h3", `The ${count} filters of ${name}`), picture, make("p.hint", model.trained
+		? "3 × 3 pixels in three colours each: edges, spots and colours. Training found them; each begins as noise."
+		: "3 × 3 pixels in three colours each: noise, since nothing has been learnt.")];
+}
