@@ -1,11 +1,12 @@
-"""Photograph the page in its main states, into docs/images: `python -m tests.browser.screenshots`.
+"""Photograph the page in its main states, into docs/images: `python -m tests.browser.screenshots [NAME ...]`.
 
-It starts the server by itself, with the real SqueezeNet of ../shared/data and an untrained
-VGG-16 of the true size (1 GB of disk for the while, 3 GB of memory).
+It starts the server by itself, with the real SqueezeNet of ../shared/data, an untrained VGG-16 of
+the true size (1 GB of disk for the while, 3 GB of memory), and the small trained VGG.
 """
 
 import io
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from typing import Any
 
 from PIL import Image
 
-from tests.browser.stage import launched, pick
+from tests.browser.stage import TRAINED, launched, pick
 from tests.conftest import REPOSITORY, SQUEEZENET, SQUEEZENET_MANIFEST, running_server
 
 IMAGES = REPOSITORY / "docs" / "images"
@@ -36,6 +37,30 @@ def drawing(page: Any) -> None:
 def code(page: Any) -> None:
     """Show the request as code."""
     page.get_by_role("tab", name="Code").click()
+
+
+def looked(page: Any) -> None:
+    """Show where the small model looked."""
+    pick(page, "Model", TRAINED)
+    page.get_by_label("Where it looked").check()
+    page.wait_for_selector(".where b")
+
+
+def inside(page: Any) -> None:
+    """Show what the layers of the small model make of the photo, and what one map saw."""
+    pick(page, "Model", TRAINED)
+    page.wait_for_selector("#panel-result .sum")
+    page.locator("#inside summary").click()
+    page.wait_for_selector(".maps")
+    page.locator(".sheet").nth(2).locator(".maps button").nth(3).click()
+    page.locator("#inside").evaluate("section => section.scrollIntoView()")
+
+
+def family(page: Any) -> None:
+    """Show why kernels are small."""
+    page.locator("#family summary").click()
+    page.wait_for_selector(".family")
+    page.locator(".family article").nth(1).evaluate("article => article.scrollIntoView()")
 
 
 def sample(name: str) -> Callable[[Any], None]:
@@ -64,6 +89,9 @@ SHOTS: dict[str, tuple[tuple[int, int], str, Callable[[Any], None]]] = {
     "answer-phone-dark": (PHONE, "dark", sample("rocket")),
     "comparison-light": (DESKTOP, "light", compare),
     "network-dark": (DESKTOP, "dark", drawing),
+    "where-light": (DESKTOP, "light", looked),
+    "inside-dark": (DESKTOP, "dark", inside),
+    "family-light": (DESKTOP, "light", family),
     "code-light": (DESKTOP, "light", code),
     "error-phone-light": (PHONE, "light", heic),
 }
@@ -77,17 +105,21 @@ def served() -> Iterator[str]:
         shutil.copyfile(SQUEEZENET, folder / SQUEEZENET.name)
         (folder / "squeezenet.toml").write_text(SQUEEZENET_MANIFEST)
         with running_server(
-            folder, models="squeezenet,vgg16", on_missing_weights="untrained", offline="true"
+            folder,
+            models=f"squeezenet,vgg16,{TRAINED}",
+            on_missing_weights="untrained",
+            offline="true",
         ) as server:
-            server.wait_for("vgg16: ready")
+            server.wait_for(f"{TRAINED}: ready")
             yield server.url
 
 
-def main() -> None:
-    """Take all of them."""
+def main(*chosen: str) -> None:
+    """Take these, or all of them."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     with served() as url, launched() as browser:
-        for name, (size, scheme, then) in SHOTS.items():
+        for name in chosen or SHOTS:
+            size, scheme, then = SHOTS[name]
             page = browser.new_page(
                 viewport={"width": size[0], "height": size[1]},
                 color_scheme=scheme,
@@ -108,4 +140,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
