@@ -36,10 +36,11 @@ def import_(
     """Import your own training of a VGG: the network is recognised by its weights.
 
     Writes NAME.safetensors, NAME.txt and NAME.toml into the model folder. Nothing of a checkpoint is run.
-    An ONNX file holds its network, VGG or not: it is run on a few images, and copied to NAME.onnx.
+    An ONNX file is run on a few images. If it computes a VGG, it is served as one; any other network is
+    copied to NAME.onnx and served as it is.
     """
     settings = read_settings()
-    manifest = import_model(
+    imported = import_model(
         file,
         labels,
         name,
@@ -49,12 +50,15 @@ def import_(
         trained=preprocess,
         license_=license_,
     )
+    manifest, why = imported.manifest, imported.why_as_it_is
     network, side = manifest.architecture, manifest.preprocess.crop
-    what = "an ONNX graph" if network is None else f"configuration {network.configuration}"
+    what = f"configuration {network.configuration}" if network else "an ONNX graph as it is"
     out.print(
         f"{escape(name)}: {what}, {side} x {side} pixels, preprocessing of {preprocess}. Serve it with VGG_MODELS={escape(name)}.",
         soft_wrap=True,
     )
+    if why:
+        out.print(f"No VGG was recognised in it: the file {escape(why)}.", soft_wrap=True)
     if check is not None:
         names = load_labels(manifest.labels, settings.model_dir)
         here = Here(settings, manifest, ready_graph(settings, manifest), names, USUAL)

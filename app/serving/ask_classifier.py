@@ -9,7 +9,7 @@ from app.graph.own_answers import OwnAnswers
 from app.images.header_limits import ImageLimits
 from app.images.prepare import prepare
 from app.machine import usable_cpus
-from app.records import PixelBatch, Pixels, Preprocess, Tensor
+from app.records import PixelBatch, Pixels, Preprocess, ProbabilityBatch, Tensor
 from app.runtime.open_session import open_session
 from app.runtime.ort import CPU, open_graph
 from app.serving.warmup import GOLDEN_PHOTO
@@ -50,14 +50,15 @@ def ask_classifier(classifier: Path, preprocess: Preprocess) -> OwnAnswers:
     )
 
 
-def run_alone(graph: Path, crop: int) -> None:
-    """Run the serving graph of a classifier on one image, on a CPU, as a service does at least.
+def run_alone(graph: Path, images: PixelBatch) -> ProbabilityBatch:
+    """Run a serving graph on images, one at a time, on a CPU, as a service does at least.
 
     Raises:
         CheckpointError: If it cannot, as when a Reshape inside keeps the batch of the export.
     """
     try:
-        open_session(graph, device="cpu").run(np.zeros((1, crop, crop, 3), np.uint8))
+        session = open_session(graph, device="cpu", threads=usable_cpus())
+        return np.concatenate([session.run(image[np.newaxis]) for image in images])
     except SessionError as exc:
         raise CheckpointError(f"cannot be loaded by onnxruntime: {exc.__cause__}") from exc
     except RunFailedError as exc:

@@ -3,17 +3,19 @@
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, Literal, TypeAlias
 
+import numpy as np
+
 from app.graph.data_files import copy_onnx
-from app.graph.own_answers import Ask
+from app.graph.own_answers import Ask, find_scores, probabilities
 from app.graph.ready_graph import side_of, write_ready
-from app.graph.serving_graph import GRAPH_FILE
+from app.graph.serving_graph import GRAPH_FILE, write_vgg
 from app.graph.vgg import VggConfig
-from app.records import Preprocess
+from app.records import PixelBatch, Preprocess, ProbabilityBatch
 from app.setup_errors import CheckpointError, ManifestError, SetupError
 from app.weights.checkpoints.read import format_of, read_checkpoint, recognise
 from app.weights.checkpoints.safetensors_file import write_safetensors
@@ -25,14 +27,30 @@ from app.weights.manifests.manifest import NAME, Manifest
 Trained: TypeAlias = Literal["torchvision", "caffe", "keras"]
 """Whose preprocessing the weights were trained with."""
 
-RunAlone: TypeAlias = Callable[[Path, int], None]
-"""Runs a serving graph on one image of a side in pixels; a CheckpointError if it fails."""
+RunAlone: TypeAlias = Callable[[Path, PixelBatch], ProbabilityBatch]
+"""Runs a serving graph on one image after the other; a CheckpointError if it fails."""
 
 _SUFFIXES: Final = (".toml", ".txt", ".safetensors", ".onnx", ".onnx.data")
 _FULL_SIDE: Final = 224
 _FULL_RESIZE: Final = 256
+_ROUNDING: Final = 0.01
+"""Largest difference that float16 inside of a graph may make to a probability."""
 _RGB: Final = ("RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 _BGR: Final = ("BGR", (103.939, 116.779, 123.68), (1.0, 1.0, 1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A model that was written into the model folder.
+
+    Attributes:
+        manifest: What it is.
+        why_as_it_is: Why the graph of an ONNX file is served, which no VGG was recognised in: what
+            the file does, without a subject; empty if the layers of a VGG were taken out of a file.
+    """
+
+    manifest: Manifest
+    why_as_it_is: str
 
 
 def preprocess_of(trained: Trained, side: int) -> Preprocess:
@@ -57,17 +75,18 @@ def import_model(
     run_alone: RunAlone,
     trained: Trained = "torchvision",
     license_: str = "unknown",
-) -> Manifest:
+) -> Imported:
     """Write a model into the model folder: NAME.toml, NAME.txt, and NAME.safetensors or NAME.onnx.
 
     Args:
-        source: A checkpoint, whose network is recognised by its shapes; or an ONNX file, which is
-            served as it is, after it was run on a few images.
+        source: A checkpoint, whose network is recognised by its shapes; or an ONNX file. If that
+            computes a VGG, its layers are taken, else it is served as it is, after it was run on a
+            few images.
         labels: Its classes, in the order of the output; see `load_labels`.
         name: What requests will call the model.
         model_dir: The model folder.
         ask: Runs an ONNX file.
-        run_alone: Runs what is served of it on one image.
+        run_alone: Runs what is served of it, one image at a time.
         trained: Whose preprocessing it was trained with.
         license_: SPDX identifier of the licence of the weights.
 
@@ -89,7 +108,10 @@ def import_model(
         model_dir.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".import-", dir=model_dir) as place:
             folder = Path(place)
+            reason = ""
             if format_of(source) == "onnx":
+                reason = _why_as_it_is(folder, source, trained, ask, run_alone)
+            if reason:
                 content = _ready(folder, name, source, labels, trained, ask, run_alone)
             else:
                 content = _checkpoint(folder, name, source, labels, trained)
@@ -98,9 +120,35 @@ def import_model(
             manifest.write_text(_toml(top | content), encoding="utf-8")
             made = read_manifest(manifest)
             _move(folder, model_dir)
-            return replace(made, path=model_dir / manifest.name)
+            return Imported(replace(made, path=model_dir / manifest.name), reason)
     except (OSError, ManifestError) as exc:
         raise SetupError(f"{name} cannot be written: {exc}") from exc
+
+
+def _why_as_it_is(
+    folder: Path, source: Path, trained: Trained, ask: Ask, run_alone: RunAlone
+) -> str:
+    """Return why an ONNX file has to be served as it is; empty if its layers can be taken.
+
+    They can if its nodes are those of a VGG, one after the other, and if that VGG gives the answers
+    of the file.
+    """
+    try:
+        _, config = recognise(source)
+        layers = read_checkpoint(source, "onnx", config)
+        _width(config)
+        preprocess = preprocess_of(trained, config.side)
+        answers = ask(source, preprocess)
+        wanted = probabilities(find_scores(answers, config.classes).rows)
+        with TemporaryDirectory(dir=folder) as graph:
+            write_vgg(Path(graph), config, layers.items(), preprocess)
+            served = run_alone(Path(graph) / GRAPH_FILE, answers.images)
+    except CheckpointError as exc:
+        return str(exc).removeprefix(f"{source}: ")
+    off = float(np.abs(served - wanted).max())
+    if off <= _ROUNDING:
+        return ""
+    return f"gives probabilities that differ by {off:.2g} from those of a VGG of its weights"
 
 
 def _checkpoint(
@@ -142,7 +190,8 @@ def _ready(
     with TemporaryDirectory(dir=folder) as graph:  # that it can be made is what counts
         write_ready(Path(graph), source, preprocess, _count(labels), ask)
         try:
-            run_alone(Path(graph) / GRAPH_FILE, preprocess.crop)
+            black = np.zeros((1, preprocess.crop, preprocess.crop, 3), np.uint8)
+            run_alone(Path(graph) / GRAPH_FILE, black)
         except CheckpointError as exc:
             raise CheckpointError(f"{source}: {exc}") from exc
     place = folder / f"{name}.onnx"

@@ -12,7 +12,7 @@ import safetensors.numpy
 from onnx import TensorProto, helper, numpy_helper
 
 from app.graph.vgg import VggConfig
-from app.records import Preprocess
+from app.records import PixelBatch, Preprocess, ProbabilityBatch
 from app.runtime.open_session import open_session
 from app.serving.ask_classifier import ask_classifier, run_alone
 from app.setup_errors import SetupError
@@ -24,7 +24,7 @@ from app.weights.manifests.catalog import load_catalog
 from app.weights.provisioning import Provisioning
 from app.weights.pull import pull
 from tests.weights.checkpoints.pth import write_pth
-from tests.weights.checkpoints.test_read import torch_tensors
+from tests.weights.checkpoints.test_read import Tensors, make_onnx, torch_tensors
 from tests.weights.own_training import FORMS, NAMES, probabilities, some_photos, trained
 
 import_model = partial(import_with, ask=ask_classifier, run_alone=run_alone)
@@ -55,7 +55,7 @@ def test_the_model_is_in_the_catalog(source, labels, folder):
 
     flowers = load_catalog(folder)["flowers"]
     names = load_labels(flowers.labels, folder)
-    assert imported == flowers
+    assert imported.manifest == flowers
     assert NETWORK == network_of(flowers, names)
     assert ["daisy", "rose", "tulip"] == [one.text for one in names]
     assert flowers.checkpoint is not None
@@ -172,7 +172,8 @@ def test_an_onnx_file_is_a_ready_graph(tmp_path, labels, folder):
     imported = import_model(tmp_path / "net.onnx", labels, "flowers", folder)
 
     flowers = load_catalog(folder)["flowers"]
-    assert imported == flowers
+    assert imported.manifest == flowers
+    assert imported.why_as_it_is.startswith("holds no VGG: it has 1 layers with weights, expected")
     assert (tmp_path / "net.onnx").read_bytes() == (folder / "flowers.onnx").read_bytes()
     assert ("flowers.onnx", f"sha256:{sha256(folder / 'flowers.onnx')}") == (
         flowers.onnx,
@@ -274,6 +275,70 @@ def test_an_onnx_file_without_its_weights(tmp_path, labels, folder):
     assert nothing_is_left(folder)
 
 
+def write_vgg_onnx(path: Path, *, data: str | None = None) -> Tensors:
+    """Write NETWORK; its weights may be in a file beside it."""
+    rng = np.random.default_rng(3)
+    tensors: Tensors = {}
+    for name, shape in NETWORK.weight_shapes().items():
+        scale = np.sqrt(2 / np.prod(shape[1:]))
+        tensors[name, "weight"] = rng.normal(0, scale, shape).astype(np.float32)
+        tensors[name, "bias"] = rng.normal(0, 0.1, shape[0]).astype(np.float32)
+    between = {"conv5_2": [helper.make_node("Flatten", [], [])]}
+    model = make_onnx(tensors, opset=15, between=between, listed=False)
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = NETWORK.classes
+    onnx.save_model(
+        model, path, save_as_external_data=data is not None, location=data, size_threshold=0
+    )
+    return tensors
+
+
+@pytest.mark.parametrize("data", [None, "net.onnx.data"])
+def test_a_vgg_in_an_onnx_file_is_served_as_one(tmp_path, labels, folder, data):
+    """Its layers are taken, so that it runs as the built-in networks do; the graph is left behind."""
+    tensors = write_vgg_onnx(tmp_path / "net.onnx", data=data)
+
+    imported = import_model(tmp_path / "net.onnx", labels, "flowers", folder)
+
+    flowers = load_catalog(folder)["flowers"]
+    assert imported.manifest == flowers
+    assert NETWORK == network_of(flowers, load_labels(flowers.labels, folder))
+    assert ["flowers.safetensors", "flowers.toml", "flowers.txt"] == sorted(
+        path.name for path in folder.iterdir()
+    )
+    layers = read_checkpoint(folder / "flowers.safetensors", "safetensors", NETWORK)
+    for (name, part), values in tensors.items():
+        np.testing.assert_array_equal(values, getattr(layers[name], part))
+
+
+def test_a_vgg_in_an_onnx_file_with_another_number_of_labels(tmp_path, labels, folder):
+    """The sentence has both numbers."""
+    write_vgg_onnx(tmp_path / "net.onnx")
+    labels.write_text("daisy\nrose\n")
+
+    with pytest.raises(SetupError, match=r"gives 3 classes, but .*names\.txt names 2"):
+        import_model(tmp_path / "net.onnx", labels, "flowers", folder)
+
+    assert nothing_is_left(folder)
+
+
+def test_a_graph_that_answers_otherwise_stays_as_it_is(tmp_path, labels, folder):
+    """What the walk along its nodes might overlook is seen in its probabilities."""
+    write_vgg_onnx(tmp_path / "net.onnx")
+    ran = []
+
+    def certain(graph: Path, images: PixelBatch) -> ProbabilityBatch:
+        ran.append((graph.name, len(images)))
+        return np.eye(3, dtype=np.float32)[np.zeros(len(images), int)]
+
+    imported = import_with(
+        tmp_path / "net.onnx", labels, "flowers", folder, ask=ask_classifier, run_alone=certain
+    )
+
+    assert "flowers.onnx" == imported.manifest.onnx
+    assert "gives probabilities that differ by 0." in imported.why_as_it_is
+    assert [("graph.onnx", 5), ("graph.onnx", 1)] == ran
+
+
 # --- every form of one training -----------------------------------------------------------
 
 
@@ -294,7 +359,9 @@ def test_the_answers_are_those_of_the_training(tmp_path, folder, form, whose: Tr
     FORMS[form](tmp_path / form, model)
     (tmp_path / "names.txt").write_text("\n".join(NAMES))
 
-    made = import_model(tmp_path / form, tmp_path / "names.txt", "flowers", folder, trained=whose)
+    made = import_model(
+        tmp_path / form, tmp_path / "names.txt", "flowers", folder, trained=whose
+    ).manifest
     graph = pull(made, Provisioning(folder, ask_classifier), lambda *_: None)
 
     photos = some_photos()

@@ -18,8 +18,6 @@ Shape: TypeAlias = tuple[int, ...]
 
 _FLOATS: Final = frozenset({"float16", "bfloat16", "float32", "float64"})
 _NORM: Final = ("weight", "bias", "running_mean", "running_var")
-_EPSILON: Final = 1e-5
-"""PyTorch's default, with which torchvision and timm trained their networks."""
 _SHOWN: Final = 120  # characters of a foreign text that a sentence quotes
 
 
@@ -39,11 +37,23 @@ class Stored:
     read: Callable[[], NDArray[np.generic]]
 
 
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """Batch norm behind a layer: its tensors are NAME.weight, .bias, .running_mean, .running_var.
+
+    `epsilon` is PyTorch's default, with which torchvision and timm trained their networks; a state
+    dict does not hold it.
+    """
+
+    name: str
+    epsilon: float = 1e-5
+
+
 def read_layers(
     config: VggConfig,
     names: Mapping[str, str],
     stored: Mapping[str, Stored],
-    norms: Mapping[str, str] | None = None,
+    norms: Mapping[str, Norm] | None = None,
 ) -> dict[str, Layer]:
     """Read the layers of a network, one tensor at a time.
 
@@ -51,26 +61,29 @@ def read_layers(
         config: The network.
         names: What the publisher calls each layer, by the paper's name.
         stored: The tensors of the file: these and no others, NAME.weight and NAME.bias.
-        norms: What the publisher calls the batch norm behind a layer, if there is one; it is folded
-            into the layer.
+        norms: The batch norm behind a layer, if there is one; it is folded into the layer, which
+            then may lack a bias.
     """
     norms = norms or {}
     wanted = [f"{name}.{part}" for name in names.values() for part in ("weight", "bias")]
-    wanted += [f"{name}.{part}" for name in norms.values() for part in _NORM]
-    if missing := [name for name in wanted if name not in stored]:
+    wanted += [f"{norm.name}.{part}" for norm in norms.values() for part in _NORM]
+    optional = {f"{names[layer]}.bias" for layer in norms}
+    if missing := [name for name in wanted if name not in stored and name not in optional]:
         raise CheckpointError(f"has no tensor {_listed(missing)}, which this network needs")
-    counts = {f"{name}.num_batches_tracked" for name in norms.values()}  # for training alone
+    counts = {f"{norm.name}.num_batches_tracked" for norm in norms.values()}  # for training alone
     if extra := sorted(stored.keys() - set(wanted) - counts):
         raise CheckpointError(f"has a tensor {_listed(extra)}, for which this network has no place")
     layers = {}
     for name, weight, bias in _shapes(config):
+        place = f"{names[name]}.bias"
+        none = np.zeros(bias[0], np.float32)
         layer = Layer(
             weight=_read(f"{names[name]}.weight", stored, weight),
-            bias=_read(f"{names[name]}.bias", stored, bias),
+            bias=_read(place, stored, bias) if place in stored else none,
         )
         if name in norms:
-            norm = [_read(f"{norms[name]}.{part}", stored, bias) for part in _NORM]
-            layer = _folded(name, layer, *norm)
+            tensors = [_read(f"{norms[name].name}.{part}", stored, bias) for part in _NORM]
+            layer = _folded(name, layer, norms[name].epsilon, *tensors)
         layers[name] = layer
     return layers
 
@@ -89,12 +102,18 @@ def with_new_last(names: Mapping[str, str], stored: Mapping[str, object]) -> dic
 
 
 def _folded(
-    name: str, layer: Layer, gain: Tensor, shift: Tensor, mean: Tensor, variance: Tensor
+    name: str,
+    layer: Layer,
+    epsilon: float,
+    gain: Tensor,
+    shift: Tensor,
+    mean: Tensor,
+    variance: Tensor,
 ) -> Layer:
     """Fold batch norm, gain * (x - mean) / sqrt(variance + epsilon) + shift, in float64."""
     if variance.min() < 0:
         raise CheckpointError(f"has a negative variance behind {name}")
-    scale = gain.astype(np.float64) / np.sqrt(variance.astype(np.float64) + _EPSILON)
+    scale = gain.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
     weight = layer.weight * scale.reshape(-1, *[1] * (layer.weight.ndim - 1))
     bias = (layer.bias - mean.astype(np.float64)) * scale + shift
     return Layer(weight.astype(np.float32), bias.astype(np.float32))

@@ -18,9 +18,11 @@ from app.graph.data_files import is_elsewhere, locate
 from app.graph.vgg import LayerRow, VggConfig
 from app.records import Layer
 from app.setup_errors import CheckpointError
-from app.weights.checkpoints.layout import Stored, read_layers, shown
+from app.weights.checkpoints.layout import Norm, Stored, read_layers, shown
 
 _PASSING: Final = frozenset({"Identity", "Dropout"})
+_LAST: Final = frozenset({"Softmax", "LogSoftmax"})
+_FLOATS: Final = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16})
 _OPERATORS: Final = {
     "convolution": ("Conv",),
     "max-pooling": ("MaxPool",),
@@ -28,17 +30,40 @@ _OPERATORS: Final = {
     "fully connected": ("Gemm", "MatMul", "Conv"),
 }
 
+_HEAD: Final = ("fc6", "fc7", "fc8")
+_NORM: Final = ("weight", "bias", "running_mean", "running_var")
+"""The inputs of BatchNormalization behind its first, by PyTorch's names."""
+
 
 def read_onnx(path: Path, config: VggConfig) -> dict[str, Layer]:
     """Read the layers of `config` by walking the graph from its input to its output."""
     graph = onnx.load_model(path, format="protobuf", load_external_data=False).graph
     constants = _constants(graph)
+    tensors, norms = _find_tensors(graph, constants, config)
     stored = {
         tensor: _stored(path, constants[name], turned=turned)
-        for tensor, (name, turned) in _find_tensors(graph, constants, config).items()
+        for tensor, (name, turned) in tensors.items()
         if name in constants
     }
-    return read_layers(config, {layer: layer for layer in config.weight_shapes()}, stored)
+    return read_layers(config, {layer: layer for layer in config.weight_shapes()}, stored, norms)
+
+
+def list_onnx(path: Path) -> dict[str, Stored]:
+    """List the weights along the path of the data, with names that say their order.
+
+    What the graph computes between them is not looked at.
+    """
+    graph = onnx.load_model(path, format="protobuf", load_external_data=False).graph
+    constants = _constants(graph)
+    weights = [
+        _stored(path, constants[node.input[1]], turned=not (_turns(node) or node.op_type == "Conv"))
+        for _, node in _data_path(graph, constants)
+        if node.op_type in {"Conv", "Gemm", "MatMul"} and node.input[1] in constants
+    ]
+    convolutions = len(weights) - len(_HEAD)
+    names = [f"features.{i}.weight" for i in range(convolutions)]
+    names += [f"classifier.{i}.weight" for i in range(len(_HEAD))]
+    return dict(zip(names, weights, strict=False))
 
 
 def _constants(graph: GraphProto) -> dict[str, TensorProto]:
@@ -82,49 +107,60 @@ def _stored(path: Path, tensor: TensorProto, *, turned: bool) -> Stored:
 
 def _find_tensors(
     graph: GraphProto, constants: Container[str], config: VggConfig
-) -> dict[str, tuple[str, bool]]:
+) -> tuple[dict[str, tuple[str, bool]], dict[str, Norm]]:
     """Walk a graph that has to be `config`, from its one input along its one path.
 
     Returns:
-        For `fc6.weight` the name of the constant, and whether that is [in, out].
+        For `fc6.weight` the name of the constant, and whether that is [in, out]. For a layer with
+        batch norm behind it, that.
     """
     found: dict[str, tuple[str, bool]] = {}
-    biasless = ""  # the layer whose bias is in the Add that follows
+    norms: dict[str, Norm] = {}
     plan = deque(_plan(config))
     last_pool = [row for row in config.layers() if row.kind == "max-pooling"][-1]
     side = last_pool.output_shape[-1]  # of the map in front of the next fully connected layer
+    before = ""  # the layer in front, to which an Add or batch norm belongs
     for value, node in _data_path(graph, constants):
         op = node.op_type
         in_head = not plan or plan[0][1].kind == "fully connected"
-        if op == "Add" and biasless:
-            found[f"{biasless}.bias"] = next((n for n in node.input if n != value), ""), False
-            biasless = ""
-        elif biasless:
-            raise CheckpointError(f"has no bias in {biasless}")
-        elif (
-            op in _PASSING
-            or (op == "Softmax" and not plan)
-            or (in_head and _keeps_values(node, side))
-        ):
+        biasless = before and not found[f"{before}.bias"][0]
+        if op == "Add" and biasless and before in _HEAD:
+            found[f"{before}.bias"] = next((n for n in node.input if n != value), ""), False
+        elif op == "BatchNormalization" and before and before not in _HEAD:
+            norms[before], tensors = _norm(node, before)
+            found |= tensors
+            before = ""
+        elif _passes(node, is_last=not plan) or (in_head and _keeps_values(node, side)):
             continue
+        elif biasless:
+            raise CheckpointError(f"has no bias in {before}")
         elif not plan or op not in plan[0][0]:
             expected = f"{plan[0][0][0]} ({plan[0][1].name})" if plan else "the end"
             raise CheckpointError(f"has the operator {shown(op)} where {expected} is expected")
         else:
             _, row = plan.popleft()
+            before = ""
             if op == "MaxPool":
                 _check_window(node, row.name, kernel=2, stride=2, pad=0)
             elif op != "Relu":
                 weight, bias = [*node.input, "", ""][1:3]
-                if op == "Conv" and not bias:  # an Add would go along the width of the map
-                    raise CheckpointError(f"has no bias in {row.name}")
                 found[f"{row.name}.weight"] = weight, _is_transposed(node, row, side)
                 found[f"{row.name}.bias"] = bias, False
-                biasless = "" if bias else row.name
+                before = row.name
                 side = 1 if row.kind == "fully connected" else side
     if plan:
         raise CheckpointError(f"ends where {plan[0][0][0]} ({plan[0][1].name}) is expected")
-    return found
+    return found, norms
+
+
+def _norm(node: NodeProto, layer: str) -> tuple[Norm, dict[str, tuple[str, bool]]]:
+    """Return the batch norm behind a layer, and its tensors as `_find_tensors` does."""
+    given, names = _attributes(node), node.input[1:]
+    if given.get("training_mode", 0) or not given.get("spatial", 1) or len(names) != len(_NORM):
+        raise CheckpointError(f"has batch norm behind {layer}, not as after a training")
+    norm = Norm(f"{layer}_norm", given.get("epsilon", 1e-5))
+    parts = zip(_NORM, names, strict=True)
+    return norm, {f"{norm.name}.{part}": (name, False) for part, name in parts}
 
 
 def _plan(config: VggConfig) -> Iterator[tuple[tuple[str, ...], LayerRow]]:
@@ -163,6 +199,15 @@ def _data_path(graph: GraphProto, constants: Container[str]) -> Iterator[tuple[s
         raise CheckpointError(f"ends at {shown(value)}, which is not its output")
 
 
+def _passes(node: NodeProto, *, is_last: bool) -> bool:
+    """Return whether the layers around a node do not notice it; softmax of its logarithm is softmax."""
+    given = _attributes(node)
+    if node.op_type == "Cast":
+        return given.get("to") in _FLOATS
+    is_softmax = is_last and node.op_type in _LAST and given.get("axis", 1) in {1, -1}
+    return is_softmax or node.op_type in _PASSING
+
+
 def _keeps_values(node: NodeProto, side: int) -> bool:
     """Return whether a node of the head passes on the same values in the same order."""
     if node.op_type == "GlobalAveragePool":
@@ -182,11 +227,20 @@ def _is_transposed(node: NodeProto, row: LayerRow, side: int) -> bool:
         _check_window(node, row.name, kernel=row.kernel or side, stride=1, pad=row.kernel // 2)
         if given.get("group", 1) != 1:
             raise CheckpointError(f"has {row.name} in groups, expected one")
+        if row.name in _HEAD and not any(
+            node.input[2:]
+        ):  # an Add would go along the width of the map
+            raise CheckpointError(f"has no bias in {row.name}")
         return False
     scaled = {given.get("alpha", 1.0), given.get("beta", 1.0)} != {1.0}
     if scaled or given.get("transA", 0):
         raise CheckpointError(f"scales or transposes in {row.name}, expected a plain Gemm")
-    return not given.get("transB", 0)  # MatMul has none
+    return not _turns(node)
+
+
+def _turns(node: NodeProto) -> bool:
+    """Return whether a product turns its weight around, which then is [out, in]; MatMul never does."""
+    return bool(_attributes(node).get("transB", 0))
 
 
 def _check_window(node: NodeProto, layer: str, *, kernel: int, stride: int, pad: int) -> None:

@@ -14,7 +14,7 @@ from app.setup_errors import CheckpointError
 from app.weights.checkpoints.caffe_file import list_caffe, read_caffe
 from app.weights.checkpoints.keras_file import list_keras, read_keras
 from app.weights.checkpoints.layout import Stored, shown
-from app.weights.checkpoints.onnx_file import read_onnx
+from app.weights.checkpoints.onnx_file import list_onnx, read_onnx
 from app.weights.checkpoints.pth_file import list_pth, read_pth
 from app.weights.checkpoints.recognise import config_of
 from app.weights.checkpoints.safetensors_file import list_safetensors, read_safetensors
@@ -28,16 +28,19 @@ _READERS: Final[dict[str, Callable[[Path, VggConfig], dict[str, Layer]]]] = {
 }
 _LISTS: Final[dict[str, Callable[[Path], dict[str, Stored]]]] = {
     "safetensors": list_safetensors,
+    "onnx": list_onnx,
     "keras": list_keras,
     "caffe": list_caffe,
     "pth": list_pth,
 }
-"""Formats in which a network is recognised by itself: their tensors have names that say their order."""
+"""What tells the network in a file: its tensors, with names that say their order."""
 _FOREIGN: Final = (
     *(SafetensorError, DecodeError, OSError, LookupError, ValueError, TypeError, AttributeError),
     *(RuntimeError, ArithmeticError, MemoryError),
 )
 """What the libraries raise for damaged files."""
+
+_ADVICE: Final = ". Any other network is served as an ONNX file: docs/your-own-model.md"
 
 _PICKLE: Final = (
     "which is not read, as it can run any code: load it with PyTorch and save it again with"
@@ -102,14 +105,18 @@ def recognise(path: Path) -> tuple[str, VggConfig]:
     """Return the format of a file and the network in it, from the shapes of its weights.
 
     Raises:
-        CheckpointError: If it is in no format that is read, is an ONNX file, whose weights may have
-            any names, or holds no network of the family.
+        CheckpointError: If it is in no format that is read, or holds no network of the family. That
+            an ONNX file computes the network of its weights is seen when these are read.
     """
     file_format = format_of(path)
-    if file_format not in _LISTS:
-        raise CheckpointError(f"{path}: no network is recognised by the weights of {file_format}")
     try:
-        return file_format, config_of(_LISTS[file_format](path))
+        stored = _LISTS[file_format](path)
+        try:
+            return file_format, config_of(stored)
+        except CheckpointError as exc:
+            raise CheckpointError(
+                f"holds no VGG: {exc}{'' if file_format == 'onnx' else _ADVICE}"
+            ) from None
     except CheckpointError as exc:
         raise CheckpointError(f"{path}: {exc}") from exc
     except _FOREIGN as exc:

@@ -9,7 +9,6 @@ from app.setup_errors import CheckpointError
 from app.weights.checkpoints.layout import Shape, Stored, shown
 
 _DENSE = 3
-_ONNX = "Any other network is served as an ONNX file: docs/your-own-model.md"
 _CONVOLUTION = 4
 _GROUPS = 5
 
@@ -32,15 +31,15 @@ def config_of(stored: Mapping[str, Stored]) -> VggConfig:
     too_short = any(name.startswith("features.") for name in order[-_DENSE:])
     if not convolutions or too_short or any(len(shape) != _CONVOLUTION for shape in convolutions):
         raise CheckpointError(
-            f"holds no VGG: it has {len(shapes)} layers with weights, expected convolutions and then"
-            f" three fully connected layers. {_ONNX}"
+            f"it has {len(shapes)} layers with weights, expected convolutions and then"
+            " three fully connected layers"
         )
     kernels = tuple(shape[-1] for shape in convolutions)
     for configuration, groups in CONFIGURATIONS.items():
         if kernels == tuple(side for group in groups for side in group):
             return _sized(configuration, [shape[0] for shape in convolutions], dense)
     raise CheckpointError(
-        f"holds no VGG: its convolutions have kernels of {shown(list(kernels))} pixels; VGG-11, 13,"
+        f"its convolutions have kernels of {shown(list(kernels))} pixels; VGG-11, 13,"
         " 16 and 19 have 8, 10, 13 and 16 of 3 pixels"
     )
 
@@ -51,9 +50,7 @@ def _sized(configuration: str, outputs: list[int], dense: list[Shape]) -> VggCon
     for group in CONFIGURATIONS[configuration]:
         found = {*outputs[at : at + len(group)]}
         if len(found) != 1:
-            raise CheckpointError(
-                f"holds no VGG: a group of convolutions has {shown(found)} channels"
-            )
+            raise CheckpointError(f"a group of convolutions has {shown(found)} channels")
         widths.append(found.pop())
         at += len(group)
     first, second, third, fourth, fifth = widths
@@ -62,7 +59,7 @@ def _sized(configuration: str, outputs: list[int], dense: list[Shape]) -> VggCon
     side = isqrt(inputs // fifth)
     if side < 1 or side * side * fifth != inputs:
         raise CheckpointError(
-            f"holds no VGG: its first fully connected layer has {inputs} inputs, expected a square"
+            f"its first fully connected layer has {inputs} inputs, expected a square"
             f" map of {fifth} channels"
         )
     return VggConfig(

@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 
 from app.graph.vgg import VggConfig
 from app.records import Layer, Tensor
-from app.weights.checkpoints.layout import Stored, read_layers
+from app.weights.checkpoints.layout import Norm, Stored, read_layers
 
 _DENSE: Final = ("fc6", "fc7", "fc8")
 _TORCHVISION: Final = re.compile(r"classifier\.(\d+(?:\.\d+)*)\.weight")
@@ -37,7 +37,7 @@ def read_torch_layers(config: VggConfig, stored: Mapping[str, Stored]) -> dict[s
     has_norm = any(name.endswith(".running_mean") for name in stored)
     places = convolution_places(config, has_norm=has_norm)
     names = {layer: f"features.{place}" for layer, place in places.items()}
-    norms = {layer: f"features.{place + 1}" for layer, place in places.items()}
+    norms = {layer: Norm(f"features.{place + 1}") for layer, place in places.items()}
     matches = (match[1] for match in map(_TORCHVISION.fullmatch, stored) if match)
     dense = sorted(matches, key=lambda place: [*map(int, place.split("."))])
     if any(name.startswith("pre_logits.") for name in stored):

@@ -872,7 +872,7 @@ def test_onnx_attribute(op, attributes, path):
     assert changed_onnx(path, lambda graph: set_attribute(graph, op, **attributes))
 
 
-@pytest.mark.parametrize("op", ["LRN", "BatchNormalization", "Sigmoid", "Transpose", "Softmax"])
+@pytest.mark.parametrize("op", ["LRN", "InstanceNormalization", "Sigmoid", "Transpose", "Softmax"])
 def test_onnx_operator(op, path):
     """An operator that VGG has not is refused by name."""
 
@@ -1134,7 +1134,7 @@ def test_caffe_short_data(missing, path):
 # --- which network is it? ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", [c for c in CASES.values() if c.format != "onnx"])
+@every_case
 def test_a_network_is_recognised_by_its_shapes(case, path):
     """Whatever the publisher calls its tensors, and however he stores them."""
     case.write(path, case.make())
