@@ -67,6 +67,14 @@ def test_the_model_is_in_the_catalog(source, labels, folder):
         np.testing.assert_array_equal(expected[name].weight, layer.weight)
 
 
+def test_whoever_serves_it_can_read_it(source, labels, folder):
+    """The weights have the mode of any file made here; a container runs as another user."""
+    import_model(source, labels, "flowers", folder)
+
+    modes = {path.name: path.stat().st_mode for path in folder.iterdir()}
+    assert modes["flowers.toml"] == modes["flowers.safetensors"]
+
+
 @pytest.mark.parametrize(
     ("whose", "side", "expected"),
     [

@@ -25,8 +25,11 @@ def read_safetensors(path: Path, config: VggConfig) -> dict[str, Layer]:
 
 def write_safetensors(path: Path, config: VggConfig, layers: Mapping[str, Layer]) -> None:
     """Write a checkpoint with torchvision's names; an OSError if the disk does not take it."""
+    path.touch()
+    mode = path.stat().st_mode
     try:
         save_file(torchvision_tensors(config, layers), path)
+        path.chmod(mode)  # safetensors 0.8 lets its owner alone read it, who may not be the server
     except SafetensorError as exc:
         raise OSError(f"{path}: {exc}") from exc
 
