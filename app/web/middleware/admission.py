@@ -143,6 +143,8 @@ class Admission:
         for parameter in query:
             if parameter not in known:
                 raise unknown_parameter(parameter, known)
+        if len(query.getlist("top_k")) > 1:
+            raise BadRequestError("top_k: The query has it more than once; give it once.")
         name = query.get("model")
         model = self._models.choose(name or None)
         state = scope["state"]
