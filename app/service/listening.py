@@ -30,6 +30,10 @@ def bind(host: str, port: int, count: int = 1) -> list[list[socket.socket]]:
         SetupError: If an address is taken, even by another service of this kind, or none is of
             this machine.
     """
+    if "/" in host:
+        raise SetupError(
+            f"VGG_HOST is {host!r}, a URL: write its host alone, and its port in VGG_PORT."
+        )
     try:
         addresses = _addresses(host)
         first = _bind_free(addresses) if port == 0 else _bind_each(addresses, port)

@@ -189,3 +189,4 @@ def test_an_address_of_another_machine_is_an_error(host):
         bind(host, 0)
 
     assert host in str(refused.value)
+    assert ("write its host alone" in str(refused.value)) == ("/" in host)
