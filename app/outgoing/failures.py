@@ -67,6 +67,11 @@ def refused_by_proxy(proxy: Proxy, answer: str, url: httpx.URL) -> Failure:
     return Failure(what, advice, final=answer.startswith("4"))
 
 
+def or_by_server(proxy: Proxy, url: httpx.URL) -> str:
+    """Say what helps against a refusal of a URL without TLS, which the proxy or the server gave."""
+    return f"have {url.host} allowed in {proxy}, unless it is the server that asks for a log-in"
+
+
 def _no_tls(error: ssl.SSLError, proxy: Proxy | None, url: httpx.URL) -> Failure:
     if isinstance(error, ssl.SSLCertVerificationError):
         what = f"the certificate of {url.host} is not trusted: {error.verify_message}"

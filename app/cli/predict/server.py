@@ -21,6 +21,8 @@ from app.setup_errors import SetupError
 _CHUNK: Final = 2**18
 _MOST_ANSWER: Final = 2**24
 """Bytes of an answer; a class takes about 100 of them."""
+_CONNECTING: Final = 30.0
+"""Seconds until the photo is asked for: httpx waits for a SOCKS proxy that says nothing for ever."""
 _READING: Final = 60.0
 """Seconds without a byte from the server, which answers within 10 s, and for the whole answer once it has begun."""
 _LARGE: Final = 2**20
@@ -194,20 +196,26 @@ class Server:
         self, content: AsyncIterator[bytes], size: int, seconds: float = _READING
     ) -> Answer:
         """Send a photo and read the answer, at most _MOST_ANSWER of it."""
+        connecting = asyncio.timeout(_CONNECTING)
         sending = self._client.stream(
             "POST",
             self._url,
             params=self._params,
-            content=content,
+            content=_once_connected(connecting, content),
             headers={"Content-Length": str(size)},
             timeout=httpx.Timeout(seconds, connect=CONNECT, pool=None),
         )
         received = bytearray()
-        async with sending as response, asyncio.timeout(seconds):
-            async for part in response.aiter_bytes():
-                received += part
-                if len(received) > _MOST_ANSWER:
-                    break
+        try:
+            async with connecting, sending as response, asyncio.timeout(seconds):
+                async for part in response.aiter_bytes():
+                    received += part
+                    if len(received) > _MOST_ANSWER:
+                        break
+        except TimeoutError as exc:
+            if connecting.expired():
+                raise httpx.ConnectTimeout("no connection in time") from exc
+            raise
         return Answer(
             shown(self._url),
             response.status_code,
@@ -248,6 +256,14 @@ def _size(photo: BinaryIO) -> int:
     size = photo.seek(0, os.SEEK_END)
     photo.seek(0)
     return size
+
+
+async def _once_connected(
+    connecting: asyncio.Timeout, content: AsyncIterator[bytes]
+) -> AsyncIterator[bytes]:
+    connecting.reschedule(None)
+    async for chunk in content:
+        yield chunk
 
 
 class _HeadAlone:

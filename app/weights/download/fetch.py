@@ -169,7 +169,7 @@ def fetch(
 def _advice(exc: GetError, url: str, endpoint: str | None) -> str:
     """Say what to do first, with a comma; nothing if the error has said it."""
     of_hub, advice = hub.is_hub(url, endpoint), exc.advice
-    if exc.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+    if exc.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN} and not advice:
         advice = hub.login_advice(url, endpoint)
     elif exc.status == HTTPStatus.TOO_MANY_REQUESTS and of_hub:
         advice = "run it again later, set HF_TOKEN, with which the hub answers more often"

@@ -18,7 +18,7 @@ from typing import Any, Final
 import httpx
 
 from app.outgoing.clients import Client, download_client
-from app.outgoing.failures import explain, refused_by_proxy
+from app.outgoing.failures import explain, or_by_server, refused_by_proxy
 from app.outgoing.proxies import proxy_for
 from app.outgoing.retry_after import retry_after
 from app.setup_errors import SetupError
@@ -210,6 +210,7 @@ def _start(response: httpx.Response, asked: int) -> int:
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and proxy is not None:
         failure = refused_by_proxy(proxy, answer, response.url)
         raise RefusedError(failure.what, failure.advice)
+    by_proxy = status == HTTPStatus.FORBIDDEN and proxy and response.url.scheme == "http"
     between = f", through {proxy}," if proxy and response.url.scheme == "http" else ""
     passing = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
     # The address that a redirect names may have expired; another try gets a new one.
@@ -217,6 +218,7 @@ def _start(response: httpx.Response, asked: int) -> int:
     may_pass = status in passing | expired or response.is_server_error
     raise (GetError if may_pass else RefusedError)(
         f"{response.url.host}{between} answers {answer}",
+        or_by_server(proxy, response.url) if proxy and by_proxy else "",
         status=status,
         wait=(may_pass and retry_after(response.headers)) or 0.0,
     )

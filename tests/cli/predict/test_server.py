@@ -58,6 +58,14 @@ class Script(httpx.AsyncBaseTransport):
         return httpx.Response(status, headers=headers, content=body)
 
 
+class Silent(httpx.AsyncBaseTransport):
+    """Takes no request, as a SOCKS proxy that accepts connections and then says nothing."""
+
+    async def handle_async_request(self, request):
+        await asyncio.sleep(10**6)
+        raise httpx.ReadError("", request=request)
+
+
 @pytest.fixture
 def post(turned):
     """Post files to a script, on a clock that is turned; return the results."""
@@ -86,6 +94,12 @@ def post(turned):
 
 def errors(results):
     return [result.error for result in results]
+
+
+def test_a_proxy_that_says_nothing_is_not_waited_for(post, photos):
+    """No time limit of httpx holds while it talks to a SOCKS proxy."""
+    with pytest.raises(SetupError, match="does not answer"):
+        post(Silent(), photos(100))
 
 
 def test_a_photo_is_sent_as_it_is(post, photos):

@@ -396,6 +396,17 @@ def test_advice_for_another_host(server, source, path):
     assert not any("HF_" in sentence for sentence in sentences)
 
 
+def test_a_proxy_may_be_who_refuses(server, source, path, monkeypatch):
+    """Without TLS nobody can tell; a log-in is not the first thing that is advised."""
+    server.script = [reply(403)]
+    monkeypatch.setenv("HTTP_PROXY", f"http://{server.address}")
+    weights = Source(url="http://weights.invalid/vgg.bin", digest=source.digest, size=source.size)
+
+    sentence = fails(weights, path, "have weights.invalid allowed in the proxy of HTTP_PROXY")
+
+    assert "the url in the manifest" not in sentence
+
+
 def test_signature_that_has_expired_is_renewed(server, hub, path):
     """The address behind a redirect is good for a while; the hub gives a new one."""
     source, options = of_hub(hub)
