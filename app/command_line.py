@@ -19,6 +19,11 @@ def command_line(python: Path) -> str:
     return Path(*script.parts[-3:]).as_posix()
 
 
+def with_network(command: str, forbidden_by: str | None) -> str:
+    """Return a command that may use the network where a variable forbids it to the server."""
+    return f"{forbidden_by}=false {command}" if forbidden_by else command
+
+
 def started_as(program: str, folder: Path, on_path: str | None) -> str:
     """Return how this command was started, so that the command lines in its help work.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.command_line import command_line, started_as
+from app.command_line import command_line, started_as, with_network
 
 HERE = Path("/home/ada/vgg-serve")
 
@@ -45,3 +45,12 @@ def test_a_command_line_that_works_where_the_server_runs(environment, monkeypatc
 def test_the_help_shows_the_command_as_it_was_started(program, on_path, shown):
     """A command line that is copied from the help works in the same place."""
     assert shown == started_as(program, HERE, on_path)
+
+
+@pytest.mark.parametrize(
+    ("forbidden_by", "expected"),
+    [(None, "vgg-serve"), ("VGG_OFFLINE", "VGG_OFFLINE=false vgg-serve")],
+)
+def test_a_command_that_needs_the_network_may_use_it(forbidden_by, expected):
+    """A server that is kept offline advises a command that works as it stands."""
+    assert expected == with_network("vgg-serve", forbidden_by)

@@ -152,7 +152,7 @@ class Owner:
         await self._fronts.serving.wait()
         if not self._when_ready:
             announce(self._listeners[0], self._keys, loading=True)
-        await self.models.load()
+        await self.models.load(self._owner_side.tell_models)
         if self.models.failed:
             self.failed = True
             self._owner_side.update_models()

@@ -4,12 +4,12 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from app.command_line import command_line
+from app.command_line import command_line, with_network
 from app.errors import ModelFailedError, NotReadyError, UnknownModelError, VggServeError
 from app.records import Label
 from app.serving.batching.lanes import Device
@@ -18,6 +18,7 @@ from app.serving.loading import Hosting, Loaded, load_model
 from app.serving.metrics import Metrics
 from app.setup_errors import DownloadError
 from app.weights.class_names import ClassNames
+from app.weights.download.hub import forbidden_by
 from app.weights.labels import load_labels
 from app.weights.manifests.manifest import Manifest
 
@@ -81,6 +82,10 @@ class HostedModel:
         if total is None or total < 10**6:
             return step
         return f"{step}, {done // 10**6} of {total // 10**6} MB"
+
+
+async def _nobody() -> None:
+    """Stand for no other processes."""
 
 
 class Models:
@@ -174,10 +179,19 @@ class Models:
         """Return whether no model has stopped or hangs; one that was never loaded has not."""
         return all(model.loaded is None or model.answers() for model in self._models.values())
 
-    async def load(self) -> None:
+    @property
+    def command(self) -> str:
+        """How to call `vgg-serve` here for weights, even if this process may not use the network."""
+        forbidden = forbidden_by(offline=self._hosting.provisioning.offline)
+        return with_network(command_line(Path(sys.executable)), forbidden)
+
+    async def load(self, tell: Callable[[], Awaitable[None]] = _nobody) -> None:
         """Load the models one after the other, the stand-in first, until one fails.
 
         The service goes on without a default model that cannot be downloaded and has a stand-in.
+
+        Args:
+            tell: Tells other processes what became of a model, before the log says so.
         """
         first = (self.stand_in, *self._models) if self.stand_in else self._models
         for model in (self._models[name] for name in dict.fromkeys(first)):
@@ -199,11 +213,12 @@ class Models:
                 log.error("%s: failed to load: %s%s", model.manifest.name, exc, why)
                 if not (isinstance(exc, DownloadError) and not self.failed):
                     return
+                await tell()
                 log.warning(
                     "%s answers for %s. To get the weights, run: %s pull %s; then restart",
                     self.stand_in,
                     model.manifest.name,
-                    command_line(Path(sys.executable)),
+                    self.command,
                     model.manifest.name,
                 )
                 continue
@@ -214,6 +229,7 @@ class Models:
             self.publish(model, loaded)
             model.state = "ready"
             self._show_gpus(loaded)
+            await tell()
             log.info("%s: ready after %.1f s", model.manifest.name, time.monotonic() - began)
 
     def publish(self, model: HostedModel, loaded: Loaded) -> None:

@@ -31,7 +31,8 @@ def test_the_small_model_answers_for_one_that_cannot_be_downloaded(tmp_path, fro
         listed = httpx.get(f"{server.url}/models").json()["models"]
         metrics = httpx.get(f"{server.url}/metrics").text
 
-    assert f"run: {command_line(Path(sys.executable))} pull vgg16; then restart" in log
+    command = f"VGG_OFFLINE=false {command_line(Path(sys.executable))} pull vgg16"
+    assert f"run: {command}; then restart" in log
     assert ("vgg16-mini", "vgg16", True) == (
         answer["model"]["name"],
         answer["model"]["stands_in_for"],

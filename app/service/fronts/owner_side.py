@@ -128,6 +128,14 @@ class OwnerSide:
                     front.models[name] = encoded
                     front.messages.send("model", number=number, name=name, model=encoded)
 
+    async def tell_models(self) -> None:
+        """Send each front what it does not yet know of the models, and wait until it knows.
+
+        A front handles messages in their order, so that it knows once it has answered a later one.
+        """
+        self.update_models()
+        await asyncio.gather(*[front.request_samples() for front in self._fronts])
+
     def disconnect(self) -> None:
         """Disconnect all fronts, which then end."""
         for front in self._fronts:

@@ -1,6 +1,5 @@
 """The demo page at `/`, its files, and /docs with assets from a package instead of a CDN."""
 
-import sys
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -10,7 +9,6 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.staticfiles import StaticFiles
 
-from app.command_line import command_line
 from app.images.formats import FORMATS, TITLES
 from app.web.page.files import HEADERS, File, page_files
 
@@ -61,7 +59,7 @@ def install_page(app: FastAPI) -> None:
         "formats": TITLES,
         "largest": _size(app.state.max_body_bytes),
         "key form": found.text("key.html") if app.state.keys is not None else "",
-        "command": escape(command_line(Path(sys.executable))),
+        "command": escape(app.state.models.command),
     }
     for name, value in fields.items():  # here: a script would move what is below them
         html = html.replace(f"{{{{{name}}}}}", value)

@@ -87,6 +87,18 @@ async def test_a_front_gets_the_layout_and_the_models(owner):
     assert [] == front.inbox
 
 
+async def test_what_is_told_is_known(owner):
+    """Once it has been told, each front has taken the message in."""
+    fronts = [await FakeFront(owner, requests=0).open() for _ in range(2)]
+
+    await owner.tell_models()
+    topics = [[message["topic"] for message in front.inbox] for front in fronts]
+    for front in fronts:
+        await front.close()
+
+    assert [["layout", "model", "samples"]] * 2 == topics
+
+
 async def test_any_front_gets_the_sums(owner):
     """A scrape asks all fronts, and includes everything counted before it."""
     fronts = [await FakeFront(owner, requests).open() for requests in (1, 2)]
