@@ -80,7 +80,7 @@ def test_an_unknown_stand_in_ends_the_start(tmp_path):
     ended = serve_and_wait(tmp_path, stand_in="vgg17")
 
     assert 1 == ended.returncode
-    assert "VGG_STAND_IN: there is no model 'vgg17'; choose from vgg11" in ended.stderr
+    assert "VGG_STAND_IN: there is no model 'vgg17'; choose from alexnet" in ended.stderr
 
 
 def test_without_a_stand_in_missing_weights_end_the_start(tmp_path):

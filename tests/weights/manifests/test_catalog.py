@@ -93,10 +93,21 @@ def write(folder: Path, text: str, name: str = "mine") -> Path:
 
 
 def test_built_in_models():
-    """Nine models come with the project: VGG-16 and VGG-19 of three trainings, and a small one."""
+    """VGG-16 and VGG-19 of three trainings, a small one, and two networks to compare them with."""
     names = "vgg11 vgg13 vgg16 vgg16-mini vgg16-oxford vgg16_bn vgg19 vgg19-oxford vgg19_bn"
 
-    assert names.split() == sorted(load_catalog(BUILT_IN))
+    assert ["alexnet", "squeezenet", *names.split()] == sorted(load_catalog(BUILT_IN))
+
+
+@pytest.mark.parametrize("name", ["alexnet", "squeezenet"])
+def test_a_built_in_ready_graph_can_be_fetched_and_trusted(name):
+    """Size and digest are those that the model zoo published, whichever host the file is on now."""
+    manifest = load_catalog(BUILT_IN)[name]
+
+    assert manifest.onnx is not None
+    assert manifest.url is not None
+    assert manifest.url.startswith(f"{HUB}/")
+    assert None not in {manifest.digest, manifest.size, manifest.accuracy}
 
 
 @pytest.mark.parametrize("path", sorted(BUILT_IN.glob("vgg*[!i].toml")), ids=lambda path: path.stem)
@@ -127,9 +138,9 @@ def test_torchvision_preprocessing(name):
     assert pytest.approx((0.229, 0.224, 0.225)) == tuple(x / 255 for x in preprocess.std)
 
 
-@pytest.mark.parametrize("name", ["vgg16-oxford", "vgg19-oxford"])
+@pytest.mark.parametrize("name", ["vgg16-oxford", "vgg19-oxford", "alexnet", "squeezenet"])
 def test_oxford_preprocessing(name):
-    """Oxford's own weights want BGR, blue's mean first, and no division."""
+    """Oxford's own weights, and others from Caffe, want BGR, blue's mean first, and no division."""
     expected = Preprocess(256, 224, "BGR", (103.939, 116.779, 123.68), (1, 1, 1))
 
     assert expected == load_catalog(BUILT_IN)[name].preprocess
