@@ -44,7 +44,7 @@ def test_an_export_of_pytorch_is_served_with_its_labels(tmp_path, form):
     pixels, _ = prepare(photo.read_bytes(), preprocess, ImageLimits(), exact=True)
     (expected,) = probabilities(model, pixels[np.newaxis], preprocess)
     served = {one["label"]: one["probability"] for one in answer["predictions"]}
-    assert "flowers: an ONNX graph, 64 x 64 pixels, preprocessing of torchvision" in printed
+    assert "flowers: configuration D, 64 x 64 pixels, preprocessing of torchvision" in printed
     assert NAMES[expected.argmax()] in printed
     assert answer["model"]["trained"]
     assert {*NAMES} == served.keys()

@@ -14,23 +14,25 @@ from app.records import Pixels, Preprocess
 from tests.weights.checkpoints.test_read import Tensors, write_caffe, write_keras
 
 NETWORK: Final = VggConfig("D", hidden=(24, 16), classes=10, side=64).scaled(1 / 8)
+FULL: Final = VggConfig("D", classes=10)
+"""VGG-16 as the paper has it, but for its classes."""
 NAMES: Final = tuple(f"flower {number}" for number in range(NETWORK.classes))
 
 
-def some_photos() -> Pixels:
-    """Draw photos [N, H, W, 3] of different colours."""
-    shape = (3, NETWORK.side, NETWORK.side, 3)
+def some_photos(side: int = NETWORK.side) -> Pixels:
+    """Draw photos [N, side, side, 3] of different colours."""
+    shape = (3, side, side, 3)
     colours = np.array([[1, 1, 1], [1, 9, 9], [9, 9, 1]], np.uint8)
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8) // colours[:, None, None]
 
 
-def trained(preprocess: Preprocess, *, has_norm: bool = False) -> Any:
-    """Build NETWORK as torchvision lays it out, in evaluation mode; no answer is near certainty."""
+def trained(preprocess: Preprocess, *, has_norm: bool = False, network: VggConfig = NETWORK) -> Any:
+    """Build a network as torchvision lays it out, in evaluation mode; no answer is near certainty."""
     torch = pytest.importorskip("torch")
     nn = torch.nn
     torch.manual_seed(5)
     features, classifier, channels = [], [], 3
-    for row in NETWORK.layers():
+    for row in network.layers():
         if row.kind == "max-pooling":
             features.append(nn.MaxPool2d(2, 2))
         elif row.kind == "convolution":
@@ -43,7 +45,7 @@ def trained(preprocess: Preprocess, *, has_norm: bool = False) -> Any:
             classifier += [nn.ReLU(), nn.Dropout()] if row.name != "fc8" else []
     model = nn.Sequential()
     model.add_module("features", nn.Sequential(*features))
-    model.add_module("avgpool", nn.AdaptiveAvgPool2d((2, 2)))
+    model.add_module("avgpool", nn.AdaptiveAvgPool2d(network.side // 32))
     model.add_module("flatten", nn.Flatten())
     model.add_module("classifier", nn.Sequential(*classifier))
     for layer in model.modules():
@@ -55,7 +57,7 @@ def trained(preprocess: Preprocess, *, has_norm: bool = False) -> Any:
                 nn.init.uniform_(tensor, 0.8, 1.2)
             for tensor in (layer.bias, layer.running_mean):
                 nn.init.normal_(tensor, std=0.3)
-    logits = _logits(model.eval(), some_photos(), preprocess)
+    logits = _logits(model.eval(), some_photos(network.side), preprocess)
     with torch.no_grad():
         for tensor in classifier[-1].parameters():
             tensor.div_(logits.std())
@@ -90,7 +92,8 @@ def write_safetensors(path: Path, model: Any) -> None:
 def write_onnx(path: Path, model: Any) -> None:
     """As the exporter writes that needs PyTorch alone: a fixed batch of 1."""
     torch = pytest.importorskip("torch")
-    photo = torch.zeros(1, 3, NETWORK.side, NETWORK.side)
+    side = 32 * model.avgpool.output_size
+    photo = torch.zeros(1, 3, side, side)
     torch.onnx.export(model, (photo,), path, dynamo=False)
 
 
@@ -111,7 +114,8 @@ def write_h5(path: Path, model: Any) -> None:
     tensors = _by_layer(model)
     for key, values in tensors.items():
         if key == ("fc6", "weight"):
-            planes = values.reshape(len(values), -1, 2, 2)
+            side = model.avgpool.output_size
+            planes = values.reshape(len(values), -1, side, side)
             tensors[key] = planes.transpose(2, 3, 1, 0).reshape(-1, len(values))
         elif values.ndim > 1:
             tensors[key] = values.transpose((2, 3, 1, 0) if values.ndim > 2 else (1, 0))

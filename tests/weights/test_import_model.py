@@ -1,6 +1,7 @@
 """A checkpoint and a list of names become a model that the service serves as any other."""
 
 import hashlib
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,14 @@ from app.weights.provisioning import Provisioning
 from app.weights.pull import pull
 from tests.weights.checkpoints.pth import write_pth
 from tests.weights.checkpoints.test_read import Tensors, make_onnx, torch_tensors
-from tests.weights.own_training import FORMS, NAMES, probabilities, some_photos, trained
+from tests.weights.own_training import (
+    FORMS,
+    FULL,
+    NAMES,
+    probabilities,
+    some_photos,
+    trained,
+)
 
 import_model = partial(import_with, ask=ask_classifier, run_alone=run_alone)
 NETWORK = VggConfig("A", hidden=(7, 8), classes=3, side=64).scaled(1 / 16)
@@ -375,5 +383,44 @@ def test_the_answers_are_those_of_the_training(tmp_path, folder, form, whose: Tr
     photos = some_photos()
     expected = probabilities(model, photos, made.preprocess)
     actual = open_session(graph.path, device="cpu").run(photos)
+    assert 0.01 < np.ptp(expected, axis=0).max()
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.torch
+@pytest.mark.large
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("form", "whose", "has_norm"),
+    [
+        ("flowers.pth", "torchvision", True),
+        ("flowers.safetensors", "torchvision", False),
+        ("flowers.onnx", "torchvision", True),
+        ("model.onnx", "torchvision", False),
+        ("flowers.h5", "keras", False),
+        ("flowers.caffemodel", "caffe", False),
+    ],
+)
+def test_a_vgg_16_of_ten_classes(tmp_path, folder, form, whose: Trained, has_norm):
+    """At its true size, too, each form gives the probabilities of PyTorch, to 1e-5."""
+    if (free := shutil.disk_usage(tmp_path).free) < 2 * 2**30:
+        pytest.skip(f"needs 2 GiB in {tmp_path}, {free / 2**30:.1f} are free")
+    model = trained(preprocess_of(whose, FULL.side), has_norm=has_norm, network=FULL)
+    FORMS[form](tmp_path / form, model)
+    (tmp_path / "names.txt").write_text("\n".join(NAMES))
+    photos = some_photos(FULL.side)
+
+    made = import_model(
+        tmp_path / form, tmp_path / "names.txt", "flowers", folder, trained=whose
+    ).manifest
+    graph = pull(made, Provisioning(folder, ask_classifier), lambda *_: None)
+    actual = open_session(graph.path, device="cpu", threads=2).run(photos)
+
+    network = network_of(made, load_labels(made.labels, folder))
+    expected = probabilities(model, photos, made.preprocess)
+    shutil.rmtree(folder)
+    for path in tmp_path.iterdir():
+        path.unlink()
+    assert network == FULL
     assert 0.01 < np.ptp(expected, axis=0).max()
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5)
