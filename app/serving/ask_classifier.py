@@ -45,9 +45,16 @@ def ask_classifier(classifier: Path, preprocess: Preprocess) -> OwnAnswers:
         raise CheckpointError(f"cannot be run on an image, {shape}: {exc}") from exc
     names = [output.name for output in session.get_outputs()]
     by_output = zip(names, zip(*runs, strict=True), strict=True)
-    return OwnAnswers(
-        images, batch, {name: [np.asarray(one) for one in outputs] for name, outputs in by_output}
-    )
+    tensors = {
+        name: [np.asarray(one) for one in outputs]
+        for name, outputs in by_output
+        if all(isinstance(one, np.ndarray | np.generic) for one in outputs)
+    }
+    if not tensors:  # but sequences or maps, as ZipMap gives
+        raise CheckpointError(
+            "gives no tensor, but a sequence or a map: export it without its last operator"
+        )
+    return OwnAnswers(images, batch, tensors)
 
 
 def run_alone(graph: Path, images: PixelBatch) -> ProbabilityBatch:

@@ -47,6 +47,17 @@ def test_all_outputs_for_each_image(tmp_path, preprocess, batch):
             assert pytest.approx(image.transpose(2, 0, 1)) == one
 
 
+def test_what_is_no_tensor_is_left_out(tmp_path):
+    """A sequence of a tensor is not that tensor; one output beside it has to be."""
+    body = "y = Identity(x) s = SequenceConstruct(x)"
+    both = write(tmp_path, body, gives="seq(float[N]) s, float[N,3,4,4] y")
+    assert ["y"] == list(ask_classifier(both, RGB).outputs)
+
+    alone = write(tmp_path, "s = SequenceConstruct(x)", gives="seq(float[N]) s")
+    with pytest.raises(CheckpointError, match="gives no tensor, but a sequence or a map"):
+        ask_classifier(alone, RGB)
+
+
 def test_images_have_little_in_common():
     """A rule that holds for all of them is no accident: they are of every brightness."""
     images = probe_images(RGB)
