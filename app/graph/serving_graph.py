@@ -21,7 +21,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper
 
-from app.graph.channel_blocks import BLOCKED, ChannelBlocks
+from app.graph.channel_blocks import ChannelBlocks
 from app.graph.conv_plan import DIRECT, ConvPlan, is_large
 from app.graph.explain import EXPLAIN_FILE, Explainable
 from app.graph.explain_nodes import explain_graph
@@ -97,10 +97,10 @@ def write_vgg(
                 if name in lowered
                 else stored_tensors(name, layer, precision)
             )
-            tensors |= {key: _append(weights, key, tensor) for key, tensor in stored}
+            tensors |= {key: append_tensor(weights, key, tensor) for key, tensor in stored}
             if explained:
                 more = explained.tensors(name, layer.weight)
-                tensors |= {key: _append(weights, key, tensor) for key, tensor in more}
+                tensors |= {key: append_tensor(weights, key, tensor) for key, tensor in more}
     before, constants = preprocess_nodes(
         scaled(preprocess) if half else preprocess, INPUT, "pixels"
     )
@@ -125,7 +125,7 @@ def write_vgg(
         blocks = in_blocks(nodes, maps, (channels, side), plan.block)
         nodes.add("Identity", blocks.value, result=MAPS)
         image.type.tensor_type.shape.dim[0].dim_value = 1
-        _save(folder / STEM_FILE, nodes, tensors, [image], [_maps_info(blocks, 1)])
+        save_graph(folder / STEM_FILE, nodes, tensors, [image], [_maps_info(blocks, 1)])
         nodes, image, maps = NodeList(), _maps_info(blocks, "N"), replace(blocks, value=MAPS)
     maps = add_convolutions(nodes, small, lowered, maps)
     value = in_planes(nodes, maps)
@@ -138,8 +138,8 @@ def write_vgg(
     if explained:
         results += explained.outputs()
         questions, inputs, answers = explain_graph(explained)
-        _save(folder / EXPLAIN_FILE, questions, tensors, inputs, answers)
-    _save(folder / GRAPH_FILE, nodes, tensors, [image], results)
+        save_graph(folder / EXPLAIN_FILE, questions, tensors, inputs, answers)
+    save_graph(folder / GRAPH_FILE, nodes, tensors, [image], results)
 
 
 def graph_size(config: VggConfig, precision: Precision, plan: ConvPlan) -> int:
@@ -149,7 +149,7 @@ def graph_size(config: VggConfig, precision: Precision, plan: ConvPlan) -> int:
     return weight * (config.parameters() + (GROWTH - 1) * lowered)
 
 
-def _save(
+def save_graph(
     path: Path,
     nodes: NodeList,
     tensors: dict[str, TensorProto],
@@ -161,8 +161,8 @@ def _save(
     initializers = [*nodes.constants, *(t for name, t in tensors.items() if name in used)]
     graph = helper.make_graph(nodes.nodes, "vgg", sources, results, initializer=initializers)
     opsets = [helper.make_opsetid("", OPSET)]
-    if any(node.domain == BLOCKED for node in nodes.nodes):
-        opsets.append(helper.make_opsetid(BLOCKED, 1))
+    others = sorted({node.domain for node in nodes.nodes} - {""})
+    opsets += [helper.make_opsetid(domain, 1) for domain in others]
     model = helper.make_model(
         graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="vgg-serve"
     )
@@ -195,7 +195,7 @@ def output_info(classes: int) -> ValueInfoProto:
     return helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["N", classes])
 
 
-def _append(weights: BinaryIO, name: str, tensor: Stored) -> TensorProto:
+def append_tensor(weights: BinaryIO, name: str, tensor: Stored) -> TensorProto:
     """Append a tensor to the weights file, and return a reference to it."""
     weights.write(b"\0" * (-weights.tell() % _PAGE))
     reference = TensorProto(

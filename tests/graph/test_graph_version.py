@@ -19,6 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from app.graph import winograd
 from app.graph.conv_plan import DIRECT, ConvPlan
+from app.graph.int8.calibration import Ranges, Seen
+from app.graph.int8.int8_graph import write_int8
 from app.graph.own_answers import ANSWERS_FILE, OwnAnswers
 from app.graph.ready_graph import write_ready
 from app.graph.serving_graph import GRAPH_VERSION, write_vgg
@@ -43,6 +45,7 @@ PINNED = {
     "small maps in blocks of 16": "2b8a8e9923192c3695073ef10786d8579caa846e75d423c9063b004d57d61516",
     "all maps in blocks of 8": "4ee56fb6f7b6df61c3558a038415505c161328b8371bf67fb1901b55333e8c1b",
     "all maps in blocks of 16": "194636081f4ff57c70e22e092a96c7e444e1a3f23f12a67e62b9c7edf1ac8e91",
+    "int8": "bc98b28aae77c7b2c02c784e5021c494662db27fa725c9e589c44b1f2bbc94ff",
     "ready, logits": "55c1f250ae5c7675f2608c435e12bd7d74380ab6b2af245dd57dbcd2d8e4e1a5",
     "ready, probabilities": "288e163c1f4a27355f148f04dcc9aa509e2e8aec36972700b0fb2cde0be2eeea",
 }
@@ -117,6 +120,19 @@ def test_a_vgg_is_written_as_before(tmp_path, name, plan, precision, preprocess,
     write_vgg(tmp_path, CONFIG, made, preprocess, precision, plan, explanation)
 
     assert_pinned(name, tmp_path)
+
+
+def test_an_int8_vgg_is_written_as_before(tmp_path):
+    """Whole numbers have the bytes that this GRAPH_VERSION always gave; means of 0 correct no bias."""
+    seen = {
+        name: Seen(np.full(shape[1], 2.0**number, np.float32), np.zeros(shape[1], np.float32))
+        for number, (name, shape) in enumerate(CONFIG.weight_shapes().items())
+        if number > 0
+    }
+
+    write_int8(tmp_path, CONFIG, layers().items(), RGB, Ranges("none", "", 1, seen))
+
+    assert_pinned("int8", tmp_path)
 
 
 @pytest.mark.parametrize(
