@@ -25,6 +25,7 @@ from onnx import TensorProto, helper
 from app.graph.serving_graph import GRAPH_FILE
 from app.graph.vgg import VggConfig
 from app.records import PixelBatch, Tensor
+from app.setup_errors import PrecisionError
 
 PROBE_FILE: Final = "probe.onnx"
 RANGES_FILE: Final = "ranges.npz"
@@ -114,6 +115,9 @@ def calibrate(
         photos: At least one.
         config: The network.
         progress: Told after each photo how many are done.
+
+    Raises:
+        PrecisionError: If a value is too large even for float32.
     """
     maxima: dict[str, Tensor] = {}
     sums: dict[str, NDArray[np.float64]] = {}
@@ -125,6 +129,11 @@ def calibrate(
             sums[name] = sums.get(name, 0) + means.astype(np.float64)
         progress(done)
     count = len(photos.images)
+    if infinite := [name for name, most in maxima.items() if not np.isfinite(most).all()]:
+        raise PrecisionError(
+            f"{infinite[0]} reads values that are not finite numbers: the weights are damaged, or the"
+            " preprocessing is not theirs"
+        )
     room = np.float32(photos.headroom)
     layers = {
         name: Seen(room * maxima[name], (sums[name] / count).astype(np.float32)) for name in maxima

@@ -32,6 +32,7 @@ from app.records import Layer, Preprocess
 
 MICROSOFT: Final = "com.microsoft"
 """Domain of onnxruntime's operators on whole numbers that ONNX does not have."""
+_SMALLEST: Final = float(np.finfo(np.float32).tiny)
 
 
 def write_int8(
@@ -87,7 +88,8 @@ def int8_size(config: VggConfig) -> int:
 
 def scale_of(seen: Seen) -> float:
     """Return the scale of what goes into a layer: the largest value seen is the largest there is."""
-    return float(seen.maxima.max()) / ACTIVATION_MOST or 1.0
+    most = float(seen.maxima.max())
+    return max(most / ACTIVATION_MOST, _SMALLEST) if most else 1.0
 
 
 def _whole(name: str, layer: Layer, seen: Seen, *, corrected: bool) -> WholeLayer:

@@ -14,6 +14,7 @@ from app.graph.int8.calibration import (
 )
 from app.graph.serving_graph import GRAPH_FILE, INPUT, OUTPUT, write_vgg
 from app.runtime.ort import CPU, open_graph
+from app.setup_errors import PrecisionError
 from tests.graph.test_serving_graph import RGB, lively, normalised, photos, plain_vgg, small
 
 
@@ -101,6 +102,18 @@ def test_headroom_is_for_maxima_alone(probe):
     for name, seen in plain.layers.items():
         np.testing.assert_allclose(seen.maxima * HEADROOM, wide.layers[name].maxima, rtol=1e-6)
         assert seen.means.tolist() == wide.layers[name].means.tolist()
+
+
+def test_values_that_are_not_numbers_are_refused(probe):
+    """A network that leaves float32 has no ranges; the error names the layer."""
+
+    def run(batch):
+        outputs = probe(batch)
+        outputs["conv3_2_maxima"][0, 0] = np.inf
+        return outputs
+
+    with pytest.raises(PrecisionError, match=r"^conv3_2 reads values that are not finite"):
+        calibrate(run, Photos("drawn", photos(2)), small("D"))
 
 
 def test_the_probes_change_no_answer(probe):

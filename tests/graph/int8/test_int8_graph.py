@@ -197,6 +197,22 @@ def test_a_factor_between_channels_does_not_matter(tmp_path):
     assert 0.3 < off[1]
 
 
+def test_channels_that_are_never_used(tmp_path):
+    """Where nothing was ever seen, and weights are zeros, the answers are those of the biases."""
+    config, layers = small("A"), lively(small("A"))
+    layers["conv2_1"] = Layer(
+        np.zeros_like(layers["conv2_1"].weight), -np.ones_like(layers["conv2_1"].bias)
+    )
+    ranges = ranges_of(tmp_path / "float32", config, layers, RGB, photos(2))
+    assert not ranges.layers["conv3_1"].maxima.any()
+
+    write_int8(tmp_path, config, layers.items(), RGB, ranges)
+
+    actual = opened(tmp_path / GRAPH_FILE)(photos(2))["probabilities"]
+    expected = plain_vgg("A", layers, normalised(photos(2), RGB))
+    assert 0.05 > distance(expected, actual)
+
+
 def test_files_and_their_size(tmp_path):
     """There are the two files of every serving graph; the weights take a byte each."""
     config = VggConfig("D", hidden=(64, 64), side=SIDE)
