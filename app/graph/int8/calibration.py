@@ -30,10 +30,6 @@ from app.setup_errors import PrecisionError
 PROBE_FILE: Final = "probe.onnx"
 RANGES_FILE: Final = "ranges.npz"
 
-HEADROOM: Final = 1.5
-"""For views of a few photos, which do not show the largest values that others have: with the
-built-in samples and vgg16-mini, the largest error of a probability falls from 0.17 to 0.06."""
-
 Probe: TypeAlias = Callable[[PixelBatch], Mapping[str, NDArray[np.float32]]]
 """Runs the graph of PROBE_FILE on one batch; returns all of its outputs by name, OUTPUT among them."""
 
@@ -45,17 +41,15 @@ class Photos:
     Attributes:
         source: Where they are from, in words, for the log and `GET /models/NAME`.
         images: uint8 [N, crop, crop, 3].
-        headroom: What the largest values are multiplied by: HEADROOM for a few photos.
     """
 
     source: str
     images: PixelBatch
-    headroom: float = 1.0
 
     @property
     def digest(self) -> str:
         """Return the SHA-256 of what ranges depend on: part of the key of a graph."""
-        about = repr((self.images.shape, self.headroom)).encode()
+        about = repr(self.images.shape).encode()
         return hashlib.sha256(about + self.images.tobytes()).hexdigest()
 
 
@@ -64,7 +58,7 @@ class Seen:
     """What went into one layer; nothing is negative, since a ReLU is before it.
 
     Attributes:
-        maxima: float32 [channels or inputs], the largest value of each, times the headroom.
+        maxima: float32 [channels or inputs], the largest value of each.
         means: float32 [inputs]: of each channel, or of each unit before a fully connected layer.
     """
 
@@ -134,10 +128,7 @@ def calibrate(
             f"{infinite[0]} reads values that are not finite numbers: the weights are damaged, or the"
             " preprocessing is not theirs"
         )
-    room = np.float32(photos.headroom)
-    layers = {
-        name: Seen(room * maxima[name], (sums[name] / count).astype(np.float32)) for name in maxima
-    }
+    layers = {name: Seen(maxima[name], (sums[name] / count).astype(np.float32)) for name in maxima}
     return Ranges(photos.source, photos.digest, count, layers)
 
 

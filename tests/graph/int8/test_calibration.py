@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from app.graph.int8.calibration import (
-    HEADROOM,
     PROBE_FILE,
     Photos,
     calibrate,
@@ -92,18 +91,6 @@ def test_photos_run_one_by_one(probe):
     assert [1, 2, 3] == told
 
 
-def test_headroom_is_for_maxima_alone(probe):
-    """The largest values get headroom, the means do not."""
-    images = photos(2)
-
-    plain = calibrate(probe, Photos("drawn", images), small("D"))
-    wide = calibrate(probe, Photos("drawn", images, HEADROOM), small("D"))
-
-    for name, seen in plain.layers.items():
-        np.testing.assert_allclose(seen.maxima * HEADROOM, wide.layers[name].maxima, rtol=1e-6)
-        assert seen.means.tolist() == wide.layers[name].means.tolist()
-
-
 def test_values_that_are_not_numbers_are_refused(probe):
     """A network that leaves float32 has no ranges; the error names the layer."""
 
@@ -141,7 +128,7 @@ def test_ranges_are_read_as_they_were_saved(probe, tmp_path):
 
 
 def test_the_digest_is_that_of_pixels_and_their_shape():
-    """Other pixels, another shape of the same bytes, or another headroom are other photos."""
+    """Other pixels, or another shape of the same bytes, are other photos."""
     images = photos(2)
     changed = images.copy()
     changed[0, 0, 0, 0] ^= 1
@@ -150,10 +137,9 @@ def test_the_digest_is_that_of_pixels_and_their_shape():
         Photos("a", images).digest,
         Photos("a", changed).digest,
         Photos("a", images.reshape(1, 128, 64, 3)).digest,
-        Photos("a", images, HEADROOM).digest,
     }
 
-    assert 4 == len(digests)
+    assert 3 == len(digests)
     assert Photos("a", images).digest == Photos("b", images.copy()).digest
 
 
