@@ -26,6 +26,8 @@ _TOP, _PLACE = 3, 4
 """Of a line of mountinfo: the folder of the file system that is mounted, and where (man proc)."""
 _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
 _CPU_INFO = Path("/proc/cpuinfo")
+_BYTE_SUMS: Final = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm", "svei8mm"})
+"""Names that Linux gives to what multiplies bytes and sums in 32 bits: VNNI and AMX of x86, dot products of ARM."""
 _IDENTIFYING = ("vendor_id", "cpu family", "model", "model name", "stepping", "cache size", "flags")
 
 _RESERVE: Final = 128
@@ -119,6 +121,27 @@ def processor(cpu_info: Path = _CPU_INFO) -> str:
     properties = dict(line.split(":", 1) for line in lines if ":" in line)
     found = [v.strip() for name, v in properties.items() if name.strip() in _IDENTIFYING]
     return "; ".join(found) or f"{platform.machine()} {platform.processor()}"
+
+
+def sums_bytes(
+    cpu_info: Path = _CPU_INFO, system: str = sys.platform, kind: str = platform.machine()
+) -> bool:
+    """Return whether every processor multiplies bytes fast, and sums the products in 32 bits.
+
+    Without VNNI, onnxruntime's kernels for x86 sum pairs of products in 16 bits: that overflows,
+    which no error tells, and is slow. Where the system does not say what a processor can do, the
+    answer is False, except for Apple's own, all of which have dot products.
+
+    Args:
+        cpu_info: Lines of `name : value` for each processor, as on Linux.
+        system: `linux` or `darwin`, as `sys.platform` says it.
+        kind: As `platform.machine` says it.
+    """
+    if system == "darwin":
+        return kind == "arm64"
+    lines = (line.partition(":") for line in _lines(cpu_info))
+    flags = [value.split() for name, _, value in lines if name.strip() in {"flags", "Features"}]
+    return bool(flags) and all(_BYTE_SUMS.intersection(one) for one in flags)
 
 
 def return_freed_memory() -> None:

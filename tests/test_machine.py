@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from app.machine import most_connections, processor, usable_cpus
+from app.machine import most_connections, processor, sums_bytes, usable_cpus
 from tests.conftest import REPOSITORY
 
 ALL = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -272,6 +272,41 @@ del pieces[:-1]
 return_freed_memory()
 print(high - resident())
 """
+
+
+@pytest.mark.parametrize(
+    ("lines", "fast"),
+    [
+        pytest.param(["flags\t\t: fpu sse4_2 avx2 avx512f avx512_vnni"] * 2, True, id="Ice Lake"),
+        pytest.param(["flags\t\t: fpu sse4_2 avx2 avx_vnni"], True, id="Alder Lake"),
+        pytest.param(["flags\t\t: fpu avx512f amx_tile amx_int8"], True, id="AMX alone"),
+        pytest.param(["flags\t\t: fpu sse4_2 avx2 fma"] * 2, False, id="Haswell"),
+        pytest.param(["flags\t\t: fpu avx2 avx512f avx512bw"], False, id="Skylake"),
+        pytest.param(["flags\t\t: fpu not_avx512_vnni_at_all"], False, id="a longer name"),
+        pytest.param(["Features\t: fp asimd evtstrm aes asimdhp asimddp"], True, id="Graviton 2"),
+        pytest.param(["Features\t: fp asimd asimddp sve i8mm bf16"], True, id="Graviton 3"),
+        pytest.param(["Features\t: fp asimd evtstrm aes crc32 cpuid"], False, id="Raspberry Pi 4"),
+        pytest.param(
+            ["Features\t: fp asimd asimddp", "Features\t: fp asimd"], False, id="one core cannot"
+        ),
+        pytest.param(["model name\t: avx512_vnni", "flags\t\t: avx2"], False, id="only by name"),
+        pytest.param([], False, id="nothing is said"),
+    ],
+)
+def test_sums_of_bytes_are_told_from_the_processors_features(tmp_path, lines, fast):
+    """VNNI or AMX on x86, dot products or i8mm on ARM, and all processors have to have one."""
+    (tmp_path / "cpuinfo").write_text("\n\n".join(lines) + "\n")
+
+    assert fast == sums_bytes(tmp_path / "cpuinfo", "linux", "any")
+
+
+@pytest.mark.parametrize(
+    ("system", "kind", "fast"),
+    [("darwin", "arm64", True), ("darwin", "x86_64", False), ("win32", "AMD64", False)],
+)
+def test_where_the_system_says_nothing_only_apples_processors_count(tmp_path, system, kind, fast):
+    """A Mac of Apple's own design sums bytes; of any other machine without /proc nothing is known."""
+    assert fast == sums_bytes(tmp_path / "none", system, kind)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc keeps freed memory")
