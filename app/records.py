@@ -36,12 +36,18 @@ Numbers: TypeAlias = NDArray[np.int64]
 """int64 of any shape: images of a batch, classes."""
 
 Step: TypeAlias = Literal[
-    "fetching", "verifying", "measuring convolutions", "building", "loading", "warming up"
+    "fetching",
+    "verifying",
+    "measuring convolutions",
+    "building",
+    "calibrating",
+    "loading",
+    "warming up",
 ]
 """A step on the way from a manifest to a model that is ready."""
 
 Progress: TypeAlias = Callable[[Step, int, int | None], None]
-"""Called with the current step, the bytes done and the total bytes, None if unknown."""
+"""Called with the current step, the bytes done and the total bytes, None if unknown; calibrating has runs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ SetupError
 ├── LabelsError             a label file is malformed
 ├── CheckpointError         a checkpoint does not hold the network that its manifest names
 │   └── PrecisionError      float16 cannot hold it
+├── CalibrationError        the photos for int8 cannot be used, or int8 answers too differently
 ├── DownloadError           a file could not be downloaded, or its checksum differs
 └── SessionError            the device or the graph cannot be used
 """
@@ -49,6 +50,10 @@ class CheckpointError(SetupError):
 
 class PrecisionError(CheckpointError):
     """A network whose numbers float16 may not be able to hold."""
+
+
+class CalibrationError(SetupError):
+    """Photos that int8 cannot be calibrated with, or weights that int8 does not answer well with."""
 
 
 class DownloadError(SetupError):

@@ -27,13 +27,14 @@ from app.graph.vgg import FIRST_LAYER, LAST_LAYER
 from app.records import Layer, Preprocess
 from app.setup_errors import PrecisionError
 
-Precision: TypeAlias = Literal["float32", "float16"]
+Precision: TypeAlias = Literal["float32", "float16", "int8"]
+PrecisionChoice: TypeAlias = Literal["auto", "float32", "float16", "int8"]
 Stored: TypeAlias = NDArray[np.float32] | NDArray[np.float16]
 
 SCALE: Final = 2.0**-6
 
 
-def chosen(wanted: Literal["auto", "float32", "float16"], device: str) -> Precision:
+def chosen(wanted: PrecisionChoice, device: str) -> Precision:
     """Return the precision for a device, `cpu` or `cuda`: `auto` is float16 on CUDA only."""
     if wanted != "auto":
         return wanted

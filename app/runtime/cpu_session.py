@@ -13,6 +13,7 @@ from onnxruntime import RunOptions
 
 from app.errors import RunFailedError
 from app.graph.explain import EXPLAIN_FILE
+from app.graph.int8.calibration import RANGES_FILE
 from app.graph.serving_graph import INPUT, MAPS, OUTPUT, STEM_FILE
 from app.records import (
     Blank,
@@ -49,7 +50,10 @@ class CpuSession:
             SessionError: If it cannot be loaded.
         """
         self._weights = shared_weights(graph, graph.with_name(EXPLAIN_FILE))
-        self._session = open_graph(graph, CPU, threads, self._weights)
+        # In whole numbers, a run would repack all weights, which takes as long as the rest of it.
+        repacked = graph.with_name(RANGES_FILE).exists()
+        self._open = partial(open_graph, weights=self._weights, repacked=repacked)
+        self._session = self._open(graph, CPU, threads)
         has_stem = self._session.get_inputs()[0].name == MAPS
         self._stem = open_graph(graph.with_name(STEM_FILE), CPU, threads) if has_stem else None
         self._explain = open_explain(
@@ -132,7 +136,7 @@ class CpuSession:
             if repeat(one, number=1, repeat=2)[1] > _SMALL:
                 return
             shared = min(repeat(batch, number=1, repeat=6)[1:])
-            alone = partial(_run, open_graph(self._graph, CPU, 1, self._weights))
+            alone = partial(_run, self._open(self._graph, CPU, 1))
             self._splitter = BatchSplitter(alone, self._threads)
             split = min(repeat(batch, number=1, repeat=6)[1:])
         except RunFailedError:  # warm-up finds out which sizes the model takes

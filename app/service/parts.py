@@ -7,19 +7,20 @@ from app.graph.conv_plan import plans
 from app.images.header_limits import ImageLimits
 from app.images.prepare import Prepare, ignore_warnings
 from app.images.prepare import prepare as prepare_image
-from app.machine import usable_cpus
+from app.machine import sums_bytes, usable_cpus
 from app.runtime.conv_choice import PlanChooser
 from app.runtime.cuda_options import Gpu
 from app.runtime.open_session import DeviceName, Session, find_device
-from app.runtime.ort import channel_block
+from app.runtime.ort import channel_block, open_probe
 from app.service.settings import Settings
 from app.serving.ask_classifier import ask_classifier
 from app.serving.loading import CEILING, Hosting
 from app.setup_errors import SetupError
 from app.web.middleware.admission import UploadLimits
+from app.web.page.files import STATIC
 from app.weights.manifests.catalog import load_catalog
 from app.weights.manifests.manifest import Manifest
-from app.weights.provisioning import Provisioning, for_device, graph_dir
+from app.weights.provisioning import Calibration, Provisioning, for_device, graph_dir
 
 
 def served_manifests(settings: Settings) -> list[Manifest]:
@@ -67,6 +68,12 @@ def _sources(settings: Settings) -> Provisioning:
         ),
         plans=tried,
         cache_dir=settings.cache_dir,
+        calibration=Calibration(
+            partial(open_probe, threads=settings.threads or usable_cpus()),
+            tuple(sorted((STATIC / "samples").glob("*.jpg"))),
+            settings.calibration_dir,
+            fast=sums_bytes(),
+        ),
     )
 
 

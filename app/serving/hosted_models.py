@@ -72,13 +72,15 @@ class HostedModel:
         """Store how far loading is, and log each step and each tenth of a download."""
         before, self.progress = self.progress, (step, done, total)
         if step != before[0] or (
-            step == "fetching" and _tenths(done, total) != _tenths(*before[1:])
+            step in {"fetching", "calibrating"} and _tenths(done, total) != _tenths(*before[1:])
         ):
             log.info("%s: %s", self.manifest.name, self.describe_progress())
 
     def describe_progress(self) -> str:
-        """Return how far loading is: `fetching, 120 of 553 MB`."""
+        """Return how far loading is: `fetching, 120 of 553 MB`, `calibrating, 48 of 192 runs`."""
         step, done, total = self.progress
+        if step == "calibrating" and total:
+            return f"{step}, {done} of {total} runs"
         if total is None or total < 10**6:
             return step
         return f"{step}, {done // 10**6} of {total // 10**6} MB"

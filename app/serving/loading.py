@@ -1,18 +1,18 @@
 """One model, from its manifest to its first answer: pull, load, warm up, test, start."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
-from pathlib import Path
 from typing import Final, Literal, TypeVar
 
 from app.errors import RequestError
 from app.graph.conv_plan import DIRECT
-from app.graph.float16 import Precision
+from app.graph.float16 import Precision, PrecisionChoice
 from app.graph.own_answers import read_answers
 from app.images.header_limits import ImageLimits
 from app.images.prepare import prepare
@@ -33,16 +33,21 @@ from app.serving.warmup import (
     warm_up,
 )
 from app.setup_errors import ManifestError, SessionError
+from app.weights.calibration.agreement import Agreement, read_agreement
 from app.weights.labels import IMAGENET
 from app.weights.manifests.catalog import find_file
 from app.weights.manifests.manifest import Manifest
 from app.weights.provisioning import Provisioning, for_device
 from app.weights.pull import pull
+from app.weights.store import ServingGraph
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-CEILING: Final = {"cpu": 4, "cuda": 64}
-"""Largest batch size to try: on a CPU, 8 gains 4 % and costs 100 MB (DECISIONS.md, 9)."""
+CEILING: Final = {"cpu": 4, "int8": 8, "cuda": 64}
+"""Largest batch size to try. On a CPU, 8 gains 4 % and costs 100 MB in float32 (DECISIONS.md, 9), and 40 MB
+in int8, which is on a CPU too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ class Hosting:
     decode_backlog: Callable[[int], float] = lambda _: 0.0
     open_session: Callable[..., Session] = open_session
     find_device: Callable[[DeviceName, Gpu], Literal["cpu", "cuda"]] = find_device
-    precision: Literal["auto", "float32", "float16"] = "auto"  # float16 on CUDA, float32 on a CPU
+    precision: PrecisionChoice = "auto"  # float16 on CUDA, float32 on a CPU
     gpus: tuple[Gpu, ...] = (Gpu(),)  # used on CUDA
 
 
@@ -79,6 +84,7 @@ class Loaded:
     precision: Precision = "float32"
     devices: int = 1
     convolutions: Literal["direct", "winograd"] = "direct"  # winograd if some are lowered
+    agreement: Agreement | None = None  # of int8 with float32
 
 
 async def load_model(
@@ -102,6 +108,9 @@ async def load_model(
     device = await in_background(partial(_find_device, hosting))
     provisioning = for_device(hosting.provisioning, device, hosting.precision)
     graph = await in_background(partial(pull, manifest, provisioning, progress))
+    agreement = read_agreement(graph.path.parent)
+    if agreement is not None:
+        log.info("%s: %s", manifest.name, agreement)
     progress("loading", 0, None)
     gpus = hosting.gpus if device == "cuda" else hosting.gpus[:1]
     open_session = partial(hosting.open_session, device=device, threads=hosting.threads)
@@ -114,9 +123,8 @@ async def load_model(
             manifest,
             hosting,
             known=_known(manifest, labels) if graph.trained else (),
-            precision=graph.precision,
             explained=len(labels) if graph.trained else 0,
-            folder=graph.path.parent,
+            graph=graph,
         )
     )
     batcher = Batcher(
@@ -139,6 +147,7 @@ async def load_model(
         graph.precision,
         len(gpus),
         "direct" if graph.plan == DIRECT else "winograd",
+        agreement,
     )
 
 
@@ -181,15 +190,15 @@ def _prepare_to_run(
     hosting: Hosting,
     *,
     known: Collection[int],
-    precision: Precision,
     explained: int,
-    folder: Path,
+    graph: ServingGraph,
 ) -> BatchPolicy:
     """Warm up and test all sessions; batch sizes and costs of the first hold for the others.
 
     `explained` is the number of classes that can be explained, 0 of an untrained network.
     """
-    ceiling = CEILING[sessions[0].device]
+    precision = graph.precision
+    ceiling = CEILING["int8" if precision == "int8" else sessions[0].device]
     photo = GOLDEN_PHOTO
     if manifest.selftest is not None:
         photo = find_file(manifest.selftest.photo, hosting.provisioning.model_dir)
@@ -197,7 +206,7 @@ def _prepare_to_run(
         golden, _ = prepare(photo.read_bytes(), manifest.preprocess, ImageLimits(), exact=True)
     except (OSError, RequestError) as exc:
         raise SessionError(f"{photo}: cannot be used as the photo of the self-test: {exc}") from exc
-    own = read_answers(folder)
+    own = read_answers(graph.path.parent)
     for session in sessions:
         session.tune(hosting.max_batch_size or ceiling)
     sizes, cost = warm_up(

@@ -31,7 +31,7 @@ the session alone is as fast with both.
 """
 SUM_TOLERANCE: Final = 1e-3
 _EXACT: Final = 1e-5  # what float32 leaves of a sum of 1
-BATCH_TOLERANCE: Final = {"float32": 1e-4, "float16": 5e-3}
+BATCH_TOLERANCE: Final = {"float32": 1e-4, "float16": 5e-3, "int8": 1e-4}
 """Largest difference that the other images of a batch may make to a probability, by precision."""
 OWN_TOLERANCE: Final = 0.1
 """Largest difference from a classifier's own probability, as a share of its largest: on another

@@ -9,6 +9,7 @@ from app.serving.hosted_models import HostedModel, Models
 from app.web.endpoints import METHODS, Endpoint
 from app.web.schemas import (
     AccuracyOut,
+    AgreementOut,
     BatchingOut,
     ExplainsOut,
     LayerOut,
@@ -46,7 +47,7 @@ async def show_model(name: str, request: Request) -> ModelOut:
     config = network_of(manifest, model.labels)
     measured = manifest.accuracy is not None and not (loaded and not loaded.trained)
     once_ready: dict[str, Any] = {name: getattr(loaded, name, None) for name in _ONCE_READY}
-    batching = None
+    agreement, batching = loaded and loaded.agreement, None
     if loaded is not None:
         cost = loaded.queue.policy.cost
         batching = BatchingOut(
@@ -62,6 +63,7 @@ async def show_model(name: str, request: Request) -> ModelOut:
         progress=None if loaded else model.describe_progress(),
         preprocess=PreprocessOut.model_validate(manifest.preprocess),
         accuracy=AccuracyOut.model_validate(manifest.accuracy) if measured else None,
+        agreement=AgreementOut.model_validate(agreement) if agreement else None,
         batching=batching,
         explanation=_explanation(model),
         configuration=config.configuration if config else None,

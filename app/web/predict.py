@@ -83,6 +83,7 @@ async def predict(
         name=request.state.model,
         weights_sha256=loaded.weights_sha256,
         trained=loaded.trained,
+        precision=loaded.precision if loaded.precision == "int8" else None,
         stands_in_for=request.state.stands_in_for,
     )
     if question is None:

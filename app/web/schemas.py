@@ -28,6 +28,9 @@ class ModelRef(_Out):
     """SHA-256 of the weights file."""
     trained: bool = Field(examples=[True])
     """False for untrained weights: their answers mean nothing."""
+    precision: str | None = Field(default=None, exclude_if=not_)
+    """`int8` where the model computes in whole numbers, so that probabilities differ from those of float32; else
+    absent. See GET /models/{name}, agreement."""
     stands_in_for: str | None = Field(default=None, exclude_if=not_)
     """The default model, which is not there, where this one answered in its place; else absent."""
 
@@ -267,6 +270,27 @@ class ExplainsOut(HowOut):
     """b of the fitted cost(n) = a*n + b."""
 
 
+class AgreementOut(_Out):
+    """How near the answers of int8 are to those of float32, measured when the graph was made."""
+
+    source: str
+    """The photos: those of a folder, or the built-in samples."""
+    photos_sha256: str
+    """Of the photos together."""
+    calibrated: int
+    """Images that the ranges of the whole numbers come from."""
+    held_back: int
+    """Further images that were compared, and on which nothing of the graph depends."""
+    same_first: float
+    """Share of all these images with the same first answer."""
+    same_five: float
+    """Share with the same five answers, in any order."""
+    mean_difference: float
+    """Of the probability of float32's first answer."""
+    largest_difference: float
+    """Of the probability of any class."""
+
+
 class ModelOut(ModelSummary):
     """The answer of GET /models/{name}."""
 
@@ -276,7 +300,9 @@ class ModelOut(ModelSummary):
     device: str | None
     """cpu or cuda; null until it is ready."""
     precision: str | None
-    """float32 or float16; null until it is ready."""
+    """float32, float16 or int8; null until it is ready."""
+    agreement: AgreementOut | None
+    """How near int8 is to float32; null for any other precision."""
     convolutions: str | None
     """winograd if Winograd's algorithm computes some of them, else direct; null until it is ready."""
     devices: int | None

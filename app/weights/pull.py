@@ -19,6 +19,8 @@ from app.graph.vgg import VggConfig
 from app.records import Layer, Progress
 from app.setup_errors import CheckpointError, DownloadError, PrecisionError, SetupError
 from app.weights import store
+from app.weights.calibration.calibrated_graph import CalibratedGraph
+from app.weights.calibration.photos import PhotoFiles
 from app.weights.checkpoints.read import read_checkpoint
 from app.weights.data_files import pinned_together, verify_data_files
 from app.weights.download.fetch import Source, fetch, verify
@@ -43,7 +45,9 @@ def pull(manifest: Manifest, provisioning: Provisioning, progress: Progress) -> 
         network = network_of(manifest, labels)
         if manifest.checkpoint is None or network is None:
             return _from_ready_graph(manifest, len(labels), provisioning, progress)
-        vgg = _Vgg(manifest, network, provisioning, progress)
+        calibration = provisioning.calibration if provisioning.precision == "int8" else None
+        photos = calibration.photos() if calibration else None
+        vgg = _Vgg(manifest, network, provisioning, progress, photos)
         try:
             return vgg.trained(manifest.checkpoint)
         except DownloadError as exc:
@@ -68,6 +72,11 @@ def pull(manifest: Manifest, provisioning: Provisioning, progress: Progress) -> 
 def _from_ready_graph(
     manifest: Manifest, classes: int, provisioning: Provisioning, progress: Progress
 ) -> ServingGraph:
+    if provisioning.precision == "int8":
+        raise PrecisionError(
+            f"{manifest.name} is a ready ONNX graph, which keeps its own number format:"
+            " VGG_PRECISION=int8 is for networks of the VGG family. Set VGG_PRECISION=auto."
+        )
     path = provisioning.model_dir / str(manifest.onnx)
     if not path.exists():
         if manifest.url is None:
@@ -133,6 +142,7 @@ class _Vgg:
     config: VggConfig
     provisioning: Provisioning
     progress: Progress
+    photos: PhotoFiles | None  # for int8 alone
 
     def trained(self, checkpoint: Checkpoint) -> ServingGraph:
         """Find the graph, or build it from the checkpoint, which is hashed once at most."""
@@ -142,7 +152,7 @@ class _Vgg:
         )
         digest = pinned_together(checkpoint.digest, self.manifest.external)
         sha256, plans = "", self.provisioning.plans
-        if digest is None or not any(recipe(digest, plan).place.exists() for plan in plans):
+        if digest is None or not any(recipe(digest, plan).places() for plan in plans):
             sha256 = self._get_checkpoint(checkpoint, path)  # before seconds go into measuring
             digest = digest or f"sha256:{sha256}"
         own, *others = (recipe(digest, plan) for plan in self._plans())
@@ -204,7 +214,7 @@ class _Vgg:
     ) -> Recipe:
         manifest, config, precision = self.manifest, self.config, self.provisioning.precision
         preprocess, explanation = manifest.preprocess, manifest.explanation
-        return Recipe(
+        recipe = Recipe(
             folder=self._folder(untrained=untrained),
             digest=digest,
             network=config,
@@ -218,6 +228,26 @@ class _Vgg:
             plan=plan,
             explanation=explanation,
             blocks=frozenset({1, plan.block, *(p.block for p in self.provisioning.plans)}),
+        )
+        calibration = self.provisioning.calibration
+        if self.photos is None or calibration is None:
+            return recipe
+        made = CalibratedGraph(
+            config,
+            layers,
+            preprocess,
+            trained=recipe.trained,
+            files=self.photos,
+            open_probe=calibration.open_probe,
+            progress=partial(self.progress, "calibrating"),
+        )
+        return replace(
+            recipe,
+            size=made.size,
+            write=made.write,
+            explanation=None,  # it is computed from float32
+            photos=self.photos.digest,
+            any_photos=calibration.folder is None,
         )
 
     def _folder(self, *, untrained: bool) -> Path:

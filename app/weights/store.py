@@ -1,11 +1,13 @@
 """Serving graphs on disk: built once, found again, never half-written, checked at each start.
 
-FOLDER/KEY/graph.onnx  stem.onnx  explain.onnx  weights.bin  own_answers.npz  receipt.json
+FOLDER/KEY/graph.onnx  stem.onnx  explain.onnx  weights.bin  own_answers.npz  ranges.npz
+           agreement.json  receipt.json
 
 KEY is made of everything that a graph depends on, so that a changed manifest, another
 checkpoint or a newer builder never meets an old graph. The receipt holds the SHA-256 of all
 files, since onnxruntime loads flipped bits without an error. Not every graph has a stem; a
-ready graph has the answers of the classifier that it was made from, and none that explains.
+ready graph has the answers of the classifier that it was made from, and none that explains; only an
+int8 graph has its ranges, and how far it agrees with float32.
 """
 
 import hashlib
@@ -23,11 +25,13 @@ from filelock import FileLock
 from app.graph.conv_plan import DIRECT, ConvPlan
 from app.graph.explain import EXPLAIN_FILE
 from app.graph.float16 import Precision
+from app.graph.int8.calibration import RANGES_FILE
 from app.graph.own_answers import ANSWERS_FILE
 from app.graph.serving_graph import GRAPH_FILE, GRAPH_VERSION, STEM_FILE, WEIGHTS_FILE
 from app.graph.vgg import VggConfig
 from app.records import Explanation, Preprocess, Progress
 from app.setup_errors import DownloadError, SetupError
+from app.weights.calibration.agreement import AGREEMENT_FILE
 from app.weights.download.part_file import hash_file
 
 log = logging.getLogger(__name__)
@@ -69,6 +73,8 @@ class Recipe:
         write: Puts GRAPH_FILE and WEIGHTS_FILE into the folder that it is given.
         explanation: How its answers are explained; None for a ready graph.
         blocks: The blocks of all plans that this host can run (see `ConvPlan.block`).
+        photos: SHA-256 of what it is calibrated with; empty for a graph that is not.
+        any_photos: Whether a graph that was calibrated with others will do.
     """
 
     folder: Path
@@ -82,6 +88,8 @@ class Recipe:
     plan: ConvPlan = DIRECT
     explanation: Explanation | None = None
     blocks: frozenset[int] = frozenset({1})
+    photos: str = ""
+    any_photos: bool = False
 
     @property
     def key(self) -> str:
@@ -94,13 +102,24 @@ class Recipe:
 
     @property
     def place(self) -> Path:
-        """The folder of the graph."""
-        return self.folder / self.key
+        """The folder of the graph; which photos it was calibrated with is the end of its name."""
+        return self.folder / (f"{self.key}-{self.photos[:16]}" if self.photos else self.key)
+
+    def places(self) -> list[Path]:
+        """List the folders of all graphs there are that will do."""
+        others = sorted(self.folder.glob(f"{self.key}-*")) if self.any_photos else []
+        return [place for place in dict.fromkeys((self.place, *others)) if place.exists()]
 
 
 def find(recipe: Recipe, progress: Progress) -> ServingGraph | None:
     """Return the graph, verified; None if it is not there, or is damaged."""
-    place, verifying = recipe.place, partial(progress, "verifying")
+    found = (_verified(recipe, place, partial(progress, "verifying")) for place in recipe.places())
+    return next((graph for graph in found if graph is not None), None)
+
+
+def _verified(
+    recipe: Recipe, place: Path, verifying: Callable[[int, int | None], None]
+) -> ServingGraph | None:
     try:
         receipt = json.loads((place / RECEIPT_FILE).read_text(encoding="utf-8"))
         intact = receipt.pop("sha256") == _digest(receipt) and all(
@@ -108,7 +127,7 @@ def find(recipe: Recipe, progress: Progress) -> ServingGraph | None:
             for name in dict.fromkeys([*_files(place), *receipt["files"]])
         )
         if intact:
-            return _graph(recipe, str(receipt["weights_sha256"]))
+            return _graph(recipe, place, str(receipt["weights_sha256"]))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError, DownloadError):
@@ -163,11 +182,11 @@ def build(recipe: Recipe, weights_sha256: str | None, progress: Progress) -> Ser
         for old in folder.iterdir():
             if old.is_dir() and old != place and _block(old) in recipe.blocks:
                 shutil.rmtree(old)
-    return _graph(recipe, sha256)
+    return _graph(recipe, place, sha256)
 
 
-def _graph(recipe: Recipe, sha256: str) -> ServingGraph:
-    path = recipe.place / GRAPH_FILE
+def _graph(recipe: Recipe, place: Path, sha256: str) -> ServingGraph:
+    path = place / GRAPH_FILE
     return ServingGraph(path, sha256, recipe.trained, recipe.precision, recipe.plan)
 
 
@@ -181,7 +200,8 @@ def _block(place: Path) -> object:
 
 def _files(place: Path) -> list[str]:
     """Name the files of a graph; one beside it that no receipt knows would be loaded."""
-    some = [name for name in (STEM_FILE, EXPLAIN_FILE, ANSWERS_FILE) if (place / name).exists()]
+    known = STEM_FILE, EXPLAIN_FILE, ANSWERS_FILE, RANGES_FILE, AGREEMENT_FILE
+    some = [name for name in known if (place / name).exists()]
     return [GRAPH_FILE, *some, WEIGHTS_FILE]
 
 

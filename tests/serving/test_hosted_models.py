@@ -50,6 +50,17 @@ def test_each_step_is_logged_once(model, caplog):
     assert "warming up" == model.describe_progress()
 
 
+def test_calibrating_is_logged_ten_times(model, caplog):
+    """It says how many runs are done, of how many."""
+    caplog.set_level("INFO", "app.serving.hosted_models")
+    for done in range(1, 181):
+        model.report_progress("calibrating", done, 180)
+
+    assert 11 == len(caplog.messages)
+    assert "vgg16: calibrating, 18 of 180 runs" == caplog.messages[1]
+    assert "calibrating, 180 of 180 runs" == model.describe_progress()
+
+
 def hosted(*names: str, stand_in: str = "") -> Models:
     """Host built-in models, none of them loaded."""
     catalog = load_catalog(REPOSITORY / "models")

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from app.errors import ModelFailedError
 from app.service.fronts.image_channel import ImageClient
-from app.service.fronts.message_channel import MessageChannel, decode_policy
+from app.service.fronts.message_channel import MessageChannel, decode_agreement, decode_policy
 from app.service.fronts.remote_queue import RemoteQueue
 from app.service.fronts.shared_memory import Layout, SharedMemory
 from app.serving.hosted_models import HostedModel, Models
@@ -129,4 +129,5 @@ class FrontSide:
             decode_backlog=self._hosting.decode_backlog,
             left=self._metrics.cancelled,
         )
+        loaded["agreement"] = decode_agreement(loaded["agreement"])
         self._models.publish(model, Loaded(model.manifest, model.labels, queue, **loaded))

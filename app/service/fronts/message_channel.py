@@ -11,6 +11,7 @@ from typing import Any, Final
 from app.serving.batching.costs import BatchPolicy, RunCost
 from app.serving.hosted_models import HostedModel
 from app.web.keys import MOST_BYTES
+from app.weights.calibration.agreement import Agreement
 
 _LONGEST: Final = 2 * MOST_BYTES
 """Bytes per line; the API keys are the longest message, escaped as JSON."""
@@ -55,7 +56,13 @@ def encode_model(model: HostedModel) -> dict[str, Any]:
     if loaded is not None:
         state["loaded"] = {name: getattr(loaded, name) for name in _LOADED}
         state["loaded"]["policy"] = asdict(loaded.queue.policy)
+        state["loaded"]["agreement"] = loaded.agreement and asdict(loaded.agreement)
     return state
+
+
+def decode_agreement(agreement: dict[str, Any] | None) -> Agreement | None:
+    """Return how far an encoded model agrees with float32, if it is of int8."""
+    return Agreement(**agreement) if agreement else None
 
 
 def decode_policy(policy: dict[str, Any]) -> BatchPolicy:

@@ -1,16 +1,22 @@
 import asyncio
 import json
 import socket
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 
 from app.errors import NotReadyError
-from app.service.fronts.message_channel import MessageChannel, decode_policy, encode_model
+from app.service.fronts.message_channel import (
+    MessageChannel,
+    decode_agreement,
+    decode_policy,
+    encode_model,
+)
 from app.serving.batching.costs import BatchPolicy, RunCost
 from app.serving.hosted_models import HostedModel
 from app.serving.loading import Loaded
+from app.weights.calibration.agreement import Agreement
 from tests.conftest import started_app
 
 pytestmark = pytest.mark.anyio
@@ -67,6 +73,17 @@ async def test_a_loaded_model_survives_json(model_dir, session):
     assert "ready" == state["state"]
     assert ours.queue.policy == policy
     assert ours == theirs
+
+
+async def test_the_agreement_of_int8_survives_json(model_dir, session):
+    """A front says the same of it as the owner."""
+    said = Agreement("6 built-in samples", "ab", 84, 21, 0.97, 0.85, 0.0123, 0.2)
+    async with started_app(model_dir, session) as app:
+        model = app.state.models.get("colours")
+        model.loaded = replace(model.loaded, precision="int8", agreement=said)
+        loaded = json.loads(json.dumps(encode_model(model)))["loaded"]
+
+    assert ("int8", said) == (loaded["precision"], decode_agreement(loaded["agreement"]))
 
 
 async def test_a_model_that_loads_has_a_state_and_progress(model_dir, session):
