@@ -19,6 +19,7 @@ from app.cli.import_model import import_
 from app.cli.predict.command import HELP, predict
 from app.command_line import started_as
 from app.errors import VggServeError
+from app.graph.float16 import PrecisionChoice
 from app.runtime.ort import VERSION, has_cuda
 from app.service.logs import configure_logs
 from app.service.owner import serve_with_fronts
@@ -26,6 +27,7 @@ from app.service.server import serve as run_server
 from app.service.signals import end_with, interrupt_commands
 from app.setup_errors import SetupError
 from app.web.keys import make_key
+from app.weights.calibration.agreement import read_agreement
 from app.weights.labels import load_labels, network_of
 from app.weights.manifests.catalog import load_catalog
 
@@ -100,13 +102,30 @@ def serve() -> None:
 @cli.command()
 def pull(
     names: Annotated[list[str] | None, typer.Argument(help="Models (default: VGG_MODELS).")] = None,
+    precision: Annotated[
+        PrecisionChoice | None,
+        typer.Option(help="Number format of the graphs (default: VGG_PRECISION)."),
+    ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Photos to calibrate int8 with (default: VGG_CALIBRATION_DIR, or built-in samples).",
+        ),
+    ] = None,
 ) -> None:
     """Download the weights of models, verify them, and build their serving graphs."""
-    settings = read_settings()
+    chosen = {"precision": precision, "calibration_dir": calibrate}
+    settings = read_settings().model_copy(update={k: v for k, v in chosen.items() if v})
+    if calibrate is not None and settings.precision != "int8":
+        raise SetupError("--calibrate is for whole numbers. Add --precision int8.")
     for name in names or settings.models:
         graph = ready_graph(settings, find_manifest(settings, name))
         note = "" if graph.trained else ", UNTRAINED"
         out.print(f"{name}: ready{note}; SHA-256 of the weights: {graph.weights_sha256}")
+        agreement = read_agreement(graph.path.parent)
+        if agreement is not None:
+            out.print(f"{name}: {escape(str(agreement))}", soft_wrap=True)
 
 
 @cli.command()

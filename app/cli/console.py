@@ -61,6 +61,9 @@ def pull_bar(name: str) -> Iterator[PullProgress]:
             if step != shown:
                 bar.reset(task, description=f"{name}: {step}")
                 shown = step
+            if step == "calibrating" and total:  # runs, not bytes
+                bar.update(task, description=f"{name}: {step}, {done} of {total} runs")
+                return
             bar.update(task, completed=done, total=total)
 
         yield progress

@@ -140,6 +140,14 @@ def test_pull_without_weights_says_what_to_do(run):
     assert "unset VGG_OFFLINE" in ended.stderr
 
 
+def test_calibration_without_int8(run):
+    """--calibrate alone would be forgotten in silence."""
+    ended = run("pull", "vgg16-mini", "--calibrate", "photos")
+
+    assert 1 == ended.returncode
+    assert "Add --precision int8" in ended.stderr
+
+
 def test_pull_of_a_ready_graph_builds_it(run, model_dir):
     """`pull` leaves the serving graph behind and says whose weights they are."""
     ended = run("pull")
