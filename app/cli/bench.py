@@ -8,7 +8,7 @@ import typer
 from app.bench.loops import Plan, choose_loads
 from app.bench.plot import figure_class, save_plot
 from app.bench.progress import LiveProgress
-from app.bench.raw import RawSessions, open_served, open_ways
+from app.bench.raw import Comparable, RawSessions, open_served, open_ways
 from app.bench.report import make_report, report_tables, to_json
 from app.bench.series import measure
 from app.bench.target import DEFAULT_SIZES, make_pictures, make_target, read_pictures
@@ -25,7 +25,8 @@ def bench(  # noqa: PLR0913, PLR0917 (options of a command)
     url: Annotated[
         str | None,
         typer.Argument(
-            metavar="[URL]", help="http://HOST:PORT; not needed for --raw or --conv alone."
+            metavar="[URL]",
+            help="http://HOST:PORT; not needed for --raw, --conv or --precision alone.",
         ),
     ] = None,
     connections: Annotated[
@@ -104,6 +105,14 @@ def bench(  # noqa: PLR0913, PLR0917 (options of a command)
             " direct, winograd, auto.",
         ),
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="P,P,..",
+            help="Like --raw, for several number formats on a CPU, side by side: float32 (in each way of"
+            " --conv), int8.",
+        ),
+    ] = None,
     threads: Annotated[
         int, typer.Option(min=0, max=1024, help="CPU threads for --raw (0: VGG_THREADS).")
     ] = 0,
@@ -120,7 +129,8 @@ def bench(  # noqa: PLR0913, PLR0917 (options of a command)
 ) -> None:
     """Load a server and measure it; Ctrl-C ends early and reports the results up to then."""
     loads = choose_loads(connections, sweep, rate)
-    if url is None and not raw and conv is None:
+    timed = raw or conv is not None or precision is not None
+    if url is None and not timed:
         raise SetupError("Give the URL of a server, or --raw for session.run alone, or both.")
     for file in (json, plot):
         if file is not None and not file.resolve().parent.is_dir():
@@ -136,10 +146,10 @@ def bench(  # noqa: PLR0913, PLR0917 (options of a command)
         headers = [*(header or ()), *([f"Authorization: {authorization(key)}"] if key else [])]
         target = make_target(url, pictures, path=path, field=field, headers=headers, seed=seed)
     sessions = None
-    if raw or conv is not None:
+    if timed:
         chosen = {"device": device, "threads": threads}
         settings = read_settings().model_copy(update={k: v for k, v in chosen.items() if v})
-        sessions = _open(settings, model, conv)
+        sessions = _open(settings, model, conv, precision)
     with LiveProgress(err) as progress:
         series = measure(plan, target, sessions.round if sessions else None, progress)
     summary = sessions.summarise(series.rounds) if sessions and series.rounds else None
@@ -153,13 +163,26 @@ def bench(  # noqa: PLR0913, PLR0917 (options of a command)
     raise typer.Exit(0 if answered or (url is None and report.raw) else 1)
 
 
-def _open(settings: Settings, model: str | None, conv: str | None) -> RawSessions:
+def _open(
+    settings: Settings, model: str | None, conv: str | None, precision: str | None
+) -> RawSessions:
     manifest = find_manifest(settings, model)
-    if conv is None:
+    if conv is None and precision is None:
         with pull_bar(manifest.name) as progress:
             return open_served(settings, manifest, progress)
-    known = get_args(ConvChoice)
-    ways = tuple(dict.fromkeys(way.strip() for way in conv.split(",")))
-    if not set(ways) <= set(known):
-        raise SetupError(f"--conv: {conv!r} is not a list of {', '.join(known)}.")
-    return open_ways(settings, manifest, cast("tuple[ConvChoice, ...]", ways))
+    ways = _listed("--conv", conv or "auto", get_args(ConvChoice))
+    precisions = _listed("--precision", precision or "float32", get_args(Comparable))
+    return open_ways(
+        settings,
+        manifest,
+        cast("tuple[ConvChoice, ...]", ways),
+        cast("tuple[Comparable, ...]", precisions),
+    )
+
+
+def _listed(option: str, text: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the words of a list, each of which has to be known, once."""
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
+    if not set(words) <= set(known):
+        raise SetupError(f"{option}: {text!r} is not a list of {', '.join(known)}.")
+    return words

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli.commands import cli
+from app.machine import sums_bytes
 from app.runtime.ort import has_cuda
 from app.setup_errors import SessionError, SetupError
 from tests.conftest import REPOSITORY, running_server, write_colours
@@ -111,6 +112,24 @@ def test_ways_to_compute_convolutions(monkeypatch, tmp_path):
     assert not [path for path in (tmp_path / "serving").iterdir() if path.is_dir()]
 
 
+@pytest.mark.skipif(not sums_bytes(), reason="this processor does not sum bytes")
+def test_number_formats(monkeypatch, tmp_path):
+    """--precision shows int8 beside float32 in one run, and leaves no graph behind."""
+    monkeypatch.setenv("VGG_MODEL_DIR", str(tmp_path))
+    file = tmp_path / "out.json"
+    result = CliRunner().invoke(
+        cli,
+        ["bench", "--raw", "--precision", "float32,int8", "--conv", "direct", "--model", "vgg16-mini",
+         "--repeats", "1", "--json", str(file)],
+    )  # fmt: skip
+
+    assert 0 == result.exit_code, result.output
+    assert "int8 / direct" in result.stdout
+    raw = json.loads(file.read_text())["raw"]
+    assert ("direct", ["int8"], False) == (raw["way"], list(raw["beside"]), raw["trained"])
+    assert not [path for path in (tmp_path / "serving").iterdir() if path.is_dir()]
+
+
 def test_cuda_that_is_not_there(server, monkeypatch):
     """One sentence says what is missing, before anything is fetched or measured."""
     if has_cuda():
@@ -135,7 +154,9 @@ def test_cuda_that_is_not_there(server, monkeypatch):
         (["http://h", "--json", "/no/such/folder/x.json"], "is not a folder"),
         (["--raw", "--model", "no-such"], "There is no model 'no-such'"),
         (["--conv", "direct,fast"], "'direct,fast' is not a list of auto, direct, winograd"),
-        (["--conv", "direct,winograd"], "colours is a ready graph"),
+        (["--conv", "direct,winograd"], "--conv: colours is a ready graph"),
+        (["--precision", "int8,float16"], "'int8,float16' is not a list of float32, int8"),
+        (["--raw", "--precision", "float32,int8"], "--precision: colours is a ready graph"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(server, monkeypatch, arguments, sentence):
