@@ -8,7 +8,7 @@ WHAT is one of
               half open one for each request
 
 and all of them if it is left out. The model is VGG_MODELS (vgg16), from VGG_MODEL_DIR (models/),
-untrained if its weights are missing. MEASURE_SECONDS (60) is the duration of each line. The load
+untrained if its weights are missing, with VGG_PRECISION (auto). MEASURE_SECONDS (60) is the duration of each line. The load
 comes from the same machine and takes its share of it.
 """
 
@@ -38,6 +38,7 @@ from tests.conftest import RunningServer, running_server
 
 MODEL = os.environ.get("VGG_MODELS", "vgg16")
 FOLDER = Path(os.environ.get("VGG_MODEL_DIR", str(BUILT_IN)))
+PRECISION = os.environ.get("VGG_PRECISION", "auto")
 SECONDS = int(os.environ.get("MEASURE_SECONDS", "60"))
 DRAINS = 20
 CONNECTIONS = 16
@@ -65,6 +66,7 @@ def server_of(drain_delay_ms: int = 0) -> Iterator[RunningServer]:
         models=MODEL,
         on_missing_weights="untrained",
         offline="true",
+        precision=PRECISION,
         drain_delay_ms=str(drain_delay_ms),
     ) as server:
         yield server
@@ -144,7 +146,7 @@ def overload() -> None:
         busy = load_it(target, Closed(CONNECTIONS), 20)
         rate = len(served(busy)) / 20
         alone = one_request(target)
-        say(f"{MODEL}: {rate:.1f}/s with {CONNECTIONS} connections, {alone:.0f} ms alone")
+        say(f"{MODEL}, {PRECISION}: {rate:.1f}/s with {CONNECTIONS} connections, {alone:.0f} ms alone")
         say(*OVERLOAD_COLUMNS)
         shares: dict[int, list[float]] = {factor: [] for factor in FACTORS}
         for _ in range(ROUNDS):
