@@ -146,7 +146,9 @@ def overload() -> None:
         busy = load_it(target, Closed(CONNECTIONS), 20)
         rate = len(served(busy)) / 20
         alone = one_request(target)
-        say(f"{MODEL}, {PRECISION}: {rate:.1f}/s with {CONNECTIONS} connections, {alone:.0f} ms alone")
+        say(
+            f"{MODEL}, {PRECISION}: {rate:.1f}/s with {CONNECTIONS} connections, {alone:.0f} ms alone"
+        )
         say(*OVERLOAD_COLUMNS)
         shares: dict[int, list[float]] = {factor: [] for factor in FACTORS}
         for _ in range(ROUNDS):

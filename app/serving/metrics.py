@@ -1,7 +1,7 @@
 """The Prometheus metrics of one process; no label value ever comes from a client."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final, Literal, TypeAlias
 
 from prometheus_client import (
@@ -59,12 +59,12 @@ class Metrics:
         counter = partial(Counter, registry=registry)
         histogram = partial(Histogram, registry=registry)
         self._joins = dict(_PROCESS_GAUGES)
-        self._requests = counter(
+        requests = counter(
             "vgg_requests_total",
             "Answers to photos (POST /predict, /inspect) by HTTP status; 499 means that the client left.",
             ["model", "code"],
         )
-        self._duration = histogram(
+        duration = histogram(
             "vgg_request_duration_seconds",
             "Time from the last byte of an upload to the last byte of its answer.",
             ["model"],
@@ -99,7 +99,7 @@ class Metrics:
             ["model"],
             join="max",
         )
-        self._rejected = counter(
+        rejected = counter(
             "vgg_rejected_total", "Valid requests that were not answered, by reason.", ["reason"]
         )
         self._refused = counter(
@@ -124,9 +124,11 @@ class Metrics:
             join="min",
         )
         self._gpu: dict[str, Gauge] = {}
-        self._reasons = dict.fromkeys(kind.slug for kind in answered() if kind.counted)
-        for reason in self._reasons:
-            self._rejected.labels(reason)
+        self._rejected = {
+            kind.slug: rejected.labels(kind.slug) for kind in answered() if kind.counted
+        }
+        self._requests_of = cache(requests.labels)  # a look-up takes longer than the count
+        self._duration_of = cache(duration.labels)
         for kind in answered():
             if kind.closes_connections:
                 self._refused.labels(kind.slug)
@@ -168,8 +170,8 @@ class Metrics:
 
     def answered(self, model: str, code: int, seconds: float) -> None:
         """Count an answer to a photo."""
-        self._requests.labels(model, str(code)).inc()
-        self._duration.labels(model).observe(seconds)
+        self._requests_of(model, str(code)).inc()
+        self._duration_of(model).observe(seconds)
 
     def classified(self, model: str, seconds: Mapping[str, float]) -> None:
         """Count a request that succeeded, by the seconds of each stage: decode, queue, run, rank."""
@@ -188,8 +190,8 @@ class Metrics:
 
     def rejected(self, reason: str) -> None:
         """Count a problem, by the last part of its type, if its error says that it is counted."""
-        if reason in self._reasons:
-            self._rejected.labels(reason).inc()
+        if reason in self._rejected:
+            self._rejected[reason].inc()
 
     def connection_refused(self, reason: str) -> None:
         """Count a connection that an error closed before a request was read, by its slug."""
