@@ -141,6 +141,29 @@ def open_photo(file: File) -> BinaryIO:
     return opened
 
 
+def read_photo(file: File, most_bytes: int) -> bytes:
+    """Read a file that begins like one of FORMATS.
+
+    Raises:
+        TroubleError: If it does not, cannot be read, or has more bytes than the service takes.
+    """
+    with open_photo(file) as opened:
+        try:
+            size = opened.seek(0, os.SEEK_END)
+            if size > most_bytes:
+                raise TroubleError(
+                    Trouble(
+                        "too large",
+                        f"The file has {size / 1e6:,.0f} MB; VGG_MAX_UPLOAD_BYTES limits it to"
+                        f" {most_bytes / 1e6:,.0f} MB.",
+                    )
+                )
+            opened.seek(0)
+            return opened.read()
+        except OSError as exc:
+            raise TroubleError(unreadable(exc)) from exc
+
+
 def _inside(folder: Path) -> Iterator[File]:
     ways: list[tuple[Path, Iterator[str]]] = []
     try:

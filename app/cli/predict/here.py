@@ -1,12 +1,11 @@
 """Classify files in this process, with the pixels and the graph of the service."""
 
 import asyncio
-import os
 from collections.abc import Sequence
 
 import numpy as np
 
-from app.cli.files import File, Trouble, TroubleError, open_photo, unreadable
+from app.cli.files import File, Trouble, TroubleError, read_photo
 from app.cli.predict.result import FileResult
 from app.errors import DeviceLostError, RequestError, ServiceError
 from app.machine import usable_cpus
@@ -114,20 +113,6 @@ class Here:
         return rows[0], evidence
 
     def _decode(self, file: File) -> tuple[Pixels, ImageInfo]:
-        with open_photo(file) as opened:
-            try:
-                size = opened.seek(0, os.SEEK_END)
-                if size > self._most_bytes:
-                    raise TroubleError(
-                        Trouble(
-                            "too large",
-                            f"The file has {size / 1e6:,.0f} MB; VGG_MAX_UPLOAD_BYTES limits it to"
-                            f" {self._most_bytes / 1e6:,.0f} MB.",
-                        )
-                    )
-                opened.seek(0)
-                data = opened.read()
-            except OSError as exc:
-                raise TroubleError(unreadable(exc)) from exc
+        data = read_photo(file, self._most_bytes)
         pixels, image = self._prepare(data, self._manifest.preprocess)
         return np.ascontiguousarray(pixels), image
