@@ -1,0 +1,115 @@
+"""Ask a model about all photos: batches run while the next photos are decoded."""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final, TypeAlias
+
+import numpy as np
+
+from app.errors import DeviceLostError, RunFailedError
+from app.evaluation.answers import Answer
+from app.evaluation.dataset import Photo
+from app.records import Pixels, ProbabilityBatch, Run
+
+NO_ROW: Final = np.zeros(0, np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A photo before it is run: an answer whose row is still empty, and pixels unless it has a trouble."""
+
+    answer: Answer
+    pixels: Pixels | None
+
+
+Decode: TypeAlias = Callable[[Photo], Decoded]
+
+
+def classify(
+    photos: Iterable[Photo],
+    decode: Decode,
+    run: Run,
+    batch: int,
+    threads: int,
+    add: Callable[[Answer], None],
+) -> None:
+    """Classify photos in order.
+
+    Args:
+        photos: Those without an answer.
+        decode: Called in threads.
+        run: Of the session.
+        batch: Photos of a run.
+        threads: That decode.
+        add: Called with each answer, in the order of the photos.
+
+    Raises:
+        DeviceLostError: If the GPU has failed for good.
+    """
+    left = iter(photos)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+    waiting: deque[Future[Decoded]] = deque()
+    try:
+        while True:
+            room = 2 * batch + threads - len(waiting)
+            waiting.extend(pool.submit(decode, photo) for photo in islice(left, room))
+            if not waiting:
+                return
+            some = [waiting.popleft().result() for _ in range(min(batch, len(waiting)))]
+            # Decoders go on while this thread runs the batch.
+            more = 2 * batch + threads - len(waiting)
+            waiting.extend(pool.submit(decode, photo) for photo in islice(left, more))
+            for answer in _answers(some, run):
+                add(answer)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def largest_batch(run: Run, crop: int, most: int) -> int:
+    """Return `most`, or 1 of a model that takes single images only."""
+    try:
+        run(np.zeros((most, crop, crop, 3), np.uint8))
+    except DeviceLostError:
+        raise
+    except RunFailedError:
+        return 1
+    return most
+
+
+def _answers(some: list[Decoded], run: Run) -> Iterable[Answer]:
+    pixels = [one.pixels for one in some if one.pixels is not None]
+    rows = iter(_rows(pixels, run))
+    for one in some:
+        yield one.answer if one.pixels is None else _with(one.answer, next(rows))
+
+
+def _rows(pixels: list[Pixels], run: Run) -> Iterable[ProbabilityBatch | str]:
+    if not pixels:
+        return []
+    try:
+        return list(run(np.stack(pixels)))
+    except DeviceLostError:
+        raise
+    except RunFailedError:
+        return [_alone(one, run) for one in pixels]
+
+
+def _alone(pixels: Pixels, run: Run) -> ProbabilityBatch | str:
+    try:
+        row: ProbabilityBatch = run(pixels[None])[0]
+    except DeviceLostError:
+        raise
+    except RunFailedError as exc:
+        return str(exc)
+    return row
+
+
+def _with(answer: Answer, row: ProbabilityBatch | str) -> Answer:
+    trouble, values = (row, NO_ROW) if isinstance(row, str) else ("", row)
+    return Answer(
+        name=answer.name, stamp=answer.stamp, sha256=answer.sha256, size=answer.size,
+        format=answer.format, trouble=trouble, row=values,
+    )  # fmt: skip

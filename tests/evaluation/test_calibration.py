@@ -1,0 +1,85 @@
+"""Calibration figures are scikit-learn's and scipy's.
+
+Reference values: scikit-learn 1.9.1 and scipy 1.17.1 on the answers of conftest.py, computed apart.
+"""
+
+import numpy as np
+import pytest
+
+from app.evaluation.calibration import (
+    brier,
+    calibration,
+    calibration_error,
+    equal_mass,
+    equal_width,
+    nll,
+    temperature,
+)
+from tests.evaluation.conftest import made
+
+
+@pytest.fixture(scope="module")
+def answers():
+    rows, labels = made()
+    return rows, rows.argmax(axis=1) == labels, labels
+
+
+def test_errors_of_calibration_are_those_of_scikit_learn(answers):
+    """calibration_curve with 15 bins, uniform and quantile, weighted by the photos in each bin."""
+    rows, right, _ = answers
+    sure = rows.max(axis=1).astype(float)
+    found = [calibration_error(sure, right, edges) for edges in (equal_width(), equal_mass(sure))]
+
+    assert [0.1759546993374824, 0.18019219857454308] == pytest.approx(found, abs=1e-9)
+
+
+def test_a_value_on_an_edge_belongs_to_the_bin_below():
+    """As in Guo's definition; 1 is in the last bin."""
+    edges = equal_width(2)
+    found = calibration_error(np.array([0.5, 0.6, 1.0]), np.array([1, 0, 1], bool), edges)
+
+    assert (abs(1 - 0.5) + abs(1 - 0.6 - 1.0)) / 3 == pytest.approx(found, abs=1e-12)
+
+
+def test_brier_and_nll_are_those_of_scikit_learn(answers):
+    """brier_score_loss with scale_by_half=False, and log_loss."""
+    rows, _, labels = answers
+    found = [brier(rows, labels), nll(rows, labels)]
+
+    assert [0.7343553644990167, 1.8415796381347955] == pytest.approx(found, abs=1e-9)
+
+
+@pytest.mark.parametrize("start", [1.0, 0.05, 50.0])
+def test_the_temperature_is_that_of_scipy(answers, start):
+    """The root of the derivative of NLL by brentq, from wherever Newton's method begins."""
+    rows, _, labels = answers
+    found = temperature(rows, labels, start)
+
+    assert 1.9670571463171878 == pytest.approx(found, abs=1e-9)
+    assert 1.694578630906472 == pytest.approx(nll(rows, labels, 1 / found), abs=1e-9)
+
+
+def test_a_probability_of_0_is_no_infinite_loss():
+    """Nor is a temperature without a limit proposed, where every answer is right."""
+    rows = np.tile(np.array([1, 0, 0], np.float32), (200, 1))
+
+    assert np.isfinite(nll(rows, np.full(200, 1)))
+    assert 0.01 <= temperature(rows, np.zeros(200, int)) <= 100
+    assert np.isfinite(temperature(rows, np.full(200, 1)))
+
+
+def test_the_report_measures_the_temperature_on_other_photos(answers):
+    """It lowers NLL there too; bins hold all photos; the interval holds the error's size."""
+    found = calibration(*answers)
+
+    assert found["temperature"]["nll"] < found["nll"]
+    assert 1.694578630906472 < found["temperature"]["nll"]
+    assert 500 == sum(one["n"] for one in found["bins"])
+    assert found["ece_low"] < found["ece"] < found["ece_high"]
+
+
+def test_few_photos_get_no_temperature(answers):
+    """Below 100 it would be noise."""
+    rows, right, labels = answers
+
+    assert calibration(rows[:99], right[:99], labels[:99])["temperature"] is None
