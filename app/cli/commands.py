@@ -15,6 +15,8 @@ from app import __version__
 from app.cli.bench import bench
 from app.cli.console import catalog_table, err, layer_table, out, printable
 from app.cli.environment import find_manifest, read_settings, ready_graph
+from app.cli.evaluate.command import HELP as EVALUATE_HELP
+from app.cli.evaluate.command import evaluate
 from app.cli.import_model import import_
 from app.cli.predict.command import HELP, predict
 from app.command_line import started_as
@@ -162,5 +164,6 @@ def key(name: Annotated[str, typer.Argument(help="Name of the client that gets t
 
 
 cli.command(help=HELP)(predict)
+cli.command(help=EVALUATE_HELP, no_args_is_help=True)(evaluate)
 cli.command(no_args_is_help=True)(bench)
 cli.command("import", no_args_is_help=True)(import_)

@@ -1,0 +1,142 @@
+"""The options of `vgg-serve evaluate`."""
+
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app.bench.report import describe_machine, versions
+from app.cli.console import err, out
+from app.cli.environment import read_settings
+from app.cli.evaluate.model import Model, open_model, other_side
+from app.cli.evaluate.photos import Reader, find_labelled
+from app.cli.evaluate.progress import progress
+from app.cli.evaluate.summary import lines
+from app.evaluation.answers import open_answers
+from app.evaluation.report import Evaluated, compare_with, conditions, to_json
+from app.evaluation.report import evaluate as report_on
+from app.setup_errors import SetupError
+
+HELP = (
+    "Measure a model on labelled photos: accuracy, calibration, and what is odd about the labels.\n\n"
+    "FOLDER has one folder a class, named by wnid, class name or index; or it is a CSV of paths and"
+    " labels; or a flat folder (ILSVRC's validation photos) whose labels are in --labels. A run"
+    " that was ended goes on where it was, with the answers kept beside the JSON.\n\n"
+    "Exit status: 0 all conditions are met; 1 one is not, or nothing could be done; 2 the options"
+    " are wrong; 130 Ctrl-C."
+)
+
+
+def evaluate(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", exists=True, help="Labelled photos: a folder, or a CSV."),
+    ],
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Model (default: first of VGG_MODELS).")
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Labels of a flat folder: a CSV, lines `photo label`, or one label a line in the"
+            " order of the photos' names.",
+        ),
+    ] = None,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL|SETTING=VALUE,..",
+            help="Compare with another model, or other settings: vgg19, precision=float16,"
+            " decode=exact, conv=direct, device=cpu, or several of them.",
+        ),
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write the report to this file.")
+    ] = None,
+    answers: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False,
+            help="Keep answers in this file, to go on with (default: that of --json, with .answers"
+            " behind its name).",
+        ),
+    ] = None,
+    min_top1: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Fail below this share of right answers.")
+    ] = None,
+    max_ece: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Fail above this calibration error.")
+    ] = None,
+) -> None:
+    """Read the options, classify what has no answer yet, and report; HELP has the rest."""
+    answers = answers or (json and json.with_name(f"{json.name}.answers"))
+    for file in (json, answers):
+        if file is not None and not file.resolve().parent.is_dir():
+            raise SetupError(f"{file.parent} is not a folder. Create it first.")
+    settings = read_settings()
+    wanted = other_side(settings, model, compare) if compare is not None else None
+    reader = find_labelled(folder, labels)
+    first = open_model(settings, model)
+    done, speed = _answer(first, reader, answers)
+    accuracy = first.manifest.accuracy
+    published = (accuracy.top1 / 100, accuracy.top5 / 100) if accuracy else None
+    report = report_on(done, published)
+    report |= {
+        "conditions": conditions(report, min_top1, max_ece),
+        "comparison": None,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": _describe(first),
+        "photos": {"place": _shown(folder), "labels": labels and _shown(labels)}
+        | {"found": len(done.photos), "classified": report["n"]},
+        "speed": speed,
+        "machine": describe_machine(),
+        "versions": versions(),
+    }
+    if wanted is not None:
+        second = open_model(*wanted)
+        beside = answers and answers.with_name(f"{answers.name}.compared")
+        other, speed = _answer(second, reader, beside)
+        report["comparison"] = {
+            "with": compare, "second_model": _describe(second), "speed": speed,
+        } | compare_with(done, other)  # fmt: skip
+    if json is not None:
+        json.write_text(to_json(report), encoding="utf-8")
+    for line in lines(report):
+        out.print(line, soft_wrap=True)
+    raise typer.Exit(0 if all(one["met"] for one in report["conditions"]) else 1)
+
+
+def _answer(model: Model, reader: Reader, file: Path | None) -> tuple[Evaluated, dict[str, Any]]:
+    """Return the photos with their answers, and how long it took to get those that were missing."""
+    photos = reader(model.classes)
+    if not model.graph.trained:
+        err.print("[bold yellow]UNTRAINED weights: these answers are meaningless.[/]")
+    with (
+        open_answers(file, model.made_by) as answers,
+        progress(err, model.manifest.name, len(photos)) as done,
+    ):
+        began = time.monotonic()
+        count = model.answer(photos, answers, done)
+        seconds = time.monotonic() - began
+        answered = [answers.known[photo.name] for photo in photos]
+    speed = {
+        "photos": count,
+        "seconds": seconds,
+        "seconds_per_thousand": 1000 * seconds / count if count else None,
+    }
+    return Evaluated(photos, answered, model.classes), speed
+
+
+def _describe(model: Model) -> dict[str, Any]:
+    manifest = model.manifest
+    made = {key: value for key, value in model.made_by.items() if key not in {"model", "vgg_serve"}}
+    return {"name": manifest.name, "title": manifest.title, "trained": model.graph.trained} | made
+
+
+def _shown(path: Path) -> str:
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -1,0 +1,98 @@
+"""The main figures of an evaluation, for a terminal."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from rich.markup import escape
+
+from app.cli.console import printable
+
+_WORST: Final = 5
+
+
+def lines(report: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines of the summary, in rich's markup."""
+    made = report["model"]
+    untrained = "" if made["trained"] else ", [bold yellow]UNTRAINED weights[/]"
+    yield f"[bold]{escape(made['name'])}[/]{untrained}: {report['n']:,} photos"
+    for name, title in (("top1", "top-1"), ("top5", "top-5")):
+        figure = report["accuracy"][name]
+        yield f"  {title}  {_percent(figure['value'])}, 95 % interval {_interval(figure)}{_published(figure)}"
+    figures = report["calibration"]
+    interval = f"{figures['ece_low']:.4f} to {figures['ece_high']:.4f}"
+    yield f"  ECE    {figures['ece']:.4f}, 95 % interval {interval}; NLL {figures['nll']:.4f}"
+    if figures["temperature"]:
+        found = figures["temperature"]
+        yield (
+            f"  A temperature of {found['value']:.3f} would make that ECE {found['ece']:.4f} and"
+            f" NLL {found['nll']:.4f}; it is not applied."
+        )
+    if report["baselines"]["sentence"]:
+        yield f"[bold yellow]{report['baselines']['sentence']}[/]"
+    yield from _faults(report)
+    worst = [
+        f"{_text(one['label'])} {_percent(one['top1'])} of {one['n']}"
+        for one in report["worst_classes"][:_WORST]
+    ]
+    yield f"  worst classes: {'; '.join(worst)}"
+    if report["comparison"]:
+        yield from _comparison(report["comparison"])
+    for one in report["conditions"]:
+        mark = "[green]met[/]" if one["met"] else "[bold red]not met[/]"
+        yield f"--{one['name']} {one['limit']:g}: {mark}, {one['value']:.4f}"
+    speed = report["speed"]
+    if speed["seconds_per_thousand"] is not None:
+        yield (
+            f"[dim]{speed['photos']:,} photos in {speed['seconds']:,.1f} s:"
+            f" {speed['seconds_per_thousand']:,.2f} seconds per thousand photos[/]"
+        )
+    else:
+        yield "[dim]All answers were known from an earlier run.[/]"
+
+
+def _faults(report: dict[str, Any]) -> Iterator[str]:
+    if report["damaged"]:
+        first = report["damaged"][0]
+        yield (
+            f"[yellow]{len(report['damaged']):,} photos could not be classified and are not"
+            f" counted: {_text(first['name'])}: {_text(first['why'])}[/]"
+        )
+    alike = report["duplicates"]
+    if alike["groups"]:
+        yield (
+            f"[yellow]{alike['files_too_many']:,} files are copies of others;"
+            f" {alike['with_different_labels']:,} of {alike['groups']:,} groups have different labels[/]"
+        )
+
+
+def _comparison(found: dict[str, Any]) -> Iterator[str]:
+    difference, test = found["difference"], found["mcnemar"]
+    low, high = 100 * difference["low"], 100 * difference["high"]
+    yield (
+        f"[bold]{escape(found['second_model']['name'])}[/] ({escape(found['with'])}): top-1"
+        f" {_percent(found['second']['top1'])}, difference {100 * difference['top1']:+.2f} points,"
+        f" 95 % interval {low:+.2f} to {high:+.2f}"
+    )
+    yield (
+        f"  McNemar p = {test['p_exact']:.3g}: {test['only_first_right']:,} photos are right before"
+        f" alone, {test['only_second_right']:,} now alone; {found['changed']['count']:,} answers changed"
+    )
+
+
+def _published(figure: dict[str, Any]) -> str:
+    if figure["published"] is None:
+        return ""
+    where = "inside" if figure["published_inside"] else "[yellow]outside[/]"
+    return f"; the manifest's {_percent(figure['published'])} lies {where}"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2f} %"
+
+
+def _interval(figure: dict[str, Any]) -> str:
+    return f"{100 * figure['low']:.2f} to {100 * figure['high']:.2f}"
+
+
+def _text(text: object) -> str:
+    return escape(printable(str(text)))

@@ -1,0 +1,215 @@
+"""`vgg-serve evaluate`, as a user types it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import REPOSITORY, png, write_colours
+
+COLOURS = {"n01440764": "red", "goldfish": "lime", "2": "blue"}
+"""Folders of ImageNet's classes 0, 1 and 2, which the network `colours` tells apart."""
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A model folder with the network `colours`, and one that has red and blue exchanged."""
+    folder = tmp_path_factory.mktemp("models")
+    write_colours(folder)
+    manifest = (folder / "colours.toml").read_text().replace('"colours"', '"swapped"')
+    (folder / "swapped.toml").write_text(manifest.replace("RGB", "BGR") + "[accuracy]\ntop1 = 71.6\ntop5 = 90.4\nsource = 'a paper'\n")  # fmt: skip
+    return folder
+
+
+@pytest.fixture
+def start(models):
+    """Start `vgg-serve evaluate ...` with the network `colours`."""
+
+    def start(*arguments, **environment):
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("VGG_")}
+        kept |= {"VGG_MODEL_DIR": str(models), "VGG_MODELS": "colours", "COLUMNS": "200"}
+        return subprocess.Popen(
+            [sys.executable, "-m", "app", "evaluate", *map(str, arguments)],
+            cwd=REPOSITORY, env=kept | environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    return start
+
+
+@pytest.fixture
+def run(start):
+    """Run it to its end; return its status, its output and what it said."""
+
+    def run(*arguments, **environment):
+        with start(*arguments, **environment) as process:
+            out, err = process.communicate(timeout=120)
+        return process.returncode, out, err
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Twelve photos in three folders: one with a wrong label, one there twice, one damaged."""
+    place = tmp_path / "photos"
+    for name, colour in COLOURS.items():
+        (place / name).mkdir(parents=True)
+        for number in range(4):
+            (place / name / f"{number}.png").write_bytes(png(colour, size=(40 + number, 40)))
+    (place / "2" / "wrong.png").write_bytes(png("red", size=(50, 50)))
+    (place / "2" / "copy.png").write_bytes((place / "2" / "0.png").read_bytes())
+    (place / "2" / "damaged.png").write_bytes(png("red")[:60])
+    (place / "2" / "notes.txt").write_text("no photo")
+    return place
+
+
+def test_a_folder_is_evaluated(run, folder, tmp_path):
+    """The figures are in the JSON and on the terminal; the conditions set the status."""
+    file = tmp_path / "report.json"
+    status, out, err = run(folder, "--json", file, "--min-top1", 0.9, "--max-ece", 0.1)
+    report = json.loads(file.read_text())
+
+    assert 0 == status, err
+    assert [13 / 14, 1.0, 14] == [report[key] for key in ("top1", "top5", "n")]
+    assert "2/damaged.png" in [one["name"] for one in report["damaged"]]
+    assert "2/wrong.png" in [one["name"] for one in report["suspected_label_errors"]]
+    assert [["2/0.png", "2/copy.png"]] == [one["names"] for one in report["duplicates"]["listed"]]
+    assert ("colours", False) == (report["model"]["name"], report["model"]["trained"])
+    assert ("float32", "cpu", "fast") == tuple(
+        report["model"][key] for key in ("precision", "device", "decode")
+    )
+    assert ("92.86 %", "per thousand photos") == tuple(
+        text for text in ("92.86 %", "per thousand photos") if text in out
+    )
+
+
+@pytest.mark.parametrize("condition", [("--min-top1", "0.95"), ("--max-ece", "0.001")])
+def test_a_condition_that_is_not_met_is_the_status(run, folder, tmp_path, condition):
+    """The report is written nevertheless."""
+    status, out, _ = run(folder, "--json", tmp_path / "report.json", *condition)
+    [found] = json.loads((tmp_path / "report.json").read_text())["conditions"]
+
+    assert (1, False) == (status, found["met"])
+    assert f"{condition[0]} {condition[1]}: not met" in out
+
+
+def test_two_models_are_compared(run, folder, tmp_path):
+    """What changed is named: red and blue photos, where channels are exchanged."""
+    file = tmp_path / "report.json"
+    status, out, err = run(folder, "--json", file, "--compare", "swapped")
+    found = json.loads(file.read_text())["comparison"]
+
+    assert 0 == status, err
+    assert ("swapped", 14, 10) == (
+        found["second_model"]["name"],
+        found["n"],
+        found["changed"]["count"],
+    )
+    assert (9, 1) == tuple(found["mcnemar"][k] for k in ("only_first_right", "only_second_right"))
+    assert found["mcnemar"]["p_exact"] < 0.05
+    assert "n01440764/0.png" in [one["name"] for one in found["changed"]["photos"]]
+    assert "10 answers changed" in out
+
+
+def test_two_settings_are_compared(run, folder, tmp_path):
+    """Nothing changes where nothing can."""
+    file = tmp_path / "report.json"
+    status, _, err = run(folder, "--json", file, "--compare", "decode=exact")
+    found = json.loads(file.read_text())["comparison"]
+
+    assert 0 == status, err
+    assert ("exact", 0) == (found["second_model"]["decode"], found["changed"]["count"])
+    assert 1.0 == found["mcnemar"]["p_exact"]
+
+
+def test_the_figures_of_the_manifest_are_compared(run, folder):
+    """Per cent there, fractions here."""
+    _, out, _ = run(folder, "-m", "swapped")
+
+    assert "the manifest's 71.60 % lies outside" in out
+
+
+def test_a_run_goes_on_where_it_was(start, run, folder, tmp_path):
+    """After Ctrl-C, and after a photo has changed."""
+    for number in range(400):
+        (folder / "2" / f"more{number}.png").write_bytes(png("blue", size=(300, 300)))
+    file, answers = tmp_path / "report.json", tmp_path / "report.json.answers"
+    with start(folder, "--json", file) as process:
+        while not answers.exists() or answers.read_bytes().count(b"\n") < 20:
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    kept = answers.read_bytes().count(b"\n") - 1
+    status, _, err_of_rest = run(folder, "--json", file)
+    report = json.loads(file.read_text())
+
+    assert (130, 0) == (process.returncode, status), err_of_rest
+    assert "Traceback" not in err
+    assert 414 == report["n"]
+    assert report["speed"]["photos"] <= 415 - kept + 1
+    (folder / "2" / "wrong.png").write_bytes(png("blue", size=(50, 50)))
+    run(folder, "--json", file)
+    report = json.loads(file.read_text())
+    assert (1.0, 2) == (report["top1"], report["speed"]["photos"])
+
+
+def test_labels_may_be_in_a_file(run, tmp_path):
+    """A CSV beside the photos, a flat folder with a list, a CSV with a folder."""
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for number, colour in enumerate(["red", "lime", "blue", "blue"]):
+        (flat / f"val_{number}.png").write_bytes(png(colour, size=(40 + number, 40)))
+    (flat / "val.txt").write_text("0\n1\n2\n1\n")
+    (tmp_path / "val.csv").write_text(
+        "path,label\n"
+        + "".join(f"flat/val_{n}.png,{label}\n" for n, label in enumerate([0, 1, 2, 1]))
+    )
+    (flat / "names.csv").write_text("val_0.png,n01440764\nval_3.png,goldfish\n")
+    runs = [
+        (flat, "--labels", flat / "val.txt"), (tmp_path / "val.csv",), (flat, "--labels", flat / "names.csv")
+    ]  # fmt: skip
+    found = []
+    for arguments in runs:
+        assert 0 == run(*arguments, "--json", tmp_path / "r.json", "--answers", tmp_path / "a")[0]
+        report = json.loads((tmp_path / "r.json").read_text())
+        found.append((report["n"], report["top1"]))
+        (tmp_path / "a").unlink()
+
+    assert [(4, 0.75), (4, 0.75), (2, 0.5)] == found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        (("{photos}/2",), 1, "photos are in no folder of a class"),
+        (("{photos}/missing",), 2, "does not exist"),
+        (("{photos}/2/0.png",), 1, "is neither a folder nor a CSV"),
+        (("{photos}", "-m", "vgg99"), 1, "There is no model 'vgg99'"),
+        (("{photos}", "--compare", "vgg99"), 1, "There is no model 'vgg99'"),
+        (("{photos}", "--compare", "precision=8"), 1, "precision is '8', expected one of auto"),
+        (("{photos}", "--compare", "colour=red"), 1, "'colour' is none of precision"),
+        (("{photos}", "--json", "{photos}/missing/a.json"), 1, "is not a folder. Create it first"),
+        (("{photos}", "--min-top1", "71"), 2, "Input should be less than or equal to 1"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(run, folder, arguments, status, sentence):
+    """None ends in a traceback."""
+    found, _, err = run(*[one.format(photos=folder) for one in arguments])
+
+    assert status == found
+    assert sentence in " ".join(err.replace("│", " ").split())
+    assert "Traceback" not in err
+
+
+def test_answers_of_other_settings_are_not_mixed_in(run, folder, tmp_path):
+    """The sentence says which setting."""
+    answers = tmp_path / "answers"
+    run(folder, "--answers", answers)
+    status, _, err = run(folder, "--answers", answers, VGG_DECODE="exact")
+
+    assert 1 == status
+    assert "holds answers with another decode ('fast', now 'exact')" in err
