@@ -105,10 +105,17 @@ def evaluate(
             "with": compare, "second_model": _describe(second), "speed": speed,
         } | compare_with(done, other)  # fmt: skip
     if json is not None:
-        json.write_text(to_json(report), encoding="utf-8")
+        _write(json, to_json(report))
     for line in lines(report):
         out.print(line, soft_wrap=True)
     raise typer.Exit(0 if all(one["met"] for one in report["conditions"]) else 1)
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as exc:
+        raise SetupError(f"{file}: the report cannot be written: {exc.strerror}.") from exc
 
 
 def _answer(model: Model, reader: Reader, file: Path | None) -> tuple[Evaluated, dict[str, Any]]:

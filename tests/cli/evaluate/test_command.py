@@ -193,6 +193,11 @@ def test_labels_may_be_in_a_file(run, tmp_path):
         (("{photos}", "--compare", "precision=8"), 1, "precision is '8', expected one of auto"),
         (("{photos}", "--compare", "colour=red"), 1, "'colour' is none of precision"),
         (("{photos}", "--json", "{photos}/missing/a.json"), 1, "is not a folder. Create it first"),
+        (
+            ("{photos}", "--json", "/dev/full", "--answers", "{photos}/a"),
+            1,
+            "cannot be written: No space",
+        ),
         (("{photos}", "--min-top1", "71"), 2, "Input should be less than or equal to 1"),
     ],
 )
