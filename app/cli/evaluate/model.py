@@ -93,7 +93,9 @@ class Model:
         crop = self.manifest.preprocess.crop
         most = min(_BATCH[self.session.device], len(left))
         batch = largest_batch(self.session.run, crop, most)
-        self.session.tune(batch)
+        # Tuning runs a batch a dozen times; on a CPU one image a thread shows as much as a full one.
+        threads = self.settings.threads or usable_cpus()
+        self.session.tune(batch if self.session.device == "cuda" else min(batch, threads))
         prepare, preprocess = preparation(self.settings), self.manifest.preprocess
 
         def decode(photo: Photo) -> Decoded:
