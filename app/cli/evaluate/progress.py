@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Final
 
 from rich.console import Console
@@ -24,7 +24,6 @@ def progress(
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
     )
     task, count, said = bar.add_task(title, total=total), 0, clock()
 
@@ -37,5 +36,5 @@ def progress(
             line = f"{title}: {count:,} of {total:,} photos"
             console.print(line, soft_wrap=True, markup=False, highlight=False)
 
-    with bar:
+    with bar if console.is_terminal else nullcontext():  # a log would get an empty line of it
         yield step
