@@ -84,7 +84,7 @@ async def test_a_box_comes_with_each_prediction(mini, explaining):
     body = answer.json()
 
     assert [KNOWN, SECOND] == classes_of(answer)
-    assert [([0], [[KNOWN, SECOND]], [[-1, -1]])] == explaining.asked
+    assert [([0, 0], [[KNOWN], [SECOND]], [[-1], [-1]])] == explaining.asked
     assert {"model", "predictions", "image", "view", "explanation"} == set(body)
     assert {"xmin": 36, "ymin": 2, "xmax": 100, "ymax": 66} == body["view"]
     for row in body["predictions"]:
@@ -134,7 +134,8 @@ async def test_other_classes_are_answered_too(mini, explaining):
     assert [30, SECOND, 2, 3] == [row["class_index"] for row in asked]
     assert [33, 2, 5, 6] == [row["rank"] for row in asked]
     assert all(row["box"] for row in asked)
-    assert [([0], [[KNOWN, 30, SECOND, 2, 3]], [[-1] * 5])] == explaining.asked
+    expected = [[KNOWN], [30], [SECOND], [2], [3]]
+    assert [([0] * 5, expected, [[-1]] * 5)] == explaining.asked
 
 
 async def test_classes_alone_explain_nothing(mini, explaining):

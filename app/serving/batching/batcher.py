@@ -219,22 +219,39 @@ class Batcher(Queue):
     async def _explain(
         self, lane: Lane, asking: list[tuple[int, Waiter, Row]], features: Features
     ) -> None:
-        """Explain the images whose clients still wait, in one run, and answer them."""
-        waiting = [one for one in asking if one[1].waits(self._clock())]
-        if not waiting:
-            return
+        """Explain the images whose clients still wait, and answer them; those with parts last."""
+        failed: list[Waiter] = []
+        for cells in (False, True):  # so nobody pays for the parts that another one wants
+            waiting = [
+                (place, waiter, row)
+                for place, waiter, row in asking
+                if waiter.ask and waiter.ask.cells == cells and waiter.waits(self._clock())
+            ]
+            if waiting:
+                everyone = [waiter for _, waiter, _ in asking]
+                failed += await self._explain_some(lane, waiting, features, everyone, cells=cells)
+        await self._run_alone(lane, failed)  # only now, as a run ends the features
+
+    async def _explain_some(
+        self,
+        lane: Lane,
+        waiting: list[tuple[int, Waiter, Row]],
+        features: Features,
+        everyone: list[Waiter],
+        *,
+        cells: bool,
+    ) -> list[Waiter]:
+        """Explain images all at once, and return those that are to be tried alone."""
         waiters = [waiter for _, waiter, _ in waiting]
         for waiter in waiters:
             waiter.stage = "explain"
         questions = questions_of(
             [(place, waiter.ask, row.probabilities) for place, waiter, row in waiting if waiter.ask]
         )
-        cells = any(questions.cells)
         classes = questions.classes.size
         counted = math.ceil(classes * self.policy.cells_factor) if cells else classes
-        failure: Exception | None = None
         try:
-            with self._device_of(lane, self._explaining(counted), waiters) as times:
+            with self._device_of(lane, self._explaining(counted), everyone) as times:
                 evidence = await lane.explain(
                     features, questions.rows, questions.classes, questions.against, cells=cells
                 )
@@ -242,16 +259,16 @@ class Batcher(Queue):
             raise
         except Exception as exc:  # the run itself succeeded, and the next one may
             log.exception("an explanation of %d classes failed", classes)
-            failure = exc
-        if failure is None:
-            self._explaining.observe(counted, times.seconds)
-            for number, (_, waiter, row) in enumerate(waiting):
-                seen = questions.answer(number, evidence, times.seconds)
-                waiter.answer(replace(row, seen=seen))
-        elif len(waiters) == 1:
-            fail(waiters, lambda: _failed_explanation(failure))
-        else:
-            await self._run_alone(lane, waiters)
+            if len(waiters) > 1:
+                return waiters
+            cause = exc
+            fail(waiters, lambda: _failed_explanation(cause))
+            return []
+        self._explaining.observe(counted, times.seconds)
+        for number, (_, waiter, row) in enumerate(waiting):
+            seen = questions.answer(number, evidence, times.seconds)
+            waiter.answer(replace(row, seen=seen))
+        return []
 
     async def _run_alone(self, lane: Lane, waiters: list[Waiter]) -> None:
         """Run images again, each alone, so that one that cannot be explained fails no other."""

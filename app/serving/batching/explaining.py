@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain
 from typing import Final
 
 import numpy as np
@@ -38,43 +39,42 @@ class ExplainingCost:
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """What `Explainer.explain` is asked about images of one batch.
+    """What `Explainer.explain` is asked about images of one batch: one row for a class of an image.
+
+    So nobody pays for another image about which more is asked.
 
     Attributes:
         rows: int64 [m].
-        classes: int64 [m, k].
-        against: int64 [m, k].
-        counts: How many of the k classes each image really asks for; the others repeat its first.
-        cells: Whether each image asks for the parts of its logits.
+        classes: int64 [m, 1].
+        against: int64 [m, 1].
+        ends: Of each image, the first row after its own.
     """
 
     rows: Numbers
     classes: Numbers
     against: Numbers
-    counts: tuple[int, ...]
-    cells: tuple[bool, ...]
+    ends: tuple[int, ...]
 
     def answer(self, number: int, evidence: Evidence, seconds: float) -> Seen:
         """Return what is seen in one of the images; the arrays are its own."""
-        count = self.counts[number]
-        cells = evidence.cells[number, :count].copy() if evidence.cells is not None else None
-        return Seen(
-            self.classes[number, :count],
-            evidence.maps[number, :count].copy(),
-            cells if self.cells[number] else None,
-            seconds,
-        )
+        own = slice(self.ends[number - 1] if number else 0, self.ends[number])
+        cells = evidence.cells[own, 0].copy() if evidence.cells is not None else None
+        return Seen(self.classes[own, 0], evidence.maps[own, 0].copy(), cells, seconds)
 
 
 def questions_of(asks: Sequence[tuple[int, Ask, Probabilities]]) -> Questions:
     """Put the questions about several images into arrays; each image with its place in the batch."""
     found = [_classes(ask, probabilities) for _, ask, probabilities in asks]
-    most = max(map(len, found))
-    classes = np.array([[*one, *one[:1] * (most - len(one))] for one in found], np.int64)
-    against = np.repeat(np.array([[ask.against] for _, ask, _ in asks], np.int64), most, axis=1)
-    rows = np.array([row for row, _, _ in asks], np.int64)
-    cells = tuple(ask.cells for _, ask, _ in asks)
-    return Questions(rows, classes, against, tuple(map(len, found)), cells)
+    rows = [place for (place, _, _), classes in zip(asks, found, strict=True) for _ in classes]
+    against = [
+        ask.against for (_, ask, _), classes in zip(asks, found, strict=True) for _ in classes
+    ]
+    return Questions(
+        np.array(rows, np.int64),
+        np.array([*chain(*found)], np.int64)[:, np.newaxis],
+        np.array(against, np.int64)[:, np.newaxis],
+        tuple(accumulate(map(len, found))),
+    )
 
 
 def _classes(ask: Ask, probabilities: Probabilities) -> list[int]:

@@ -23,6 +23,7 @@ from app.serving.batching.lanes import Device, Lane
 NEVER = 1e9
 SIZES = (1, 2, 4)
 BOX = Ask(best=2)
+ONE = Ask(best=1)
 
 
 def line(per_image, per_run):
@@ -106,7 +107,7 @@ def test_an_image_that_asks_gets_its_own_explanation(turned):
         row = await bench.submit(7, Ask(2, cells=True))
 
         assert [[7]] == bench.model.kept
-        assert [([0], [[3, 7]], [[-1, -1]])] == bench.model.asked
+        assert [([0, 0], [[3], [7]], [[-1], [-1]])] == bench.model.asked
         assert [3, 7] == row.seen.classes.tolist()
         assert (row.seen.maps == 7).all()
         assert [3, 7] == row.seen.cells.ravel().tolist()
@@ -146,13 +147,13 @@ def test_the_others_of_a_batch_do_not_wait_for_an_explanation(turned):
 
         assert [[1, 2, 3, 0]] == bench.model.kept
         assert {1: 2.5, 2: 1.5, 3: 1.5} == when
-        assert [([0], [[3, 7]], [[-1, -1]])] == bench.model.asked
+        assert [([0, 0], [[3], [7]], [[-1], [-1]])] == bench.model.asked
 
     turned(main())
 
 
-def test_parts_are_computed_if_anybody_asks_for_them(turned):
-    """They take longer, which is predicted; whoever did not ask does not get them."""
+def test_parts_are_computed_for_those_who_ask_for_them(turned):
+    """They take longer, which is predicted; the others have their answers before."""
 
     async def main():
         bench = Bench(explaining=line(0.1, 0.0), cells_factor=4.5)
@@ -164,26 +165,28 @@ def test_parts_are_computed_if_anybody_asks_for_them(turned):
         assert 2 + 5 == bench.batcher._line.asked
         rows = await asyncio.gather(first, *tasks)
 
-        assert [False, True] == bench.model.cells
+        assert [False, False, True] == bench.model.cells
         assert [True, True, False] == [row.seen.cells is None for row in rows]
 
     turned(main())
 
 
 def test_all_images_of_a_batch_are_explained_at_once(turned):
-    """Each with its own classes; those who ask about fewer get no more."""
+    """Each with its own classes, and no more: nobody pays for a neighbour who asks about many."""
 
     async def main():
         bench = Bench()
         first = bench.submit(0)
         await asyncio.sleep(0.5)
-        tasks = [bench.submit(1, Ask(1, (5, 3), against=9)), bench.submit(2), bench.submit(3, BOX)]
+        tasks = [bench.submit(1, Ask(1, (5, 3), against=9)), bench.submit(2), bench.submit(3, ONE)]
         rows = await asyncio.gather(*tasks)
         await first
 
-        assert [([0, 2], [[3, 5], [3, 7]], [[9, 9], [-1, -1]])] == bench.model.asked
+        assert [([0, 0, 2], [[3], [5], [3]], [[9], [9], [-1]])] == bench.model.asked
         assert [3, 5] == rows[0].seen.classes.tolist()
-        assert [3, 7] == rows[2].seen.classes.tolist()
+        assert [3] == rows[2].seen.classes.tolist()
+        assert [(2, 2, 2), (1, 2, 2)] == [rows[place].seen.maps.shape for place in (0, 2)]
+        assert (rows[2].seen.maps == 3).all()
         assert rows[1].seen is None
 
     turned(main())
@@ -337,6 +340,42 @@ def test_an_explanation_that_fails_fails_its_own_image_alone(turned):
     turned(main())
 
 
+def test_an_image_is_tried_alone_after_the_others_of_its_batch_are_explained(turned):
+    """A run ends the features of the one before, which an image that asks for parts still needs."""
+
+    async def main():
+        bench = Bench()
+        first = bench.submit(0)
+        await asyncio.sleep(0.5)
+        tasks = [bench.submit(1, BOX), bench.submit(2, BOX), bench.submit(3, Ask(1, cells=True))]
+        bench.model.failures = [RunFailedError("no")]
+        rows = await asyncio.gather(*tasks)
+        await first
+
+        assert [1, 2, 3] == [row.seen.maps[0, 0, 0] for row in rows]
+        assert [False, True, False, False] == bench.model.cells
+        assert [[1, 2, 3, 0], [1], [2]] == bench.model.kept
+
+    turned(main())
+
+
+def test_a_device_lost_while_boxes_are_found_fails_those_who_ask_for_parts_too(turned):
+    """Nobody waits until the deadline for an explanation that nobody will make."""
+
+    async def main():
+        bench = Bench()
+        first = bench.submit(0)
+        await asyncio.sleep(0.5)
+        tasks = [bench.submit(1, BOX), bench.submit(2, Ask(1, cells=True))]
+        bench.model.failures = [DeviceLostError("gone")]
+        outcomes: list[Any] = await asyncio.gather(*tasks, return_exceptions=True)
+        await first
+
+        assert [ModelFailedError, ModelFailedError] == [type(one) for one in outcomes]
+
+    turned(main())
+
+
 @pytest.mark.parametrize("kind", [OutOfMemoryError, ValueError])
 def test_the_error_of_a_failed_explanation_has_its_kind(turned, kind):
     """What an explainer raises beyond its own errors is a failed run, never a crash of the loop."""
@@ -418,5 +457,5 @@ def test_a_class_that_is_among_the_best_is_explained_once():
     probabilities = np.array([0.1, 0.4, 0.4, 0.1], np.float32)
     questions = questions_of([(2, Ask(2, (2, 0)), probabilities)])
 
-    assert [[1, 2, 0]] == questions.classes.tolist()
-    assert ([2], (3,)) == (questions.rows.tolist(), questions.counts)
+    assert [[1], [2], [0]] == questions.classes.tolist()
+    assert ([2, 2, 2], (3,)) == (questions.rows.tolist(), questions.ends)
