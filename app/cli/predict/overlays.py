@@ -1,6 +1,7 @@
 """Write a picture for each photo: where the model saw its best class."""
 
 import asyncio
+import errno
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -39,7 +40,7 @@ class Places:
         for path in folders:
             if inside.is_relative_to(path.resolve()):
                 raise PlacesError(f"it is in {path}, where its pictures would be taken for photos")
-        names = [_name(path) for path in paths]
+        names = [_name(path) for path in paths]  # never `..`, which leads out of the folder
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise PlacesError(f"two of the photos or folders are called {twice!r}")
@@ -58,7 +59,9 @@ class Places:
 
 
 def _name(path: Path) -> str:
-    return "stdin" if path == STDIN else path.name or path.resolve().name
+    if path == STDIN:
+        return "stdin"
+    return path.name if path.name not in {"", ".."} else path.resolve().name
 
 
 class Overlays:
@@ -116,5 +119,8 @@ class Overlays:
             place.write_bytes(picture)
         except OSError as exc:
             name = printable(os.fspath(place))
+            if exc.errno == errno.ENAMETOOLONG:  # the next photo may have a shorter one
+                what = f"Its picture cannot be written: the name {place.name} is too long."
+                raise TroubleError(Trouble("name too long", what)) from exc
             raise SetupError(f"--output: {name} cannot be written: {exc.strerror or exc}.") from exc
         return place

@@ -73,6 +73,15 @@ def test_several_folders_do_not_mix(photos, tmp_path):
     assert tmp_path / "out/stdin.png" == places.of(STDIN)
 
 
+def test_the_folder_above_does_not_lead_out_of_the_output(photos, tmp_path, monkeypatch):
+    """`..` beside another photo has a folder of its real name."""
+    monkeypatch.chdir(photos / "deep")
+    places = Places(tmp_path / "out", [Path(".."), Path("a.png")])
+
+    assert tmp_path / "out/photos/a.jpg.png" == places.of(Path("../a.jpg"))
+    assert tmp_path / "out/a.png.png" == places.of(Path("a.png"))
+
+
 def test_places_that_cannot_be_are_refused(photos, tmp_path, monkeypatch):
     """Two of the same name, and a folder within the photos."""
     with pytest.raises(PlacesError, match=r"called 'a\.png'"):
@@ -128,6 +137,19 @@ def test_a_photo_that_changed_meanwhile_is_a_trouble(photos, tmp_path):
     assert ["The image is damaged", "cannot be read (No such file or directory)"] == [
         one.trouble and one.trouble.kind for one in (broken, gone)
     ]
+
+
+def test_a_name_that_is_too_long_is_the_trouble_of_one_photo(photos, tmp_path):
+    """`.png` makes it longer than a file system allows: the others are drawn."""
+    long = photos / f"{'x' * 250}.png"
+    long.write_bytes(png())
+    overlays = Overlays(FakeSource(), Places(tmp_path / "out", [photos]), DECODER)
+    first = asyncio.run(overlays.classify(File(long)))
+    second = asyncio.run(overlays.classify(File(photos / "a.png")))
+
+    assert first.trouble is not None
+    assert "name too long" == first.trouble.kind
+    assert tmp_path / "out/a.png.png" == second.overlay
 
 
 def test_a_folder_that_cannot_be_written_ends_it(photos, tmp_path):
