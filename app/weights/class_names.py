@@ -43,7 +43,7 @@ class ClassNames:
         """
         plain = _plain(text)
         if plain.isascii() and plain.isdigit():
-            number = int(plain[:10])
+            number = int(plain.lstrip("0")[:10] or "0")
             return [number] if number < len(self._labels) else []
         return self._whole.get(plain) or self._names.get(plain, [])
 
