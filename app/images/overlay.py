@@ -6,6 +6,7 @@ stays as it is.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from typing import Final
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from app.images.crop import crop_of
-from app.images.photo_box import PhotoBox
+from app.images.photo_box import PhotoBox, view_of
 from app.images.prepare import Prepare
 from app.images.sheet import write_png
 from app.records import Pixels, Preprocess
@@ -131,20 +132,34 @@ def draw_overlay(prepare: Prepare, data: bytes, size: tuple[int, int], marks: Ma
     Raises:
         RequestError: If it cannot be decoded.
     """
-    return write_png(overlay(whole_photo(prepare, data, size), size, marks))
+    shown = view_of(size, _around(size))
+    move = partial(_moved, left=shown.xmin, top=shown.ymin)
+    box = move(marks.box) if marks.box is not None else None
+    moved = Marks(move(marks.view), marks.heat, box)
+    part = shown.xmax - shown.xmin, shown.ymax - shown.ymin
+    return write_png(overlay(whole_photo(prepare, data, size), part, moved))
 
 
 def whole_photo(prepare: Prepare, data: bytes, size: tuple[int, int]) -> Pixels:
     """Return all of an upright photo, its longer side about SIDE pixels, uint8 [height, width, 3].
 
-    It is a crop that is larger than the resized photo; what fills that up is cut away here.
+    It is a crop that is larger than the resized photo; what fills that up is cut away here. Of a
+    photo so long that its shorter side would be less than a pixel it is the middle.
     """
-    shorter = max(1, round(SIDE * min(size) / max(size)))
-    around = Preprocess(shorter, SIDE, "RGB", (0.0,) * 3, (1.0,) * 3)
+    around = _around(size)
     pixels, _ = prepare(data, around)
     (width, height), left, top, _ = crop_of(size, around)
     left, top = max(0, -left), max(0, -top)
     return pixels[top : top + height, left : left + width]
+
+
+def _around(size: tuple[int, int]) -> Preprocess:
+    shorter = max(1, round(SIDE * min(size) / max(size)))
+    return Preprocess(shorter, SIDE, "RGB", (0.0,) * 3, (1.0,) * 3)
+
+
+def _moved(box: PhotoBox, left: int, top: int) -> PhotoBox:
+    return PhotoBox(box.xmin - left, box.ymin - top, box.xmax - left, box.ymax - top)
 
 
 def _enlarged(heat: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:

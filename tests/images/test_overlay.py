@@ -154,3 +154,19 @@ def test_an_upload_becomes_a_png():
     assert ("PNG", "RGB") == (image.format, image.mode)
     assert SIDE - 1 <= image.width <= SIDE
     assert abs(image.width * 300 / 451 - image.height) <= 1
+
+
+def test_marks_are_at_their_place_in_a_photo_of_which_only_the_middle_is_drawn():
+    """A photo of 1 : 2000 is drawn at an eighth of its size, and its ends are left out."""
+    size = 16_000, 8
+    data = io.BytesIO()
+    Image.new("RGB", size, (120, 120, 120)).save(data, "PNG")
+    view = PhotoBox(8800, 0, 9600, 8)
+    marks = Marks(view, None, view)
+
+    decoder = partial(prepare, limits=ImageLimits())
+    drawn = np.asarray(Image.open(io.BytesIO(draw_overlay(decoder, data.getvalue(), size, marks))))
+
+    columns = np.flatnonzero((drawn != 54).any(axis=(0, 2)))  # beside the view it is darker
+    assert 800 == drawn.shape[1]
+    assert (500, 599) == (columns.min(), columns.max())
