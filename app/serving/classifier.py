@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -96,6 +97,10 @@ class Classifier:
         self._metrics.classified(loaded.manifest.name, seconds)
         return Classification(predictions, image, seconds, row.batch_size, explained)
 
+    def will_draw(self) -> AbstractContextManager[None]:
+        """Count a picture among the work that others wait for, while its photo is classified."""
+        return self._decoders.coming_picture()
+
     async def draw(self, data: bytes, image: ImageInfo, marks: Marks, deadline: float) -> bytes:
         """Draw marks over an image file that was classified, which is decoded once more; return a PNG.
 
@@ -104,7 +109,7 @@ class Classifier:
             DeadlineExceededError: If it is not drawn in time.
         """
         work = partial(draw_overlay, self._prepare, data, (image.width, image.height), marks)
-        return await self._decoders.decode(work, deadline)
+        return await self._decoders.decode(work, deadline, picture=True)
 
     async def _explain(
         self, loaded: Loaded, row: Row, image: ImageInfo, question: Question

@@ -6,6 +6,7 @@ The bytes of a photo are never written to disk.
 import asyncio
 import time
 from collections.abc import Coroutine
+from contextlib import nullcontext
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
@@ -75,8 +76,15 @@ async def predict(
         metrics.cancelled("upload")
         return Response(status_code=CLIENT_LEFT)
     classifier: Classifier = request.app.state.classifier
+    pictured = (
+        question is not None
+        and bool(question.parts)
+        and not request.state.html
+        and prefers_png(request.headers.getlist("accept"))
+    )
     work = classifier.classify(loaded, data, best, request.state.deadline, question)
-    result = await unless_client_leaves(request, work)
+    with classifier.will_draw() if pictured and loaded.trained else nullcontext():
+        result = await unless_client_leaves(request, work)
     if result is None:
         return Response(status_code=CLIENT_LEFT)
     model_ref = ModelRef(
@@ -108,7 +116,7 @@ async def predict(
     }
     if request.state.html:
         return answer_page(request.scope, body, classes, headers)
-    if question is not None and prefers_png(request.headers.getlist("accept")):
+    if question is not None and pictured:
         marks = marks_of(result.explained, result.predictions, question.parts)
         if marks is not None:
             return await _draw(request, data, result, marks, headers)

@@ -42,7 +42,7 @@ async def test_work_is_done_in_another_thread(pool):
 async def test_backlog_is_pending_times_the_usual_time(pool, gate):
     """The backlog grows with the number of images and with the time that each takes."""
     await pool.decode(lambda: time.sleep(0.01), LATER)
-    one = pool._seconds
+    one = pool._photos.seconds
     tasks = [asyncio.create_task(pool.decode(gate.wait, LATER)) for _ in range(3)]
     await asyncio.sleep(0)
 
@@ -51,6 +51,23 @@ async def test_backlog_is_pending_times_the_usual_time(pool, gate):
     gate.set()
     await asyncio.gather(*tasks)
     assert 0.0 == pool.backlog()
+
+
+async def test_pictures_count_before_they_are_drawn(pool, gate):
+    """Whoever comes later waits for them too; they take longer than photos, and how long is learned."""
+    await pool.decode(lambda: None, LATER)
+    with pool.coming_picture():
+        coming = pool.backlog()
+    task = asyncio.create_task(pool.decode(gate.wait, LATER, picture=True))
+    await asyncio.sleep(0)
+    drawn = pool.backlog()
+    gate.set()
+    await task
+    with pool.coming_picture():
+        learned = pool.backlog()
+
+    assert 0.01 < coming == drawn
+    assert 0.0 == pool.backlog() < learned < coming
 
 
 async def test_cancelled_work_is_never_started(pool, gate):

@@ -28,6 +28,7 @@ class ExplainingSession(FakeSession):
         self.asked = []
         self.empty = False
         self.failure = None
+        self.meanwhile = lambda: None
 
     @property
     def explainers(self):
@@ -42,6 +43,7 @@ class ExplainingSession(FakeSession):
 
     def explain(self, _features, rows, classes, against=None, *, cells=True):
         self.asked.append((rows.tolist(), classes.tolist(), against.tolist()))
+        self.meanwhile()
         if self.failure is not None:
             raise self.failure
         maps = np.zeros((*classes.shape, 4, 4), np.float32)
@@ -113,6 +115,25 @@ async def test_heat_alone_has_no_box(mini):
 
     assert "heat" in answer.json()["predictions"][0]
     assert {"box", "evidence_in_box"}.isdisjoint(answer.json()["predictions"][0])
+
+
+async def test_a_picture_is_waited_for_before_its_photo_is_classified(tmp_path, explaining):
+    """Its drawing counts for the wait that others are told, from the start and not beside JSON."""
+    async with (
+        started_app(tmp_path, explaining, models="vgg16-mini") as app,
+        client_of(app) as client,
+    ):
+        waits: list[float] = []
+        decoders = app.state.classifier._decoders
+        explaining.meanwhile = lambda: waits.append(decoders.backlog())
+        for accept in ("application/json", "image/png"):
+            answer = await client.post(
+                "/predict?explain=heat", content=png(), headers={"Accept": accept}
+            )
+            assert accept == answer.headers["content-type"]
+
+        assert 0.0 == waits[0] < waits[1]
+        assert 0.0 == decoders.backlog()
 
 
 async def test_nothing_seen_is_null(mini, explaining):
