@@ -18,7 +18,7 @@ from app.serving.metrics import Metrics
 from app.web.accept import PNG, prefers_png
 from app.web.endpoints import METHODS, Endpoint
 from app.web.middleware.envelope import CLIENT_LEFT
-from app.web.openapi import PREDICT_BODY, PREDICT_PARAMETERS
+from app.web.openapi import PREDICT_BODY, parameters_of
 from app.web.predict import read_upload, unless_client_leaves
 from app.web.schemas import BoxOut, ImageOut, InspectLayerOut, InspectOut, LayerMapsOut, ModelRef
 from app.weights.labels import network_of
@@ -46,7 +46,7 @@ _FILTERS: Final[dict[int | str, dict[str, Any]]] = {
     summary="Look at a photo through the layers of a model",
     response_model=InspectLayerOut | InspectOut,
     responses=_RESPONSES,
-    openapi_extra={"requestBody": PREDICT_BODY, "parameters": PREDICT_PARAMETERS},
+    openapi_extra={"requestBody": PREDICT_BODY, "parameters": parameters_of(Endpoint.INSPECT)},
 )
 async def inspect(
     request: Request,

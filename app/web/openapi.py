@@ -11,7 +11,7 @@ from app.serving.batching.explaining import MOST
 from app.serving.hosted_models import Models
 from app.web.endpoints import KEY, MARKS, PHOTO, Endpoint
 from app.web.middleware.admission import TIMEOUT_HEADER
-from app.web.parameters import PARTS
+from app.web.parameters import PARAMETERS_OF, PARTS
 from app.web.problems import MEDIA_TYPE, UNAVAILABLE, problem_body
 from app.web.schemas import BoxOut, HowOut, ImageOut, ModelRef, PredictionOut, ProblemOut
 
@@ -52,7 +52,7 @@ _EXPLAIN: Final = (
     f" {MOST} classes a request."
 )
 _NAME_OF_CLASS: Final = {"type": "string", "minLength": 1}
-PREDICT_PARAMETERS: Final[list[dict[str, Any]]] = [
+_PARAMETERS: Final[list[dict[str, Any]]] = [
     {"name": name, "in": place, "schema": schema, "description": text}
     | ({"explode": False} if schema["type"] == "array" else {})
     for name, place, schema, text in (
@@ -79,6 +79,13 @@ PREDICT_PARAMETERS: Final[list[dict[str, Any]]] = [
         ),
     )
 ]
+
+
+def parameters_of(endpoint: Endpoint) -> list[dict[str, Any]]:
+    """Describe the parameters that an upload to an endpoint may have, and its headers."""
+    known = PARAMETERS_OF[endpoint.path]
+    return [one for one in _PARAMETERS if one["in"] == "header" or one["name"] in known]
+
 
 _ANSWER: Final = {
     "model": ModelRef.example(),
@@ -112,7 +119,7 @@ PREDICT_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
                 ("X-Request-ID", "string", "Id of the request, in the log too."),
                 (
                     *("Server-Timing", "string"),
-                    "Milliseconds of decode, queue, run, rank, perhaps explain, and total.",
+                    "Milliseconds of decode, queue, run, rank, perhaps explain and draw, and total.",
                 ),
                 ("X-Batch-Size", "integer", "Images that shared the run."),
             )

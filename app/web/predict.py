@@ -5,7 +5,7 @@ The bytes of a photo are never written to disk.
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextlib import nullcontext
 from typing import Annotated, Any, TypeVar
 
@@ -22,7 +22,7 @@ from app.web.accept import PNG, prefers_png
 from app.web.endpoints import Endpoint
 from app.web.forms import find_file, refuse_hidden_form
 from app.web.middleware.envelope import CLIENT_LEFT
-from app.web.openapi import PREDICT_BODY, PREDICT_PARAMETERS, PREDICT_RESPONSES
+from app.web.openapi import PREDICT_BODY, PREDICT_RESPONSES, parameters_of
 from app.web.page.plain_answer import answer_page
 from app.web.parameters import QUESTION
 from app.web.question import explained_body, read_question
@@ -38,7 +38,7 @@ router = APIRouter()
     summary="Classify one photo",
     response_model=ExplainedOut,
     responses=PREDICT_RESPONSES,
-    openapi_extra={"requestBody": PREDICT_BODY, "parameters": PREDICT_PARAMETERS},
+    openapi_extra={"requestBody": PREDICT_BODY, "parameters": parameters_of(Endpoint.PREDICT)},
 )
 async def predict(
     request: Request,
@@ -109,30 +109,35 @@ async def predict(
         "batch_size": result.batch_size,
         **(question.fields if question else {}),
     }
-    stages = {**result.seconds, "total": time.monotonic() - request.state.began}
-    headers = {
-        "Server-Timing": ", ".join(f"{name};dur={1000 * s:.2f}" for name, s in stages.items()),
-        "X-Batch-Size": str(result.batch_size),
-    }
+    headers = _headers(request, result.seconds, result.batch_size)
     if request.state.html:
         return answer_page(request.scope, body, classes, headers)
     if question is not None and pictured:
         marks = marks_of(result.explained, result.predictions, question.parts)
         if marks is not None:
-            return await _draw(request, data, result, marks, headers)
+            return await _draw(request, data, result, marks)
     json = body.model_dump_json(exclude_unset=question is not None)
     return Response(json, media_type="application/json", headers=headers)
 
 
-async def _draw(
-    request: Request, data: bytes, result: Classification, marks: Marks, headers: dict[str, str]
-) -> Response:
+def _headers(request: Request, seconds: Mapping[str, float], batch_size: int) -> dict[str, str]:
+    stages = {**seconds, "total": time.monotonic() - request.state.began}
+    return {
+        "Server-Timing": ", ".join(f"{name};dur={1000 * s:.2f}" for name, s in stages.items()),
+        "X-Batch-Size": str(batch_size),
+    }
+
+
+async def _draw(request: Request, data: bytes, result: Classification, marks: Marks) -> Response:
     """Return the answer as a picture."""
+    began = time.monotonic()
     classifier: Classifier = request.app.state.classifier
     drawing = classifier.draw(data, result.image, marks, request.state.deadline)
     picture = await unless_client_leaves(request, drawing)
     if picture is None:
         return Response(status_code=CLIENT_LEFT)
+    seconds = {**result.seconds, "draw": time.monotonic() - began}
+    headers = _headers(request, seconds, result.batch_size)
     return Response(picture, media_type=PNG, headers={**headers, "Vary": "Accept"})
 
 
