@@ -151,7 +151,7 @@ class Settings(BaseSettings):
 
     inspect: bool = True
     """Whether `POST /inspect` and `GET /models/NAME/filters` show what a model computes inside. A look takes a quarter
-    of `VGG_THREADS` on the CPU, one at a time per model, and memory only while it lasts (up to 300 MB for VGG-16)."""
+    of `VGG_THREADS` on the CPU, one at a time per model, and memory only while it lasts (up to 330 MB for VGG-16)."""
 
     api_keys_file: Path | None = None
     """File of API keys, as `vgg-serve key NAME` prints them; it is read again within 5 s of a change,
