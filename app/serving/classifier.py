@@ -109,7 +109,11 @@ class Classifier:
             DeadlineExceededError: If it is not drawn in time.
         """
         work = partial(draw_overlay, self._prepare, data, (image.width, image.height), marks)
-        return await self._decoders.decode(work, deadline, picture=True)
+        try:
+            return await self._decoders.decode(work, deadline, picture=True)
+        except asyncio.CancelledError:
+            self._metrics.cancelled("draw")
+            raise
 
     async def _explain(
         self, loaded: Loaded, row: Row, image: ImageInfo, question: Question

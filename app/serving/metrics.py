@@ -35,7 +35,7 @@ SECONDS: Final = (
     *(0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
 )
 BATCH_SIZES: Final = tuple(2**power for power in range(11))
-CANCELLED_STAGES: Final = ("upload", "decode", "queue", "run", "explain")
+CANCELLED_STAGES: Final = ("upload", "decode", "queue", "run", "explain", "draw")
 
 _PROCESS_GAUGES: Final[dict[str, Join]] = {
     "process_open_fds": "sum",

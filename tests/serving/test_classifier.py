@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from app.errors import OverloadedError
 from app.images.decode_pool import DecodePool
+from app.images.overlay import Marks
+from app.images.photo_box import PhotoBox
 from app.records import ImageInfo, Label, Prediction
 from app.serving.batching.batcher import Batcher
 from app.serving.batching.costs import BatchPolicy, RunCost
@@ -93,6 +95,19 @@ async def test_no_more_is_decoded_than_the_next_runs_take(stand):
     assert list(range(20)) == stand.decoded
     assert list(range(20)) == [answer.predictions[0].class_index for answer in answers]
     assert 0 == stand.queue.depth
+
+
+async def test_a_client_that_leaves_while_its_picture_is_drawn_is_counted(stand):
+    """After its photo was classified: that is a stage of its own."""
+    stand.decoding.clear()
+    marks = Marks(PhotoBox(0, 0, 8, 8), None, None)
+    info = ImageInfo(8, 8, "png")
+    drawing = asyncio.create_task(stand.classifier.draw(b"a", info, marks, time.monotonic() + 60))
+    await asyncio.sleep(0)
+    drawing.cancel()
+    await asyncio.wait({drawing})
+
+    assert (1, 0) == (stand.left("draw"), stand.left("decode"))
 
 
 async def test_a_client_that_leaves_is_counted_by_stage(stand):

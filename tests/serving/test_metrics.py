@@ -31,7 +31,7 @@ def test_known_labels_start_at_zero():
 
     assert 0 == found["vgg_rejected_total", "overloaded"]
     assert 0 == found["vgg_refused_connections_total", "overloaded"]
-    assert {"upload", "decode", "queue", "run", "explain"} == {
+    assert {"upload", "decode", "queue", "run", "explain", "draw"} == {
         key[1] for key in found if key[0] == "vgg_cancelled_total"
     }
 
