@@ -250,7 +250,7 @@ def _run(
     return {layer: outputs[output_of(layer)][0] for layer in layers}
 
 
-def no_maps(reason: Exception | None = None) -> UnknownParameterError:
+def no_maps(reason: object = "") -> UnknownParameterError:
     """Return the error for a model that cannot be looked into, and why."""
     why = f": {reason}" if reason else ""
     return UnknownParameterError(

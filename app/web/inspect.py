@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect
 
 from app.errors import UnknownParameterError
 from app.graph.inner_maps import last_of_groups, layers_with_maps
-from app.graph.vgg import FIRST_LAYER
+from app.graph.vgg import FIRST_LAYER, VggConfig
 from app.serving.hosted_models import Models
 from app.serving.inspector import COLUMNS, Inspection, Inspector, LayerMaps, no_maps
 from app.serving.loading import Loaded
@@ -65,9 +65,7 @@ async def inspect(
     """
     inspector = _inspector(request)
     loaded: Loaded = request.state.loaded  # chosen and admitted by app.web.middleware.admission
-    config = network_of(loaded.manifest, loaded.labels)
-    if config is None:
-        raise no_maps()
+    config = _network(loaded)
     known = layers_with_maps(config)
     if layer and layer not in known:
         raise UnknownParameterError(
@@ -149,14 +147,23 @@ async def show_filters(name: str, request: Request) -> Response:
     models: Models = request.app.state.models
     model = models.get(name)
     loaded = model.ready()
-    if network_of(model.manifest, model.labels) is None:
-        raise no_maps()
+    _network(loaded)
     picture = await inspector.filters(loaded, FIRST_LAYER)
     tag = f'"{sha256(picture).hexdigest()[:16]}"'
     headers = {"ETag": tag, "Cache-Control": "private, max-age=3600"}
     if tag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     return Response(picture, media_type=PNG, headers=headers)
+
+
+def _network(loaded: Loaded) -> VggConfig:
+    """Return the network of a model that can be looked into; UnknownParameterError for another."""
+    if loaded.precision == "int8":
+        raise no_maps("it computes in int8 on this server")
+    config = network_of(loaded.manifest, loaded.labels)
+    if config is None:
+        raise no_maps()
+    return config
 
 
 def _inspector(request: Request) -> Inspector:

@@ -90,6 +90,11 @@ def _check_model(model: HostedModel, loaded: Loaded) -> None:
             " model; GET /models/NAME says whether it explains."
         )
     if loaded.trained and loaded.queue.policy.explaining is None:
+        if loaded.precision == "int8":
+            raise UnknownParameterError(
+                f"explain: {model.manifest.name} computes in int8 on this server, and only float32 and"
+                " float16 are explained. Leave explain out."
+            )
         raise UnknownParameterError(
             f"explain: {model.manifest.name} cannot be explained on this server. Leave explain out."
         )

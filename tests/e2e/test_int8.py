@@ -1,6 +1,7 @@
 """VGG_PRECISION=int8: right answers that say so, a proof that anyone can read, and clear refusals."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from tests.e2e.fronts import wait_ready
 from tests.e2e.services import serve_and_wait
 from tests.e2e.test_exit_status import BOTH_WAYS
 from tests.e2e.wire import wire_to
+from tests.web.answers import problem
 
 COFFEE = (PHOTOS / "coffee.jpg").read_bytes()
 
@@ -55,6 +57,27 @@ def test_answers_and_proof(tmp_path, fronts):
         assert any(share in event for event in events)
     calibrated = [any("calibrating" in event for event in events) for events in told]
     assert [True, False] == calibrated
+
+
+@needs_bytes
+@BOTH_WAYS
+def test_what_needs_float32_is_refused(tmp_path, fronts):
+    """Boxes and looks inside name int8 as the reason, also after another process has replaced the graph."""
+    paths = "predict?explain=box", "inspect", "inspect?layer=conv3_3"
+    with running_server(
+        tmp_path, models="vgg16-mini", precision="int8", front_processes=fronts
+    ) as server:
+        with wire_to(server.url) as wire:
+            wait_ready(wire)
+        shutil.rmtree(tmp_path / "serving/vgg16-mini.int8")
+        refused = [httpx.post(f"{server.url}/{path}", content=COFFEE) for path in paths]
+        refused.append(httpx.get(f"{server.url}/models/vgg16-mini/filters"))
+        plain = httpx.post(f"{server.url}/predict", content=COFFEE)
+
+    assert [(422, "/problems/unknown-parameter")] * 4 == [problem(answer) for answer in refused]
+    for answer in refused:
+        assert "computes in int8 on this server" in answer.json()["detail"]
+    assert 200 == plain.status_code
 
 
 def test_float32_says_nothing(mini_server):

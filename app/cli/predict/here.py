@@ -96,6 +96,11 @@ class Here:
                 f"--explain: the weights of {manifest.name} are untrained, so there is nothing to"
                 " locate."
             )
+        if graph.precision == "int8":
+            raise SetupError(
+                f"--explain: {manifest.name} computes in int8, and only float32 and float16 are explained."
+                " Set VGG_PRECISION=float32, or leave --explain out."
+            )
         if not self._session.explainers:
             raise SetupError(
                 f"--explain: {manifest.name} cannot say where it sees a class, as only networks"
