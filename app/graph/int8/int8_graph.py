@@ -116,8 +116,11 @@ def _evened(
     for name, layer in layers:
         following, seen = layer, ranges.layers.get(name)
         if before is not None and seen is not None:
-            first, following, seen = equalise(before[1], layer, seen)
-            yield before[0], first, before[2]
+            made, first, read = before
+            before = None  # fc6 has 411 MB: keep no copy of it that nothing reads
+            first, following, seen = equalise(first, layer, seen)
+            yield made, first, read
+            del first
         before = name, following, seen
     if before is not None:
         yield before
