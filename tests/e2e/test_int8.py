@@ -1,5 +1,6 @@
 """VGG_PRECISION=int8: right answers that say so, a proof that anyone can read, and clear refusals."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -105,11 +106,22 @@ def test_calibrated_ahead(tmp_path):
         text=True,
         check=True,
     )  # fmt: skip
+    command = [sys.executable, "-m", "app", "predict", "--model", "vgg16-mini"]
+    predicted = subprocess.run(
+        [*command, "--json", "photos/coffee.jpg"],
+        cwd=tmp_path,
+        env=variables
+        | {"VGG_MODEL_DIR": str(tmp_path), "VGG_PRECISION": "int8", "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     (photos / "coffee.jpg").unlink()
     with running_server(tmp_path, models="vgg16-mini", precision="int8") as server:
         agreement = httpx.get(f"{server.url}/models/vgg16-mini").json()["agreement"]
 
     assert "calibrated on 1 photo of a folder" in pulled.stdout
+    assert "int8" == json.loads(predicted.stdout)["precision"]
     assert ("1 photo of a folder", 12, 3) == (
         agreement["source"],
         agreement["calibrated"],

@@ -137,6 +137,7 @@ def _classified(path: Path, body: dict[str, Any], answer: Answer) -> FileResult:
             image=ImageInfo(int(image["width"]), int(image["height"]), str(image["format"])),
             model=str(body["model"]["name"]),
             trained=bool(body["model"]["trained"]),
+            precision=_text(body["model"], "precision") or None,
             stands_in_for=_text(body["model"], "stands_in_for") or None,
             marks=_marks(body),
         )

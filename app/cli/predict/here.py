@@ -59,6 +59,7 @@ class Here:
         )
         self._explainer = self._find_explainer(manifest, graph) if explains else None
         self._manifest, self._trained, self._top_k = manifest, graph.trained, top_k
+        self._precision = graph.precision if graph.precision == "int8" else None
         self._most_bytes = settings.all_upload_bytes
         self._running = asyncio.Lock()
         self.ahead = usable_cpus() + 1
@@ -88,7 +89,7 @@ class Here:
             seen = Seen(np.array([best[0].class_index]), evidence.maps[0], None, 0.0)
             marks = marks_of(explain(seen, self._manifest, image, ()), best, {"heat"})
         name, trained = self._manifest.name, self._trained
-        return FileResult(file.path, best, image, name, trained, marks=marks)
+        return FileResult(file.path, best, image, name, trained, self._precision, marks=marks)
 
     def _find_explainer(self, manifest: Manifest, graph: ServingGraph) -> Explainer:
         if not graph.trained:

@@ -26,6 +26,7 @@ class FileResult:
         image: Size and format.
         model: Name of the model.
         trained: False for untrained weights of the true size.
+        precision: `int8`, whose answers differ from those of float32; mostly None.
         stands_in_for: The model that the server would have used, had it been there; mostly None.
         marks: Where its best class is in the photo; None if that was not asked, or nobody knows.
         overlay: The picture that was drawn of that.
@@ -37,6 +38,7 @@ class FileResult:
     image: ImageInfo | None = None
     model: str | None = None
     trained: bool | None = None
+    precision: str | None = None
     stands_in_for: str | None = None
     marks: Marks | None = None
     overlay: Path | None = None

@@ -35,6 +35,8 @@ class Tables:
             err.print(text, soft_wrap=True)
             return
         note = "  (UNTRAINED)" if result.trained is False else ""
+        if result.precision is not None:
+            note += f"  ({result.precision})"
         if result.stands_in_for is not None:
             note += f"  ({result.model} stands in for {result.stands_in_for})"
         with out.capture() as table:
@@ -52,6 +54,7 @@ class JsonLines:
             "file": name_of(result.path),
             "model": result.model,
             "trained": result.trained,
+            **({"precision": result.precision} if result.precision else {}),
             **({"stands_in_for": result.stands_in_for} if result.stands_in_for else {}),
             "predictions": [asdict(prediction) for prediction in result.predictions],
             "image": asdict(result.image) if result.image else None,

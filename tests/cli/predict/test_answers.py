@@ -32,6 +32,14 @@ def test_an_answer_becomes_a_result():
     assert ("vgg16", True, 3) == (result.model, result.trained, result.image.width)
 
 
+def test_int8_is_read():
+    """A server that computes in whole numbers says so; one that does not says nothing."""
+    model = BODY["model"] | {"precision": "int8"}  # type: ignore[operator]
+
+    assert "int8" == read(200, json.dumps(BODY | {"model": model}).encode()).precision
+    assert read(200, json.dumps(BODY).encode()).precision is None
+
+
 def test_a_stand_in_is_read():
     """A server whose model is not there says which one answered in its place."""
     model = BODY["model"] | {"stands_in_for": "vgg16"}  # type: ignore[operator]

@@ -102,6 +102,15 @@ def test_json_is_one_object_a_line(capsys):
     assert ("It is broken.", [], None) == (second["error"], second["predictions"], second["model"])
 
 
+def test_int8_is_told(capsys):
+    """An answer in whole numbers says so; one in float32 is as it always was."""
+    result = replace(good(), precision="int8")
+
+    assert "(int8)" in written(capsys, result).out
+    assert "int8" == json.loads(written(capsys, result, as_json=True).out)["precision"]
+    assert "precision" not in json.loads(written(capsys, good(), as_json=True).out)
+
+
 def test_a_stand_in_is_told(capsys):
     """An answer of another model than the one that was wanted is never taken for it."""
     result = replace(good(), model="vgg16-mini", stands_in_for="vgg16")
