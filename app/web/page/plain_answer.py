@@ -66,12 +66,13 @@ def answer_page(
         if model.stands_in_for
         else ""
     )
+    in_int8 = " in int8" if model.precision == "int8" else ""
     together = sum(guess.probability for guess in answer.predictions)
     body = (
         f"{'' if model.trained else _UNTRAINED}{stands_in}<ol>{rows}</ol>{_outline(answer)}"
         f"<p>These {len(answer.predictions)} add up to {_share(min(1.0, together))} of all {classes}"
         f" classes. The photo has {image.width} x {image.height} pixels"
-        f" ({escape(image.format.upper())}); {escape(model.name)} answered.</p>"
+        f" ({escape(image.format.upper())}); {escape(model.name)} answered{in_int8}.</p>"
     )
     return _page(scope, escape(best.label.split(",")[0]), body, HTTPStatus.OK, headers)
 

@@ -32,6 +32,12 @@ def test_a_page_says_which_model_stood_in_for_which():
     assert "stands in" not in written()
 
 
+def test_a_page_says_that_a_model_computes_in_int8():
+    """Its probabilities differ from those of float32."""
+    assert "vgg16 answered in int8." in written({"precision": "int8"})
+    assert "vgg16 answered." in written()
+
+
 @pytest.mark.parametrize(("path", "home"), [(b"/vgg/predict", "./"), (b"/predict/", "../")])
 def test_addresses_lead_to_the_files_from_either_path(path, home):
     """/predict/ is one level below /predict, for an answer and for a problem."""

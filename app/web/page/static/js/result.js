@@ -87,7 +87,7 @@ function answer(run, model) {
 		make("ol.guesses", { role: "list", "data-trained": String(model.trained) }, ...rows),
 		make("p.sum", `These ${rows.length} add up to ${percent(Math.min(1, sum))}${others ? `, the other ${others} share the rest` : ""}.`),
 		timing(run.reply),
-		make("p.hint", `${image.width} × ${image.height} ${image.format.toUpperCase()}, ${batchSize > 1 ? `in a batch of ${batchSize}` : "alone in its batch"} on ${model.device}`),
+		make("p.hint", `${image.width} × ${image.height} ${image.format.toUpperCase()}, ${batchSize > 1 ? `in a batch of ${batchSize}` : "alone in its batch"} on ${model.device}${model.precision === "int8" ? " in int8" : ""}`),
 		everyClass(run, model.classes),
 	];
 }
