@@ -75,7 +75,7 @@ class CalibratedGraph:
         for image in images:
             asked(image[np.newaxis])
         agreement = Agreement(
-            source=self.files.source,
+            source=photos.source,
             photos_sha256=self.files.digest,
             calibrated=len(photos.images),
             held_back=len(held_back),

@@ -85,9 +85,10 @@ class PhotoFiles:
                 len(self.paths),
                 failures[0],
             )
+        left_out = f" ({len(failures)} of them left out)" if failures else ""
         together = np.concatenate(images)
         held = np.arange(len(together)) % _HELD_BACK == _HELD_BACK - 1
-        return Photos(self.source, together[~held]), together[held]
+        return Photos(f"{self.source}{left_out}", together[~held]), together[held]
 
 
 def find_photos(folder: Path | None, samples: Sequence[Path]) -> PhotoFiles:

@@ -111,6 +111,7 @@ def test_a_damaged_photo_is_left_out(tmp_path, caplog):
     photos, _ = find_photos(tmp_path, SAMPLES).read(PREPROCESS)
 
     assert len(photos.images) > 0
+    assert "2 photos of a folder (1 of them left out)" == photos.source
     assert "cannot be decoded are left out: 1 of 2" in caplog.text
     assert f"such as {tmp_path / 'bad.jpg'}: " in caplog.text
 
