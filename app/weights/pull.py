@@ -73,10 +73,7 @@ def _from_ready_graph(
     manifest: Manifest, classes: int, provisioning: Provisioning, progress: Progress
 ) -> ServingGraph:
     if provisioning.precision == "int8":
-        raise PrecisionError(
-            f"{manifest.name} is a ready ONNX graph, which keeps its own number format:"
-            " VGG_PRECISION=int8 is for networks of the VGG family. Set VGG_PRECISION=auto."
-        )
+        log.info("%s: a ready ONNX graph, which VGG_PRECISION=int8 leaves as it is", manifest.name)
     path = provisioning.model_dir / str(manifest.onnx)
     if not path.exists():
         if manifest.url is None:

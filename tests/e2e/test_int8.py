@@ -129,10 +129,22 @@ def test_calibrated_ahead(tmp_path):
     )
 
 
+@needs_bytes
+def test_a_ready_graph_beside_it_keeps_its_precision(model_dir):
+    """As with any VGG_PRECISION: it is served as it is, and its answers do not say int8."""
+    with running_server(model_dir, models="vgg16-mini,colours", precision="int8") as server:
+        with wire_to(server.url) as wire:
+            wait_ready(wire)
+        server.wait_for("colours: a ready ONNX graph, which VGG_PRECISION=int8 leaves as it is")
+        names = "vgg16-mini", "colours"
+        posted = [httpx.post(f"{server.url}/predict?model={n}", content=COFFEE) for n in names]
+
+    assert ["int8", None] == [a.json()["model"].get("precision") for a in posted]
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        pytest.param({"models": "colours"}, "is a ready ONNX graph", marks=needs_bytes),
         pytest.param(
             {"models": "vgg16-mini", "calibration_dir": "/no/such/folder"},
             "The folder of calibration photos cannot be read",

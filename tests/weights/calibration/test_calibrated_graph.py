@@ -15,7 +15,7 @@ from app.machine import sums_bytes
 from app.runtime.open_session import open_session
 from app.runtime.ort import open_probe
 from app.serving.ask_classifier import ask_classifier
-from app.setup_errors import CalibrationError, PrecisionError, SessionError
+from app.setup_errors import CalibrationError, DownloadError, SessionError
 from app.weights.calibration.agreement import read_agreement
 from app.weights.calibration.photos import find_photos
 from app.weights.manifests.catalog import BUILT_IN, load_catalog
@@ -222,12 +222,14 @@ def test_where_int8_is_not_offered(tmp_path):
     assert "float32" == for_device(slow, "cpu", "auto").precision
 
 
-def test_a_ready_graph_keeps_its_numbers(tmp_path):
-    """It is refused before it is looked for."""
+def test_a_ready_graph_keeps_its_numbers(tmp_path, caplog):
+    """It is looked for as for any precision, and the log says that it is left as it is."""
+    caplog.set_level("INFO")
     ready = replace(MINI, architecture=None, checkpoint=None, onnx="ready.onnx")
 
-    with pytest.raises(PrecisionError, match=r"ready ONNX graph.*VGG_PRECISION=auto"):
+    with pytest.raises(DownloadError, match=r"ready\.onnx is missing"):
         get(tmp_path, Prober(), wanted=ready)
+    assert "VGG_PRECISION=int8 leaves as it is" in caplog.text
 
 
 def test_a_folder_that_can_only_be_read(tmp_path):
