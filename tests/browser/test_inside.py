@@ -1,5 +1,7 @@
 """What each layer makes of the photo: sheets of maps, what their strongest values see, the first filters."""
 
+from typing import Any
+
 import httpx
 import pytest
 
@@ -141,6 +143,30 @@ def test_another_layer_of_a_group(open_page, server):
     assert "conv3_1" == third.locator("select").input_value()
     assert field(layer["maps"][0]) == seen(page)
     assert "conv4_3" == page.get_by_label("Layer of group 4").input_value()
+
+
+def test_layers_by_keyboard(open_page):
+    """A list keeps the focus when its layer has come, and of two that are chosen at once the second is shown."""
+    page = open_page()
+    opened(page)
+    held: list[Any] = []
+    page.route("**/inspect*layer*", lambda r: held.append(r))  # noqa: PLW0108 (Playwright marks it)
+    third = page.locator(".sheet").nth(2)
+    third.locator("select").focus()
+    for count in (1, 2):
+        page.keyboard.press("ArrowUp")
+        while len(held) < count:
+            page.wait_for_timeout(20)
+    for route in reversed(held):
+        with page.expect_response("**/inspect*"):
+            route.continue_()
+    expect(third.locator("ul")).to_have_attribute("aria-label", "Maps of conv3_1")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Shift+Tab")
+
+    assert "Layer of group 3" == page.evaluate("document.activeElement.ariaLabel")
+    expect(third.locator("select")).to_have_value("conv3_1")
+    expect(third.locator("ul")).to_have_attribute("aria-label", "Maps of conv3_1")
 
 
 def test_the_filters(open_page):

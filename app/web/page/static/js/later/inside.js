@@ -64,39 +64,45 @@ export class Part {
 	}
 
 	/** The maps of one layer, and a list to choose another of its group. */
-	async #sheet(layer) {
-		const place = make("section.sheet");
-		const fill = async (shown) => {
-			const { output_shape: [channels, side], receptive_field: sees } = this.model.layers.find(({ name }) => name === shown.layer);
-			const maps = await cut(shown);
-			const buttons = maps.map(({ canvas, values, ...map }, index) => make("button", {
-				"aria-pressed": "false", tabindex: index ? -1 : 0, "aria-label": `Channel ${map.channel}`,
-				onclick: () => this.#choose({ ...map, values, layer: shown.layer, columns: shown.tile, button: buttons[index] }),
-			}, canvas));
-			const list = make("ul.maps", { "aria-label": `Maps of ${shown.layer}` }, ...buttons.map((map) => make("li", map)));
-			list.onkeydown = (event) => move(event, buttons);
-			place.replaceChildren(make("div.titled", make("h3", `Group ${shown.layer.match(/\d/)[0]}`), this.#choice(shown.layer, fill)),
-				make("p.hint", `The strongest ${maps.length} of ${channels} maps, each of ${side} × ${side} values. A value sees ${sees} × ${sees} of the network’s pixels.`), list);
+	async #sheet(first) {
+		const group = groupOf(first.layer);
+		const names = this.model.layers.filter(({ kind, name }) => kind === "convolution" && groupOf(name) === group).map(({ name }) => name);
+		const list = make("select", { "aria-label": `Layer of group ${group}` }, ...[...new Set([...names, first.layer])].map((name) => make("option", { value: name }, name)));
+		const place = make("section.sheet", make("div.titled", make("h3", `Group ${group}`), list));
+		let shown;
+		const fill = async (layer) => {
+			const parts = await this.#maps(layer);
+			if (list.value !== layer.layer) return; // another was chosen meanwhile
+			while (place.children[1]) place.children[1].remove(); // the list keeps the focus
+			place.append(...parts);
+			shown = layer.layer;
 		};
-		await fill(layer);
+		list.onchange = async () => {
+			const { signal } = this.waiting;
+			const { value } = list;
+			try {
+				await fill(await ask(`inspect?model=${encodeURIComponent(this.model.name)}&layer=${value}`, "json", this.photo.file, signal));
+			} catch (problem) {
+				if (signal.aborted || list.value !== value) return;
+				this.words.textContent = problem.detail || "The server did not answer.";
+				list.value = shown;
+			}
+		};
+		list.value = first.layer;
+		await fill(first);
 		return place;
 	}
 
-	#choice(layer, fill) {
-		const group = layer.match(/\d/)[0];
-		const names = this.model.layers.filter(({ kind, name }) => kind === "convolution" && name.match(/\d/)[0] === group).map(({ name }) => name);
-		const list = make("select", { "aria-label": `Layer of group ${group}` }, ...[...new Set([...names, layer])].map((name) => make("option", { value: name }, name)));
-		list.value = layer;
-		list.onchange = async () => {
-			try {
-				const said = await ask(`inspect?model=${encodeURIComponent(this.model.name)}&layer=${list.value}`, "json", this.photo.file, this.waiting.signal);
-				await fill(said);
-			} catch (problem) {
-				this.words.textContent = problem.detail || "The server did not answer.";
-				list.value = layer;
-			}
-		};
-		return list;
+	async #maps({ layer, tile, ...sheet }) {
+		const { output_shape: [channels, side], receptive_field: sees } = this.model.layers.find(({ name }) => name === layer);
+		const maps = await cut({ tile, ...sheet });
+		const buttons = maps.map(({ canvas, values, ...map }, index) => make("button", {
+			"aria-pressed": "false", tabindex: index ? -1 : 0, "aria-label": `Channel ${map.channel}`,
+			onclick: () => this.#choose({ ...map, values, layer, columns: tile, button: buttons[index] }),
+		}, canvas));
+		const list = make("ul.maps", { "aria-label": `Maps of ${layer}` }, ...buttons.map((map) => make("li", map)));
+		list.onkeydown = (event) => move(event, buttons);
+		return [make("p.hint", `The strongest ${maps.length} of ${channels} maps, each of ${side} × ${side} values. A value sees ${sees} × ${sees} of the network’s pixels.`), list];
 	}
 
 	/** Show a map and what its strongest value sees, over the photo. */
@@ -114,6 +120,8 @@ export class Part {
 		this.overlay.heat.style.opacity = this.heat.value / 100;
 	}
 }
+
+const groupOf = (layer) => layer.match(/\d/)[0];
 
 /** The maps of a sheet, each with its values from 0 to 1 and a canvas. */
 async function cut({ png, tile, columns, maps }) {
