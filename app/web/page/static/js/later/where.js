@@ -29,7 +29,7 @@ export class Part {
 		const on = this.toggle.checked;
 		const fresh = on && !this.on;
 		const runs = models.map(({ name }) => photo?.runs.get(name)).filter((run) => run?.state === "done");
-		Object.assign(this, { photo, on, runs: on ? runs : [] });
+		Object.assign(this, { photo, on, models, runs: on ? runs : [] });
 		if (!runs[0] || !on) this.panel.remove();
 		else if (models[1]) document.querySelector(".columns").before(this.panel);
 		else runs[0].rows[0].parentElement.after(this.panel);
@@ -75,7 +75,8 @@ export class Part {
 		});
 		if (!run) return this.#lay("", "One moment…");
 		const other = this.against.value;
-		const found = await explained(run, place, other);
+		const model = this.models.find(({ name }) => name === run.model);
+		const found = model.explanation ? await explained(run, place, other) : { trouble: unable(model) };
 		const visible = await this.photo.shown;
 		if (mine !== this.#latest) return;
 		if (found.trouble) {
@@ -107,14 +108,19 @@ export class Part {
 	}
 }
 
+const unable = ({ title, layers }) => `${title} cannot say where it looked${layers.length ? "" : ": only a VGG can"}.`;
+
 /** What the server says of one answer, alone or against another; it is asked once about all of them. */
 async function explained(run, place, other) {
 	const against = other && `&against=${run.reply.answer.predictions[other].class_index}`;
 	run.explained ??= {};
 	try {
 		const { answer } = await (run.explained[against] ??= classify(run.file, run.model, { more: WANTED + against }));
-		const trouble = answer.explanation.withheld;
-		return trouble ? { trouble } : { answer, guess: answer.predictions[place] };
+		// By class: two that are nearly as probable may have changed their places.
+		const { class_index: wanted } = run.reply.answer.predictions[place];
+		const guess = answer.predictions.find(({ class_index }) => class_index === wanted);
+		const trouble = answer.explanation.withheld ?? (guess ? null : "The server answers otherwise by now. Send the photo again.");
+		return trouble ? { trouble } : { answer, guess };
 	} catch (problem) {
 		delete run.explained[against];
 		return { trouble: `${problem.detail || "The server did not answer."}${problem.retryable ? " Choose an answer to ask again." : ""}` };
