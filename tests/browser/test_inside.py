@@ -235,6 +235,28 @@ def test_a_refusal(open_page):
     page.wait_for_selector(".maps")
 
 
+HASTY = """{
+  const usual = AbortSignal.timeout;
+  AbortSignal.timeout = (ms) => usual.call(AbortSignal, window.hasty ? ms / 300 : ms);
+}"""
+
+
+def test_a_slow_upload(open_page):
+    """A photo may take longer than a question without one, which is given up after 15 seconds."""
+    page = open_page(prepare=lambda p: p.add_init_script(HASTY))
+    page.evaluate("window.hasty = true")  # 15 seconds are 50 ms
+    held: list[Any] = []
+    page.route("**/inspect*", lambda r: held.append(r))  # noqa: PLW0108 (Playwright marks it)
+    page.get_by_text(TITLE).click()
+    while not held:
+        page.wait_for_timeout(20)
+    page.wait_for_timeout(200)
+    page.evaluate("window.hasty = false")
+    held[0].continue_()
+
+    page.wait_for_selector(".maps")
+
+
 def test_a_layer_that_does_not_come(open_page):
     """If another layer is refused, the list goes back to the one that is shown."""
     open_page.watch.allowed.append(FAILED)

@@ -1,7 +1,7 @@
 // The only module that talks to the server.
 
 const BY_STATUS = { 413: "body-too-large", 502: "network" }; // of a proxy
-const PATIENCE = 15_000; // milliseconds, for a small answer
+const PATIENCE = 15_000; // milliseconds, for a small question; a photo may take its time
 export let key = ""; // the API key: only here, not in storage, a cookie, an address or the markup
 
 /** Use this key from now on, without what no header can carry. */
@@ -19,9 +19,9 @@ export const ask = (path, kind, body, signal) => request(path, kind, {
 });
 
 async function request(path, kind, { signal, ...options }) {
-	const patience = AbortSignal.timeout(PATIENCE);
 	try {
-		const reply = await fetch(path, { ...options, signal: signal ? AbortSignal.any([signal, patience]) : patience });
+		const patience = options.body ? [] : [AbortSignal.timeout(PATIENCE)];
+		const reply = await fetch(path, { ...options, signal: AbortSignal.any([...patience, ...(signal ? [signal] : [])]) });
 		if (reply.ok) return await reply[kind]();
 		throw refusal(reply.status, await reply.json().catch(() => null));
 	} catch (error) {
