@@ -1,13 +1,18 @@
 """Where the network looked: a box and heat over the photo for each answer, and why one and not another."""
 
+import io
+import re
+
 import httpx
 import pytest
+from PIL import Image
 
 from tests.browser.stage import TRAINED, expect, noting, pick
 from tests.browser.test_access import PHONE
 from tests.browser.test_answer import SAMPLES
-from tests.browser.test_troubles import FAILED, busy_times, problem
+from tests.browser.test_troubles import FAILED, busy_times, give, problem
 
+ORIENTATION = 0x0112  # in Exif
 COFFEE = (SAMPLES / "coffee.jpg").read_bytes()
 EDGES = ("xmin", "ymin", "xmax", "ymax")
 
@@ -161,6 +166,8 @@ PLACES = [
     ((5, 60, 30, 90), "lower left"),
     ((60, 5, 90, 45), "upper right"),
     ((30, 30, 70, 70), "the middle"),
+    ((48, 47, 52, 49), "the middle"),
+    ((48, 5, 53, 30), "upper half"),
     ((40, 0, 70, 100), "the middle, from top to bottom"),
     ((0, 30, 95, 70), "the middle, from side to side"),
 ]
@@ -306,6 +313,32 @@ def test_a_class_without_a_box(open_page):
     page.get_by_label("Where it looked").check()
 
     expect(words(page)).to_contain_text("Send the photo again.")
+
+
+def test_a_photo_that_the_browser_shows_lying(open_page):
+    """Chromium does not turn a WebP upright as the server does: a box would be elsewhere, so there are words alone."""
+    file = io.BytesIO()
+    with Image.open(SAMPLES / "coffee.jpg") as coffee:
+        turned = coffee.getexif()
+        turned[ORIENTATION] = 6
+        coffee.save(file, "WEBP", exif=turned.tobytes())
+    page = open_page()
+    switch(page)
+    page.get_by_text("What each layer makes of this photo").click()
+    page.wait_for_selector(".maps")
+    give(page, "turned.webp", file.getvalue(), "image/webp")
+    expect(page.locator("#caption")).to_contain_text("turned.webp")
+    page.wait_for_selector("#panel-result .sum")
+    expect(words(page)).to_contain_text("down")
+    page.wait_for_function(
+        "() => document.querySelector('.photo > canvas') && !document.querySelector('.lies')"
+    )
+    expect(page.locator(".beside p")).to_contain_text("down")
+
+    assert not page.locator(".over").is_visible()
+    down = re.findall(r"from (\d+) to (\d+)\s% down", page.locator(".beside p").inner_text())
+    assert all(int(end) <= 100 for one in down for end in one)
+    assert 1 == len(down)
 
 
 def test_withheld_boxes(open_page):

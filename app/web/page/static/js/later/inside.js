@@ -5,7 +5,7 @@ import { button, make } from "../dom.js";
 import { figures } from "../layers.js";
 import { reduced } from "../photo.js";
 import { ask } from "../server.js";
-import { glow, inWords, Overlay } from "./overlay.js";
+import { glow, inWords, Overlay, whole } from "./overlay.js";
 
 export class Part {
 	constructor(details) {
@@ -44,7 +44,7 @@ export class Part {
 			const sheets = await Promise.all(said.layers.map((layer) => this.#sheet(layer)));
 			const filters = await ask(`models/${encodeURIComponent(model.name)}/filters`, "blob", null, signal).catch(() => null);
 			if (signal.aborted) return;
-			if (await photo.shown) this.#paint(photo.image);
+			this.#paint(photo.image, await photo.shown, said);
 			this.groups.replaceChildren(...(model.trained ? [] : [make("p", make("b", "Untrained: "), "these maps come from random filters.")]), ...sheets);
 			if (filters) this.filters.replaceChildren(...first(filters, model));
 			sheets[0].querySelector(".maps button").click();
@@ -53,14 +53,12 @@ export class Part {
 		}
 	}
 
-	#paint(image) {
-		const { naturalWidth: width, naturalHeight: height } = image;
-		this.size = { width, height };
-		const side = (this.model.preprocess.crop / this.model.preprocess.resize) * Math.min(width, height);
-		const [left, top] = [(width - side) / 2, (height - side) / 2];
-		this.view = { xmin: left, ymin: top, xmax: left + side, ymax: top + side };
-		this.stage.style.setProperty("--ratio", width / height);
-		this.stage.replaceChildren(reduced(image, width, height), this.overlay.element);
+	#paint(picture, shown, { image, view }) {
+		this.frame = shown && whole(image, picture);
+		Object.assign(this, { image, view });
+		const { naturalWidth: width, naturalHeight: height } = picture;
+		this.stage.style.setProperty("--ratio", width / height || "");
+		this.stage.replaceChildren(...(shown ? [reduced(picture, width, height)] : []), ...(this.frame ? [this.overlay.element] : []));
 	}
 
 	/** The maps of one layer, and a list to choose another of its group. */
@@ -111,9 +109,8 @@ export class Part {
 		if (!map) return this.words.replaceChildren();
 		map.button.ariaPressed = "true";
 		const { receptive_field: box, values, columns } = map;
-		this.words.replaceChildren(make("b", `${map.layer}, channel ${map.channel}`), `: strongest ${figures(map.maximum)}, ${this.size ? inWords(box, this.size) : "somewhere"}.`);
-		if (!this.size) return;
-		this.overlay.lay({ xmin: 0, ymin: 0, xmax: this.size.width, ymax: this.size.height }, { values, columns, view: this.view, box });
+		this.words.replaceChildren(make("b", `${map.layer}, channel ${map.channel}`), `: strongest ${figures(map.maximum)}, ${inWords(box, this.image)}.`);
+		if (this.frame) this.overlay.lay(this.frame, { values, columns, view: this.view, box });
 	}
 
 	#dim() {

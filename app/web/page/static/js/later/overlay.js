@@ -26,6 +26,12 @@ export class Overlay {
 	}
 }
 
+/** The whole photo as a frame; null if the browser shows it lying where the server has it upright (WebP). */
+export function whole({ width, height }, { naturalWidth, naturalHeight }) {
+	const turned = (width > height) !== (naturalWidth > naturalHeight);
+	return turned ? null : { xmin: 0, ymin: 0, xmax: width, ymax: height };
+}
+
 const wide = ({ xmin, xmax }) => xmax - xmin;
 const high = ({ ymin, ymax }) => ymax - ymin;
 
@@ -82,6 +88,7 @@ export function area({ xmin, ymin, xmax, ymax }, { width, height }) {
 
 function part(from, to, first, last) {
 	if (to - from > 0.8) return "whole";
+	if (Math.abs(from + to - 1) < 0.2) return "middle"; // its centre is near the photo's
 	if (to <= 0.55) return first;
 	return from >= 0.45 ? last : "middle";
 }

@@ -4,7 +4,7 @@ import "./style.js";
 import { announce, button, byId, make } from "../dom.js";
 import { names, percent } from "../format.js";
 import { classify } from "../server.js";
-import { inWords, Overlay } from "./overlay.js";
+import { inWords, Overlay, whole } from "./overlay.js";
 
 const WANTED = "&explain=box,heat,evidence";
 
@@ -88,8 +88,8 @@ export class Part {
 		const { box, heat, evidence_in_box: share } = guess;
 		const said = [make("b", rival ? `Why ${name} and not ${rival}` : name), ": ", box ? `${inWords(box, image)}.` : "nothing in this photo speaks for it.",
 			typeof share === "number" ? ` ${percent(share)} of ${rival ? "what tells them apart" : "the evidence"} lies in the box.` : ""];
-		const frame = byId("only-crop").checked ? view : { xmin: 0, ymin: 0, xmax: image.width, ymax: image.height };
-		this.#lay({ frame: visible && frame, values: box && heat.values, columns: heat.columns, view, box }, ...said);
+		const all = visible && whole(image, this.photo.image);
+		this.#lay({ frame: all && byId("only-crop").checked ? view : all, values: box && heat.values, columns: heat.columns, view, box }, ...said);
 		this.method.textContent = `It looked here, which need not be all of the thing (${explanation.method} at ${explanation.layer}).`;
 		if (!heard) return;
 		announce(this.words.textContent);
