@@ -24,8 +24,8 @@ COLOURS = 256  # of the palette: enough at this size, and a third of the bytes
 
 
 def compare(page: Any) -> None:
-    """Show two models side by side."""
-    pick(page, "Compare with", "vgg16")
+    """Show two trained models side by side."""
+    pick(page, "Compare with", TRAINED)
     page.wait_for_selector(".verdict[data-agree]")
 
 
