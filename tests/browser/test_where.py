@@ -107,6 +107,22 @@ def test_each_answer_has_its_box(open_page, server):
         assert [names[place]] == pressed.all_inner_texts()
 
 
+def test_a_pointer_that_rests(open_page):
+    """Another photo begins with its best answer, even if another answer comes to lie under the pointer."""
+    page = open_page()
+    switch(page)
+    page.locator(".guesses li").nth(2).hover()
+    expect(page.locator(".guesses button").nth(2)).to_have_attribute("aria-pressed", "true")
+    page.locator("#samples button:has([src*=rocket])").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#caption")).to_contain_text("rocket.jpg")
+    page.wait_for_selector("#panel-result .sum")
+    show(page, page.locator(".guesses button").first.inner_text())
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    assert "true" == page.locator(".guesses button").first.get_attribute("aria-pressed")
+
+
 def test_a_tap_on_a_bar(open_page, server):
     """On a phone a tap anywhere on a bar shows its box, and the photo is still in view."""
     answer = explained(server)

@@ -45,7 +45,8 @@ export class Part {
 			if (!this.toggle.checked) return name.replaceChildren(name.textContent);
 			if (name.querySelector("button")) return;
 			const pick = (heard) => () => this.#pick(run, place, heard);
-			row.onpointerenter = pick(false);
+			// Not before it moves: a row may come to lie under a pointer that rests.
+			row.onpointerenter = () => row.addEventListener("pointermove", pick(false), { once: true });
 			name.replaceChildren(button(name.textContent, pick(true), "where"));
 			name.firstChild.onfocus = pick(true);
 		});
