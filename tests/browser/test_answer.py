@@ -138,6 +138,35 @@ def test_all_classes_on_request_and_searchable(open_page):
     assert ["espresso"] == page.locator(".every ol li:visible .name").all_inner_texts()
 
 
+def test_very_many_classes(open_page):
+    """Of a model that knows 100,000 classes the page lists the first thousand, and finds each of the others."""
+    guesses = [
+        {
+            "rank": index,
+            "label": f"class {index}.",
+            "probability": 1e-5,
+            "wnid": None,
+            "class_index": index,
+        }
+        for index in range(100_000)
+    ]
+
+    def know_more(route):
+        route.fulfill(json=route.fetch().json() | {"predictions": guesses})
+
+    open_page.watch.still = False  # so long an answer is not there at once
+    page = open_page()
+    page.route("**/predict*top_k*", know_more)
+    page.get_by_text("All 202 classes").click()
+    page.wait_for_selector(".every ol li")
+
+    assert 1000 == page.locator(".every ol li").count()
+    status = page.locator(".every [role=status]")
+    assert "100000 of 100000, the first 1000 are shown" == status.text_content()
+    page.get_by_label("Search by name").fill("class 98765.")
+    assert ["class 98765."] == page.locator(".every .name").all_inner_texts()
+
+
 def test_what_the_network_sees(open_page):
     """The frame shows where the server crops, and the switch shows that square alone."""
     page = open_page()
