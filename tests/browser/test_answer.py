@@ -138,6 +138,26 @@ def test_all_classes_on_request_and_searchable(open_page):
     assert ["espresso"] == page.locator(".every ol li:visible .name").all_inner_texts()
 
 
+def test_a_label_with_a_comma(open_page):
+    """A label of one's own is one name, with its commas; WordNet's are several names."""
+
+    def rename(route):
+        said = route.fetch().json()
+        said["predictions"][0] |= {"label": "rose, red", "wnid": None}
+        said["predictions"][1] |= {"label": "rose, white", "wnid": None}
+        said["predictions"][2] |= {"label": "red panda, panda", "wnid": "n02509815"}
+        route.fulfill(json=said)
+
+    page = open_page(prepare=lambda p: p.route("**/predict*", rename))
+    page.locator("#all summary").click()
+
+    names = page.locator(".guesses .name").all_text_contents()[:3]
+    assert ["rose, red", "rose, white", "red panda panda"] == [name.strip() for name in names]
+    assert "Classified: rose, red, " in page.locator("#status").text_content()
+    assert "rose, red" == page.locator("#session .past b").text_content()
+    assert "rose, white" == page.locator("#rows td").nth(2).text_content()
+
+
 def test_very_many_classes(open_page):
     """Of a model that knows 100,000 classes the page lists the first thousand, and finds each of the others."""
     guesses = [

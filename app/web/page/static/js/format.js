@@ -14,7 +14,8 @@ export const size = (bytes) => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)}${THIN}k
 
 export const milliseconds = (ms) => `${ms < 10 ? ms.toFixed(1) : Math.round(ms)}${THIN}ms`;
 
-export function names(label) {
-	const [first, ...others] = label.split(", ");
+/** The name of a class, and WordNet's others of it; a label of one's own may have a comma. */
+export function names({ label, wnid }) {
+	const [first, ...others] = wnid ? label.split(", ") : [label];
 	return [first, others.join(", ")];
 }

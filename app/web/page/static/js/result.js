@@ -40,7 +40,7 @@ function sentence(model, run, photo) {
 	if (!run) return model.state === "failed" ? `${model.title} is not available.` : `Loading ${model.title}.`;
 	if (run.state === "busy") return `${run.problem.title}. Trying again in ${run.problem.retryAfter} seconds.`;
 	if (run.state !== "done") return advise(run.problem, photo.file).slice(0, 2).join(" ");
-	const [first, second] = run.reply.answer.predictions.map((guess) => `${names(guess.label)[0]}, ${percent(guess.probability)}`);
+	const [first, second] = run.reply.answer.predictions.map((guess) => `${names(guess)[0]}, ${percent(guess.probability)}`);
 	return `${photo.flaw && `${photo.flaw} `}Classified: ${first}. Second: ${second}.${model.trained ? "" : " The weights are untrained: this means nothing."}`;
 }
 
@@ -68,19 +68,19 @@ export function verdict(models, runs) {
 	const [first, second] = runs.map((run) => run.reply.answer.predictions[0]);
 	// Each model has its own order of classes; two of ImageNet's have the same name.
 	const agree = first.wnid && second.wnid ? first.wnid === second.wnid : first.label === second.label;
-	const name = names(first.label)[0];
-	return make("p.verdict", { "data-agree": String(agree) }, agree ? `✓ They agree: ${name}` : `✗ They differ: ${name} or ${names(second.label)[0]}`);
+	const name = names(first)[0];
+	return make("p.verdict", { "data-agree": String(agree) }, agree ? `✓ They agree: ${name}` : `✗ They differ: ${name} or ${names(second)[0]}`);
 }
 
 function answer(run, model) {
 	const { answer: { predictions, image }, batchSize } = run.reply;
 	const others = model.classes - predictions.length;
 	const sum = predictions.reduce((total, guess) => total + guess.probability, 0);
-	const rows = predictions.map(({ label, probability }) => {
-		const [name, others] = names(label);
+	const rows = predictions.map((guess) => {
+		const [name, others] = names(guess);
 		const fill = make("span.fill");
-		fill.style.width = `${100 * probability}%`;
-		return make("li", make("span.name", make("span", name), " ", make("span.others", others)), make("span.share", percent(probability)), make("span.bar", fill));
+		fill.style.width = `${100 * guess.probability}%`;
+		return make("li", make("span.name", make("span", name), " ", make("span.others", others)), make("span.share", percent(guess.probability)), make("span.bar", fill));
 	});
 	run.rows = rows;
 	return [

@@ -71,6 +71,6 @@ export class Session {
 function said(runs, asked) {
 	const run = runs.get(asked) ?? [...runs.values()].pop();
 	if (run?.state !== "done") return [{ failed: "no answer", cancelled: "cancelled", busy: "busy", queued: "waiting" }[run?.state] ?? "…"];
-	const { predictions: [{ label, probability }], model: { name, trained } } = run.reply.answer;
-	return [make("b", names(label)[0]), ` ${trained ? percent(probability) : "untrained"}${name === asked ? "" : ` (${name})`}`];
+	const { predictions: [best], model: { name, trained } } = run.reply.answer;
+	return [make("b", names(best)[0]), ` ${trained ? percent(best.probability) : "untrained"}${name === asked ? "" : ` (${name})`}`];
 }

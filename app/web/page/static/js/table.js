@@ -75,9 +75,9 @@ export class Table {
 }
 
 function guesses({ predictions, model: { name, trained } }, asked) {
-	return predictions.slice(0, RANKS).flatMap(({ label, probability }, rank) => [
-		make("td", names(label)[0], rank || name === asked?.name ? "" : ` (${name})`),
-		make("td", trained ? percent(probability) : "untrained")]);
+	return predictions.slice(0, RANKS).flatMap((guess, rank) => [
+		make("td", names(guess)[0], rank || name === asked?.name ? "" : ` (${name})`),
+		make("td", trained ? percent(guess.probability) : "untrained")]);
 }
 
 /** Why there is no answer. */

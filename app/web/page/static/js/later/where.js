@@ -60,7 +60,7 @@ export class Part {
 		if (run) {
 			const other = run === before.run ? this.against.value : "";
 			const option = ([value, label]) => make("option", { value }, label);
-			this.against.replaceChildren(...[["", "(nothing else)"], ...run.reply.answer.predictions.map(({ label }, index) => [index, names(label)[0]])].map(option));
+			this.against.replaceChildren(...[["", "(nothing else)"], ...run.reply.answer.predictions.map((guess, index) => [index, names(guess)[0]])].map(option));
 			this.against.options[place + 1].disabled = true;
 			this.against.value = other === String(place) ? before.place : other; // the two change places
 		}
@@ -85,7 +85,7 @@ export class Part {
 			return heard && announce(found.trouble);
 		}
 		const { guess, answer: { view, image, explanation } } = found;
-		const [name, rival] = [place, other].map((at) => at !== "" && names(run.reply.answer.predictions[at].label)[0]);
+		const [name, rival] = [place, other].map((at) => at !== "" && names(run.reply.answer.predictions[at])[0]);
 		const { box, heat, evidence_in_box: share } = guess;
 		const said = [make("b", rival ? `Why ${name} and not ${rival}` : name), ": ", box ? `${inWords(box, image)}.` : "nothing in this photo speaks for it.",
 			typeof share === "number" ? ` ${percent(share)} of ${rival ? "what tells them apart" : "the evidence"} lies in the box.` : ""];
