@@ -1,4 +1,4 @@
-"""`vgg-serve evaluate` on 10,100 photos of a trained network: its figures are PyTorch's, planted faults are found."""
+"""`vgg-serve evaluate` on photos of a trained network: its figures are PyTorch's, planted faults are found."""
 
 import csv
 import io
@@ -18,8 +18,9 @@ from app.weights.manifests.catalog import BUILT_IN, load_catalog
 from tests.conftest import REPOSITORY, SHARED_DATA
 
 pytestmark = [pytest.mark.real, pytest.mark.torch]
-COMPARED = 1_000
-"""Photos whose changed answers are compared, of those that are measured."""
+EVERY = int(os.environ.get("VGG_TEST_EVERY", "5"))
+"""Of 10,100 photos every fifth is measured; VGG_TEST_EVERY=1 takes all, and a minute more."""
+PLANTED = 200 // EVERY
 ARCHIVE = SHARED_DATA / "vgg16-mini" / "val.zip"
 
 
@@ -32,7 +33,7 @@ class Photos:
         self.folder, self.models = folder / "photos", folder / "models"
         with zipfile.ZipFile(ARCHIVE) as files:
             files.extractall(self.folder)
-        self.rows = [*csv.DictReader(io.StringIO((self.folder / "val.csv").read_text()))]
+        self.rows = [*csv.DictReader(io.StringIO((self.folder / "val.csv").read_text()))][::EVERY]
         self.models.mkdir()
         manifest = (BUILT_IN / "vgg16-mini.toml").read_text().replace("resize = 68", "resize = 64")
         (self.models / "vgg16-mini.toml").write_text(manifest)
@@ -105,26 +106,26 @@ def test_figures_are_those_of_pytorch_to_the_last_photo(photos, report):
     index = {label.wnid: number for number, label in enumerate(labels)}
     true = np.array([index[row["wnid"]] for row in photos.rows])
     pixels = photos.pixels()
-    logits, others = torch_logits(pixels), torch_logits(pixels[:COMPARED], swapped=True)
+    logits, others = torch_logits(pixels), torch_logits(pixels, swapped=True)
     five = np.argsort(-logits, axis=1)[:, :5]
-    changed = np.flatnonzero(logits[:COMPARED].argmax(axis=1) != others.argmax(axis=1))
+    changed = np.flatnonzero(logits.argmax(axis=1) != others.argmax(axis=1))
     names = [f"images/{row['file']}" for row in photos.rows]
     found = {one["name"] for one in report["comparison"]["changed"]["photos"]}
 
-    assert 10_100 == report["n"]
-    assert (five[:, 0] == true).sum() == round(report["top1"] * 10_100)
-    assert (five == true[:, None]).any(axis=1).sum() == round(report["top5"] * 10_100)
-    assert {names[one] for one in changed} == found & {*names[:COMPARED]}
+    assert len(true) == report["n"]
+    assert (five[:, 0] == true).sum() == round(report["top1"] * len(true))
+    assert (five == true[:, None]).any(axis=1).sum() == round(report["top5"] * len(true))
+    assert {names[one] for one in changed} == found
     assert report["comparison"]["difference"]["high"] < 0
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_swapped_labels_are_among_the_first_suspects(photos, report, seed):
-    """At least 60 % of 200 are among the first 400."""
+    """At least 60 % of them are among the first suspects, twice as many as there are."""
     assert report
     random = np.random.default_rng(seed)
     wnids = [row["wnid"] for row in photos.rows]
-    chosen = random.permutation(len(wnids))[:200]
+    chosen = random.permutation(len(wnids))[:PLANTED]
     planted = {}
     for one, other in zip(chosen, np.roll(chosen, 1), strict=True):
         if wnids[one] != photos.rows[other]["wnid"]:
@@ -132,8 +133,8 @@ def test_swapped_labels_are_among_the_first_suspects(photos, report, seed):
     changed = [planted.get(f"images/{row['file']}", row["wnid"]) for row in photos.rows]
     suspects = photos.evaluate(changed)["suspected_label_errors"]
 
-    assert 400 == len(suspects)
-    assert 120 <= sum(one["name"] in planted for one in suspects)
+    first = suspects[: 2 * PLANTED]
+    assert 0.6 * PLANTED <= sum(one["name"] in planted for one in first)
 
 
 def test_a_shuffled_file_of_labels_is_told(photos, report):
