@@ -20,7 +20,8 @@ from app.web.endpoints import METHODS, Endpoint
 from app.web.middleware.envelope import CLIENT_LEFT
 from app.web.openapi import PREDICT_BODY, parameters_of
 from app.web.predict import read_upload, unless_client_leaves
-from app.web.schemas import BoxOut, ImageOut, InspectLayerOut, InspectOut, LayerMapsOut, ModelRef
+from app.web.schemas.answers import BoxOut, ImageOut, ModelRef
+from app.web.schemas.maps import InspectLayerOut, InspectOut, LayerMapsOut
 from app.weights.labels import network_of
 
 router = APIRouter()

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from app.serving.batching.explaining import MOST
 from app.serving.hosted_models import HostedModel, Models
 from app.web.endpoints import METHODS, Endpoint
-from app.web.schemas import (
+from app.web.schemas.models import (
     AccuracyOut,
     AgreementOut,
     BatchingOut,

@@ -13,7 +13,8 @@ from app.web.endpoints import KEY, MARKS, PHOTO, Endpoint
 from app.web.middleware.admission import TIMEOUT_HEADER
 from app.web.parameters import PARAMETERS_OF, PARTS
 from app.web.problems import MEDIA_TYPE, UNAVAILABLE, problem_body
-from app.web.schemas import BoxOut, HowOut, ImageOut, ModelRef, PredictionOut, ProblemOut
+from app.web.schemas.answers import BoxOut, HowOut, ImageOut, ModelRef, PredictionOut
+from app.web.schemas.problem import ProblemOut
 
 FIELD: Final = "file"
 """Name of the part of a form that holds the photo."""

@@ -26,7 +26,7 @@ from app.web.openapi import PREDICT_BODY, PREDICT_RESPONSES, parameters_of
 from app.web.page.plain_answer import answer_page
 from app.web.parameters import QUESTION
 from app.web.question import explained_body, read_question
-from app.web.schemas import ExplainedOut, ModelRef, PredictOut
+from app.web.schemas.answers import ExplainedOut, ModelRef, PredictOut
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from app.serving.explanation import Explained, Located, Question
 from app.serving.hosted_models import HostedModel
 from app.serving.loading import Loaded
 from app.web.parameters import PARTS, QUESTION
-from app.web.schemas import ExplainedOut, ModelRef
+from app.web.schemas.answers import ExplainedOut, ModelRef
 from app.weights.class_names import ClassNames
 
 _LONGEST: Final = 4000

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from app.graph.vgg import architecture
-from app.web.schemas import LayerOut
+from app.web.schemas.models import LayerOut
 from tests.conftest import write_colours
 
 CHROMIUM = Path("/usr/bin/chromium")

@@ -15,7 +15,7 @@ from app.service.app import create_app
 from app.service.settings import Settings
 from app.web.keys import make_key
 from app.web.parameters import PARAMETERS, PARAMETERS_OF
-from app.web.schemas import ExplainedOut
+from app.web.schemas.answers import ExplainedOut
 from tests.conftest import client_of, png, started_app
 
 pytestmark = pytest.mark.anyio

@@ -12,7 +12,7 @@ from starlette.types import Scope
 
 from app.records import percent
 from app.web.page.files import HEADERS, page_files
-from app.web.schemas import BoxOut, ExplainedOut, LocatedOut, PredictionOut, PredictOut
+from app.web.schemas.answers import BoxOut, ExplainedOut, LocatedOut, PredictionOut, PredictOut
 
 _PAGE = """<!doctype html>
 <html lang="en">

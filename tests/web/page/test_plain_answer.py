@@ -6,7 +6,7 @@ import pytest
 
 from app.web.page.files import page_files
 from app.web.page.plain_answer import answer_page, problem_page, where
-from app.web.schemas import BoxOut, ExplainedOut, PredictOut
+from app.web.schemas.answers import BoxOut, ExplainedOut, PredictOut
 
 GUESS = {"label": "cat", "probability": 0.0007, "wnid": "n1", "class_index": 1, "rank": 1}
 
