@@ -17,17 +17,15 @@ from app.graph.int8.calibration import RANGES_FILE
 from app.graph.serving_graph import INPUT, MAPS, OUTPUT, STEM_FILE
 from app.records import (
     Blank,
-    Evidence,
     Explainer,
     Features,
-    Numbers,
     PixelBatch,
     ProbabilityBatch,
     Run,
     Tensor,
 )
 from app.runtime.device_errors import NOT_NUMBERS, run_error
-from app.runtime.explain_session import NOT_EXPLAINED, open_explain
+from app.runtime.explain_session import Explained, open_explain
 from app.runtime.ort import CPU, OpenGraph, open_graph
 from app.runtime.shared_weights import shared_weights
 
@@ -38,7 +36,7 @@ _SMALL: Final = 0.02
 _WORTH_IT: Final = 0.95
 
 
-class CpuSession:
+class CpuSession(Explained):
     """A graph on a CPU; a stem, if it has one, is run image by image before the batch."""
 
     device: Literal["cpu"] = "cpu"
@@ -82,20 +80,6 @@ class CpuSession:
         names = self._explain.features if self._explain else []
         rows, *kept = self._outputs(batch, [OUTPUT, *names])
         return rows, dict(zip(names, kept, strict=True))
-
-    def explain(
-        self,
-        features: Features,
-        rows: Numbers,
-        classes: Numbers,
-        against: Numbers | None = None,
-        *,
-        cells: bool = True,
-    ) -> Evidence:
-        """Explain classes of some images; see `Explainer`."""
-        if self._explain is None:
-            raise RunFailedError(NOT_EXPLAINED)
-        return self._explain.explain(features, rows, classes, against, cells=cells)
 
     def _outputs(self, batch: PixelBatch, names: list[str]) -> list[Tensor]:
         """Run a batch and return the outputs of these names, the probabilities first."""

@@ -21,10 +21,8 @@ from app.errors import OutOfMemoryError, RunFailedError
 from app.graph.serving_graph import INPUT, OUTPUT
 from app.records import (
     Blank,
-    Evidence,
     Explainer,
     Features,
-    Numbers,
     PixelBatch,
     ProbabilityBatch,
     Run,
@@ -32,7 +30,7 @@ from app.records import (
 from app.runtime.cuda_options import CANDIDATES, SAFE, CudaOptions, Gpu, fastest, providers
 from app.runtime.cudart import Buffer, CudaMemory
 from app.runtime.device_errors import NOT_NUMBERS, no_cuda, run_error, why_not
-from app.runtime.explain_session import NOT_EXPLAINED, ExplainSession, open_explain
+from app.runtime.explain_session import Explained, ExplainSession, open_explain
 from app.runtime.ort import OpenGraph, open_graph
 from app.setup_errors import SessionError
 
@@ -154,7 +152,7 @@ class _Bound(NamedTuple):
     run: Callable[[], None]
 
 
-class Runner:
+class Runner(Explained):
     """Runs batches, one at a time, in buffers of its own."""
 
     def __init__(
@@ -208,20 +206,6 @@ class Runner:
     def run_keeping(self, batch: PixelBatch) -> tuple[ProbabilityBatch, Features]:
         """Classify a batch, and leave what `explain` needs on the GPU; see `Explainer`."""
         return self.run(batch), self._bound(batch.shape).features
-
-    def explain(
-        self,
-        features: Features,
-        rows: Numbers,
-        classes: Numbers,
-        against: Numbers | None = None,
-        *,
-        cells: bool = True,
-    ) -> Evidence:
-        """Explain classes of some images; see `Explainer`."""
-        if self._explain is None:
-            raise RunFailedError(NOT_EXPLAINED)
-        return self._explain.explain(features, rows, classes, against, cells=cells)
 
     def _features(self, images: int) -> dict[str, Buffer]:
         """Allocate what the graph gives beside probabilities, and the other graph needs."""

@@ -71,6 +71,26 @@ class ExplainSession:
         return Evidence(*(one.reshape(*classes.shape, *one.shape[1:]) for one in results))
 
 
+class Explained:
+    """Explains the answers of a session whose graph has a second one for that; the rest is `Explainer`'s."""
+
+    _explain: ExplainSession | None
+
+    def explain(
+        self,
+        features: Features,
+        rows: Numbers,
+        classes: Numbers,
+        against: Numbers | None = None,
+        *,
+        cells: bool = True,
+    ) -> Evidence:
+        """Explain classes of some images; see `Explainer`."""
+        if self._explain is None:
+            raise RunFailedError(NOT_EXPLAINED)
+        return self._explain.explain(features, rows, classes, against, cells=cells)
+
+
 def open_explain(
     graph: Path, where: list[Provider], open_graph: Callable[..., OpenGraph], threads: int = 1
 ) -> ExplainSession | None:

@@ -26,6 +26,7 @@ COLOURS = ("red", "lime", "blue")
 KEYS = {"alice": b"one", "bob": b"two"}
 MOODY = "tests.e2e.moody_device"
 DEPTH = 'vgg_queue_depth{model="colours"}'
+CANCELLED = [f'vgg_cancelled_total{{stage="{stage}"}}' for stage in ("upload", "decode", "queue")]
 
 
 def get(wire, path):
@@ -38,11 +39,13 @@ def count_of(text, line):
     return float(found[1]) if found else 0.0
 
 
-def wait_for_metric(wire, line, value):
+def wait_for_metric(wire, value, *lines):
+    """Wait until the sum of these lines has a value."""
     for _ in range(2000):
-        if count_of(get(wire, "/metrics").body.decode(), line) == value:
+        text = get(wire, "/metrics").body.decode()
+        if sum(count_of(text, line) for line in lines) == value:
             return
-    raise TimeoutError(line)
+    raise TimeoutError(text)
 
 
 def end_one(server, front, number):
@@ -312,17 +315,9 @@ def test_client_that_leaves_frees_its_place(model_dir):
         server.wait_for("a long run")
         with wire_to(server.url) as leaving:
             leaving.send(request("POST", "/predict", png()))
-            wait_for_metric(watching, DEPTH, 1)
-        # A photo counts as waiting from its admission on: its client may have left before.
-        for _ in range(2000):
-            text = get(watching, "/metrics").body.decode()
-            stages = [
-                f'vgg_cancelled_total{{stage="{stage}"}}' for stage in ("upload", "decode", "queue")
-            ]
-            if sum(count_of(text, stage) for stage in stages) == 1:
-                break
-        else:
-            raise TimeoutError(text)
+            wait_for_metric(watching, 1, DEPTH)
+        # A photo counts as waiting from its admission on: its client may have left before the queue.
+        wait_for_metric(watching, 1, *CANCELLED)
         depth = count_of(get(watching, "/metrics").body.decode(), DEPTH)
         (model_dir / "gate").touch()
         status = busy.answer().status
@@ -340,9 +335,9 @@ def test_images_of_a_front_that_died_are_dropped(model_dir):
         server.wait_for("a long run")
         wires[doomed].send(request("POST", "/predict", png()))
         with watching_at(server, other) as watching:
-            wait_for_metric(watching, DEPTH, 1)
+            wait_for_metric(watching, 1, DEPTH)
             os.kill(doomed, signal.SIGKILL)
-            wait_for_metric(watching, DEPTH, 0)
+            wait_for_metric(watching, 0, DEPTH)
         (model_dir / "gate").touch()
         status = wires[other].answer().status
 

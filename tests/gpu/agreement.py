@@ -9,6 +9,7 @@ import numpy as np
 from app.images.header_limits import ImageLimits
 from app.images.prepare import prepare
 from app.records import PixelBatch, Preprocess, ProbabilityBatch
+from app.weights.calibration import agreement
 
 RunBatch: TypeAlias = Callable[[PixelBatch], ProbabilityBatch]
 
@@ -50,12 +51,12 @@ def views(photos: Sequence[bytes], preprocess: Preprocess) -> PixelBatch:
 def compare(full: RunBatch, half: RunBatch, pictures: PixelBatch, size: int = 4) -> Agreement:
     """Run pictures in both precisions, in batches of `size`."""
     expected, actual = (_in_batches(run, pictures, size) for run in (full, half))
-    fives = [np.sort(np.argsort(-rows, axis=1)[:, :5], axis=1) for rows in (expected, actual)]
+    found = agreement.compare(expected, actual)
     return Agreement(
         pictures=len(pictures),
-        largest=float(np.abs(expected - actual).max()),
-        same_first=float((expected.argmax(axis=1) == actual.argmax(axis=1)).mean()),
-        same_five=float((fives[0] == fives[1]).all(axis=1).mean()),
+        largest=found["largest_difference"],
+        same_first=found["same_first"],
+        same_five=found["same_five"],
     )
 
 

@@ -13,6 +13,7 @@ from app.images.photo_box import PhotoBox, view_of
 from app.images.prepare import prepare
 from app.records import Preprocess
 from tests.conftest import PHOTOS
+from tests.images.turned import turned
 
 VGG = Preprocess(256, 224, "RGB", (0.0,) * 3, (1.0,) * 3)
 GREY = np.full((100, 200, 3), 120, np.uint8)
@@ -119,22 +120,9 @@ def test_it_is_upright(orientation):
     """As EXIF turns it: red is above, blue below."""
     upright = Image.new("RGB", (120, 80), "blue")
     upright.paste("red", (0, 0, 120, 40))
-    turn = {
-        1: None,
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }[orientation]
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    data = io.BytesIO()
-    (upright if turn is None else upright.transpose(turn)).save(data, "PNG", exif=exif)
+    data = turned(upright, orientation)
 
-    whole = whole_photo(partial(prepare, limits=ImageLimits()), data.getvalue(), (120, 80))
+    whole = whole_photo(partial(prepare, limits=ImageLimits()), data, (120, 80))
 
     assert abs(533 - whole.shape[0]) <= 1
     assert [255, 0, 0] == whole[5, 400].tolist()

@@ -1,7 +1,5 @@
 """A rectangle of the crop is found again in the photo that was uploaded, whichever way it was stored."""
 
-import io
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,6 +8,7 @@ from app.images.header_limits import ImageLimits
 from app.images.photo_box import PhotoBox, photo_box, view_of
 from app.images.prepare import prepare
 from app.records import Area, Preprocess
+from tests.images.turned import turned
 
 VGG = Preprocess(256, 224, "RGB", (0.0,) * 3, (1.0,) * 3)
 
@@ -41,22 +40,9 @@ def test_a_bright_square_is_where_its_box_says(orientation):
     """Upright, as EXIF has it turned: the square in the crop is the square in the photo."""
     photo = Image.new("L", (400, 300), 0)
     photo.paste(255, (160, 90, 200, 120))
-    turn = {  # what makes the stored image of the upright one
-        1: None,
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }[orientation]
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    data = io.BytesIO()
-    (photo.transpose(turn) if turn is not None else photo).save(data, "PNG", exif=exif)
+    data = turned(photo, orientation)
 
-    pixels, info = prepare(data.getvalue(), VGG, ImageLimits())
+    pixels, info = prepare(data, VGG, ImageLimits())
     rows, columns = np.nonzero(pixels[..., 0] > 127)
     area = Area(columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
     box = photo_box(area, (info.width, info.height), VGG)
