@@ -93,6 +93,7 @@ class Owner:
                 listener.listen(_BACKLOG)
         self._fronts = FrontProcesses(self._listeners, self._owner_side, layout)
         self._drain_seconds = (settings.drain_delay_ms + settings.drain_timeout_ms) / 1000 + _GRACE
+        self._drains = 0
         self.failed = False
         self.signalled: int | None = None
 
@@ -142,7 +143,9 @@ class Owner:
 
     def _drain(self) -> None:
         self._fronts.end(self._drain_seconds)
-        self._fronts.signal(signal.SIGTERM)
+        # A process sees two signals of one number as one if the first still waits for it.
+        self._fronts.signal(_SIGNALS[self._drains % 2])
+        self._drains += 1
 
     async def _load(self) -> None:
         """Load the models; end the service if one cannot be loaded.

@@ -1,6 +1,7 @@
 """Signals at every moment of a start, to an ordinary process and to process 1 of a container."""
 
 import os
+import select
 import signal
 import time
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import RunningServer, running_server
+from tests.e2e.fronts import fronts_of
 from tests.e2e.services import starting
 from tests.weights.download.file_server import running, serve
 
@@ -116,6 +118,24 @@ def test_a_second_signal_ends_the_delay(model_dir, fronts):
 
     assert -signal.SIGTERM == status
     assert time.monotonic() - began < 5
+
+
+def test_a_front_that_is_late_counts_both_signals(model_dir):
+    """A front that runs again after both signals came does not wait for VGG_DRAIN_DELAY_MS."""
+    settings = {"models": "colours", "drain_delay_ms": "60000", "front_processes": "2"}
+    with running_server(model_dir, **settings) as server:
+        late, other = fronts_of(server)
+        os.kill(late, signal.SIGSTOP)
+        ended = select.poll()
+        ended.register(os.pidfd_open(other))
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for("draining")
+        server.process.send_signal(signal.SIGTERM)
+        assert ended.poll(30_000)
+        os.kill(late, signal.SIGCONT)
+        status = server.process.wait(30)
+
+    assert -signal.SIGTERM == status
 
 
 @FRONTS
