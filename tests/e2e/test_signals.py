@@ -122,8 +122,9 @@ def test_a_second_signal_ends_the_delay(model_dir, fronts):
 
 def test_a_front_that_is_late_counts_both_signals(model_dir):
     """A front that runs again after both signals came does not wait for VGG_DRAIN_DELAY_MS."""
-    settings = {"models": "colours", "drain_delay_ms": "60000", "front_processes": "2"}
-    with running_server(model_dir, **settings) as server:
+    with running_server(
+        model_dir, models="colours", drain_delay_ms="60000", front_processes="2"
+    ) as server:
         late, other = fronts_of(server)
         os.kill(late, signal.SIGSTOP)
         ended = select.poll()
