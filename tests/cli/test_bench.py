@@ -92,14 +92,13 @@ def test_limit_alone(server, monkeypatch):
     assert "images/s" in result.stdout
 
 
-@pytest.mark.large
 def test_ways_to_compute_convolutions(monkeypatch, tmp_path):
     """--conv shows them batch by batch in one run, and leaves no graph behind."""
     monkeypatch.setenv("VGG_MODEL_DIR", str(tmp_path))
     file = tmp_path / "out.json"
     result = CliRunner().invoke(
         cli,
-        ["bench", "--conv", "direct,winograd", "--model", "vgg11", "--repeats", "1",
+        ["bench", "--conv", "direct,winograd", "--model", "vgg16-mini", "--repeats", "1",
          "--json", str(file)],
     )  # fmt: skip
 
