@@ -13,7 +13,8 @@ import numpy as np
 from app.images.decode_pool import DecodePool
 from app.images.overlay import Marks, draw_overlay
 from app.images.prepare import Prepare
-from app.records import ImageInfo, Label, Prediction, Probabilities, Row
+from app.records import Ask, ImageInfo, Label, Pixels, Prediction, Probabilities, Row
+from app.serving.batching.queue import Place
 from app.serving.explanation import Explained, Question, explain
 from app.serving.loading import Loaded
 from app.serving.metrics import Metrics
@@ -31,6 +32,7 @@ class Classification:
         image: What was uploaded.
         seconds: Where the time went, by stage: decode, queue, run, rank; and explain, if asked.
         batch_size: Images that shared the run.
+        probabilities: Of all classes.
         explained: What the request asked beside that.
     """
 
@@ -38,6 +40,7 @@ class Classification:
     image: ImageInfo
     seconds: Mapping[str, float]
     batch_size: int
+    probabilities: Probabilities
     explained: Explained | None = None
 
 
@@ -56,20 +59,21 @@ class Classifier:
         k: int,
         deadline: float,
         question: Question | None = None,
+        admitted: Place | None = None,
     ) -> Classification:
         """Classify one image file and return its k most probable classes, and what was asked.
 
         The deadline is in seconds on the clock of `time.monotonic`. Nothing is located with
-        untrained weights: their maps mean nothing.
+        untrained weights: their maps mean nothing. An image that was `admitted` with others, by
+        `classify_many`, keeps its place.
 
         Raises:
             RequestError: If the file cannot be classified.
             ServiceError: If the model cannot classify it in time, or at all.
         """
         began = time.monotonic()
-        locates = question is not None and bool(question.parts) and loaded.trained
-        ask = question.ask(k) if question is not None and locates else None
-        async with loaded.queue.reserve(deadline, ask) as place:
+        ask = ask_of(loaded, k, question)
+        async with loaded.queue.reserve(deadline, ask, admitted) as place:
             reserved = time.monotonic()
             work = partial(self._prepare, data, loaded.manifest.preprocess)
             try:
@@ -95,7 +99,36 @@ class Classifier:
                 seconds["explain"] = row.seen.seconds + found
                 self._metrics.explained(loaded.manifest.name)
         self._metrics.classified(loaded.manifest.name, seconds)
-        return Classification(predictions, image, seconds, row.batch_size, explained)
+        return Classification(
+            predictions, image, seconds, row.batch_size, row.probabilities, explained
+        )
+
+    async def classify_pixels(
+        self, loaded: Loaded, pixels: Pixels, k: int, deadline: float, admitted: Place | None = None
+    ) -> Classification:
+        """Classify an image that is decoded and cropped already; see `classify`.
+
+        Args:
+            loaded: The model.
+            pixels: uint8 [crop, crop, 3], RGB.
+            k: How many classes to return.
+            deadline: On the clock of `time.monotonic`.
+            admitted: Its place, if it was admitted with others.
+        """
+        began = time.monotonic()
+        async with loaded.queue.reserve(deadline, None, admitted) as place:
+            reserved = time.monotonic()
+            row = await place.submit(pixels)
+        ran = time.monotonic()
+        predictions = top_k(row.probabilities, loaded.labels, k)
+        seconds = {
+            "queue": reserved - began + row.queue_seconds,
+            "run": row.run_seconds,
+            "rank": time.monotonic() - ran,
+        }
+        self._metrics.classified(loaded.manifest.name, seconds)
+        image = ImageInfo(pixels.shape[1], pixels.shape[0], "pixels")
+        return Classification(predictions, image, seconds, row.batch_size, row.probabilities)
 
     def will_draw(self) -> AbstractContextManager[None]:
         """Count a picture among the work that others wait for, while its photo is classified."""
@@ -122,6 +155,12 @@ class Classifier:
         if not question.parts:
             return Explained(asked)
         return await asyncio.to_thread(explain, row.seen, loaded.manifest, image, asked)
+
+
+def ask_of(loaded: Loaded, k: int, question: Question | None) -> Ask | None:
+    """Return what a model is to explain about an image; None if nothing is to be located."""
+    locates = question is not None and bool(question.parts) and loaded.trained
+    return question.ask(k) if question is not None and locates else None
 
 
 def top_k(probabilities: Probabilities, labels: Sequence[Label], k: int) -> tuple[Prediction, ...]:

@@ -28,6 +28,8 @@ Family: TypeAlias = dict[str, Any]
 and value."""
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+Protocol: TypeAlias = Literal["predict", "hf", "oip", "grpc", "torchserve", "kserve_v1"]
+"""What a client speaks; `predict` is this service's own."""
 NO_MODEL: Final = "none"
 """The label `model` of a request that named no model of this server."""
 SECONDS: Final = (
@@ -61,13 +63,13 @@ class Metrics:
         self._joins = dict(_PROCESS_GAUGES)
         requests = counter(
             "vgg_requests_total",
-            "Answers to photos (POST /predict, /inspect) by HTTP status; 499 means that the client left.",
-            ["model", "code"],
+            "Answers to requests with photos, by HTTP status; 499 means that the client left.",
+            ["model", "code", "protocol"],
         )
         duration = histogram(
             "vgg_request_duration_seconds",
             "Time from the last byte of an upload to the last byte of its answer.",
-            ["model"],
+            ["model", "protocol"],
             buckets=SECONDS,
         )
         self._stage = histogram(
@@ -168,10 +170,12 @@ class Metrics:
                 self._gpu[name] = self._gauge(f"vgg_gpu_{name}", text, ["gpu"], join="max")
             self._gpu[name].labels(str(number)).set_function(partial(_value, read, name))
 
-    def answered(self, model: str, code: int, seconds: float) -> None:
-        """Count an answer to a photo."""
-        self._requests_of(model, str(code)).inc()
-        self._duration_of(model).observe(seconds)
+    def answered(
+        self, model: str, code: int, seconds: float, protocol: Protocol = "predict"
+    ) -> None:
+        """Count an answer to a request with one photo or several."""
+        self._requests_of(model, str(code), protocol).inc()
+        self._duration_of(model, protocol).observe(seconds)
 
     def classified(self, model: str, seconds: Mapping[str, float]) -> None:
         """Count a request that succeeded, by the seconds of each stage: decode, queue, run, rank."""

@@ -4,9 +4,11 @@ A new endpoint is one router function and one row here.
 """
 
 from enum import Enum
-from typing import Final
+from typing import Final, get_args
 
 from starlette.routing import compile_path
+
+from app.serving.metrics import Protocol
 
 METHODS: Final = ["GET", "HEAD"]
 """Of the routes that answer to GET; another route of the same path describes GET alone."""
@@ -19,8 +21,14 @@ PHOTO: Final = "photo"
 read, and its answers are counted."""
 
 
+_PROTOCOLS: Final[tuple[Protocol, ...]] = get_args(Protocol)
+
+
 class Endpoint(Enum):
-    """One row: a path as its router has it, and marks."""
+    """One row: a path as its router has it, and marks; a Protocol among them is what it speaks.
+
+    In the path of an upload, `{model}` is the model that it is for.
+    """
 
     PREDICT = "/predict", KEY, PHOTO
     INSPECT = "/inspect", KEY, PHOTO
@@ -39,18 +47,33 @@ class Endpoint(Enum):
     def __init__(self, path: str, *marks: str) -> None:
         self.path = path
         self.marks = marks
+        self.pattern = compile_path(path)[0]
 
 
 class _Marks(dict[str, tuple[str, ...]]):
     """Finds a path with parameters by its pattern; one without a row needs a key before its 404."""
 
     def __missing__(self, path: str) -> tuple[str, ...]:
-        found = (marks for pattern, marks in _WITH_PARAMETERS if pattern.match(path))
+        found = (one.marks for one in _WITH_PARAMETERS if one.pattern.match(path))
         return next(found, (KEY,))
 
 
-_WITH_PARAMETERS: Final = [
-    (compile_path(one.path)[0], one.marks) for one in Endpoint if "{" in one.path
-]
+_WITH_PARAMETERS: Final = [one for one in Endpoint if "{" in one.path]
 MARKS: Final = _Marks({one.path: one.marks for one in Endpoint})
 """The marks of every path that a client may ask for."""
+_PLAIN: Final = frozenset(one.path for one in Endpoint if "{" not in one.path)
+PROTOCOL_OF: Final[dict[tuple[str, ...], Protocol]] = {
+    one.marks: spoken for one in Endpoint for spoken in _PROTOCOLS if spoken in one.marks
+}
+"""What clients of a path speak, by its marks; where nothing is said, `predict`."""
+
+
+def model_in(path: str) -> tuple[str, str | None]:
+    """Return a path as its router has it, and the model that it names; None if it names none."""
+    if path in _PLAIN:
+        return path, None
+    for one in _WITH_PARAMETERS:
+        match = one.pattern.match(path)
+        if match:
+            return one.path, match.groupdict().get("model")
+    return path, None

@@ -55,6 +55,7 @@ def problem_body(status: int, slug: str, title: str, detail: str) -> dict[str, A
         "title": title,
         "status": status,
         "detail": detail,
+        "error": detail,  # what clients of other servers show
         "request_id": None,  # known once it is an answer
         "retryable": status in _RETRYABLE,
     }

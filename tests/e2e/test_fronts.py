@@ -25,6 +25,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs L
 COLOURS = ("red", "lime", "blue")
 KEYS = {"alice": b"one", "bob": b"two"}
 MOODY = "tests.e2e.moody_device"
+ANSWERED = 'vgg_requests_total{code="200",model="colours",protocol="predict"}'
 DEPTH = 'vgg_queue_depth{model="colours"}'
 CANCELLED = [f'vgg_cancelled_total{{stage="{stage}"}}' for stage in ("upload", "decode", "queue")]
 
@@ -111,7 +112,7 @@ def test_metrics_of_any_front_are_those_of_all(model_dir):
         texts = [get(wire, "/metrics").body.decode() for wire in wires.values()]
 
     for text in texts:
-        assert 3 == count_of(text, 'vgg_requests_total{code="200",model="colours"}')
+        assert 3 == count_of(text, ANSWERED)
         assert 3 == count_of(text, 'vgg_batch_size_sum{model="colours"}')
         assert 3 == count_of(text, 'vgg_stage_duration_seconds_count{model="colours",stage="run"}')
         assert 1 == count_of(text, 'vgg_ready{model="colours"}')
@@ -141,7 +142,7 @@ def test_a_front_that_is_killed_is_replaced_and_harms_no_other(model_dir):
                     before = 0.0
                     while before < 20:
                         text = get(watching, "/metrics").body.decode()
-                        before = count_of(text, 'vgg_requests_total{code="200",model="colours"}')
+                        before = count_of(text, ANSWERED)
                 end_one(server, doomed, signal.SIGKILL)
                 with a_wire_to_each(server) as fresh:
                     for wire in fresh.values():
@@ -154,7 +155,7 @@ def test_a_front_that_is_killed_is_replaced_and_harms_no_other(model_dir):
     assert doomed not in fresh
     assert 2 == len(fresh)
     assert {200} == set(answers[other])
-    assert before <= count_of(text, 'vgg_requests_total{code="200",model="colours"}')
+    assert before <= count_of(text, ANSWERED)
 
 
 def test_a_front_that_is_told_to_end_is_replaced(model_dir):

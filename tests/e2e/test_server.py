@@ -97,7 +97,7 @@ def test_client_that_leaves_is_dropped_and_counted(model_dir):
         metrics = httpx.get(f"{server.url}/metrics").text
 
     assert 'vgg_cancelled_total{stage="upload"} 1.0' in metrics
-    assert 'vgg_requests_total{code="499",model="colours"} 1.0' in metrics
+    assert 'vgg_requests_total{code="499",model="colours",protocol="predict"} 1.0' in metrics
     assert "vgg_upload_bytes 0.0" in metrics
 
 

@@ -43,7 +43,7 @@ def test_the_small_model_answers_for_one_that_cannot_be_downloaded(tmp_path, fro
     assert [("vgg16", "failed", 1000, None), ("vgg16-mini", "ready", 202, "vgg16")] == [
         (one["name"], one["state"], one["classes"], one["stands_in_for"]) for one in listed
     ]
-    assert 'vgg_requests_total{code="200",model="vgg16-mini"} 1.0' in metrics
+    assert 'vgg_requests_total{code="200",model="vgg16-mini",protocol="predict"} 1.0' in metrics
 
 
 @BOTH_WAYS

@@ -20,6 +20,7 @@ class Answer:
         """Return the status and the type of an answer that is a problem in its only shape."""
         assert "application/problem+json" == self.headers["content-type"], self
         body: dict[str, Any] = json.loads(self.body)
+        assert body["error"] == body["detail"]
         assert {"type", "title", "status", "detail", "request_id", "retryable"} <= set(body)
         assert (self.status, self.headers["x-request-id"]) == (body["status"], body["request_id"])
         assert "default-src 'none'" in self.headers["content-security-policy"]

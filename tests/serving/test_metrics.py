@@ -22,7 +22,7 @@ def test_counts_are_exact_under_concurrency():
         for _ in range(10_000):
             pool.submit(metrics.answered, "vgg16", 200, 0.01)
 
-    assert 10_000 == values(metrics)["vgg_requests_total", "200", "vgg16"]
+    assert 10_000 == values(metrics)["vgg_requests_total", "200", "predict", "vgg16"]
 
 
 def test_known_labels_start_at_zero():

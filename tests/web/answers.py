@@ -7,5 +7,6 @@ def problem(answer):
     assert "application/problem+json" == answer.headers["content-type"]
     assert body["status"] == answer.status_code
     assert body["request_id"] == answer.headers["x-request-id"]
+    assert body["error"] == body["detail"]
     assert {"type", "title", "status", "detail", "request_id", "retryable"} <= set(body)
     return answer.status_code, body["type"]

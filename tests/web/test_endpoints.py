@@ -1,12 +1,15 @@
 """The table of paths."""
 
+from typing import get_args
+
 import pytest
 from fastapi import FastAPI
 from starlette.routing import Mount
 
 from app.service.app import create_app
 from app.service.settings import Settings
-from app.web.endpoints import KEY, MARKS, Endpoint
+from app.serving.metrics import Protocol
+from app.web.endpoints import KEY, MARKS, PROTOCOL_OF, Endpoint, model_in
 
 
 def paths(app: FastAPI) -> set[str]:
@@ -51,3 +54,24 @@ def test_path_without_a_row_needs_a_key():
 def test_parameters_of_a_path_match(path):
     """A row with a parameter holds for every value of it."""
     assert () == MARKS[path]
+
+
+def test_the_marks_of_a_path_say_what_its_clients_speak():
+    """One protocol at most; where nothing is said, it is this service's own."""
+    assert PROTOCOL_OF.keys() <= set(MARKS.values())
+    assert MARKS["/predict"] not in PROTOCOL_OF
+    for one in Endpoint:
+        assert len(set(one.marks) & set(get_args(Protocol))) <= 1
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("/predict", ("/predict", None)),
+        ("/models/vgg16", ("/models/{name}", None)),
+        ("/nothing", ("/nothing", None)),
+    ],
+)
+def test_a_path_names_a_model(path, found):
+    """Its row, and the model for which it uploads."""
+    assert found == model_in(path)

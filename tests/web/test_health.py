@@ -9,6 +9,8 @@ from tests.conftest import client_of, png, started_app
 
 pytestmark = pytest.mark.anyio
 
+SPOKEN = ("protocol", "predict")
+
 
 def values(text):
     """Return the value of each sample by its name and labels."""
@@ -88,10 +90,10 @@ async def test_metrics_count_every_answer_exactly(client):
     await client.post("/predict?model=other", content=png())
     found = values((await client.get("/metrics")).text)
 
-    assert 3 == found["vgg_requests_total", ("code", "200"), ("model", "colours")]
-    assert 1 == found["vgg_requests_total", ("code", "415"), ("model", "colours")]
-    assert 1 == found["vgg_requests_total", ("code", "404"), ("model", "none")]
-    assert 4 == found["vgg_request_duration_seconds_count", ("model", "colours")]
+    assert 3 == found["vgg_requests_total", ("code", "200"), ("model", "colours"), SPOKEN]
+    assert 1 == found["vgg_requests_total", ("code", "415"), ("model", "colours"), SPOKEN]
+    assert 1 == found["vgg_requests_total", ("code", "404"), ("model", "none"), SPOKEN]
+    assert 4 == found["vgg_request_duration_seconds_count", ("model", "colours"), SPOKEN]
     for stage in ("decode", "queue", "run", "rank"):
         name = "vgg_stage_duration_seconds_count"
         assert 3 == found[name, ("model", "colours"), ("stage", stage)]

@@ -38,7 +38,7 @@ async def test_openapi_has_an_example_of_every_status(client):
         assert (status, shown.title, shown.example) == (
             example["status"],
             example["title"],
-            example["detail"],
+            example["error"],
         )
         assert shown.example
     assert "multipart/form-data" in operation["requestBody"]["content"]

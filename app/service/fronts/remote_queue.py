@@ -45,10 +45,10 @@ class RemoteQueue(Queue):
         """Return 0, because the owner counts the images of all fronts."""
         return 0
 
-    def device_wait(self) -> tuple[float, float]:
+    def device_wait(self, behind: int = 0) -> tuple[float, float]:
         """Return the predicted seconds until a run, and the same with a safety margin."""
         now, largest = time.monotonic(), self.policy.sizes[-1]
-        unseen = self._count_unseen() // largest * self.policy.cost(largest)
+        unseen = (self._count_unseen() + behind) // largest * self.policy.cost(largest)
         return (
             max(0.0, float(self._memory.next_start[self._model]) - now) + unseen,
             max(0.0, float(self._memory.latest_start[self._model]) - now) + unseen,

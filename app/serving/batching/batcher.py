@@ -99,9 +99,9 @@ class Batcher(Queue):
         """Return the number of images that wait for a run."""
         return len(self._line) + self.coming
 
-    def device_wait(self) -> tuple[float, float]:
+    def device_wait(self, behind: int = 0) -> tuple[float, float]:
         """Return the predicted seconds until a run, and the same with a safety margin."""
-        wait = self._wait_behind(self.depth)
+        wait = self._wait_behind(self.depth + behind)
         return wait, self._cost.at_most(wait, self.policy.sizes[-1])
 
     async def submit(self, pixels: Pixels, deadline: float, ask: Ask | None = None) -> Row:

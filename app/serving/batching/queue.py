@@ -72,8 +72,8 @@ class Queue(ABC):
         """Return the number of images that wait for a run."""
 
     @abstractmethod
-    def device_wait(self) -> tuple[float, float]:
-        """Return the seconds until a device would run an image that arrives now.
+    def device_wait(self, behind: int = 0) -> tuple[float, float]:
+        """Return the seconds until a device would run an image that arrives now, behind so many others.
 
         Returns:
             The predicted seconds; and the same with a safety margin learned from recent runs.
@@ -103,8 +103,11 @@ class Queue(ABC):
         """Return the predicted seconds until an image that arrives now begins to run."""
         return max(self._decode_backlog(self.awaiting), self.device_wait()[0])
 
-    def admit(self, patience: float = float("inf")) -> None:
+    def admit(self, patience: float = float("inf"), images: int = 1) -> None:
         """Refuse an image that might wait longer than the queue budget or its client's patience.
+
+        Of several images of one request, the first may wait for the queue budget, and the last for
+        the patience.
 
         Raises:
             DeadlineExceededError: If the deadline has passed.
@@ -123,10 +126,31 @@ class Queue(ABC):
                 f"The estimated wait is {wait:.1f} s; the limit is {limit:g} s. Retry later.",
                 retry_after=wait - limit,
             )
+        if images > 1:
+            others = images - 1
+            last = max(self._decode_backlog(self.awaiting + others), self.device_wait(others)[1])
+            if last > patience:
+                raise OverloadedError(
+                    f"The estimated wait is {last:.1f} s for the last of {images} images; the limit"
+                    f" is {patience:g} s. Send fewer in one request, or retry later.",
+                    retry_after=last - patience,
+                )
+
+    def admit_all(self, images: int, deadline: float, ask: Ask | None = None) -> list["Place"]:
+        """Admit all images of a request and count them, or none of them; see `admit`.
+
+        Whatever becomes of them, `Place.arrive` has to be called for each in the end.
+        """
+        self.admit(deadline - self._clock(), images)
+        return [Place(self, deadline, ask) for _ in range(images)]
 
     @asynccontextmanager
-    async def reserve(self, deadline: float, ask: Ask | None = None) -> AsyncIterator["Place"]:
+    async def reserve(
+        self, deadline: float, ask: Ask | None = None, admitted: "Place | None" = None
+    ) -> AsyncIterator["Place"]:
         """Admit an image, wait for a place and hold it until the image has its row.
+
+        One that was `admitted` with others is not asked for again.
 
         An upload is smaller than its pixels, and costs nothing if its client leaves before it is
         decoded: so an image is only decoded when its run is near. Places are given in the order
@@ -135,8 +159,7 @@ class Queue(ABC):
         Raises:
             ServiceError: If the image is not admitted (see `admit`), or its deadline passed first.
         """
-        self.admit(deadline - self._clock())
-        place = Place(self, deadline, ask)
+        place = admitted or self.admit_all(1, deadline, ask)[0]
         try:
             await self._take_place(deadline)
             try:

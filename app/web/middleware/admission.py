@@ -20,6 +20,7 @@ from app.errors import (
 )
 from app.serving.hosted_models import Models
 from app.serving.metrics import Metrics
+from app.web.endpoints import model_in
 from app.web.parameters import PARAMETERS_OF, unknown_parameter
 from app.web.problems import UNAVAILABLE, answer_error
 from app.web.rate_limit import Quotas, network_of
@@ -139,13 +140,16 @@ class Admission:
     def _check(self, scope: Scope) -> float:
         """Return the seconds from the end of the body to the answer."""
         query = QueryParams(scope["query_string"] or {})  # parsing nothing takes a while
-        known = PARAMETERS_OF[scope["path"]]
+        named, known = None, PARAMETERS_OF.get(scope["path"])
+        if known is None:
+            path, named = model_in(scope["path"])
+            known = PARAMETERS_OF.get(path, ())
         for parameter in query:
             if parameter not in known:
                 raise unknown_parameter(parameter, known)
         if len(query.getlist("top_k")) > 1:
             raise BadRequestError("top_k: The query has it more than once; give it once.")
-        name = query.get("model")
+        name = named or query.get("model")
         model = self._models.choose(name or None)
         state = scope["state"]
         headers = Headers(scope=scope)

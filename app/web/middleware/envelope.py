@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import DrainingError, RequestError, ServiceError
 from app.serving.metrics import NO_MODEL, Metrics
-from app.web.endpoints import MARKS, PHOTO, PROBE
+from app.web.endpoints import MARKS, PHOTO, PROBE, PROTOCOL_OF
 from app.web.problems import answer_error
 
 log = logging.getLogger(__name__)
@@ -108,7 +108,8 @@ class Envelope:
         status = state.get("status", CLIENT_LEFT)
         if state["photo"]:
             waited = time.monotonic() - state.get("arrived", state["began"])
-            self._metrics.answered(state.get("model", NO_MODEL), status, waited)
+            spoken = PROTOCOL_OF.get(MARKS[scope["path"]], "predict")
+            self._metrics.answered(state.get("model", NO_MODEL), status, waited, spoken)
             self._metrics.rejected(state.get("problem", ""))
         log.log(
             logging.DEBUG if PROBE in MARKS[scope["path"]] else logging.INFO,

@@ -14,6 +14,8 @@ class ProblemOut(Out):
     status: int
     detail: str
     """What happened this time and what to do."""
+    error: str
+    """The same, where the clients of other servers look for it."""
     request_id: str | None
     retryable: bool
     """Whether the same request may succeed later."""

@@ -99,7 +99,9 @@ async def test_metrics_come_from_the_owner(model_dir, session):
         text = (await client.get("/metrics")).text
         await turn_until(lambda: not both.owner_side._scrapes)
 
-    found = re.search(r'vgg_requests_total\{code="200",model="colours"\} (\S+)', text)
+    found = re.search(
+        r'vgg_requests_total\{code="200",model="colours",protocol="predict"\} (\S+)', text
+    )
     assert found is not None
     assert 2 == float(found[1])
 

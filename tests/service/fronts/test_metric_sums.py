@@ -41,11 +41,11 @@ def test_counts_are_added_exactly():
 
     assert pytest.approx(values(add_up(families))) == values(add_up(reversed(families)))
     found = values(add_up(families))
-    assert 6 == found["vgg_requests_total", "200", "vgg16"]
-    assert 1 == found["vgg_requests_total", "503", "vgg19"]
+    assert 6 == found["vgg_requests_total", "200", "predict", "vgg16"]
+    assert 1 == found["vgg_requests_total", "503", "predict", "vgg19"]
     assert 18 == found["vgg_batch_size_sum", "vgg16"]
-    assert 6 == found["vgg_request_duration_seconds_bucket", "0.025", "vgg16"]
-    assert 0 == found["vgg_request_duration_seconds_bucket", "0.01", "vgg16"]
+    assert 6 == found["vgg_request_duration_seconds_bucket", "0.025", "predict", "vgg16"]
+    assert 0 == found["vgg_request_duration_seconds_bucket", "0.01", "predict", "vgg16"]
 
 
 def test_gauges_are_joined_as_they_declare():
@@ -100,5 +100,5 @@ def test_only_the_counts_of_a_process_that_has_ended_are_kept():
     metrics.uploading(100)
     found = values(counts_of(metrics.families()))
 
-    assert 1 == found["vgg_requests_total", "200", "vgg16"]
+    assert 1 == found["vgg_requests_total", "200", "predict", "vgg16"]
     assert ("vgg_upload_bytes",) not in found

@@ -67,7 +67,9 @@ async def owner(model_dir, session):
 
 def requests_of(text):
     found = re.search(
-        r'^vgg_requests_total\{code="200",model="colours"\} (\S+)$', text, re.MULTILINE
+        r'^vgg_requests_total\{code="200",model="colours",protocol="predict"\} (\S+)$',
+        text,
+        re.MULTILINE,
     )
     return float(found[1]) if found else 0.0
 

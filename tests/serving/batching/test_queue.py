@@ -31,8 +31,8 @@ class FixedQueue(Queue):
     def depth(self):
         return self.coming
 
-    def device_wait(self):
-        return self.wait, self.wait
+    def device_wait(self, behind=0):
+        return self.wait + behind, self.wait + behind
 
     async def submit(self, _pixels, _deadline, ask=None):
         self.asks.append(ask)
@@ -65,6 +65,16 @@ def test_a_queue_is_alive_while_all_lanes_are_usable_and_admits_while_one_is():
         FixedQueue(usable=0.0).admit()
 
     assert [True, False, False] == [FixedQueue(usable=part).alive for part in (1.0, 0.5, 0.0)]
+
+
+def test_the_images_of_a_request_are_admitted_together_or_not_at_all():
+    """The first may wait for the budget and the last for the patience; then all are counted."""
+    queue = FixedQueue(wait=1.0, clock=lambda: 0.0)
+    with pytest.raises(OverloadedError, match="for the last of 10 images") as caught:
+        queue.admit_all(10, deadline=9.0)
+
+    assert (0, 1.0) == (queue.coming, caught.value.retry_after)
+    assert 9 == len(queue.admit_all(9, deadline=9.0)) == queue.coming
 
 
 class Entry:
