@@ -106,6 +106,7 @@ def create_app(
     app.state.inspector = inspector if settings.inspect else None
     app.state.keys = keys
     app.state.metrics = metrics
+    app.state.quotas = quotas
     app.state.scrape = scrape
     app.state.max_body_bytes = settings.max_body_bytes
     app.state.draining = asyncio.Event()

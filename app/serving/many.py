@@ -34,7 +34,7 @@ def check_number(images: int, most: int = MOST_IMAGES) -> None:
 async def classify_many(
     classifier: Classifier,
     loaded: Loaded,
-    images: Sequence[bytes | Pixels],
+    images: Sequence[bytes | Pixels | RequestError],
     k: int,
     deadline: float,
     question: Question | None = None,
@@ -47,7 +47,7 @@ async def classify_many(
         classifier: What classifies one.
         loaded: The model.
         images: Image files, of which each is decoded, or pixels of the model's size, uint8 [crop,
-            crop, 3]; at least one, at most MOST_IMAGES.
+            crop, 3], or errors that were found already; at least one, at most MOST_IMAGES.
         k: How many classes each answer has.
         deadline: Of all, on the clock of `time.monotonic`.
         question: What is asked about each beside its classes; image files only.
@@ -59,7 +59,10 @@ async def classify_many(
     check_number(len(images))
     places = loaded.queue.admit_all(len(images), deadline, ask_of(loaded, k, question))
 
-    async def outcome_of(image: bytes | Pixels, place: Place) -> Outcome:
+    async def outcome_of(image: bytes | Pixels | RequestError, place: Place) -> Outcome:
+        if isinstance(image, RequestError):
+            place.arrive()
+            return image
         try:
             if isinstance(image, bytes):
                 return await classifier.classify(loaded, image, k, deadline, question, place)

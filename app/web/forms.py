@@ -1,4 +1,4 @@
-"""The file in a form, whatever client wrote it, and a sentence about every mistake in a form.
+"""The files in a form, whatever client wrote it, and a sentence about every mistake in a form.
 
 python-multipart reads the parameters of headers. It does not split the body: 10 MB that nearly hold
 the boundary again and again keep its parser, and with it the whole process, busy for 2.3 s, and it
@@ -12,12 +12,13 @@ from typing import Final, Never
 
 from python_multipart.multipart import parse_options_header
 
-from app.errors import BadRequestError, UnsupportedFormatError
+from app.errors import BadRequestError, RequestError, UnsupportedFormatError
 from app.images.formats import TITLES
 from app.web.openapi import FIELD
 from app.web.parameters import EXAMPLES, spelled_parameter
 
-_MOST_PARTS: Final = 16
+_MOST_FIELDS: Final = 15
+"""Parts beside the files."""
 _MOST_HEADER_BYTES: Final = 8192
 _MOST_TEXT_BYTES: Final = 65_536
 """Of a field beside the file; a longer one is taken for a file."""
@@ -29,7 +30,9 @@ _FOLD: Final = re.compile(rb"\r\n[ \t]+")
 _NOT_TEXT: Final = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 _LOST_BYTES: Final = re.compile(rb"[\0\r\n]")
 """What curl -d takes out of a file."""
-_FILE_NAME: Final = re.compile(rb";\s*filename\*?\s*=", re.IGNORECASE)
+_FILE_NAME: Final = re.compile(
+    rb";\s*filename\*?\s*=\s*(?P<none>(\"\")?\s*(?:;|$))?", re.IGNORECASE
+)
 _SANE_NAME: Final = re.compile(rb"[A-Za-z_][A-Za-z0-9_.\[\]-]{0,31}")
 _PRINTABLE: Final = re.compile(rb"[\t -~]+")
 _FIELDS: Final = re.compile(rb"[\w.%+\[\]-]{1,64}=[ -~]*")
@@ -48,6 +51,7 @@ class _Part:
     Attributes:
         name: Of the field.
         named_file: Whether it has a file name, `filename` or `filename*`, however empty.
+        no_choice: Whether it is what a browser sends for an input in which no file was chosen.
         is_field: Whether it is a short text without a file name, such as that of a button.
         encoding: Its Content-Transfer-Encoding; empty for none.
         start, end: Where its data are in the body.
@@ -55,6 +59,7 @@ class _Part:
 
     name: bytes
     named_file: bool
+    no_choice: bool
     is_field: bool
     encoding: bytes
     start: int
@@ -65,39 +70,48 @@ class _Part:
         """Return its bytes."""
         return self.end - self.start
 
-    @property
-    def empty_input(self) -> bool:
-        """Return whether it is what a browser sends for an input in which no file was chosen."""
-        return self.named_file and not self.size
+
+def find_file(content_type: str, body: bytes, names: tuple[str, ...] = (FIELD,)) -> bytes:
+    """Return the only file of a form; see `find_files`.
+
+    Raises:
+        UnsupportedFormatError: If it is empty.
+    """
+    [file] = find_files(content_type, body, names)
+    if isinstance(file, RequestError):
+        raise file
+    return file
 
 
-def find_file(content_type: str, body: bytes) -> bytes:
-    """Return the file of a form: its part named FIELD, with a file name or without.
+def find_files(
+    content_type: str, body: bytes, names: tuple[str, ...] = (FIELD,), most: int = 1
+) -> list[bytes | RequestError]:
+    """Return the files of a form, in order: its parts of these names, with a file name or without.
 
-    Empty file inputs and short fields beside it are ignored, unless they are parameters, which
+    In place of a file that cannot be one, such as an empty one, stands the error that says so.
+    Empty file inputs and short fields beside them are ignored, unless they are parameters, which
     belong into the address.
 
     Raises:
-        BadRequestError: If the form is malformed, or has no such part or several files.
-        UnsupportedFormatError: If the file is empty.
+        BadRequestError: If the form is malformed, has no such part, more files than `most`, or
+            files under other names.
     """
     boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
     if not boundary:
         raise BadRequestError(
             f"The header Content-Type does not name the boundary of the form. {_LET_THE_CLIENT}"
         )
-    parts = list(_parts(body, b"--" + boundary))
-    files = [part for part in parts if part.name == FIELD.encode()]
-    files = [part for part in files if not part.empty_input] or files[:1]
-    others = [part for part in parts if part.name != FIELD.encode() and not part.empty_input]
+    parts = list(_parts(body, b"--" + boundary, most + _MOST_FIELDS))
+    wanted = {name.encode() for name in names}
+    files = [part for part in parts if part.name in wanted]
+    files = [part for part in files if not part.no_choice] or files[:1]
+    others = [part for part in parts if part.name not in wanted]
+    others = [part for part in others if part.size or not part.named_file]
     if not files:
         _refuse_names(others)
     beside = [part for part in others if not part.is_field]
-    if len(files) + len(beside) > 1:
-        raise BadRequestError(
-            f"Too many files: the form has {len(files) + len(beside)}. Send one request per photo,"
-            f" in a part named {FIELD!r}."
-        )
+    if beside or len(files) > most:
+        raise _too_many(len(files) + len(beside), most)
     for part in others:
         parameter = spelled_parameter(part.name.decode("latin-1"))
         if parameter:
@@ -105,24 +119,28 @@ def find_file(content_type: str, body: bytes) -> bytes:
                 f"The form has a field beside {FIELD!r} for a parameter. Parameters belong in the"
                 f" URL: /predict?{parameter}={EXAMPLES.get(parameter, 'NAME')}"
             )
-    [file] = files
+    return [_content_of(file, body) for file in files]
+
+
+def _content_of(file: _Part, body: bytes) -> bytes | RequestError:
+    """Return the bytes of a file, or why it is none."""
     if file.encoding.lower() not in _AS_IT_IS:
-        raise BadRequestError(
+        return BadRequestError(
             f"The part {FIELD!r} is encoded, as its Content-Transfer-Encoding says. Send the bytes"
             " of the image as they are, not as base64 or the like."
         )
     if not file.size:
-        raise UnsupportedFormatError(
+        return UnsupportedFormatError(
             f"The part {FIELD!r} is empty: no photo was chosen. Send {TITLES}."
         )
     data = body[file.start : file.end]
     if not file.named_file and file.size <= _MOST_PATH_BYTES and _PRINTABLE.fullmatch(data):
-        raise BadRequestError(
+        return BadRequestError(
             f"The multipart body has no file: its part {FIELD!r} is a text. The server fetches"
             f" nothing. {_CURL}"
         )
     if data.startswith(b"--") and _DISPOSITION in data[:_HEAD_BYTES].lower():
-        raise BadRequestError(
+        return BadRequestError(
             f"The part {FIELD!r} is a form itself, not a photo. Send one form, with the photo in it."
         )
     return data
@@ -155,19 +173,19 @@ def refuse_hidden_form(body: bytes) -> None:
         )
 
 
-def _parts(body: bytes, delimiter: bytes) -> Iterator[_Part]:
+def _parts(body: bytes, delimiter: bytes, most: int) -> Iterator[_Part]:
     """Yield the parts of a form; what stands before the first and behind the last is skipped."""
     at = 0 if body.startswith(delimiter) else body.find(b"\r\n" + delimiter) + 2
     if at == 1:  # it was not found
         _refuse_start(body, delimiter)
-    for number in range(_MOST_PARTS + 1):
+    for number in range(most + 1):
         after = _AFTER_BOUNDARY.match(body, at + len(delimiter))
         if after is None:
             _refuse_boundary(body, at, delimiter)
         if after[1]:
             return
-        if number == _MOST_PARTS:
-            raise _malformed(f"it has more than {_MOST_PARTS} parts")
+        if number == most:
+            raise _malformed(f"it has more than {most} parts")
         start = after.end()
         at = body.find(b"\r\n" + delimiter, start - 2) + 2
         if at == 1:
@@ -186,17 +204,30 @@ def _part(body: bytes, start: int, end: int) -> _Part:
         name, _, value = line.partition(b":")
         headers[name.strip().lower()] = value.strip()
     disposition = headers.get(b"content-disposition", b"")
-    named_file = _FILE_NAME.search(disposition) is not None
+    file_name = _FILE_NAME.search(disposition)
+    named_file = file_name is not None
     start = header_end + 4
     short = end - start <= _MOST_TEXT_BYTES
     return _Part(
         name=parse_options_header(disposition)[1].get(b"name", b""),
         named_file=named_file,
+        no_choice=file_name is not None and file_name["none"] is not None and start == end,
         is_field=not named_file and short and not _NOT_TEXT.search(body, start, end),
         encoding=headers.get(b"content-transfer-encoding", b""),
         start=start,
         end=end,
     )
+
+
+def _too_many(files: int, most: int) -> BadRequestError:
+    if files > most > 1:
+        return BadRequestError(
+            f"Too many files: the form has {files}; the limit is {most}. Send the others in another"
+            " request.",
+            limit={"files": most},
+        )
+    several = "one request per photo, in a part" if most == 1 else "each photo in a part"
+    return BadRequestError(f"Too many files: the form has {files}. Send {several} named {FIELD!r}.")
 
 
 def _refuse_names(others: list[_Part]) -> Never:

@@ -18,7 +18,7 @@ from app.serving.metrics import Metrics
 from app.web.accept import PNG, prefers_png
 from app.web.endpoints import METHODS, Endpoint
 from app.web.middleware.envelope import CLIENT_LEFT
-from app.web.openapi import PREDICT_BODY, parameters_of
+from app.web.openapi import INSPECT_BODY, parameters_of
 from app.web.predict import read_upload, unless_client_leaves
 from app.web.schemas.answers import BoxOut, ImageOut, ModelRef
 from app.web.schemas.maps import InspectLayerOut, InspectOut, LayerMapsOut
@@ -47,7 +47,7 @@ _FILTERS: Final[dict[int | str, dict[str, Any]]] = {
     summary="Look at a photo through the layers of a model",
     response_model=InspectLayerOut | InspectOut,
     responses=_RESPONSES,
-    openapi_extra={"requestBody": PREDICT_BODY, "parameters": parameters_of(Endpoint.INSPECT)},
+    openapi_extra={"requestBody": INSPECT_BODY, "parameters": parameters_of(Endpoint.INSPECT)},
 )
 async def inspect(
     request: Request,

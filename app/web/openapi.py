@@ -5,10 +5,17 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, Response
 
-from app.errors import RateLimitedError, RequestError, UnauthorizedError, answered
+from app.errors import (
+    CorruptImageError,
+    RateLimitedError,
+    RequestError,
+    UnauthorizedError,
+    answered,
+)
 from app.images.formats import FORMATS
 from app.serving.batching.explaining import MOST
 from app.serving.hosted_models import Models
+from app.serving.many import MOST_IMAGES
 from app.web.endpoints import KEY, MARKS, PHOTO, Endpoint
 from app.web.middleware.admission import TIMEOUT_HEADER
 from app.web.parameters import PARAMETERS_OF, PARTS
@@ -31,21 +38,35 @@ def _list_of(items: dict[str, Any], most: int) -> dict[str, Any]:
     }
 
 
-PREDICT_BODY: Final[dict[str, Any]] = {
-    "required": True,
-    "content": {
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "required": [FIELD],
-                "additionalProperties": False,
-                "properties": {FIELD: {"type": "string", "format": "binary"}},
-            }
+def photo_body(*fields: str, schema: dict[str, Any] = _IMAGE["schema"]) -> dict[str, Any]:
+    """Describe an upload: an image itself, or a form with a file of one of these names."""
+    form = {
+        "type": "object",
+        "required": [*fields[:1]],
+        "additionalProperties": False,
+        "properties": dict.fromkeys(fields, schema),
+    }
+    return {
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": form},
+            **{one.media_type: _IMAGE for one in FORMATS},
+            "application/octet-stream": _IMAGE,
         },
-        **{one.media_type: _IMAGE for one in FORMATS},
-        "application/octet-stream": _IMAGE,
+    }
+
+
+INSPECT_BODY: Final = photo_body(FIELD)
+PREDICT_BODY: Final = photo_body(
+    FIELD,
+    schema={
+        "type": "array",
+        "items": _IMAGE["schema"],
+        "minItems": 1,
+        "maxItems": MOST_IMAGES,
+        "description": "One photo, answered by an object, or several, answered by a list.",
     },
-}
+)
 
 _EXPLAIN: Final = (
     "What to say of where the model sees each class: box, evidence (the box, and the share of the"
@@ -100,6 +121,13 @@ _EXPLAINED: Final = _ANSWER | {
     "explanation": HowOut.example(),
 }
 
+_PROBLEM: Final = problem_body(
+    CorruptImageError.status,
+    CorruptImageError.slug,
+    CorruptImageError.title,
+    "The image is damaged.",
+)
+
 PREDICT_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "content": {
@@ -109,6 +137,10 @@ PREDICT_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
                     "explained": {
                         "summary": "/predict?top_k=1&explain=evidence",
                         "value": _EXPLAINED,
+                    },
+                    "several": {
+                        "summary": "/predict?top_k=1, a form with two photos, one of them damaged",
+                        "value": [_ANSWER, _PROBLEM],
                     },
                 }
             },

@@ -1,32 +1,37 @@
-"""POST /predict: reads the photo, gets it classified, answers in JSON or as a page.
+"""POST /predict: reads the photos, gets them classified, answers in JSON or as a page.
 
 The bytes of a photo are never written to disk.
 """
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
-from app.errors import BadRequestError
+from app.errors import BadRequestError, RequestError
 from app.images.overlay import Marks
+from app.records import Pixels
 from app.serving.classifier import USUAL, Classification, Classifier
-from app.serving.explanation import marks_of
+from app.serving.explanation import Question, marks_of
 from app.serving.loading import Loaded
+from app.serving.many import MOST_IMAGES, Outcome, check_number, classify_many
 from app.serving.metrics import Metrics
 from app.web.accept import PNG, prefers_png
 from app.web.endpoints import Endpoint
-from app.web.forms import find_file, refuse_hidden_form
+from app.web.forms import find_files, refuse_hidden_form
+from app.web.middleware.admission import count_images
 from app.web.middleware.envelope import CLIENT_LEFT
 from app.web.openapi import PREDICT_BODY, PREDICT_RESPONSES, parameters_of
 from app.web.page.plain_answer import answer_page
 from app.web.parameters import QUESTION
+from app.web.problems import ENCODER, problem_of
 from app.web.question import explained_body, read_question
 from app.web.schemas.answers import ExplainedOut, ModelRef, PredictOut
+from app.web.schemas.problem import ProblemOut
 
 T = TypeVar("T")
 
@@ -35,8 +40,8 @@ router = APIRouter()
 
 @router.post(
     Endpoint.PREDICT.path,
-    summary="Classify one photo",
-    response_model=ExplainedOut,
+    summary="Classify a photo, or several",
+    response_model=ExplainedOut | list[ExplainedOut | ProblemOut],
     responses=PREDICT_RESPONSES,
     openapi_extra={"requestBody": PREDICT_BODY, "parameters": parameters_of(Endpoint.PREDICT)},
 )
@@ -57,6 +62,9 @@ async def predict(
     and `explain`, the answer is the photo with the box of the best class, or of the first of
     `classes`, and with its heat if that is asked for. The header
     `X-Request-Timeout-Ms` shortens the time from the end of the upload to the answer.
+
+    A form with several parts named `file` gets a list: for each photo, in order, its answer or a
+    problem.
     """
     loaded: Loaded = request.state.loaded  # chosen and admitted by app.web.middleware.admission
     classes = len(loaded.labels)
@@ -71,10 +79,15 @@ async def predict(
         question = read_question(request.query_params, model, loaded, best)
     metrics: Metrics = request.app.state.metrics
     try:
-        data = await read_upload(request)
+        photos = await _read_photos(request)
     except ClientDisconnect:
         metrics.cancelled("upload")
         return Response(status_code=CLIENT_LEFT)
+    if len(photos) > 1:
+        return await _predict_several(request, photos, best, question)
+    [data] = photos
+    if isinstance(data, RequestError):
+        raise data
     classifier: Classifier = request.app.state.classifier
     pictured = (
         question is not None
@@ -87,23 +100,9 @@ async def predict(
         result = await unless_client_leaves(request, work)
     if result is None:
         return Response(status_code=CLIENT_LEFT)
-    model_ref = ModelRef(
-        name=request.state.model,
-        weights_sha256=loaded.weights_sha256,
-        trained=loaded.trained,
-        precision=loaded.precision if loaded.precision == "int8" else None,
-        stands_in_for=request.state.stands_in_for,
-    )
-    if question is None:
-        body = PredictOut(
-            model=model_ref,
-            predictions=list(result.predictions),  # type: ignore[arg-type] # read by attribute
-            image=result.image,  # type: ignore[arg-type] # read by attribute
-        )
-    else:
-        body = explained_body(model_ref, result, question, loaded)
+    body = _body(request, result, question)
     request.state.fields = {
-        "model": model_ref.name,
+        "model": request.state.model,
         "bytes": len(data),
         **body.image.model_dump(),
         "batch_size": result.batch_size,
@@ -118,6 +117,71 @@ async def predict(
             return await _draw(request, data, result, marks)
     json = body.model_dump_json(exclude_unset=question is not None)
     return Response(json, media_type="application/json", headers=headers)
+
+
+async def _predict_several(
+    request: Request,
+    photos: list[bytes | RequestError],
+    best: int,
+    question: Question | None,
+) -> Response:
+    """Answer with a list: for each photo, in order, what it alone would get, or a problem."""
+    outcomes = await classify_all(request, photos, best, question)
+    if outcomes is None:
+        return Response(status_code=CLIENT_LEFT)
+    items = []
+    for outcome in outcomes:
+        if isinstance(outcome, Classification):
+            body = _body(request, outcome, question)
+            items.append(body.model_dump_json(exclude_unset=question is not None))
+        else:
+            problem = problem_of(outcome) | {"request_id": request.state.request_id}
+            items.append(ENCODER.encode(problem))
+        await asyncio.sleep(0)  # 64 lists of a thousand classes take a while
+    request.state.fields = {
+        "model": request.state.model,
+        "images": len(photos),
+        "problems": sum(not isinstance(one, Classification) for one in outcomes),
+    }
+    return Response(f"[{','.join(items)}]", media_type="application/json")
+
+
+async def classify_all(
+    request: Request,
+    images: Sequence[bytes | Pixels | RequestError],
+    k: int,
+    question: Question | None = None,
+) -> list[Outcome] | None:
+    """Classify all images of a request, each of which costs its client a token; see `classify_many`.
+
+    Returns:
+        What became of each, in order; None if the client has left.
+    """
+    check_number(len(images))
+    count_images(request, len(images))
+    classifier: Classifier = request.app.state.classifier
+    work = classify_many(
+        classifier, request.state.loaded, images, k, request.state.deadline, question
+    )
+    return await unless_client_leaves(request, work)
+
+
+def _body(request: Request, result: Classification, question: Question | None) -> PredictOut:
+    loaded: Loaded = request.state.loaded
+    model = ModelRef(
+        name=request.state.model,
+        weights_sha256=loaded.weights_sha256,
+        trained=loaded.trained,
+        precision=loaded.precision if loaded.precision == "int8" else None,
+        stands_in_for=request.state.stands_in_for,
+    )
+    if question is not None:
+        return explained_body(model, result, question, loaded)
+    return PredictOut(
+        model=model,
+        predictions=list(result.predictions),  # type: ignore[arg-type] # read by attribute
+        image=result.image,  # type: ignore[arg-type] # read by attribute
+    )
 
 
 def _headers(request: Request, seconds: Mapping[str, float], batch_size: int) -> dict[str, str]:
@@ -143,14 +207,23 @@ async def _draw(request: Request, data: bytes, result: Classification, marks: Ma
 
 async def read_upload(request: Request) -> bytes:
     """Return the only file of a multipart body, or the raw body."""
+    [photo] = await _read_photos(request, 1)
+    if isinstance(photo, RequestError):
+        raise photo
+    return photo
+
+
+async def _read_photos(request: Request, most: int | None = None) -> list[bytes | RequestError]:
+    """Return the files of a multipart body, or the raw body; a page shows one."""
     content_type = request.headers.get("content-type", "")
     body = await request.body()
     media_type = content_type.lower()
     if media_type.startswith("multipart/"):
-        return find_file(content_type, body)
+        most = most or (1 if request.state.html else MOST_IMAGES)
+        return find_files(content_type, body, most=most)
     if body.startswith(b"--") or "urlencoded" in media_type:
         refuse_hidden_form(body)
-    return body
+    return [body]
 
 
 async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T | None:

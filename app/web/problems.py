@@ -24,7 +24,7 @@ from app.web.page.plain_answer import problem_page
 
 MEDIA_TYPE: Final = "application/problem+json"
 UNAVAILABLE: Final = 503
-_ENCODER: Final = JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+ENCODER: Final = JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 """As of a JSONResponse, which makes one for each answer."""
 _RETRYABLE: Final = frozenset({408, 429, UNAVAILABLE, 504})
 
@@ -35,6 +35,19 @@ def answer_error(scope: Scope, error: RequestError | ServiceError) -> Response:
     Its Retry-After is the error's `retry_after`, rounded up to whole seconds, at least 1. Whatever
     raises the error computes that; app.errors has the defaults.
     """
+    headers = _headers_of(error)
+    return _answer(scope, problem_of(error), headers)
+
+
+def problem_of(error: RequestError | ServiceError) -> dict[str, Any]:
+    """Return the problem of one of our own errors; `request_id` is still empty."""
+    body = problem_body(error.status, error.slug, error.title, str(error))
+    if isinstance(error, RequestError) and error.limit is not None:
+        body["limit"] = error.limit
+    return body
+
+
+def _headers_of(error: RequestError | ServiceError) -> dict[str, str]:
     headers: dict[str, str] = {}
     if isinstance(error, BodyTooLargeError | SlowUploadError):
         headers["Connection"] = "close"  # the rest of the body is not read
@@ -42,10 +55,7 @@ def answer_error(scope: Scope, error: RequestError | ServiceError) -> Response:
         headers["WWW-Authenticate"] = 'Bearer realm="vgg-serve"'
     if isinstance(error, ServiceError | RateLimitedError) and error.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
-    body = problem_body(error.status, error.slug, error.title, str(error))
-    if isinstance(error, RequestError) and error.limit is not None:
-        body["limit"] = error.limit
-    return _answer(scope, body, headers)
+    return headers
 
 
 def problem_body(status: int, slug: str, title: str, detail: str) -> dict[str, Any]:
@@ -98,4 +108,4 @@ def _answer(scope: Scope, body: dict[str, Any], headers: dict[str, str]) -> Resp
     if state.get("html"):
         return problem_page(scope, body["status"], body["title"], body["detail"], headers)
     body["request_id"] = state.get("request_id")
-    return Response(_ENCODER.encode(body), body["status"], headers, MEDIA_TYPE)
+    return Response(ENCODER.encode(body), body["status"], headers, MEDIA_TYPE)

@@ -44,10 +44,18 @@ class Quotas:
         self.report(client, 1)
         return 0.0
 
-    def give_back(self, client: str) -> None:
-        """Put back a token of a request that the server could not answer."""
-        self.charge(client, -1)
-        self.report(client, -1)
+    def take_more(self, client: str, tokens: int) -> None:
+        """Take tokens for the other photos of a request that took its first one.
+
+        The bucket may owe them then: a request of several photos is never too large for a bucket, and
+        its client waits for its next token until all are paid.
+        """
+        self.charge(client, tokens)
+        self.report(client, tokens)
+
+    def give_back(self, client: str, tokens: int = 1) -> None:
+        """Put back the tokens of a request that the server could not answer."""
+        self.take_more(client, -tokens)
 
     def charge(self, client: str, tokens: int = 1) -> None:
         """Count tokens taken in another process (negative: given back), even beyond an empty bucket."""

@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from app.errors import BadRequestError, RequestError, UnsupportedFormatError
-from app.web.forms import find_file, refuse_hidden_form
+from app.web.forms import find_file, find_files, refuse_hidden_form
 from tests.conftest import PHOTOS
 
 PHOTO = b"\xff\xd8\xff\r\n--\n\r\n--X\x00" + bytes(2000)
@@ -180,6 +180,21 @@ def test_parameters_beside_the_file_are_refused(name, address):
 def test_what_is_wrong_is_named(body, words):
     """Whatever is wrong with a form, the sentence says it."""
     assert words in refusal(body)
+
+
+def test_several_files_come_in_order_and_an_empty_one_keeps_its_place():
+    """A field or an input without a file is none of them; a file of no bytes is one that is wrong."""
+    photos = [PHOTO, PHOTO[:50], b""]
+    parts = [part(FILE, data) for data in photos]
+    body = form(
+        part('form-data; name="file"; filename=""', b""), *parts, part('form-data; name="x"', b"1")
+    )
+    found = find_files(TYPE, body, most=3)
+
+    assert photos[:2] == found[:2]
+    assert isinstance(found[2], UnsupportedFormatError)
+    with pytest.raises(BadRequestError, match="the limit is 2"):
+        find_files(TYPE, body, most=2)
 
 
 @pytest.mark.parametrize(

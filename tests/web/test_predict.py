@@ -134,14 +134,82 @@ async def test_bodies_that_are_no_image(client, content, headers, expected):
     assert expected == problem(answer)[0]
 
 
-async def test_form_without_or_with_two_files(client):
-    """A form needs exactly one file, and its part is called `file`."""
+async def test_form_without_a_file_or_with_files_of_other_names(client):
+    """The parts of photos are all called `file`."""
     wrong = await client.post("/predict", files={"image": png()})
-    two = await client.post("/predict", files=[("file", png()), ("file", png())])
+    two = await client.post("/predict", files=[("file", png()), ("image", png())])
     text = await client.post("/predict", data={"file": "a text"}, files={"other": png()})
 
     assert [(400, "/problems/bad-request")] * 3 == [problem(x) for x in (wrong, two, text)]
     assert "'file'" in wrong.json()["detail"]
+
+
+def form_of(*photos):
+    return [("file", (f"{number}.png", photo)) for number, photo in enumerate(photos)]
+
+
+async def test_several_photos_get_a_list_in_their_order(client):
+    """Each item is byte for byte what the photo alone would get, or a problem."""
+    photos = [png("red"), b"no image", png("blue"), b"", png("lime")]
+    answer = await client.post("/predict?top_k=2", files=form_of(*photos))
+    alone = [await client.post("/predict?top_k=2", content=photo) for photo in photos]
+
+    assert 200 == answer.status_code
+    assert [200, 415, 200, 415, 200] == [item.get("status", 200) for item in answer.json()]
+    for number in (0, 2, 4):
+        assert alone[number].text in answer.text
+        assert alone[number].json() == answer.json()[number]
+    problem = answer.json()[1]
+    assert answer.headers["x-request-id"] == problem["request_id"]
+    assert {**alone[1].json(), "request_id": None} == {**problem, "request_id": None}
+
+
+async def test_one_photo_that_is_wrong_is_an_error(client):
+    """A list is for several: one photo is answered as ever."""
+    answer = await client.post("/predict", files=form_of(b""))
+
+    assert (415, "/problems/unsupported-format") == problem(answer)
+    assert "no photo was chosen" in answer.json()["detail"]
+
+
+async def test_as_many_photos_as_the_limit_says(client, session):
+    """64 are answered, in few runs; one more is refused without a run, and the error says the limit."""
+    fine = await client.post("/predict", files=form_of(*[png()] * 64))
+    runs = len(session.sizes)
+    refused = await client.post("/predict", files=form_of(*[png()] * 65))
+
+    assert [0] * 64 == [item["predictions"][0]["class_index"] for item in fine.json()]
+    assert (400, {"files": 64.0}) == (problem(refused)[0], refused.json()["limit"])
+    assert "the limit is 64" in refused.json()["detail"]
+    assert runs == len(session.sizes)
+
+
+async def test_each_of_several_photos_is_asked_the_same(client):
+    """The parameters of a question hold for all of them."""
+    answer = await client.post("/predict?classes=282", files=form_of(png(), png("blue")))
+
+    assert [282, 282] == [item["asked"][0]["class_index"] for item in answer.json()]
+
+
+async def test_a_page_shows_one_photo(client):
+    """A browser without scripts that posts two gets a sentence."""
+    headers = {"sec-fetch-mode": "navigate", "accept": "text/html"}
+    answer = await client.post("/predict", files=form_of(png(), png()), headers=headers)
+
+    assert (400, True) == (answer.status_code, "Too many files" in answer.text)
+
+
+async def test_each_of_several_photos_costs_its_client_a_token(model_dir, session):
+    """A bucket may owe them, so that no request is too large for it; then its client waits."""
+    async with (
+        started_app(model_dir, session, rate_limit=1, rate_burst=3) as app,
+        client_of(app) as client,
+    ):
+        first = await client.post("/predict", files=form_of(*[png()] * 10))
+        second = await client.post("/predict", content=png())
+
+    assert [200, 429] == [first.status_code, second.status_code]
+    assert 7 <= int(second.headers["retry-after"]) <= 8
 
 
 async def test_large_form_stays_in_memory(client, tmp_path, monkeypatch):

@@ -145,5 +145,6 @@ def test_refused_request_is_not_charged_elsewhere():
     for _ in range(5):
         quotas.take("a")
     quotas.give_back("a")
+    quotas.take_more("a", 3)
 
-    assert [("a", 1), ("a", 1), ("a", -1)] == reported
+    assert [("a", 1), ("a", 1), ("a", -1), ("a", 3)] == reported

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from starlette.datastructures import Headers, QueryParams
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import (
@@ -123,7 +124,7 @@ class Admission:
             upload.finish()
             self._hold(-upload.held)
             if self._quotas is not None and scope["state"].get("status") == UNAVAILABLE:
-                self._quotas.give_back(_client(scope))
+                self._quotas.give_back(_client(scope), scope["state"].get("images", 1))
 
     async def _receive(self, upload: "_Upload", receive: Receive) -> Message:
         """Wait for more of a body, and count it: bytes received, as promises take no memory."""
@@ -294,6 +295,14 @@ class _Upload:
             f" {rate:g} bytes per second or more. Send it again, or a smaller photo.",
             limit={"seconds": silence, "bytes_per_second": rate},
         )
+
+
+def count_images(request: Request, images: int) -> None:
+    """Count the images of a request whose body has been read: each costs its client a token."""
+    quotas: Quotas | None = request.app.state.quotas
+    request.state.images = images
+    if quotas is not None and images > 1:
+        quotas.take_more(_client(request.scope), images - 1)
 
 
 def _full() -> UploadsFullError:
