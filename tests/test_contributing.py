@@ -44,7 +44,7 @@ def test_the_map_has_every_package():
         "texts.py",
     }
     assert beside == files - {"__init__.py", "__main__.py"}
-    assert 11 == len(folders)
+    assert 12 == len(folders)
 
 
 class Recorder:

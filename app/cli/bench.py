@@ -15,10 +15,10 @@ from app.bench.target import DEFAULT_SIZES, make_pictures, make_target, read_pic
 from app.cli.console import err, out, pull_bar
 from app.cli.environment import Key, find_manifest, read_settings
 from app.cli.files import find_photos
+from app.client.address import authorization
 from app.runtime.conv_choice import ConvChoice
 from app.service.settings import Settings
 from app.setup_errors import SetupError
-from app.web.keys import authorization
 
 
 def bench(  # noqa: PLR0913, PLR0917 (options of a command)

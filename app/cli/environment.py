@@ -45,7 +45,7 @@ def read_settings(warn: Callable[[str], None] = _print_warning) -> Settings:
     Raises:
         SetupError: If a setting is wrong; the sentence names it.
     """
-    known = {f"VGG_{name.upper()}" for name in Settings.model_fields} | {"VGG_API_KEY"}
+    known = {f"VGG_{name.upper()}" for name in Settings.model_fields} | {"VGG_API_KEY", "VGG_URL"}
     for name, value in sorted(os.environ.items()):
         if name == "VGG_PORT" and SERVICE_LINK.fullmatch(value):
             warn(

@@ -23,7 +23,6 @@ _NO_FILE: Final = ()
 _PREFIX: Final = "vgg_"
 _SCHEME: Final = b"bearer "
 _ENTROPY: Final = 32  # bytes: cannot be guessed, so the digest needs neither salt nor slowness
-_SENDABLE: Final = re.compile(r"[A-Za-z0-9._~+/=-]+")  # RFC 6750: keys of other servers too
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LINE: Final = re.compile(rf"({_NAME.pattern})\s+sha256:([0-9a-f]{{64}})")
 
@@ -40,17 +39,6 @@ def make_key(name: str) -> tuple[str, str]:
         )
     key = _PREFIX + secrets.token_urlsafe(_ENTROPY)
     return key, f"{name} sha256:{sha256(key.encode()).hexdigest()}"
-
-
-def authorization(key: str) -> str:
-    """Return the value of the header `Authorization` for a key.
-
-    Raises:
-        KeysError: If it is not a key; the sentence does not repeat it.
-    """
-    if not _SENDABLE.fullmatch(key):
-        raise KeysError("Only letters, digits and -._~+/= are allowed in an API key.")
-    return f"Bearer {key}"
 
 
 class Keys:

@@ -11,13 +11,13 @@ import typer
 from app.cli.console import err, out
 from app.cli.environment import Key, find_manifest, read_settings, ready_graph
 from app.cli.files import STDIN, File, count, is_photo, walk
-from app.cli.predict.address import AddressError, open_client, predict_url
 from app.cli.predict.every import Nothing, Source, classify_all
 from app.cli.predict.here import Here
 from app.cli.predict.overlays import Overlays, Places, PlacesError
 from app.cli.predict.progress import Report
 from app.cli.predict.server import Server
 from app.cli.predict.writers import make_writer
+from app.client.address import AddressError
 from app.images.formats import TITLES
 from app.service.parts import preparation
 from app.serving.classifier import USUAL
@@ -180,19 +180,17 @@ def _server(
     explains: bool,
 ) -> Source:
     try:
-        where = predict_url(url)
+        return Server(
+            url,
+            key,
+            model=model,
+            top_k=top_k,
+            connections=connections,
+            patience=patience,
+            explains=explains,
+        )
     except AddressError as exc:
         raise typer.BadParameter(str(exc), param_hint="--url") from exc
-    client = open_client(where, key, connections)
-    return Server(
-        client,
-        where,
-        model=model,
-        top_k=top_k,
-        connections=connections,
-        patience=patience,
-        explains=explains,
-    )
 
 
 def _files(paths: Iterable[Path], piped: bytes | None) -> Iterator[File]:

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from app.cli.files import File, Trouble, TroubleError, open_photo
-from app.cli.predict.order import in_order
 from app.cli.predict.progress import Report
 from app.cli.predict.result import FileResult
 from app.cli.predict.writers import Writer
+from app.client.order import in_order
 
 
 class Source(Protocol):

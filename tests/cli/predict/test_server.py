@@ -12,11 +12,10 @@ import httpx
 import pytest
 
 from app.cli.files import File
-from app.cli.predict.address import open_client, predict_url
-from app.cli.predict.order import in_order
 from app.cli.predict.server import Server
+from app.client.order import in_order
 from app.setup_errors import SetupError
-from tests.cli.predict.conftest import BODY, problem
+from tests.cli.predict.conftest import BODY, PREDICTIONS, problem
 
 Step = tuple[int, dict[str, str], bytes]
 
@@ -74,12 +73,13 @@ def post(turned):
         async def main():
             asyncio.get_running_loop().run_seconds = 0.0  # type: ignore[attr-defined]
             server = Server(
-                open_client(predict_url("http://server"), key, connections, script),
-                predict_url("http://server"),
+                "http://server",
+                key,
                 model=model,
                 top_k=top_k,
                 connections=connections,
                 patience=patience,
+                transport=script,
             )
             try:
                 files = [File(path) for path in paths]
@@ -115,6 +115,41 @@ def test_a_photo_is_sent_as_it_is(post, photos):
     assert "Transfer-Encoding" not in request.headers
     assert "Bearer secret" == request.headers["Authorization"]
     assert {"top_k": "2", "model": "vgg19"} == dict(request.url.params)
+
+
+@pytest.mark.parametrize(
+    ("step", "key", "said"),
+    [
+        (
+            (401, {}, problem(401, "unauthorized")),
+            None,
+            "--key KEY, or in the variable VGG_API_KEY",
+        ),
+        ((401, {}, problem(401, "unauthorized")), "secret", "does not know this API key"),
+        ((401, {"WWW-Authenticate": 'Basic realm="x"'}, b""), None, "https://NAME:PASSWORD@HOST"),
+        ((404, {}, problem(404, "unknown-model")), None, "Detail"),
+        ((422, {}, problem(422, "unknown-parameter")), None, "Detail"),
+        ((400, {}, problem(400, "bad-request", limit={"top_k": 3})), None, "Detail"),
+        ((404, {}, problem(404, "not-found")), None, "Check the URL"),
+    ],
+)
+def test_what_no_other_photo_would_pass_ends_the_command(post, photos, step, key, said):
+    """A key, a model, a parameter that the server does not take, and a wrong path."""
+    with pytest.raises(SetupError, match=r".") as caught:
+        post(Script(step), photos(100, 100), key=key)
+    assert said in str(caught.value)
+
+
+def test_the_place_of_the_best_class_is_an_array(post, photos):
+    """Heat, box and view are what is drawn."""
+    corners = {"xmin": 1, "ymin": 0, "xmax": 3, "ymax": 2}
+    heat = {"rows": 2, "columns": 2, "values": [0, 0.5, 1, 0.25]}
+    best = PREDICTIONS[0] | {"heat": heat, "box": corners}
+    body = BODY | {"view": corners, "predictions": [best]}
+    [result] = post(Script((200, {}, json.dumps(body).encode())), photos(100))
+
+    assert [[0, 0.5], [1, 0.25]] == result.marks.heat.tolist()
+    assert ((1, 0, 3, 2), (1, 0, 3, 2)) == (result.marks.view, result.marks.box)
 
 
 def test_a_server_chooses_how_many_classes(post, photos):
@@ -314,8 +349,8 @@ def listening(serve):
 
 async def classify(url: str, *paths):
     server = Server(
-        open_client(predict_url(url), None, 2),
-        predict_url(url),
+        url,
+        None,
         model=None,
         top_k=2,
         connections=2,
@@ -333,7 +368,7 @@ def test_the_limit_of_a_server_that_closes_is_asked_for(tmp_path):
     with path.open("wb") as file:
         file.write(b"\xff\xd8\xff\xe0")
         file.truncate(100_000_000)
-    body = problem(413, "body-too-large", limit={"bytes": 10_000_000})
+    body = problem(413, "body-too-large", "body-too-large", limit={"bytes": 10_000_000})
 
     def refuse(connection: socket.socket) -> None:
         received = connection.recv(4096)
@@ -348,7 +383,8 @@ def test_the_limit_of_a_server_that_closes_is_asked_for(tmp_path):
     with listening(refuse) as port:
         [result] = asyncio.run(classify(f"http://127.0.0.1:{port}", path))
 
-    assert "The file has 100.0 MB; the server takes at most 10.0 MB." == result.error
+    assert "body-too-large" == result.trouble.kind
+    assert "Detail." == result.error
 
 
 def test_a_server_without_tls_is_told(photos):

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.cli.predict.order import in_order
+from app.client.order import in_order
 
 
 class Work:

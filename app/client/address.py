@@ -1,9 +1,11 @@
 """The address of a server: what a user may write, the client for it, and why nobody answers there."""
 
+import os
 import re
 import socket
 import ssl
 from typing import Final
+from urllib.parse import quote
 
 import httpx
 
@@ -11,26 +13,36 @@ from app import __version__
 from app.outgoing.clients import Client, server_client
 from app.outgoing.failures import causes, explain
 from app.outgoing.proxies import is_loopback, proxy_for
-from app.web.keys import authorization
+from app.setup_errors import KeysError
 
 CONNECT: Final = 10.0
 """Seconds to connect."""
+KEPT: Final = 256
+"""Most idle connections that are kept."""
 _PATH: Final = "/predict"
 _HOST: Final = re.compile(r"[\w.:-]+")
 _ONE_SLASH: Final = re.compile(r"https?:/?[^/\d]")
 _MOST_PORT: Final = 65_535
+_SENDABLE: Final = re.compile(r"[A-Za-z0-9._~+/=-]+")  # RFC 6750: keys of other servers too
 
 
 class AddressError(ValueError):
     """What a user wrote is no URL of a server."""
 
 
-def predict_url(text: str) -> httpx.URL:
-    """Return where to post photos for what a user writes: a host, a URL with or without /predict.
+def server_url(text: str | None) -> httpx.URL:
+    """Return the URL of a server for what a user writes: a host, a URL, one with a prefix or with /predict.
+
+    Args:
+        text: None for the variable VGG_URL.
 
     Raises:
         AddressError: If it is no URL of HTTP.
     """
+    if text is None:
+        text = os.environ.get("VGG_URL", "")
+        if not text.strip():
+            raise AddressError("Give the URL of a server, or set VGG_URL: http://HOST:PORT.")
     text = text.strip()
     try:
         url = httpx.URL(text if "://" in text else f"http://{text}")  # as curl does
@@ -39,39 +51,46 @@ def predict_url(text: str) -> httpx.URL:
     known = url.scheme in {"http", "https"} and _HOST.fullmatch(url.host) is not None
     if not known or _ONE_SLASH.match(text) or (url.port or 0) > _MOST_PORT:
         raise AddressError(f"{text!r} is not the URL of a server. Expected http://HOST:PORT.")
-    path = url.path.rstrip("/").removesuffix(_PATH)
-    return url.copy_with(path=f"{path}{_PATH}", query=None, fragment=None)
+    path = url.path.rstrip("/").removesuffix(_PATH).rstrip("/")
+    return url.copy_with(path=f"{path}/", query=None, fragment=None)
+
+
+def below(url: httpx.URL, *parts: str) -> httpx.URL:
+    """Return the URL of an endpoint: `predict`; `models` and the name of one."""
+    path = "/".join(quote(part, safe="") for part in parts)
+    return url.copy_with(raw_path=url.raw_path + path.encode())
 
 
 def shown(url: httpx.URL) -> str:
     """Return a URL for sentences: as the user wrote it, but without a password."""
-    return str(url.copy_with(userinfo=b"", path=url.path.removesuffix(_PATH))).rstrip("/")
+    return str(url.copy_with(userinfo=b"")).rstrip("/")
+
+
+def authorization(key: str) -> str:
+    """Return the value of the header `Authorization` for a key.
+
+    Raises:
+        KeysError: If it is not a key; the sentence does not repeat it.
+    """
+    if not _SENDABLE.fullmatch(key):
+        raise KeysError("Only letters, digits and -._~+/= are allowed in an API key.")
+    return f"Bearer {key}"
 
 
 def open_client(
-    url: httpx.URL,
-    key: str | None,
-    connections: int,
-    transport: httpx.AsyncBaseTransport | None = None,
+    url: httpx.URL, key: str | None, transport: httpx.AsyncBaseTransport | None = None
 ) -> Client:
-    """Return a client that keeps this many connections; proxies are those of the environment.
+    """Return a client for a server; proxies and certificates are those of the environment.
 
     Raises:
         KeysError: If no header can hold the key.
+        SetupError: If a variable of the environment is wrong; it is named.
     """
-    headers = {
-        "Accept": "application/json",
-        "Content-Type": "application/octet-stream",
-        "User-Agent": f"vgg-serve/{__version__}",
-    }
+    headers = {"Accept": "application/json", "User-Agent": f"vgg-serve/{__version__}"}
     if key:
         headers["Authorization"] = authorization(key)
-    return server_client(
-        url,
-        headers=headers,
-        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
-        transport=transport,
-    )
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=KEPT)
+    return server_client(url, headers=headers, limits=limits, transport=transport)
 
 
 def why_unreachable(url: httpx.URL, exc: Exception) -> str:

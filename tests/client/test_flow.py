@@ -2,7 +2,7 @@
 
 import asyncio
 
-from app.cli.predict.flow import Flow
+from app.client.flow import Flow
 
 
 class Sender:
