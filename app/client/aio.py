@@ -21,13 +21,19 @@ import httpx
 
 from app.client.address import below, open_client, server_url, shown
 from app.client.answer import Answer, Model
-from app.client.errors import ClientError, NoAnswerError, TimedOutError, UnreachableError
+from app.client.errors import (
+    ClientError,
+    NoAnswerError,
+    ProblemError,
+    TimedOutError,
+    UnreachableError,
+)
 from app.client.exchange import exchange, post
 from app.client.flow import Flow
 from app.client.order import in_order
 from app.client.photo import Image, Photo, open_photo
 from app.client.question import CONCURRENCY, PATIENCE, Many, Question, check_seconds, query
-from app.client.reply import Reply, to_answer, to_model, to_models, to_ready
+from app.client.reply import Reply, to_answer, to_model, to_models, to_ready, to_version
 from app.client.retries import RATE_LIMITED, Patience, counts, is_refusal, pause
 
 T = TypeVar("T")
@@ -125,20 +131,19 @@ class AsyncClient:
 
     @overload
     def classify_many(
-        self, images: Iterable[Image] | AsyncIterable[Image],
-        return_exceptions: Literal[False] = ..., **asked: Unpack[Many],
+        self, images: Iterable[Image] | AsyncIterable[Image], *, return_exceptions: Literal[False] = ..., **asked: Unpack[Many],
     ) -> AsyncGenerator[Answer, None]: ...  # fmt: skip
 
     @overload
     def classify_many(
-        self, images: Iterable[Image] | AsyncIterable[Image],
-        return_exceptions: bool, **asked: Unpack[Many],  # noqa: FBT001 (as asyncio.gather)
+        self, images: Iterable[Image] | AsyncIterable[Image], *, return_exceptions: bool, **asked: Unpack[Many],
     ) -> AsyncGenerator[Answer | Exception, None]: ...  # fmt: skip
 
     def classify_many(
         self,
         images: Iterable[Image] | AsyncIterable[Image],
-        return_exceptions: bool = False,  # noqa: FBT001, FBT002 (as asyncio.gather)
+        *,
+        return_exceptions: bool = False,
         **asked: Unpack[Many],
     ) -> AsyncGenerator[Answer, None] | AsyncGenerator[Answer | Exception, None]:
         """Classify photos, several at a time, and yield the answers in their order.
@@ -163,6 +168,13 @@ class AsyncClient:
     async def model(self, name: str) -> Model:
         """Return one model; `body` has all that GET /models/NAME says. It raises as `classify` does."""
         return await self._get(to_model, "models", name)
+
+    async def version(self) -> str | None:
+        """Return the version of the server; None if it does not say. It raises as `classify` does."""
+        try:
+            return await self._get(to_version, "openapi.json")
+        except ProblemError:
+            return None
 
     async def ready(self) -> bool:
         """Return whether the server can answer; False while it starts, stops, or is not there.

@@ -84,20 +84,21 @@ class Client:
 
     @overload
     def classify_many(
-        self, images: Iterable[Image], return_exceptions: Literal[False] = ...,
+        self, images: Iterable[Image], *, return_exceptions: Literal[False] = ...,
         **asked: Unpack[Many],
     ) -> Generator[Answer, None, None]: ...  # fmt: skip
 
     @overload
     def classify_many(
-        self, images: Iterable[Image], return_exceptions: bool,  # noqa: FBT001 (as asyncio.gather)
+        self, images: Iterable[Image], *, return_exceptions: bool,
         **asked: Unpack[Many],
     ) -> Generator[Answer | Exception, None, None]: ...  # fmt: skip
 
     def classify_many(
         self,
         images: Iterable[Image],
-        return_exceptions: bool = False,  # noqa: FBT001, FBT002 (as asyncio.gather)
+        *,
+        return_exceptions: bool = False,
         **asked: Unpack[Many],
     ) -> Generator[Answer, None, None] | Generator[Answer | Exception, None, None]:
         """Classify photos, several at a time, and yield the answers in their order.
@@ -120,6 +121,10 @@ class Client:
     def model(self, name: str) -> Model:
         """Return one model; `body` has all that GET /models/NAME says. It raises as `classify` does."""
         return self._run(lambda client: client.model(name))
+
+    def version(self) -> str | None:
+        """Return the version of the server; None if it does not say. It raises as `classify` does."""
+        return self._run(AsyncClient.version)
 
     def ready(self) -> bool:
         """Return whether the server can answer; as `AsyncClient.ready`."""

@@ -105,6 +105,13 @@ def to_ready(reply: Reply) -> bool:
     return True
 
 
+def to_version(reply: Reply) -> str | None:
+    """Return the version in the answer of GET /openapi.json, if it says one; it raises as `to_answer` does."""
+    about = successful(reply).get("info")
+    version = about.get("version") if isinstance(about, dict) else None
+    return version if isinstance(version, str) else None
+
+
 def successful(reply: Reply) -> dict[str, Any]:
     """Return the body of a success; raise what any other answer means."""
     body = reply.body()

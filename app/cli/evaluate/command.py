@@ -10,10 +10,11 @@ import typer
 
 from app.bench.report import describe_machine, versions
 from app.cli.console import err, out
-from app.cli.environment import read_settings
-from app.cli.evaluate.model import Model, open_model, other_side
+from app.cli.environment import Key, read_settings
+from app.cli.evaluate.model import Model, open_model
 from app.cli.evaluate.photos import Reader, find_labelled
 from app.cli.evaluate.progress import progress
+from app.cli.evaluate.remote import Remote, open_remote, second_side
 from app.cli.evaluate.summary import lines
 from app.evaluation.answers import open_answers
 from app.evaluation.report import Evaluated, compare_with, conditions, to_json
@@ -30,7 +31,7 @@ HELP = (
 )
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913, PLR0917 (options of a command)
     folder: Annotated[
         Path,
         typer.Argument(metavar="FOLDER", exists=True, help="Labelled photos: a folder, or a CSV."),
@@ -47,12 +48,18 @@ def evaluate(
             " order of the photos' names.",
         ),
     ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(help="Have the photos classified by a server: http://HOST:PORT."),
+    ] = None,
+    key: Key = None,
     compare: Annotated[
         str | None,
         typer.Option(
-            metavar="MODEL|SETTING=VALUE,..",
+            metavar="MODEL|SETTING=VALUE|URL,..",
             help="Compare with another model, or other settings: vgg19, precision=float16,"
-            " decode=exact, conv=direct, device=cpu, or several of them.",
+            " decode=exact, conv=direct, device=cpu, or several of them; or with the model of"
+            " another server: http://HOST:PORT, or http://HOST:PORT,vgg19.",
         ),
     ] = None,
     json: Annotated[
@@ -79,9 +86,9 @@ def evaluate(
         if file is not None and not file.resolve().parent.is_dir():
             raise SetupError(f"{file.parent} is not a folder. Create it first.")
     settings = read_settings()
-    wanted = other_side(settings, model, compare) if compare is not None else None
+    wanted = second_side(settings, model, url, key, compare) if compare is not None else None
     reader = find_labelled(folder, labels)
-    first = open_model(settings, model)
+    first = open_model(settings, model) if url is None else open_remote(url, key, model)
     done, speed = _answer(first, reader, answers)
     accuracy = first.manifest.accuracy
     published = (accuracy.top1 / 100, accuracy.top5 / 100) if accuracy else None
@@ -98,7 +105,7 @@ def evaluate(
         "versions": versions(),
     }
     if wanted is not None:
-        second = open_model(*wanted)
+        second = wanted()
         beside = answers and answers.with_name(f"{answers.name}.compared")
         other, speed = _answer(second, reader, beside)
         report["comparison"] = {
@@ -118,7 +125,9 @@ def _write(file: Path, text: str) -> None:
         raise SetupError(f"{file}: the report cannot be written: {exc.strerror}.") from exc
 
 
-def _answer(model: Model, reader: Reader, file: Path | None) -> tuple[Evaluated, dict[str, Any]]:
+def _answer(
+    model: Model | Remote, reader: Reader, file: Path | None
+) -> tuple[Evaluated, dict[str, Any]]:
     """Return the photos with their answers, and how long it took to get those that were missing."""
     photos = reader(model.classes)
     if not model.graph.trained:
@@ -139,7 +148,7 @@ def _answer(model: Model, reader: Reader, file: Path | None) -> tuple[Evaluated,
     return Evaluated(photos, answered, model.classes), speed
 
 
-def _describe(model: Model) -> dict[str, Any]:
+def _describe(model: Model | Remote) -> dict[str, Any]:
     manifest = model.manifest
     made = {key: value for key, value in model.made_by.items() if key not in {"model", "vgg_serve"}}
     return {"name": manifest.name, "title": manifest.title, "trained": model.graph.trained} | made

@@ -3,11 +3,11 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Final, get_args
 
 from app import __version__
 from app.cli.environment import find_manifest, ready_graph
+from app.cli.evaluate.photos import stamp_of, unanswered
 from app.cli.files import File, TroubleError, read_photo
 from app.errors import RequestError
 from app.evaluation.answers import Answer, Answers
@@ -81,13 +81,7 @@ class Model:
 
         `done` is called for each photo that is dealt with.
         """
-        left = []
-        for photo in photos:
-            known = answers.known.get(photo.name)
-            if known is None or known.trouble or known.stamp != _stamp(photo.path):
-                left.append(photo)
-            else:
-                done()
+        left = unanswered(photos, answers, done)
         if not left:
             return 0
         crop = self.manifest.preprocess.crop
@@ -99,7 +93,7 @@ class Model:
         prepare, preprocess = preparation(self.settings), self.manifest.preprocess
 
         def decode(photo: Photo) -> Decoded:
-            stamp, sha256 = _stamp(photo.path), ""
+            stamp, sha256 = stamp_of(photo.path), ""
             try:
                 data = read_photo(File(photo.path, named=True), self.settings.all_upload_bytes)
                 sha256 = hashlib.sha256(data).hexdigest()
@@ -129,11 +123,3 @@ def open_model(settings: Settings, name: str | None) -> Model:
         graph.path, device=settings.device, threads=threads, gpu=gpus(settings)[0]
     )
     return Model(settings, manifest, graph, Classes(labels), session)
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError:
-        return (0, 0)
-    return (status.st_size, status.st_mtime_ns)

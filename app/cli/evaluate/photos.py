@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.cli.files import TroubleError, open_photo, walk
+from app.evaluation.answers import Answers
 from app.evaluation.classes import Classes
 from app.evaluation.dataset import Photo, by_folder, by_order, by_table, is_table
 from app.setup_errors import LabelsError
@@ -33,6 +34,27 @@ def find_labelled(place: Path, labels: Path | None) -> Reader:
     if labels is None:
         return lambda classes: by_folder(place, paths, classes)
     return lambda classes: by_order(labels, paths, place, classes)
+
+
+def unanswered(photos: list[Photo], answers: Answers, done: Callable[[], None]) -> list[Photo]:
+    """Return the photos that have no answer yet, or have changed; `done` is called for each other one."""
+    left = []
+    for photo in photos:
+        known = answers.known.get(photo.name)
+        if known is None or known.trouble or known.stamp != stamp_of(photo.path):
+            left.append(photo)
+        else:
+            done()
+    return left
+
+
+def stamp_of(path: Path) -> tuple[int, int]:
+    """Return the size of a file in bytes and when it was changed, in nanoseconds; zeros if it is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0)
+    return (status.st_size, status.st_mtime_ns)
 
 
 def _pictures(folder: Path) -> list[Path]:

@@ -15,6 +15,12 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
     made = report["model"]
     untrained = "" if made["trained"] else ", [bold yellow]UNTRAINED weights[/]"
     yield f"[bold]{escape(made['name'])}[/]{untrained}: {report['n']:,} photos"
+    if made.get("url"):
+        yield (
+            f"  answered by {_text(made['url'])}: vgg-serve {_text(made['server_version'])},"
+            f" {_text(made['precision'])} on {_text(made['device'])}, weights"
+            f" {_text(made['weights_sha256'])[:16]}"
+        )
     for name, title in (("top1", "top-1"), ("top5", "top-5")):
         figure = report["accuracy"][name]
         yield f"  {title}  {_percent(figure['value'])}, 95 % interval {_interval(figure)}{_published(figure)}"

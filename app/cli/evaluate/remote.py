@@ -1,0 +1,244 @@
+"""A model of a server that answers labelled photos over HTTP."""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+
+from app.cli.evaluate.model import Model, open_model, other_side
+from app.cli.evaluate.photos import stamp_of, unanswered
+from app.cli.files import File, TroubleError, read_photo
+from app.client.address import AddressError
+from app.client.answer import Answer as Reply
+from app.client.answer import Model as Described
+from app.client.blocking import Client
+from app.client.errors import ClientError
+from app.client.photo import open_photo
+from app.errors import BodyTooLargeError, InvalidImageError, RunFailedError, UnsupportedFormatError
+from app.evaluation.answers import Answer, Answers
+from app.evaluation.classes import Classes
+from app.evaluation.dataset import Photo
+from app.evaluation.run import NO_ROW
+from app.records import Label, Preprocess
+from app.service.settings import Settings
+from app.setup_errors import SetupError
+
+_TIMEOUT: Final = 60.0
+"""Seconds for one try of one photo."""
+_RETRIES: Final = 3
+_CONCURRENCY: Final = 16
+_MOST_BYTES: Final = 2**28
+"""Of a photo that is read; the server has its own limit."""
+_OF_PHOTO: Final = frozenset(
+    {BodyTooLargeError.status, UnsupportedFormatError.status, InvalidImageError.status, RunFailedError.status}
+)  # fmt: skip
+"""Statuses that say something about the photo; any other ends the run."""
+_TOP_K: Final = "top_k"
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedAccuracy:
+    """Top-1 and top-5 in per cent."""
+
+    top1: float
+    top5: float
+
+
+@dataclass(frozen=True, slots=True)
+class ServedManifest:
+    """What GET /models/NAME says of a manifest."""
+
+    name: str
+    title: str
+    preprocess: Preprocess
+    accuracy: PublishedAccuracy | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServedGraph:
+    """What GET /models/NAME says of the weights; digest and precision are the server's words."""
+
+    trained: bool
+    weights_sha256: str
+    precision: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A model of a server, with everything that the server says about it."""
+
+    client: Client
+    manifest: ServedManifest
+    graph: ServedGraph
+    classes: Classes
+    version: str | None
+    body: dict[str, Any]
+
+    @property
+    def made_by(self) -> dict[str, Any]:
+        """Return everything that its answers depend on, as far as the server says it."""
+        return {
+            "model": self.manifest.name,
+            "url": self.client.url,
+            "server_version": self.version,
+            "weights_sha256": self.graph.weights_sha256,
+            "classes": len(self.classes),
+            "precision": self.graph.precision,
+            "device": self.body.get("device"),
+            "convolutions": self.body.get("convolutions"),
+            "preprocess": self.body.get("preprocess"),
+        }
+
+    def answer(self, photos: list[Photo], answers: Answers, done: Callable[[], None]) -> int:
+        """Have the photos classified that have no answer yet, or have changed; return how many those were.
+
+        `done` is called for each photo that is dealt with.
+
+        Raises:
+            SetupError: If the server is away for too long, refuses this client, or has other weights now.
+        """
+        left = unanswered(photos, answers, done)
+        sent: deque[Answer] = deque()
+
+        def add(answer: Answer) -> None:
+            answers.add(answer)
+            done()
+
+        def images() -> Iterator[bytes]:
+            for photo in left:
+                answer = Answer(photo.name, stamp_of(photo.path), "", (0, 0), "", "", NO_ROW)
+                try:
+                    data = read_photo(File(photo.path, named=True), _MOST_BYTES)
+                except TroubleError as exc:
+                    add(replace(answer, trouble=str(exc)))
+                    continue
+                sent.append(replace(answer, sha256=hashlib.sha256(data).hexdigest()))
+                yield data
+
+        outcomes = self.client.classify_many(
+            images(), return_exceptions=True, concurrency=_CONCURRENCY, model=self.manifest.name,
+            top_k=len(self.classes),
+        )  # fmt: skip
+        for outcome in outcomes:
+            add(self._with(sent.popleft(), outcome))
+        return len(left)
+
+    def _with(self, answer: Answer, outcome: Reply | Exception) -> Answer:
+        if isinstance(outcome, Reply):
+            if outcome.weights_sha256 != self.graph.weights_sha256:
+                raise SetupError(
+                    f"{self.client.url}: {self.manifest.name} has other weights than a moment ago."
+                    " Delete the file of answers, and run the command again."
+                )
+            size = (outcome.image.width, outcome.image.height)
+            return replace(answer, size=size, format=outcome.image.format, row=self._row(outcome))
+        if isinstance(outcome, ClientError) and outcome.status in _OF_PHOTO:
+            return replace(answer, trouble=outcome.detail)
+        raise SetupError(f"{outcome} Run the command again to go on.") from outcome
+
+    def _row(self, reply: Reply) -> np.ndarray[Any, np.dtype[np.float32]]:
+        row = np.full(len(self.classes), np.nan, np.float32)
+        for one in reply.predictions:
+            if 0 <= one.class_index < len(row):
+                row[one.class_index] = one.probability
+        if np.isnan(row).any():
+            raise SetupError(_too_few(self.client.url, len(reply.predictions), len(row)))
+        return row
+
+
+def open_remote(url: str, key: str | None, name: str | None) -> Remote:
+    """Ask a server about one of its models, the one that answers without a name if there is none.
+
+    The names of the classes are in no description: one grey photo is classified for them.
+
+    Raises:
+        SetupError: If `url` is no URL, or the server cannot be asked, or does not name all classes.
+    """
+    try:
+        client = Client(url, key or "", _TIMEOUT, _RETRIES)
+        answer = _probe(client, name)
+        model = client.model(answer.model)
+        return _described(client, model, answer)
+    except AddressError as exc:
+        raise SetupError(str(exc)) from exc
+    except ClientError as exc:
+        raise SetupError(f"{url}: {exc.detail}") from exc
+
+
+def second_side(
+    settings: Settings, name: str | None, url: str | None, key: str | None, wanted: str
+) -> Callable[[], Model | Remote]:
+    """Return what opens the other side of `--compare`; a mistake is told before anything is run.
+
+    Args:
+        settings: Of a model here.
+        name: Of the first model; None for the default.
+        url: Of the first model's server; None if it is here.
+        key: API key of both servers.
+        wanted: `vgg19`, settings of a model here, or the URL of a server with or without a model.
+
+    Raises:
+        SetupError: If there is no such model, setting or server.
+    """
+    parts = [part.strip() for part in wanted.split(",")]
+    url = next((part for part in parts if "://" in part), url)
+    if url is None:
+        changed, other = other_side(settings, name, wanted)
+        return lambda: open_model(changed, other)
+    names = [part for part in parts if "://" not in part]
+    if len(names) > 1 or any("=" in one for one in names):
+        raise SetupError("--compare: a server has its own settings. Name a URL, a model, or both.")
+    remote = open_remote(url, key, names[0] if names else name)
+    return lambda: remote
+
+
+def _probe(client: Client, name: str | None) -> Reply:
+    grey = open_photo(memoryview(bytes([127]) * 256 * 256).cast("B", (256, 256))).file.read()
+    first = client.classify(grey, model=name, top_k=1)
+    known = client.model(first.model).classes
+    try:
+        answer = client.classify(grey, model=name, top_k=known)
+    except ClientError as exc:
+        if _TOP_K in exc.limit:
+            raise SetupError(_too_few(client.url, int(exc.limit[_TOP_K]), known)) from exc
+        raise
+    indices = {one.class_index for one in answer.predictions}
+    if indices != set(range(known)):
+        raise SetupError(_too_few(client.url, len(indices), known))
+    return answer
+
+
+def _too_few(url: str, named: int, known: int) -> str:
+    return (
+        f"{url}: names {named} of its {known} classes at most. Without the others, neither labels can"
+        " be found nor NLL, Brier score and temperature be computed."
+    )
+
+
+def _described(client: Client, model: Described, answer: Reply) -> Remote:
+    body = dict(model.body)
+    ranked = sorted(answer.predictions, key=lambda one: one.class_index)
+    classes = Classes([Label(one.wnid, one.label) for one in ranked])
+    try:
+        how, accuracy = body["preprocess"], body.get("accuracy")
+        preprocess = Preprocess(
+            int(how["resize"]), int(how["crop"]), str(how["channels"]),
+            _three(how["mean"]), _three(how["std"]),
+        )  # fmt: skip
+        published = accuracy and PublishedAccuracy(float(accuracy["top1"]), float(accuracy["top5"]))
+    except (KeyError, TypeError, ValueError) as exc:
+        raise SetupError(f"{client.url}: does not describe its model as a vgg-serve does.") from exc
+    manifest = ServedManifest(model.name, model.title, preprocess, published or None)
+    precision = body.get("precision")
+    graph = ServedGraph(
+        answer.trained, answer.weights_sha256, None if precision is None else str(precision)
+    )
+    return Remote(client, manifest, graph, classes, client.version(), body)
+
+
+def _three(values: Any) -> tuple[float, float, float]:  # noqa: ANN401 (JSON)
+    red, green, blue = map(float, values)
+    return red, green, blue
