@@ -60,12 +60,13 @@ class Image:
         """Return what runs a command in it, hardened, with a folder as its volume.
 
         The folder gets the owner and the mode of the image's, as an empty volume does; `user` is
-        that of `docker run --user`, who has no home.
+        that of `docker run --user`, who has no home. For one of another group than 0 everybody may
+        write into it, as into an emptyDir of Kubernetes.
         """
         like = (self.root / "models").stat()
         for path in [volume, *volume.rglob("*")]:
             os.chown(path, like.st_uid, like.st_gid)
-        volume.chmod(like.st_mode)
+        volume.chmod(like.st_mode if user is None or user.endswith(":0") else 0o777)
         environment = [*self.config["Env"], *(f"VGG_{k.upper()}={v}" for k, v in settings.items())]
         environment += ["HOME=/"] if user else []
         arguments = [str(self.root), str(volume), self.tmpfs, user or self.config["User"]]

@@ -117,9 +117,9 @@ def test_hardened_service_answers(cpu_image, model_dir):
     assert ["10001", "0" * 16, "0" * 16, "1"] == standing
 
 
-@pytest.mark.parametrize("user", ["12345:0", "1000680000:0"])
-def test_any_user_of_group_0(cpu_image, model_dir, user):
-    """A user without a name and a home, as OpenShift chooses one, writes into a new volume and serves from it."""
+@pytest.mark.parametrize("user", ["12345:0", "1000680000:0", "54321:65432"])
+def test_any_user(cpu_image, model_dir, user):
+    """A user without a name and a home, as a cluster chooses one, writes into a new volume and serves from it."""
     with cpu_image.started(model_dir, user, models="colours") as server:
         server.wait_for("colours: ready")
         answer = httpx.post(f"{server.url}/predict", files={"file": png()})
