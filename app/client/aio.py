@@ -32,7 +32,15 @@ from app.client.exchange import exchange, post
 from app.client.flow import Flow
 from app.client.order import in_order
 from app.client.photo import Image, Photo, open_photo
-from app.client.question import CONCURRENCY, PATIENCE, Many, Question, check_seconds, query
+from app.client.question import (
+    CONCURRENCY,
+    PATIENCE,
+    Many,
+    Question,
+    check_seconds,
+    check_several,
+    query,
+)
 from app.client.reply import Reply, to_answer, to_model, to_models, to_ready, to_version
 from app.client.retries import RATE_LIMITED, Patience, counts, is_refusal, pause
 
@@ -158,6 +166,7 @@ class AsyncClient:
                 answer, and to go on.
             **asked: `concurrency`, `patience`, and what `classify` takes; see `Many`.
         """
+        check_several(images)
         work, ahead = self.worker(asked, catch=return_exceptions)
         return in_order(work, images, ahead)
 

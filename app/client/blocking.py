@@ -17,7 +17,7 @@ from app.client.aio import AsyncClient
 from app.client.answer import Answer, Model
 from app.client.order import in_order_blocking
 from app.client.photo import Image
-from app.client.question import Many, Question
+from app.client.question import Many, Question, check_several
 
 T = TypeVar("T")
 
@@ -106,6 +106,7 @@ class Client:
         Arguments and errors are those of `AsyncClient.classify_many`. The images are taken from the
         iterable in the thread that takes the answers.
         """
+        check_several(images)
         self._check_open()
         work, ahead = self._client.worker(asked, catch=return_exceptions)
 

@@ -58,7 +58,7 @@ async def post(
     head = {"Content-Type": "application/octet-stream", "Content-Length": str(photo.size)}
     ask = partial(exchange, client, "POST", url, server, params=params, headers=head)
     try:
-        return await ask(content=_pieces(photo.file))
+        return await ask(content=_pieces(photo.file, photo.size))
     except NoAnswerError:
         if photo.size > _LARGE:
             with suppress(UnreachableError, NoAnswerError):
@@ -101,8 +101,6 @@ async def exchange(
             await response.aclose()
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as exc:
         raise UnreachableError(why_unreachable(server, exc)) from exc
-    except httpx.LocalProtocolError as exc:
-        raise ChangedError("The file changed while it was sent.") from exc
     except TimeoutError as exc:
         kind = UnreachableError if connecting.expired() else NoAnswerError
         raise kind(why_unreachable(server, exc)) from exc
@@ -136,6 +134,11 @@ class _HeadAlone:
         raise httpcore.WriteError
 
 
-async def _pieces(file: BinaryIO) -> AsyncIterator[bytes]:
-    while piece := await asyncio.to_thread(file.read, _PIECE):
+async def _pieces(file: BinaryIO, size: int) -> AsyncIterator[bytes]:
+    """Read a file up to the size that was announced."""
+    while size > 0:
+        piece = await asyncio.to_thread(file.read, min(size, _PIECE))
+        if not piece:
+            raise ChangedError("The file changed while it was sent.")
+        size -= len(piece)
         yield piece

@@ -1,5 +1,6 @@
 """What can be asked about a photo, as the query of POST /predict."""
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Final, TypedDict
 
@@ -64,3 +65,9 @@ def check_seconds(name: str, seconds: float | None) -> None:
     """Raise a ValueError unless it is a time to wait for, or None for no limit."""
     if seconds is not None and not seconds > 0:
         raise ValueError(f"{name} is {seconds}; it is seconds, above 0, or None for no limit.")
+
+
+def check_several(images: object) -> None:
+    """Raise a TypeError for one image in place of several: the characters of a path are no images."""
+    if isinstance(images, str | bytes | bytearray | memoryview | os.PathLike):
+        raise TypeError("classify_many takes several images, in a list or from a generator.")
