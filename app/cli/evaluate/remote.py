@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import httpx
 import numpy as np
 
 from app.cli.evaluate.model import Model, open_model, other_side
@@ -149,7 +150,12 @@ class Remote:
         return row
 
 
-def open_remote(url: str, key: str | None, name: str | None) -> Remote:
+def open_remote(
+    url: str,
+    key: str | None,
+    name: str | None,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> Remote:
     """Ask a server about one of its models, the one that answers without a name if there is none.
 
     The names of the classes are in no description: one grey photo is classified for them.
@@ -158,7 +164,7 @@ def open_remote(url: str, key: str | None, name: str | None) -> Remote:
         SetupError: If `url` is no URL, or the server cannot be asked, or does not name all classes.
     """
     try:
-        client = Client(url, key or "", _TIMEOUT, _RETRIES)
+        client = Client(url, key or "", _TIMEOUT, _RETRIES, transport=transport)
         answer = _probe(client, name)
         model = client.model(answer.model)
         return _described(client, model, answer)
