@@ -28,7 +28,7 @@ from app.client.errors import (
     TimedOutError,
     UnreachableError,
 )
-from app.client.exchange import exchange, post
+from app.client.exchange import exchange, in_thread, post
 from app.client.flow import Flow
 from app.client.order import in_order
 from app.client.photo import Image, Photo, open_photo
@@ -131,7 +131,7 @@ class AsyncClient:
 
         async def work() -> Answer:
             with ExitStack() as stack:
-                photo = await asyncio.to_thread(_open, stack, image)
+                photo = await in_thread(image, _open, stack, image)
                 return await self._persist(lambda: self.send(photo, params), Flow(1), patience)
 
         seconds, patience = self._limits(question.get("timeout"))
@@ -221,7 +221,7 @@ class AsyncClient:
 
         async def work(image: Image) -> Answer:
             with ExitStack() as stack:
-                photo = await asyncio.to_thread(_open, stack, image)
+                photo = await in_thread(image, _open, stack, image)
                 return await self._persist(
                     lambda: self._in_time(self.send(photo, params), seconds), flow, patient
                 )

@@ -156,12 +156,20 @@ class _Thread:
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
         begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-        run = threading.Thread(
-            target=lambda: asyncio.run(self._until_stopped(begun)), name="vgg-client", daemon=True
+        self._run = threading.Thread(
+            target=self._serve, args=(begun,), name="vgg-client", daemon=True
         )
-        run.start()
-        self._run = run
+        self._run.start()
         self.loop, self._stopped = begun.result()
+
+    def _serve(self, begun: "Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]") -> None:
+        """Run the loop; asyncio.run would begin a thread at its end, which an ending process may not."""
+        loop = asyncio.new_event_loop()
+        try:
+            loop.run_until_complete(self._until_stopped(begun))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        finally:
+            loop.close()
 
     async def _until_stopped(
         self, begun: "Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]"

@@ -1,10 +1,11 @@
 """One request and its answer, of which neither fills the memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any, BinaryIO, Final, Self
+from io import BytesIO
+from typing import Any, BinaryIO, Final, Self, TypeVar
 
 import httpcore
 import httpx
@@ -18,6 +19,8 @@ from app.client.errors import (
 from app.client.photo import Photo
 from app.client.reply import TOO_LARGE, Reply
 from app.outgoing.clients import Client
+
+T = TypeVar("T")
 
 _MOST_ANSWER: Final = 2**24
 """Bytes of an answer; a class takes about 100 of them."""
@@ -54,7 +57,7 @@ async def post(
         ChangedError: If the photo has another size now.
         OSError: If the photo cannot be read.
     """
-    await asyncio.to_thread(photo.begin)
+    await in_thread(photo.file, photo.begin)
     head = {"Content-Type": "application/octet-stream", "Content-Length": str(photo.size)}
     ask = partial(exchange, client, "POST", url, server, params=params, headers=head)
     try:
@@ -116,6 +119,13 @@ async def exchange(
     )
 
 
+async def in_thread(source: object, work: Callable[..., T], *args: object) -> T:
+    """Call what may wait for a disk in a thread, and what has its bytes in memory at once."""
+    if isinstance(source, BytesIO | bytes):
+        return work(*args)
+    return await asyncio.to_thread(work, *args)
+
+
 async def _once_connected(
     connecting: asyncio.Timeout, content: AsyncIterator[bytes]
 ) -> AsyncIterator[bytes]:
@@ -137,7 +147,7 @@ class _HeadAlone:
 async def _pieces(file: BinaryIO, size: int) -> AsyncIterator[bytes]:
     """Read a file up to the size that was announced."""
     while size > 0:
-        piece = await asyncio.to_thread(file.read, min(size, _PIECE))
+        piece = await in_thread(file, file.read, min(size, _PIECE))
         if not piece:
             raise ChangedError("The file changed while it was sent.")
         size -= len(piece)
