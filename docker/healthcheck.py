@@ -1,6 +1,7 @@
 """Exit with 0 if the service of this environment is ready; otherwise print why not and exit with 1."""
 
 import os
+import socket
 import sys
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -24,13 +25,29 @@ def find_port(setting: str) -> int:
     return 8000 if setting == "" or "://" in setting else int(setting)
 
 
+class UnixConnection(HTTPConnection):
+    """A connection to the Unix socket of VGG_UDS."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=PATIENCE)
+        self.path = path
+
+    def connect(self) -> None:
+        """Connect to the file, not to a host."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(PATIENCE)
+        self.sock.connect(self.path)
+
+
+uds = os.environ.get("VGG_UDS", "")
 host = find_host(os.environ.get("VGG_HOST", ""))
 port = find_port(os.environ.get("VGG_PORT", ""))
 place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+place = f"unix:{uds}" if uds else place
 # Unlike urllib, this ignores the proxies of the environment. The path has no prefix: VGG_ROOT_PATH
 # is for those who ask another server for it.
 try:
-    connection = HTTPConnection(host, port, timeout=PATIENCE)
+    connection = UnixConnection(uds) if uds else HTTPConnection(host, port, timeout=PATIENCE)
     connection.request("GET", "/readyz")
     answer = connection.getresponse()
     text = answer.read().decode(errors="replace")

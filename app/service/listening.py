@@ -1,13 +1,15 @@
-"""The sockets that the service listens on: one for each address of VGG_HOST."""
+"""The sockets that the service listens on: one for each address of VGG_HOST, or VGG_UDS."""
 
 import errno
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from app.service.unix_socket import SocketFile
 from app.setup_errors import SetupError
 
 Address: TypeAlias = tuple[socket.AddressFamily, Any]
@@ -18,6 +20,23 @@ _ABSENT: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROT
 """Of an address that this machine does not have, such as any of IPv6 where that is switched off."""
 _TRIES: Final = 20
 """For a free port: it has to be free at every address."""
+
+
+def bind_all(
+    host: str, port: int, uds: Path | None, mode: int, count: int = 1
+) -> tuple[list[list[socket.socket]], Callable[[], None]]:
+    """Return `count` times what to listen on, and what lets no new client come.
+
+    Of addresses it does nothing: to close them is enough. `count` processes share one Unix socket,
+    since the kernel spreads connections over several sockets of one port alone.
+
+    Raises:
+        SetupError: As of `bind` and `SocketFile`.
+    """
+    if uds is None:
+        return bind(host, port, count), lambda: None
+    file = SocketFile(uds, mode)
+    return [[file.listener.dup()] for _ in range(count - 1)] + [[file.listener]], file.remove
 
 
 def bind(host: str, port: int, count: int = 1) -> list[list[socket.socket]]:
@@ -49,13 +68,17 @@ def bind(host: str, port: int, count: int = 1) -> list[list[socket.socket]]:
 
 
 def url_of(listener: socket.socket) -> str:
-    """Return the URL of a socket's address."""
+    """Return the URL of a socket's address, or `unix:` and the path of its file."""
+    if not isinstance(listener.getsockname(), tuple):
+        return f"unix:{listener.getsockname()}"
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def is_private(listener: socket.socket) -> bool:
     """Return whether only programs of this machine can connect."""
+    if not isinstance(listener.getsockname(), tuple):
+        return True
     return ip_address(listener.getsockname()[0]).is_loopback
 
 

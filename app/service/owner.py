@@ -16,7 +16,7 @@ from app.service.fronts.owner_side import OwnerSide
 from app.service.fronts.processes import FrontProcesses
 from app.service.fronts.shared_memory import Layout
 from app.service.key_file import KeyFile
-from app.service.listening import bind
+from app.service.listening import bind_all
 from app.service.parts import make_hosting, served_manifests
 from app.service.server import GPU_LOST, announce, exit_if_lost
 from app.service.settings import Settings
@@ -87,11 +87,13 @@ class Owner:
         self._owner_side = OwnerSide(self.models, layout, metrics, self._keys)
         self._key_file = KeyFile(self._keys, self._owner_side.send_keys) if self._keys else None
         self._when_ready = settings.listen == "ready"
-        self._listeners = bind(settings.host, settings.port, settings.front_processes)
+        where = (settings.host, settings.port, settings.uds, int(settings.uds_mode, 8))
+        self._listeners, self._let_none_come = bind_all(*where, settings.front_processes)
         if not self._when_ready:
             for listener in chain.from_iterable(self._listeners):
                 listener.listen(_BACKLOG)
         self._fronts = FrontProcesses(self._listeners, self._owner_side, layout)
+        self._drain_delay = settings.drain_delay_ms / 1000
         self._drain_seconds = (settings.drain_delay_ms + settings.drain_timeout_ms) / 1000 + _GRACE
         self._drains = 0
         self.failed = False
@@ -125,6 +127,7 @@ class Owner:
         finally:
             for task in tasks:
                 task.cancel()
+            self._let_none_come()
             await self.models.stop()
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)  # a further signal ends the process at once
@@ -143,6 +146,8 @@ class Owner:
 
     def _drain(self) -> None:
         self._fronts.end(self._drain_seconds)
+        # As late as the fronts refuse new clients.
+        asyncio.get_running_loop().call_later(self._drain_delay, self._let_none_come)
         # A process sees two signals of one number as one if the first still waits for it.
         self._fronts.signal(_SIGNALS[self._drains % 2])
         self._drains += 1

@@ -18,7 +18,7 @@ from app.runtime.open_session import Session, open_session
 from app.service.app import create_app
 from app.service.drain import accept_pending
 from app.service.key_file import KeyFile, log_count
-from app.service.listening import bind, is_private, url_of
+from app.service.listening import bind_all, is_private, url_of
 from app.service.settings import Settings
 from app.serving.hosted_models import Models
 from app.setup_errors import SetupError
@@ -53,6 +53,7 @@ class Server(uvicorn.Server):
         listeners: Sequence[socket],
         key_file: KeyFile | None = None,
         *,
+        let_none_come: Callable[[], None] = lambda: None,
         announced: bool = True,
     ) -> None:
         """Translate the settings for uvicorn; nothing runs before `run`.
@@ -62,6 +63,7 @@ class Server(uvicorn.Server):
             settings: All of them.
             listeners: Bound sockets.
             key_file: The file of API keys, if this process reads it.
+            let_none_come: Called before the port closes.
             announced: Whether another process has logged the addresses.
         """
         bounds = Bounds(
@@ -89,6 +91,7 @@ class Server(uvicorn.Server):
         self._listeners = listeners
         self._when_ready = settings.listen == "ready"
         self._key_file = key_file
+        self._let_none_come = let_none_come
         self._announced = announced
         self._drain_delay = settings.drain_delay_ms / 1000
         self._signals = 0
@@ -146,6 +149,7 @@ class Server(uvicorn.Server):
         """Accept every pending connection, close the port, and answer the last requests."""
         for task in self._tasks:
             task.cancel()
+        self._let_none_come()
         if self.servers and self._state.draining.is_set() and self._signals <= 1:
             await accept_pending([one for server in self.servers for one in server.sockets])
             for server in self.servers:
@@ -228,11 +232,17 @@ def serve(settings: Settings, open_session: Callable[..., Session] = open_sessio
         SetupError: If the service cannot be built, or its address is taken or not of this machine.
     """
     app = create_app(settings, open_session)
-    [listeners] = bind(settings.host, settings.port)
+    where = (settings.host, settings.port, settings.uds, int(settings.uds_mode, 8))
+    [listeners], let_none_come = bind_all(*where)
     keys: Keys | None = app.state.keys
     key_file = None if keys is None else KeyFile(keys)
-    server = Server(app, settings, listeners, key_file, announced=False)
-    server.run()
+    server = Server(
+        app, settings, listeners, key_file, let_none_come=let_none_come, announced=False
+    )
+    try:
+        server.run()
+    finally:
+        let_none_come()  # after a start that failed
     exit_if_lost(app.state.models)
     return server.status
 

@@ -10,7 +10,7 @@ from pydantic import AliasChoices, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.setup_errors import SetupError
-from app.web.middleware.prefix import clean_prefix
+from app.web.middleware.prefix import UNIX, clean_prefix
 from app.weights.manifests.catalog import BUILT_IN, INSTALLED
 
 DEFAULT_PORT: Final = 8000
@@ -72,6 +72,11 @@ class Settings(BaseSettings):
     port: int = Field(default=DEFAULT_PORT, ge=0, le=65_535)
     """Port to listen on; 0 picks a free one. The `tcp://...` that Kubernetes puts here for a Service called `vgg` is
     ignored."""
+    uds: Path | None = None
+    """Unix socket to listen on in place of `VGG_HOST` and `VGG_PORT`, for a proxy on the same machine. A file that a
+    service left behind is replaced. `VGG_TRUSTED_PROXIES=unix` trusts the headers of that proxy."""
+    uds_mode: str = Field(default="660", pattern="^[0-7]{3}$")
+    """Permissions of that file: who can write to it can connect."""
     root_path: str = ""
     """Path at which a proxy shows the service, such as `/vgg`; whether the proxy strips it does not matter."""
     listen: Literal["start", "ready"] = "start"
@@ -162,7 +167,8 @@ class Settings(BaseSettings):
     rate_burst: int = Field(default=20, ge=1, le=1_000_000)
     """Photos that a client may post at once, beyond that rate."""
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
-    """Proxies whose `X-Forwarded-For`, `-Proto` and `-Prefix` are trusted: addresses and networks, comma-separated."""
+    """Proxies whose `X-Forwarded-For`, `-Proto` and `-Prefix` are trusted: addresses and networks, comma-separated, and
+    `unix` for whoever connects to `VGG_UDS`."""
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Web origins whose pages may call the API from a browser, comma-separated (`https://example.org`), or `*`."""
 
@@ -217,7 +223,8 @@ class Settings(BaseSettings):
     @classmethod
     def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for item in value:
-            ip_network(item)  # raises a ValueError that says what is wrong
+            if item != UNIX:
+                ip_network(item)  # raises a ValueError that says what is wrong
         return value
 
     @field_validator("allowed_origins")

@@ -34,7 +34,15 @@ pytestmark = pytest.mark.helm
 
 ON = ("-f", str(ALL_ON))
 HPA = (*ON, "--set", "autoscaling.kind=hpa")
-OF_THE_CHART = {"VGG_HOST", "VGG_PORT", "VGG_MODEL_DIR", "VGG_CACHE_DIR", "VGG_API_KEYS_FILE"}
+OF_THE_CHART = {
+    "VGG_HOST",
+    "VGG_PORT",
+    "VGG_UDS",
+    "VGG_UDS_MODE",
+    "VGG_MODEL_DIR",
+    "VGG_CACHE_DIR",
+    "VGG_API_KEYS_FILE",
+}
 EVERY = pytest.mark.parametrize("options", [(), ON], ids=["default", "all on"])
 READS = {"configMap", "secret"}
 

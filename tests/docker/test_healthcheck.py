@@ -93,6 +93,30 @@ def test_a_link_of_kubernetes_is_no_port():
     assert ended.stderr.startswith("127.0.0.9:8000/readyz: ")
 
 
+def test_a_unix_socket_is_asked(tmp_path):
+    """With VGG_UDS the host and the port do not matter; where nobody listens, the file is named."""
+    path = tmp_path / "s"
+
+    class UnixService(Service):
+        address_family = socket.AF_UNIX
+
+        def server_bind(self):
+            self.socket.bind(self.server_address)
+
+        def get_request(self):
+            return self.socket.accept()[0], ("unix", 0)
+
+    with UnixService(str(path), Readiness) as service:  # type: ignore[arg-type] # of another family
+        threading.Thread(target=service.serve_forever, args=(0.01,), daemon=True).start()
+        ended = check(1, VGG_UDS=str(path))
+        service.shutdown()
+    gone = check(1, VGG_UDS=str(path))
+
+    assert (0, "the reason\n", "") == (ended.returncode, ended.stdout, ended.stderr)
+    assert 1 == gone.returncode
+    assert gone.stderr.startswith(f"unix:{path}/readyz: ")
+
+
 def test_a_proxy_is_not_asked(service, dead_port):
     """HTTP_PROXY is for downloads; the check never leaves the container."""
     dead = f"http://127.0.0.1:{dead_port}"

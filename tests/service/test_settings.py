@@ -66,13 +66,13 @@ def test_an_installed_package_of_a_user_without_a_home(monkeypatch, variables):
 
 def test_lists_are_separated_by_commas(monkeypatch):
     """Proxies and origins are lists; an empty variable is an empty list."""
-    monkeypatch.setenv("VGG_TRUSTED_PROXIES", "127.0.0.1, 10.0.0.0/8,::1")
+    monkeypatch.setenv("VGG_TRUSTED_PROXIES", "127.0.0.1, 10.0.0.0/8,::1,unix")
     monkeypatch.setenv("VGG_ALLOWED_ORIGINS", "https://example.org, http://localhost:3000")
     full = Settings()
     monkeypatch.setenv("VGG_TRUSTED_PROXIES", "")
     empty = Settings()
 
-    assert ("127.0.0.1", "10.0.0.0/8", "::1") == full.trusted_proxies
+    assert ("127.0.0.1", "10.0.0.0/8", "::1", "unix") == full.trusted_proxies
     assert ("https://example.org", "http://localhost:3000") == full.allowed_origins
     assert () == empty.trusted_proxies
 

@@ -22,6 +22,7 @@ from app.errors import (
     SlowHeadersError,
 )
 from app.web.middleware.envelope import write_refusal
+from app.web.middleware.prefix import UNIX
 
 MAX_HEADERS: Final = 100
 """Headers per request. Each takes about 150 bytes beside its text, however short."""
@@ -67,6 +68,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's
         """Wait for a request; close another connection if there are too many."""
         super().connection_made(transport)
+        self.client = self.client or (UNIX, 0)
         self._soft_transport = SimpleNamespace(
             write=transport.write, is_closing=transport.is_closing, close=self._close_softly
         )

@@ -13,6 +13,8 @@ from app.web.endpoints import Endpoint
 from app.web.middleware.envelope import SAFE_HEADERS
 
 HEADER: Final = "X-Forwarded-Prefix"
+UNIX: Final = "unix"
+"""Stands for the address of a client that comes through a Unix socket, which has none."""
 _LONGEST: Final = 200
 _PREFIX: Final = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
 """Characters that mean the same in an address, a header and HTML; no `//host`, no `..`."""
@@ -42,7 +44,8 @@ class Prefix:
         """Take the settings of the same names."""
         self._app = app
         self._root_path = root_path
-        self._trusted = [ip_network(one) for one in trusted_proxies]
+        self._trusts_unix = UNIX in trusted_proxies
+        self._trusted = [ip_network(one) for one in trusted_proxies if one != UNIX]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on with the path that the service knows."""
@@ -74,6 +77,8 @@ class Prefix:
         return whole if None not in parts and clean_prefix(whole) == whole else self._root_path
 
     def _trusts(self, client: tuple[str, int] | None) -> bool:
+        if client and client[0] == UNIX:
+            return self._trusts_unix
         try:
             address = ip_address(client[0]) if client else None
         except ValueError:

@@ -107,7 +107,7 @@ async def test_a_trusted_proxy_names_the_prefix(service, header, server):
     assert server == answer.json().get("servers", [{"url": None}])[0]["url"]
 
 
-@pytest.mark.parametrize("client", ["192.0.2.1", "::1", "not an address"])
+@pytest.mark.parametrize("client", ["192.0.2.1", "::1", "not an address", "unix"])
 async def test_a_stranger_names_no_prefix(service, client):
     """X-Forwarded-Prefix of anybody else is ignored, whatever X-Forwarded-For says."""
     async with service(trusted_proxies=("10.0.0.0/8",), root_path="/mine") as app:
@@ -116,6 +116,14 @@ async def test_a_stranger_names_no_prefix(service, client):
         )
 
     assert [{"url": "/mine"}] == answer.json()["servers"]
+
+
+async def test_whoever_comes_through_a_unix_socket_is_trusted_if_it_is_named(service):
+    """`unix` among the trusted proxies stands for all of VGG_UDS, whose file says who may connect."""
+    async with service(trusted_proxies=("unix", "10.0.0.0/8")) as app:
+        answer = await asked(app, "/openapi.json", client="unix", X_Forwarded_Prefix="/vgg")
+
+    assert [{"url": "/vgg"}] == answer.json()["servers"]
 
 
 async def test_an_unstripped_prefix_of_the_header_is_removed(service):
