@@ -3,6 +3,7 @@
 import httpx
 import pytest
 
+from app.client import Client
 from tests.conftest import png, running_server
 from tests.nginx import nginx
 from tests.rolling import roll
@@ -28,7 +29,7 @@ def behind(model_dir, tmp_path):
 
 @pytest.mark.parametrize("changes", [(), (UNSTRIPPED,)])
 def test_everything_is_behind_the_prefix(behind, changes):
-    """The page, a photo, the models and the description, whether nginx strips the prefix or not."""
+    """The page, a photo, the models, the description and the client, whether nginx strips the prefix or not."""
     with behind(*changes) as url, httpx.Client(timeout=30) as client:
         answers = {
             path: client.get(f"{url}{path}").status_code
@@ -38,6 +39,9 @@ def test_everything_is_behind_the_prefix(behind, changes):
         docs = client.get(f"{url}/docs")
         described = client.get(f"{url}/openapi.json").json()
         bare = client.get(url)
+        with Client(url) as ours:
+            known = [model.name for model in ours.models()]
+            answer = ours.classify(png(), top_k=1)
 
     assert {200} == set(answers.values())
     assert 200 == photo.status_code
@@ -46,6 +50,7 @@ def test_everything_is_behind_the_prefix(behind, changes):
     assert '"docs/assets/swagger-ui-bundle.js"' in docs.text
     assert bare.status_code in {301, 308}
     assert bare.headers["location"].endswith("/vgg/")
+    assert (["colours"], 0) == (known, answer.predictions[0].class_index)
 
 
 def test_a_large_upload_gets_the_answer_of_the_service(behind):
