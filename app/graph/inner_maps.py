@@ -78,8 +78,8 @@ def inner_graph(
         NoMapsError: If the weights are in no known form.
         CheckpointError: If the graph is damaged.
     """
-    tensors = _tensors(graph)
-    lowered = _lowered(config, tensors, block)
+    tensors = tensors_of(graph)
+    lowered = lowered_in(config, tensors, block)
     rows = layers_with_maps(config)
     nodes = NodeList()
     nodes.nodes, nodes.constants = preprocess_nodes(preprocess, INPUT, "pixels")
@@ -88,7 +88,7 @@ def inner_graph(
     maps: Maps = "pixels"
     for name, row in rows.items():
         if row.weight_shape:
-            kept += _stored(nodes, row, tensors)
+            kept += stored_layer(nodes, row, tensors)
         else:
             maps = in_planes(nodes, maps)
         maps = add_convolutions(nodes, [row], lowered, maps)
@@ -125,7 +125,7 @@ def read_filters(graph: Path, layer: str, preprocess: Preprocess) -> Tensor:
         NoMapsError: If the graph has none.
         CheckpointError: If it is damaged.
     """
-    tensor = _find(layer, _PLAIN, _tensors(graph))
+    tensor = _find(layer, _PLAIN, tensors_of(graph))
     part = locate(graph, tensor)
     dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type).newbyteorder("<")
     with part.file.open("rb") as file:
@@ -135,14 +135,14 @@ def read_filters(graph: Path, layer: str, preprocess: Preprocess) -> Tensor:
     return kernels[:, ::-1] if preprocess.channels == "BGR" else kernels
 
 
-def _tensors(graph: Path) -> dict[str, TensorProto]:
+def tensors_of(graph: Path) -> dict[str, TensorProto]:
     """Return the tensors of a serving graph and of its stem, by name."""
     stem = graph.with_name(STEM_FILE)
     files = [graph, stem] if stem.exists() else [graph]
     return {one.name: one for file in files for one in load_onnx(file).graph.initializer}
 
 
-def _lowered(
+def lowered_in(
     config: VggConfig, tensors: Mapping[str, TensorProto], block: int
 ) -> dict[str, Convolution]:
     """Describe the lowered layers, each without the pooling after it."""
@@ -151,7 +151,7 @@ def _lowered(
     return {name: replace(one, pooled=False) for name, one in lowered.items()}
 
 
-def _stored(
+def stored_layer(
     nodes: NodeList, row: LayerRow, tensors: Mapping[str, TensorProto]
 ) -> Iterator[TensorProto]:
     """Yield the tensors of a layer, and add nodes that make float32 of float16.

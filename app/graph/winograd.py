@@ -132,6 +132,34 @@ class Convolution:
         return found
 
 
+def transform_back(nodes: NodeList, convolution: Convolution, kernels: str, bias: str) -> None:
+    """Add nodes that make the kernels and the bias of a convolution again, NAME_weight and NAME_bias.
+
+    They are for maps of another size, on which it is computed directly. Each kernel is within 1e-6 of
+    the largest value in it.
+
+    Args:
+        nodes: Of the graph.
+        convolution: Which one.
+        kernels: Name of the first tensor that `Convolution.tensors` gives.
+        bias: Name of the second.
+    """
+    one, block = convolution, convolution.block
+    nodes.scope = one.name
+    kernel, ones = _transforms().kernel, _transforms().ones
+    places = nodes.add("Reshape", kernels, nodes.integers(_PLACES, -1))
+    back = nodes.add("MatMul", nodes.constant(_single(np.linalg.pinv(kernel))), places)
+    blocks = 3, 3, one.outputs // block, one.inputs // block, block, block
+    back = nodes.add("Reshape", back, nodes.integers(*blocks))
+    back = nodes.add("Transpose", back, perm=[2, 5, 3, 4, 0, 1])
+    shape = nodes.integers(one.outputs, one.inputs, 3, 3)
+    nodes.add("Reshape", back, shape, result=f"{one.name}_weight")
+    sums = nodes.add("Reshape", bias, nodes.integers(_PLACES, -1))
+    mean = nodes.constant(_single(ones[np.newaxis] / (ones @ ones)))
+    mean = nodes.add("MatMul", mean, sums)
+    nodes.add("Reshape", mean, nodes.integers(-1), result=f"{one.name}_bias")
+
+
 def before_pooling(nodes: NodeList, convolution: Convolution, value: str) -> ChannelBlocks:
     """Read what the ReLU of a convolution gave, `NAME_relu`, as blocks: all pixels, none pooled."""
     across, block = convolution.across, convolution.block
