@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from app.images.crop import crop_of
 from app.images.photo_box import PhotoBox, view_of
 from app.images.prepare import Prepare
 from app.images.sheet import write_png
+from app.images.whole import uncropped
 from app.records import Pixels, Preprocess
 
 SIDE: Final = 800
@@ -143,14 +143,9 @@ def draw_overlay(prepare: Prepare, data: bytes, size: tuple[int, int], marks: Ma
 def whole_photo(prepare: Prepare, data: bytes, size: tuple[int, int]) -> Pixels:
     """Return all of an upright photo, its longer side about SIDE pixels, uint8 [height, width, 3].
 
-    It is a crop that is larger than the resized photo; what fills that up is cut away here. Of a
-    photo so long that its shorter side would be less than a pixel it is the middle.
+    Of a photo so long that its shorter side would be less than a pixel it is the middle.
     """
-    around = _around(size)
-    pixels, _ = prepare(data, around)
-    (width, height), left, top, _ = crop_of(size, around)
-    left, top = max(0, -left), max(0, -top)
-    return pixels[top : top + height, left : left + width]
+    return uncropped(prepare, data, size, _around(size))
 
 
 def _around(size: tuple[int, int]) -> Preprocess:
