@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final, TypeAlias
+from typing import Final, Generic, TypeVar
 
 import numpy as np
 
@@ -14,24 +14,31 @@ from app.evaluation.answers import Answer
 from app.evaluation.dataset import Photo
 from app.records import Pixels, ProbabilityBatch, Run
 
+T = TypeVar("T")
+
 NO_ROW: Final = np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
-    """A photo before it is run: an answer whose row is still empty, and pixels unless it has a trouble."""
+class Decoded(Generic[T]):
+    """A photo before it is run: an answer whose row is still empty, and pixels unless it has a trouble.
+
+    What pixels are, only the function that classifies them has to know.
+    """
 
     answer: Answer
-    pixels: Pixels | None
+    pixels: T | None
 
 
-Decode: TypeAlias = Callable[[Photo], Decoded]
+def stacked(run: Run) -> Callable[[list[Pixels]], ProbabilityBatch]:
+    """Return a function that classifies images of the network's size as one batch."""
+    return lambda some: run(np.stack(some))
 
 
 def classify(
     photos: Iterable[Photo],
-    decode: Decode,
-    run: Run,
+    decode: Callable[[Photo], Decoded[T]],
+    run: Callable[[list[T]], ProbabilityBatch],
     batch: int,
     threads: int,
     add: Callable[[Answer], None],
@@ -41,7 +48,7 @@ def classify(
     Args:
         photos: Those without an answer.
         decode: Called in threads.
-        run: Of the session.
+        run: Classifies some photos: of images of the network's size, `stacked(session.run)`.
         batch: Photos of a run.
         threads: That decode.
         add: Called with each answer, in the order of the photos.
@@ -51,7 +58,7 @@ def classify(
     """
     left = iter(photos)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-    waiting: deque[Future[Decoded]] = deque()
+    waiting: deque[Future[Decoded[T]]] = deque()
     try:
         while True:
             room = 2 * batch + threads - len(waiting)
@@ -79,27 +86,31 @@ def largest_batch(run: Run, crop: int, most: int) -> int:
     return most
 
 
-def _answers(some: list[Decoded], run: Run) -> Iterable[Answer]:
+def _answers(
+    some: list[Decoded[T]], run: Callable[[list[T]], ProbabilityBatch]
+) -> Iterable[Answer]:
     pixels = [one.pixels for one in some if one.pixels is not None]
     rows = iter(_rows(pixels, run))
     for one in some:
         yield one.answer if one.pixels is None else _with(one.answer, next(rows))
 
 
-def _rows(pixels: list[Pixels], run: Run) -> Iterable[ProbabilityBatch | str]:
+def _rows(
+    pixels: list[T], run: Callable[[list[T]], ProbabilityBatch]
+) -> Iterable[ProbabilityBatch | str]:
     if not pixels:
         return []
     try:
-        return list(run(np.stack(pixels)))
+        return list(run(pixels))
     except DeviceLostError:
         raise
     except RunFailedError:
         return [_alone(one, run) for one in pixels]
 
 
-def _alone(pixels: Pixels, run: Run) -> ProbabilityBatch | str:
+def _alone(pixels: T, run: Callable[[list[T]], ProbabilityBatch]) -> ProbabilityBatch | str:
     try:
-        row: ProbabilityBatch = run(pixels[None])[0]
+        row: ProbabilityBatch = run([pixels])[0]
     except DeviceLostError:
         raise
     except RunFailedError as exc:

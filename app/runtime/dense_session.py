@@ -2,16 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from onnxruntime import RunOptions
 
 from app.errors import RunFailedError
-from app.graph.dense import SCORES
+from app.graph.dense import SCORES, dense_graph
 from app.graph.serving_graph import INPUT
-from app.records import Pixels, Probabilities, Tensor
+from app.graph.vgg import VggConfig
+from app.records import Pixels, Preprocess, Probabilities, Tensor
 from app.runtime.device_errors import NOT_NUMBERS, run_error
+from app.runtime.ort import channel_block
 from app.runtime.run_once import open_apart
 
 
@@ -30,6 +33,8 @@ class Dense:
 
 class DenseSession:
     """A dense graph on the CPU; what runs need besides the weights is freed after each of them."""
+
+    device: Literal["cpu"] = "cpu"
 
     def __init__(self, model: bytes, weights: Path, threads: int = 1) -> None:
         """Open the graph; the files of its tensors are in the folder `weights`.
@@ -72,6 +77,26 @@ class DenseSession:
     def stop(self) -> None:
         """End the run that is going on after its current layer, and let no other begin."""
         self._options.terminate = True
+
+
+def open_dense(
+    graph: Path, config: VggConfig, preprocess: Preprocess, threads: int
+) -> DenseSession:
+    """Open the dense graph of a model.
+
+    Args:
+        graph: The file of its serving graph, which may be for another device.
+        config: Its network.
+        preprocess: As the serving graph has it.
+        threads: Of a run.
+
+    Raises:
+        NoMapsError: If its weights are in no known form, such as whole numbers.
+        CheckpointError: If the serving graph is damaged.
+        RunFailedError: If it cannot be opened.
+    """
+    model = dense_graph(graph, config, preprocess, channel_block())
+    return DenseSession(model, graph.parent, threads)
 
 
 def softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,12 +8,13 @@ import pytest
 from app.errors import DeviceLostError, RunFailedError
 from app.evaluation.answers import Answer
 from app.evaluation.dataset import Photo
-from app.evaluation.run import NO_ROW, Decoded, classify, largest_batch
+from app.evaluation.run import NO_ROW, Decoded, classify, largest_batch, stacked
+from app.records import Pixels
 
 PHOTOS = [Photo(Path(str(number)), str(number), 0) for number in range(23)]
 
 
-def decode(photo: Photo) -> Decoded:
+def decode(photo: Photo) -> Decoded[Pixels]:
     """Return grey pixels as bright as the number of the photo; every tenth is damaged."""
     number = int(photo.name)
     if number % 10 == 9:
@@ -41,7 +42,7 @@ def test_answers_come_in_order_and_in_batches():
     """Damaged photos are answered without a run."""
     session = Recorder()
     found: list[Answer] = []
-    classify(PHOTOS, decode, session.run, 4, 2, found.append)
+    classify(PHOTOS, decode, stacked(session.run), 4, 2, found.append)
 
     assert [photo.name for photo in PHOTOS] == [one.name for one in found]
     assert ["9", "19"] == [one.name for one in found if one.trouble]
@@ -53,7 +54,7 @@ def test_a_photo_that_fails_is_run_alone():
     """The others of its batch are answered."""
     session = Recorder(bad=5)
     found: list[Answer] = []
-    classify(PHOTOS[:8], decode, session.run, 4, 2, found.append)
+    classify(PHOTOS[:8], decode, stacked(session.run), 4, 2, found.append)
 
     assert [("5", "It failed.")] == [(one.name, one.trouble) for one in found if one.trouble]
     assert [4, 4, 1, 1, 1, 1] == session.sizes
@@ -62,8 +63,10 @@ def test_a_photo_that_fails_is_run_alone():
 def test_a_lost_device_ends_the_run():
     """Nothing else would succeed."""
     found: list[Answer] = []
+    session = Recorder(bad=5, error=DeviceLostError)
+
     with pytest.raises(DeviceLostError):
-        classify(PHOTOS, decode, Recorder(bad=5, error=DeviceLostError).run, 4, 2, found.append)
+        classify(PHOTOS, decode, stacked(session.run), 4, 2, found.append)
 
     assert ["0", "1", "2", "3"] == [one.name for one in found]
 

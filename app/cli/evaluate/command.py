@@ -11,12 +11,13 @@ import typer
 from app.bench.report import describe_machine, versions
 from app.cli.console import err, out
 from app.cli.environment import Key, read_settings
-from app.cli.evaluate.model import Model, open_model
+from app.cli.evaluate.model import Model, Side, open_model
 from app.cli.evaluate.photos import Reader, find_labelled
 from app.cli.evaluate.progress import progress
 from app.cli.evaluate.remote import Remote, open_remote, second_side
 from app.cli.evaluate.summary import lines
 from app.evaluation.answers import open_answers
+from app.evaluation.paper import described, paper_figures
 from app.evaluation.report import Evaluated, compare_with, conditions, to_json
 from app.evaluation.report import evaluate as report_on
 from app.setup_errors import SetupError
@@ -53,13 +54,28 @@ def evaluate(  # noqa: PLR0913, PLR0917 (options of a command)
         typer.Option(help="Have the photos classified by a server: http://HOST:PORT."),
     ] = None,
     key: Key = None,
+    test: Annotated[
+        str,
+        typer.Option(
+            metavar="TEST",
+            help="Which views of a photo are averaged: single, the crop that the service takes;"
+            " ten-crop; or the paper's: dense, multi-scale, multi-crop.",
+        ),
+    ] = "single",
+    scales: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PIXELS,..",
+            help="Shorter sides for --test, such as 256,384,512 (default: the manifest's or the paper's).",
+        ),
+    ] = None,
     compare: Annotated[
         str | None,
         typer.Option(
             metavar="MODEL|SETTING=VALUE|URL,..",
             help="Compare with another model, or other settings: vgg19, precision=float16,"
-            " decode=exact, conv=direct, device=cpu, or several of them; or with the model of"
-            " another server: http://HOST:PORT, or http://HOST:PORT,vgg19.",
+            " decode=exact, conv=direct, device=cpu, test=dense, or several of them; or with the"
+            " model of another server: http://HOST:PORT, or http://HOST:PORT,vgg19.",
         ),
     ] = None,
     json: Annotated[
@@ -86,9 +102,12 @@ def evaluate(  # noqa: PLR0913, PLR0917 (options of a command)
         if file is not None and not file.resolve().parent.is_dir():
             raise SetupError(f"{file.parent} is not a folder. Create it first.")
     settings = read_settings()
-    wanted = second_side(settings, model, url, key, compare) if compare is not None else None
+    if url is not None and test != "single":
+        raise SetupError("--test is for a model of this machine: leave out --url.")
+    side = Side(settings, model, test, scales)
+    wanted = second_side(side, url, key, compare) if compare is not None else None
     reader = find_labelled(folder, labels)
-    first = open_model(settings, model) if url is None else open_remote(url, key, model)
+    first = open_model(side) if url is None else open_remote(url, key, model)
     done, speed = _answer(first, reader, answers)
     accuracy = first.manifest.accuracy
     published = (accuracy.top1 / 100, accuracy.top5 / 100) if accuracy else None
@@ -98,6 +117,8 @@ def evaluate(  # noqa: PLR0913, PLR0917 (options of a command)
         "comparison": None,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": _describe(first),
+        "test": described(first.test),
+        "paper": paper_figures(*first.published_as, first.test, trained=first.graph.trained),
         "photos": {"place": _shown(folder), "labels": labels and _shown(labels)}
         | {"found": len(done.photos), "classified": report["n"]},
         "speed": speed,
@@ -110,6 +131,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 (options of a command)
         other, speed = _answer(second, reader, beside)
         report["comparison"] = {
             "with": compare, "second_model": _describe(second), "speed": speed,
+            "second_test": described(second.test),
         } | compare_with(done, other)  # fmt: skip
     if json is not None:
         _write(json, to_json(report))

@@ -9,7 +9,7 @@ from typing import Any, Final
 import httpx
 import numpy as np
 
-from app.cli.evaluate.model import Model, open_model, other_side
+from app.cli.evaluate.model import Model, Side, open_model, other_side
 from app.cli.evaluate.photos import stamp_of, unanswered
 from app.cli.files import File, TroubleError, read_photo
 from app.client.address import AddressError
@@ -22,9 +22,9 @@ from app.errors import BodyTooLargeError, InvalidImageError, RunFailedError, Uns
 from app.evaluation.answers import Answer, Answers
 from app.evaluation.classes import Classes
 from app.evaluation.dataset import Photo
+from app.evaluation.paper import PaperTest
 from app.evaluation.run import NO_ROW
 from app.records import Label, Preprocess
-from app.service.settings import Settings
 from app.setup_errors import SetupError
 
 _TIMEOUT: Final = 60.0
@@ -77,6 +77,16 @@ class Remote:
     classes: Classes
     version: str | None
     body: dict[str, Any]
+
+    @property
+    def test(self) -> PaperTest:
+        """Return how a server classifies photos."""
+        return PaperTest()
+
+    @property
+    def published_as(self) -> tuple[str, str]:
+        """Return the digest of the weights, and who measured the manifest's accuracy: not known."""
+        return f"sha256:{self.graph.weights_sha256}", ""
 
     @property
     def made_by(self) -> dict[str, Any]:
@@ -175,13 +185,12 @@ def open_remote(
 
 
 def second_side(
-    settings: Settings, name: str | None, url: str | None, key: str | None, wanted: str
+    side: Side, url: str | None, key: str | None, wanted: str
 ) -> Callable[[], Model | Remote]:
     """Return what opens the other side of `--compare`; a mistake is told before anything is run.
 
     Args:
-        settings: Of a model here.
-        name: Of the first model; None for the default.
+        side: The first model, if it is here, and how it answers.
         url: Of the first model's server; None if it is here.
         key: API key of both servers.
         wanted: `vgg19`, settings of a model here, or the URL of a server with or without a model.
@@ -192,12 +201,12 @@ def second_side(
     parts = [part.strip() for part in wanted.split(",")]
     url = next((part for part in parts if "://" in part), url)
     if url is None:
-        changed, other = other_side(settings, name, wanted)
-        return lambda: open_model(changed, other)
+        other = other_side(side, wanted)
+        return lambda: open_model(other)
     names = [part for part in parts if "://" not in part]
     if len(names) > 1 or any("=" in one for one in names):
         raise SetupError("--compare: a server has its own settings. Name a URL, a model, or both.")
-    remote = open_remote(url, key, names[0] if names else name)
+    remote = open_remote(url, key, names[0] if names else side.name)
     return lambda: remote
 
 

@@ -14,7 +14,7 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
     """Yield the lines of the summary, in rich's markup."""
     made = report["model"]
     untrained = "" if made["trained"] else ", [bold yellow]UNTRAINED weights[/]"
-    yield f"[bold]{escape(made['name'])}[/]{untrained}: {report['n']:,} photos"
+    yield f"[bold]{escape(made['name'])}[/]{untrained}: {report['n']:,} photos{_test(report['test'])}"
     if made.get("url"):
         yield (
             f"  answered by {_text(made['url'])}: vgg-serve {_text(made['server_version'])},"
@@ -24,6 +24,7 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
     for name, title in (("top1", "top-1"), ("top5", "top-5")):
         figure = report["accuracy"][name]
         yield f"  {title}  {_percent(figure['value'])}, 95 % interval {_interval(figure)}{_published(figure)}"
+    yield from _paper(report)
     figures = report["calibration"]
     interval = f"{figures['ece_low']:.4f} to {figures['ece_high']:.4f}"
     yield f"  ECE    {figures['ece']:.4f}, 95 % interval {interval}; NLL {figures['nll']:.4f}"
@@ -54,6 +55,23 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
         )
     else:
         yield "[dim]All answers were known from an earlier run.[/]"
+
+
+def _test(test: dict[str, Any]) -> str:
+    if test["name"] == "single":
+        return ""
+    return f", {test['name']} at {', '.join(map(str, test['scales']))} pixels"
+
+
+def _paper(report: dict[str, Any]) -> Iterator[str]:
+    """Yield the paper's own figures, for the weights for which they hold."""
+    paper = report["paper"]
+    for row in paper["rows"]:
+        name = _test({"name": row["test"], "scales": row["scales"]}).removeprefix(", ")
+        line = f"  the paper, {name}: top-1 {_percent(row['top1'])}, top-5 {_percent(row['top5'])}"
+        yield f"[bold]{line}; this test[/]" if row["same"] else f"[dim]{line}[/]"
+    if paper["note"] and report["test"]["name"] != "single":
+        yield f"[dim]  {paper['note']}[/]"
 
 
 def _faults(report: dict[str, Any]) -> Iterator[str]:

@@ -1,13 +1,17 @@
 """`vgg-serve evaluate`, as a user types it."""
 
+import base64
 import json
 import os
 import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from app.weights.manifests.catalog import BUILT_IN
 from tests.conftest import REPOSITORY, png, write_colours
 
 COLOURS = {"n01440764": "red", "goldfish": "lime", "2": "blue"}
@@ -126,6 +130,59 @@ def test_two_settings_are_compared(run, folder, tmp_path):
     assert 1.0 == found["mcnemar"]["p_exact"]
 
 
+def test_ten_crops_are_for_any_model_and_are_compared_with_one(run, folder, tmp_path):
+    """The report says which test it is of, and what the other side took."""
+    file = tmp_path / "report.json"
+    options = "--test", "ten-crop", "--compare", "test=multi-crop"
+    status, out, err = run(folder, "--json", file, *options)
+    report = json.loads(file.read_text())
+
+    assert 0 == status, err
+    assert [13 / 14, 14] == [report[key] for key in ("top1", "n")]
+    assert {"name": "ten-crop", "scales": [36]} == report["test"]
+    assert {"name": "multi-crop", "scales": [37, 55, 73]} == report["comparison"]["second_test"]
+    assert "14 photos, ten-crop at 36 pixels" in out
+    status, _, err = run(folder, "--json", file)
+    assert (1, True) == (status, "holds answers with another" in err), err
+
+
+def test_a_dense_answer_is_that_of_the_crop_where_only_one_fits(run, tmp_path):
+    """With the small trained model: photos of its crop's size, mirrored or not; nothing of a strip."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, size in (("0", (64, 64)), ("1", (64, 64)), ("2", (64, 64 * 20))):
+        pixels = np.random.default_rng(int(name)).integers(0, 256, (*size, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+        Image.fromarray(pixels[:, ::-1]).save(folder / f"{name}-mirrored.png")
+    (folder / "labels.csv").write_text("".join(f"{one.name},0\n" for one in folder.glob("*.png")))
+    manifest = (BUILT_IN / "vgg16-mini.toml").read_text().replace("resize = 68", "resize = 64")
+    (tmp_path / "vgg16-mini.toml").write_text(manifest)
+    (tmp_path / "vgg16-mini.safetensors").symlink_to(BUILT_IN / "vgg16-mini.safetensors")
+    rows = {}
+    for test in ("single", "dense"):
+        file = tmp_path / f"{test}.json"
+        options = ("--test", "dense", "--scales", "64") if test == "dense" else ()
+        status, _, err = run(
+            folder / "labels.csv", "--json", file, *options,
+            VGG_MODEL_DIR=str(tmp_path), VGG_MODELS="vgg16-mini",
+        )  # fmt: skip
+        assert 0 == status, err
+        lines = (tmp_path / f"{test}.json.answers").read_text().splitlines()[1:]
+        rows[test] = {answer["name"]: answer for answer in map(json.loads, lines)}
+
+    for name in "01":
+        both = [row_of(rows["single"][f"{name}{end}.png"]) for end in ("", "-mirrored")]
+        np.testing.assert_allclose(
+            np.mean(both, axis=0), row_of(rows["dense"][f"{name}.png"]), atol=1e-6
+        )
+    assert "up to 8 times as long as wide" in rows["dense"]["2.png"]["trouble"]
+
+
+def row_of(answer):
+    """Return the probabilities that are kept."""
+    return np.frombuffer(base64.b64decode(answer["row"]), "<f4")
+
+
 def test_the_figures_of_the_manifest_are_compared(run, folder):
     """Per cent there, fractions here."""
     _, out, _ = run(folder, "-m", "swapped")
@@ -192,6 +249,9 @@ def test_labels_may_be_in_a_file(run, tmp_path):
         (("{photos}", "--compare", "vgg99"), 1, "There is no model 'vgg99'"),
         (("{photos}", "--compare", "precision=8"), 1, "precision is '8', expected one of auto"),
         (("{photos}", "--compare", "colour=red"), 1, "'colour' is none of precision"),
+        (("{photos}", "--test", "dense"), 1, "colours is a ready ONNX graph"),
+        (("{photos}", "--scales", "40"), 1, "--scales is for another --test"),
+        (("{photos}", "--compare", "test=sparse"), 1, "--test is 'sparse', expected one of single"),
         (("{photos}", "--json", "{photos}/missing/a.json"), 1, "is not a folder. Create it first"),
         (
             ("{photos}", "--json", "/dev/full", "--answers", "{photos}/a"),
