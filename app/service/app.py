@@ -20,6 +20,7 @@ from app.serving.classifier import Classifier
 from app.serving.hosted_models import Models
 from app.serving.inspector import Inspector
 from app.serving.metrics import Metrics
+from app.serving.paper_tests import Tester
 from app.setup_errors import SetupError
 from app.web.health import router as health
 from app.web.inspect import router as inspect
@@ -64,8 +65,11 @@ def create_app(
         threads=hosting.threads,
         across_processes=owner is not None,
     )
-    rate = settings.rate_limit
-    quotas = Quotas(rate, settings.rate_burst, time.monotonic) if rate else None
+    quotas = (
+        Quotas(settings.rate_limit, settings.rate_burst, time.monotonic)
+        if settings.rate_limit
+        else None
+    )
     front = FrontSide(owner, models, hosting, metrics, keys, quotas) if owner else None
     bring = front.follow if front else models.load
 
@@ -104,6 +108,14 @@ def create_app(
     app.state.models = models
     app.state.classifier = classifier
     app.state.inspector = inspector if settings.inspect else None
+    app.state.tester = Tester(
+        classifier,
+        decoders,
+        isolated or prepare,
+        metrics,
+        threads=hosting.threads,
+        across_processes=owner is not None,
+    )
     app.state.keys = keys
     app.state.metrics = metrics
     app.state.quotas = quotas

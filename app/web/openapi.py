@@ -18,6 +18,7 @@ from app.serving.hosted_models import Models
 from app.serving.many import MOST_IMAGES
 from app.web.endpoints import KEY, MARKS, PHOTO, Endpoint
 from app.web.middleware.admission import TIMEOUT_HEADER
+from app.web.paper_test import TESTS
 from app.web.parameters import PARAMETERS_OF, PARTS
 from app.web.problems import MEDIA_TYPE, UNAVAILABLE, problem_body
 from app.web.schemas.answers import BoxOut, HowOut, ImageOut, ModelRef, PredictionOut
@@ -73,6 +74,11 @@ _EXPLAIN: Final = (
     " evidence in it), heat; several by comma. GET /models/{name} says whether it can. At most"
     f" {MOST} classes a request."
 )
+_TEST: Final = (
+    "Average many views of the photo: dense (all of it, at each position of the crop; networks of the"
+    " VGG family) or ten-crop. It takes the time of 4 to 20 photos, and others go first: one at a time per"
+    " model, else 503. One photo a request, and not with explain, classes or against."
+)
 _NAME_OF_CLASS: Final = {"type": "string", "minLength": 1}
 _PARAMETERS: Final[list[dict[str, Any]]] = [
     {"name": name, "in": place, "schema": schema, "description": text}
@@ -90,6 +96,10 @@ _PARAMETERS: Final[list[dict[str, Any]]] = [
         (
             *("against", "query", _NAME_OF_CLASS),
             "With explain: locate what speaks for each class and not for this one.",
+        ),
+        (
+            *("test", "query", {"type": "string", "enum": [*TESTS]}),
+            _TEST,
         ),
         (
             *(TIMEOUT_HEADER, "header", {"type": "integer", "minimum": 1, "maximum": 999_999_999}),
@@ -121,6 +131,7 @@ _EXPLAINED: Final = _ANSWER | {
     "explanation": HowOut.example(),
 }
 
+_TESTED: Final = _ANSWER | {"test": "dense", "scale": 256, "positions": 20}
 _PROBLEM: Final = problem_body(
     CorruptImageError.status,
     CorruptImageError.slug,
@@ -138,6 +149,7 @@ PREDICT_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
                         "summary": "/predict?top_k=1&explain=evidence",
                         "value": _EXPLAINED,
                     },
+                    "tested": {"summary": "/predict?top_k=1&test=dense", "value": _TESTED},
                     "several": {
                         "summary": "/predict?top_k=1, a form with two photos, one of them damaged",
                         "value": [_ANSWER, _PROBLEM],

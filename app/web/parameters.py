@@ -7,7 +7,7 @@ from typing import Final
 from app.errors import UnknownParameterError
 from app.web.endpoints import Endpoint
 
-PARAMETERS: Final = ("model", "top_k", "explain", "classes", "against")
+PARAMETERS: Final = ("model", "top_k", "explain", "classes", "against", "test")
 """Of POST /predict."""
 EXAMPLES: Final = {"top_k": "1", "explain": "box", "classes": "281", "against": "281"}
 """Values that an example can have; a name is that of a model."""

@@ -20,6 +20,7 @@ from app.serving.explanation import Question, marks_of
 from app.serving.loading import Loaded
 from app.serving.many import MOST_IMAGES, Outcome, check_number, classify_many
 from app.serving.metrics import Metrics
+from app.serving.paper_tests import Tester
 from app.web.accept import PNG, prefers_png
 from app.web.endpoints import Endpoint
 from app.web.forms import find_files, refuse_hidden_form
@@ -27,10 +28,11 @@ from app.web.middleware.admission import count_images
 from app.web.middleware.envelope import CLIENT_LEFT
 from app.web.openapi import PREDICT_BODY, PREDICT_RESPONSES, parameters_of
 from app.web.page.plain_answer import answer_page
+from app.web.paper_test import check_single, read_test, tested_body
 from app.web.parameters import QUESTION
 from app.web.problems import ENCODER, problem_of
 from app.web.question import explained_body, read_question
-from app.web.schemas.answers import ExplainedOut, ModelRef, PredictOut
+from app.web.schemas.answers import ExplainedOut, ModelRef, PredictOut, TestedOut
 from app.web.schemas.problem import ProblemOut
 
 T = TypeVar("T")
@@ -41,7 +43,7 @@ router = APIRouter()
 @router.post(
     Endpoint.PREDICT.path,
     summary="Classify a photo, or several",
-    response_model=ExplainedOut | list[ExplainedOut | ProblemOut],
+    response_model=ExplainedOut | TestedOut | list[ExplainedOut | ProblemOut],
     responses=PREDICT_RESPONSES,
     openapi_extra={"requestBody": PREDICT_BODY, "parameters": parameters_of(Endpoint.PREDICT)},
 )
@@ -72,7 +74,13 @@ async def predict(
         raise BadRequestError(
             f"top_k: {request.state.model} knows {classes} classes.", limit={"top_k": classes}
         )
-    best = top_k or min(USUAL, classes)
+    by_test = "test" in request.query_params
+    return await (_predict_by_test if by_test else _predict)(request, top_k or min(USUAL, classes))
+
+
+async def _predict(request: Request, best: int) -> Response:
+    """Answer with what a model sees in the crop that it usually takes."""
+    loaded: Loaded = request.state.loaded
     question = None
     if request.state.html or not QUESTION.isdisjoint(request.query_params):
         model = request.app.state.models.get(request.state.model)
@@ -110,13 +118,42 @@ async def predict(
     }
     headers = _headers(request, result.seconds, result.batch_size)
     if request.state.html:
-        return answer_page(request.scope, body, classes, headers)
+        return answer_page(request.scope, body, len(loaded.labels), headers)
     if question is not None and pictured:
         marks = marks_of(result.explained, result.predictions, question.parts)
         if marks is not None:
             return await _draw(request, data, result, marks)
     json = body.model_dump_json(exclude_unset=question is not None)
     return Response(json, media_type="application/json", headers=headers)
+
+
+async def _predict_by_test(request: Request, best: int) -> Response:
+    """Answer with what many views of a photo gave on average."""
+    loaded: Loaded = request.state.loaded
+    test = read_test(request.query_params, loaded)
+    metrics: Metrics = request.app.state.metrics
+    try:
+        photos = await _read_photos(request)
+    except ClientDisconnect:
+        metrics.cancelled("upload")
+        return Response(status_code=CLIENT_LEFT)
+    data = check_single(photos)
+    tester: Tester = request.app.state.tester
+    work = tester.classify(loaded, test, data, best, request.state.deadline)
+    result = await unless_client_leaves(request, work)
+    if result is None:
+        return Response(status_code=CLIENT_LEFT)
+    body = tested_body(_model_ref(request), result)
+    request.state.fields = {
+        "model": request.state.model,
+        "bytes": len(data),
+        **body.image.model_dump(),
+        "test": test,
+    }
+    headers = _headers(request, result.seconds, result.batch_size)
+    if request.state.html:
+        return answer_page(request.scope, body, len(loaded.labels), headers)
+    return Response(body.model_dump_json(), media_type="application/json", headers=headers)
 
 
 async def _predict_several(
@@ -166,19 +203,22 @@ async def classify_all(
     return await unless_client_leaves(request, work)
 
 
-def _body(request: Request, result: Classification, question: Question | None) -> PredictOut:
+def _model_ref(request: Request) -> ModelRef:
     loaded: Loaded = request.state.loaded
-    model = ModelRef(
+    return ModelRef(
         name=request.state.model,
         weights_sha256=loaded.weights_sha256,
         trained=loaded.trained,
         precision=loaded.precision if loaded.precision == "int8" else None,
         stands_in_for=request.state.stands_in_for,
     )
+
+
+def _body(request: Request, result: Classification, question: Question | None) -> PredictOut:
     if question is not None:
-        return explained_body(model, result, question, loaded)
+        return explained_body(_model_ref(request), result, question, request.state.loaded)
     return PredictOut(
-        model=model,
+        model=_model_ref(request),
         predictions=list(result.predictions),  # type: ignore[arg-type] # read by attribute
         image=result.image,  # type: ignore[arg-type] # read by attribute
     )

@@ -59,6 +59,19 @@ class PredictOut(Out):
     image: ImageOut
 
 
+class TestedOut(PredictOut):
+    """The answer of POST /predict with the parameter test."""
+
+    test: str = Field(examples=["dense"])
+    """The test: dense or ten-crop."""
+    scale: int = Field(examples=[256])
+    """Pixels to which the shorter side of the photo was resized."""
+    positions: int | None = Field(default=None, exclude_if=not_, examples=[20])
+    """Of dense: the positions of the model's crop that were averaged, mirrored ones included; else absent."""
+    crops: int | None = Field(default=None, exclude_if=not_)
+    """Of ten-crop: the crops that were averaged; else absent."""
+
+
 class BoxOut(Out):
     """A rectangle in pixels of the uploaded image, upright; xmax and ymax are exclusive."""
 

@@ -1,0 +1,309 @@
+"""Ten crops, or the whole photo: answers that average many views, beside those of one crop.
+
+They wait for photos of one crop: a test is admitted only while these wait little, one at a time per model,
+and is costed by the images that it is worth. Ten crops are ten images of the ordinary queue. A whole
+photo runs on a graph of its own on the weights of the model (app/graph/dense.py), on a share of the
+processors, also where the model runs on a GPU; its memory is bounded by its shape (app/images/whole.py).
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+import numpy as np
+
+from app.errors import (
+    DeadlineExceededError,
+    OverloadedError,
+    UnknownParameterError,
+)
+from app.graph.inner_maps import NoMapsError
+from app.graph.serving_graph import WEIGHTS_FILE
+from app.graph.vgg import VggConfig
+from app.images.decode_pool import DecodePool
+from app.images.paper_views import square, ten_crops, usual_scales
+from app.images.prepare import Prepare
+from app.images.whole import whole_photos
+from app.machine import return_freed_memory
+from app.records import Pixels
+from app.runtime.dense_session import Dense, DenseSession, open_dense
+from app.serving.classifier import Classification, Classifier, top_k
+from app.serving.loading import Loaded
+from app.serving.metrics import Metrics
+from app.serving.turns import Turns
+from app.weights.labels import network_of
+
+ServedTest: TypeAlias = Literal["ten-crop", "dense"]
+
+SHARE: Final = 0.25
+"""Of the queue budget: the longest predicted wait of photos with which a test is admitted, and the longest
+wait for its turn."""
+_THREADS: Final = 4
+"""A whole photo takes one of so many threads."""
+_USUAL_SHAPE: Final = 4 / 3
+"""Longer side by shorter side of most photos, before one is decoded."""
+_MEMORY: Final = 0.5
+"""Weight of the past in what is learned of the time that a whole photo takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tested(Classification):
+    """The answer of a test.
+
+    Attributes:
+        test: Which one.
+        scale: Length in pixels to which the shorter side of the photo was resized.
+        views: Crops, or positions of the crop, that were averaged; mirror images are counted.
+    """
+
+    test: ServedTest = "ten-crop"
+    scale: int = 0
+    views: int = 0
+
+
+class Tester:
+    """Does the tests of a process's models."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        decoders: DecodePool,
+        prepare: Prepare,
+        metrics: Metrics,
+        *,
+        threads: int,
+        across_processes: bool = False,
+    ) -> None:
+        """Keep nothing before the first test.
+
+        Args:
+            classifier: Classifies crops.
+            decoders: Threads that decode.
+            prepare: Turns an upload into pixels.
+            metrics: Counts clients that left.
+            threads: Of a run of a model.
+            across_processes: Whether other processes of the service test the same models.
+        """
+        self._classifier = classifier
+        self._decoders = decoders
+        self._prepare = prepare
+        self._metrics = metrics
+        self._threads = max(1, threads // _THREADS)
+        self._turns = Turns(across_processes=across_processes)
+        self._share = threads / self._threads
+        self._slower: dict[str, float] = {}  # a number per model that was tested
+
+    async def classify(
+        self, loaded: Loaded, test: ServedTest, data: bytes, k: int, deadline: float
+    ) -> Tested:
+        """Classify an image file by many views and return its k most probable classes.
+
+        The deadline is in seconds on the clock of `time.monotonic`.
+
+        Raises:
+            RequestError: If the file cannot be classified so, or the model cannot.
+            ServiceError: If photos wait too long, another test is in turn, or this one cannot be done in time.
+        """
+        [scale] = usual_scales(test, loaded.manifest.preprocess)
+        if test == "ten-crop":
+            work = self._ten_crops(loaded, scale, data, k, deadline)
+            return await self._in_turn(loaded, work, self._of_crops(loaded, 10), deadline)
+        config = network_of(loaded.manifest, loaded.labels)
+        if config is None:
+            raise UnknownParameterError(why_not_dense(loaded) or "")
+        images = _images(loaded, scale * scale * _USUAL_SHAPE)
+        work = self._dense(loaded, config, scale, data, k, deadline)
+        return await self._in_turn(loaded, work, self._of_images(loaded, images), deadline)
+
+    async def _in_turn(
+        self, loaded: Loaded, work: Coroutine[None, None, Tested], seconds: float, deadline: float
+    ) -> Tested:
+        """Do work once no other test of the model is done; it ends early if nobody waits for it."""
+        budget = SHARE * loaded.queue.policy.queue_budget
+        try:
+            left = deadline - time.monotonic()
+            self._check_time(loaded, seconds, left)
+            loaded.queue.admit(min(budget, left))
+            give_back = await self._turns.take(
+                Path(loaded.graph).with_name(WEIGHTS_FILE), min(budget, left)
+            )
+        except BaseException as exc:
+            work.close()
+            if isinstance(exc, TimeoutError):
+                raise OverloadedError(
+                    "The model takes one photo at a time for tests, and another one is in turn."
+                    " Retry in a moment.",
+                    retry_after=budget,
+                ) from exc
+            if isinstance(exc, asyncio.CancelledError):
+                self._metrics.cancelled("queue")
+            raise
+        task = asyncio.create_task(work)
+        # A thread ends a little later than it is stopped: the turn ends with the work.
+        task.add_done_callback(lambda done: (give_back(), done.cancelled() or done.exception()))
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                return await asyncio.shield(task)
+        except TimeoutError as exc:
+            task.cancel()
+            raise DeadlineExceededError(
+                "The deadline passed before all views of the image were classified."
+            ) from exc
+        except asyncio.CancelledError:
+            task.cancel()
+            self._metrics.cancelled("run")
+            raise
+
+    async def _ten_crops(
+        self, loaded: Loaded, scale: int, data: bytes, k: int, deadline: float
+    ) -> Tested:
+        """Classify the crops as ordinary images, a batch of them at a time: others come in between."""
+        began = time.monotonic()
+        preprocess, largest = loaded.manifest.preprocess, loaded.queue.policy.sizes[-1]
+        decode = partial(self._prepare, data, square(preprocess, scale))
+        pixels, image = await self._decoders.decode(decode, deadline)
+        decoded = time.monotonic()
+        crops = ten_crops(pixels, preprocess.crop)
+        places = loaded.queue.admit_all(len(crops), deadline)
+        found: list[Classification] = []
+        try:
+            for at in range(0, len(crops), largest):
+                some = zip(crops[at : at + largest], places[at : at + largest], strict=True)
+                found += await _all_of(
+                    self._classifier.classify_pixels(loaded, crop, k, deadline, place)
+                    for crop, place in some
+                )
+        finally:
+            for place in places:
+                place.arrive()
+        rows = np.stack([one.probabilities for one in found])
+        mean = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return Tested(
+            top_k(mean, loaded.labels, k),
+            image,
+            {"decode": decoded - began, "run": time.monotonic() - decoded},
+            max(one.batch_size for one in found),
+            mean,
+            test="ten-crop",
+            scale=scale,
+            views=len(crops),
+        )
+
+    async def _dense(
+        self, loaded: Loaded, config: VggConfig, scale: int, data: bytes, k: int, deadline: float
+    ) -> Tested:
+        began = time.monotonic()
+        decode = partial(whole_photos, self._prepare, data, [scale])
+        (pixels,), image = await self._decoders.decode(decode, deadline)
+        decoded = time.monotonic()
+        images = _images(loaded, pixels.shape[0] * pixels.shape[1])
+        self._check_time(loaded, self._of_images(loaded, images), deadline - decoded)
+        # On the CPU it delays photos as so many more of them would.
+        counted = math.ceil(images) if loaded.device == "cpu" else 0
+        loaded.queue.count_coming(counted)
+        try:
+            found = await self._run(loaded, config, pixels)
+        finally:
+            loaded.queue.count_coming(-counted)
+        ran = time.monotonic()
+        self._learn(loaded, images, ran - decoded)
+        return Tested(
+            top_k(found.probabilities, loaded.labels, k),
+            image,
+            {"decode": decoded - began, "run": ran - decoded},
+            1,
+            found.probabilities,
+            test="dense",
+            scale=scale,
+            views=found.positions,
+        )
+
+    async def _run(self, loaded: Loaded, config: VggConfig, pixels: Pixels) -> Dense:
+        """Run a whole photo in a thread, which is stopped if the caller is cancelled."""
+        preprocess = loaded.manifest.preprocess
+        opening = partial(open_dense, Path(loaded.graph), config, preprocess, self._threads)
+        try:
+            session = await asyncio.to_thread(opening)
+        except NoMapsError as exc:
+            raise UnknownParameterError(
+                f"test: {loaded.manifest.name} takes no whole photos: {exc}. Use test=ten-crop."
+            ) from exc
+        running = asyncio.ensure_future(asyncio.to_thread(_classify, session, pixels))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            session.stop()
+            await asyncio.wait({running})
+            running.exception()  # that it was stopped is no news
+            raise
+
+    def _check_time(self, loaded: Loaded, seconds: float, left: float) -> None:
+        """Refuse at once what would not be done in time."""
+        if seconds > left:
+            # What was learned while the machine was busy must not refuse tests for ever.
+            name = loaded.manifest.name
+            if name in self._slower:
+                self._slower[name] *= _MEMORY
+            raise DeadlineExceededError(
+                f"The test would take about {seconds:.1f} s here; {max(0.0, left):.1f} s are left until"
+                " the deadline. Allow more time, or leave test out."
+            )
+
+    def _of_crops(self, loaded: Loaded, crops: int) -> float:
+        policy = loaded.queue.policy
+        largest = policy.sizes[-1]
+        return crops / largest * policy.cost(largest)
+
+    def _of_images(self, loaded: Loaded, images: float) -> float:
+        """Predict the seconds of a whole photo; 0 on a GPU's machine before the first."""
+        usual = self._share if loaded.device == "cpu" else 0.0
+        slower = self._slower.get(loaded.manifest.name, usual)
+        return images * loaded.queue.policy.cost(1) * slower
+
+    def _learn(self, loaded: Loaded, images: float, seconds: float) -> None:
+        name = loaded.manifest.name
+        ratio = seconds / (images * loaded.queue.policy.cost(1))
+        past = self._slower.get(name, ratio)
+        self._slower[name] = _MEMORY * past + (1 - _MEMORY) * ratio
+
+
+def why_not_dense(loaded: Loaded) -> str | None:
+    """Return why a model takes no whole photos; None if it does."""
+    name = loaded.manifest.name
+    if loaded.manifest.architecture is None:
+        return (
+            f"test: {name} is a ready ONNX graph, which takes images of one size; only networks built here"
+            " from a checkpoint take whole photos. Use test=ten-crop, or name another model."
+        )
+    if loaded.precision == "int8":
+        return (
+            f"test: {name} computes in int8 on this server, and whole photos need weights in floating"
+            " point. Use test=ten-crop."
+        )
+    return None
+
+
+def _images(loaded: Loaded, pixels: float) -> float:
+    """Return how many images of the model's size a whole photo is worth, with its mirror image."""
+    return 2 * pixels / loaded.manifest.preprocess.crop**2
+
+
+async def _all_of(some: Iterable[Coroutine[None, None, Classification]]) -> list[Classification]:
+    """Return all answers; if one fails the others are given up."""
+    tasks = [asyncio.create_task(one) for one in some]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _classify(session: DenseSession, pixels: Pixels) -> Dense:
+    found = session.classify(pixels)
+    return_freed_memory()
+    return found
