@@ -41,11 +41,12 @@ def spread(names, values):
     return zip(names, values * len(names) if len(values) == 1 else values, strict=False)
 
 
-def test_readme_has_every_route():
-    """README.md names each path of the API."""
+def test_documents_have_every_route():
+    """README.md names each path of the API, and docs/protocols.md those of other servers' clients."""
     paths = create_app(Settings()).openapi()["paths"]
+    text = README + (REPOSITORY / "docs" / "protocols.md").read_text()
 
-    assert [] == [path for path in paths if path not in README]
+    assert [] == [path for path in paths if path not in text]
 
 
 def test_readme_has_every_model():

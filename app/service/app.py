@@ -35,6 +35,7 @@ from app.web.page.routes import install_page
 from app.web.page.routes import router as page
 from app.web.predict import router as predict
 from app.web.problems import install_problem_handlers
+from app.web.protocols.routers import ROUTERS
 from app.web.rate_limit import Quotas
 
 
@@ -122,7 +123,7 @@ def create_app(
     app.state.scrape = scrape
     app.state.max_body_bytes = settings.max_body_bytes
     app.state.draining = asyncio.Event()
-    for router in (predict, inspect, model_list, health, page):
+    for router in (predict, inspect, model_list, *ROUTERS, health, page):
         app.include_router(router)
     install_page(app)
     install_problem_handlers(app)

@@ -23,6 +23,9 @@ read, and its answers are counted."""
 
 _PROTOCOLS: Final[tuple[Protocol, ...]] = get_args(Protocol)
 
+PUT: Final = "PUT"
+"""A photo may be uploaded with PUT too, as `curl -T` does."""
+
 
 class Endpoint(Enum):
     """One row: a path as its router has it, and marks; a Protocol among them is what it speaks.
@@ -32,6 +35,15 @@ class Endpoint(Enum):
 
     PREDICT = "/predict", KEY, PHOTO
     INSPECT = "/inspect", KEY, PHOTO
+    HF = "/hf/{model}", KEY, PHOTO, "hf"
+    HF_BOXES = "/hf/{model}/boxes", KEY, PHOTO, "hf"
+    TORCHSERVE = "/predictions/{model}", KEY, PHOTO, PUT, "torchserve"
+    TORCHSERVE_VERSION = "/predictions/{model}/{version}", KEY, PHOTO, PUT, "torchserve"
+    PING = "/ping", PROBE
+    V1_PREDICT = "/v1/models/{model}:predict", KEY, PHOTO, "kserve_v1"
+    V1_CLASSIFY = "/v1/models/{model}:classify", KEY, PHOTO, "kserve_v1"
+    V1_MODELS = ("/v1/models",)
+    V1_MODEL = ("/v1/models/{model}",)
     MODELS = ("/models",)
     MODEL = ("/models/{name}",)
     FILTERS = "/models/{name}/filters", KEY

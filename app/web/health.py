@@ -11,7 +11,7 @@ from app.serving.metrics import CONTENT_TYPE
 from app.web.endpoints import METHODS, Endpoint
 from app.web.problems import answer_error
 
-router = APIRouter()
+router = APIRouter(tags=["Operate"])
 
 _OR_503: Final[dict[int | str, dict[str, Any]]] = {503: {"description": "No, and the reason"}}
 _STOPPED: Final = "A model has stopped answering. Restart the server."

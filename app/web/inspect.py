@@ -17,14 +17,14 @@ from app.serving.loading import Loaded
 from app.serving.metrics import Metrics
 from app.web.accept import PNG, prefers_png
 from app.web.endpoints import METHODS, Endpoint
-from app.web.middleware.envelope import CLIENT_LEFT
 from app.web.openapi import INSPECT_BODY, parameters_of
 from app.web.predict import read_upload, unless_client_leaves
+from app.web.problems import CLIENT_LEFT
 from app.web.schemas.answers import BoxOut, ImageOut, ModelRef
 from app.web.schemas.maps import InspectLayerOut, InspectOut, LayerMapsOut
 from app.weights.labels import network_of
 
-router = APIRouter()
+router = APIRouter(tags=["Classify"])
 
 _OFF: Final = "The operator of this server has switched the look inside off (VGG_INSPECT=false)."
 _PICTURE: Final = {"schema": {"type": "string", "format": "binary"}}

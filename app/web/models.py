@@ -20,7 +20,7 @@ from app.web.schemas.models import (
 )
 from app.weights.labels import network_of
 
-router = APIRouter()
+router = APIRouter(tags=["Models"])
 
 _ONCE_READY: Final = ("weights_sha256", "device", "precision", "convolutions", "devices")
 

@@ -39,13 +39,13 @@ def _list_of(items: dict[str, Any], most: int) -> dict[str, Any]:
     }
 
 
-def photo_body(*fields: str, schema: dict[str, Any] = _IMAGE["schema"]) -> dict[str, Any]:
-    """Describe an upload: an image itself, or a form with a file of one of these names."""
+def photo_body(field: str, schema: dict[str, Any] = _IMAGE["schema"]) -> dict[str, Any]:
+    """Describe an upload: an image itself, or a form with a file of this name."""
     form = {
         "type": "object",
-        "required": [*fields[:1]],
+        "required": [field],
         "additionalProperties": False,
-        "properties": dict.fromkeys(fields, schema),
+        "properties": {field: schema},
     }
     return {
         "required": True,
@@ -55,6 +55,13 @@ def photo_body(*fields: str, schema: dict[str, Any] = _IMAGE["schema"]) -> dict[
             "application/octet-stream": _IMAGE,
         },
     }
+
+
+def json_or_photo(schema: dict[str, Any]) -> dict[str, Any]:
+    """Describe an upload that may also be JSON of this schema, with the photo in it."""
+    described = photo_body(FIELD)
+    described["content"] = {"application/json": {"schema": schema}} | described["content"]
+    return described
 
 
 INSPECT_BODY: Final = photo_body(FIELD)
@@ -115,7 +122,7 @@ _PARAMETERS: Final[list[dict[str, Any]]] = [
 
 def parameters_of(endpoint: Endpoint) -> list[dict[str, Any]]:
     """Describe the parameters that an upload to an endpoint may have, and its headers."""
-    known = PARAMETERS_OF[endpoint.path]
+    known = PARAMETERS_OF.get(endpoint.path, ())
     return [one for one in _PARAMETERS if one["in"] == "header" or one["name"] in known]
 
 
@@ -199,13 +206,14 @@ def install_openapi(app: FastAPI, *, with_keys: bool) -> None:
         components.pop("ValidationError", None)
         if with_keys:
             schema["components"]["securitySchemes"] = {"key": _SCHEME}
-        _limit_top_k(schema, app.state.models)
+        _limit_parameters(schema, app.state.models)
         problems = _problems()
         unauthorized = problems.pop("401")
         for path, operations in schema["paths"].items():
             for method, operation in operations.items():
                 responses = operation["responses"]
-                if method == "post" and PHOTO in MARKS[path]:
+                uploads = method == "post" or method.upper() in MARKS[path]
+                if uploads and PHOTO in MARKS[path]:
                     responses |= problems
                 if with_keys and KEY in MARKS[path]:
                     operation["security"] = [{"key": []}]
@@ -227,12 +235,15 @@ def install_openapi(app: FastAPI, *, with_keys: bool) -> None:
     app.add_route(Endpoint.OPENAPI.path, describe, include_in_schema=False)
 
 
-def _limit_top_k(schema: dict[str, Any], models: Models) -> None:
-    """Say how many classes the model with the most of them knows."""
+def _limit_parameters(schema: dict[str, Any], models: Models) -> None:
+    """Say which models there are, and how many classes the one with the most of them knows."""
     most = max(len(model.labels) for model in models.all().values())
-    for parameter in schema["paths"][Endpoint.PREDICT.path]["post"]["parameters"]:
+    operations = (one for path in schema["paths"].values() for one in path.values())
+    for parameter in (one for operation in operations for one in operation.get("parameters", ())):
         if parameter["name"] == "top_k":
             parameter["schema"]["anyOf"][0]["maximum"] = most
+        if parameter["name"] == "model" and parameter["in"] == "path":
+            parameter["schema"]["enum"] = [*models.all()]
 
 
 def _problems() -> dict[str, dict[str, Any]]:

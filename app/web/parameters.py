@@ -18,6 +18,10 @@ PARTS: Final = ("box", "evidence", "heat")
 PARAMETERS_OF: Final[dict[str, tuple[str, ...]]] = {
     Endpoint.PREDICT.path: PARAMETERS,
     Endpoint.INSPECT.path: ("model", "layer"),
+    Endpoint.HF.path: ("top_k", "function_to_apply"),
+    Endpoint.HF_BOXES.path: ("threshold",),
+    Endpoint.TORCHSERVE.path: ("top_k",),
+    Endpoint.TORCHSERVE_VERSION.path: ("top_k",),
 }
 """By path."""
 _SIMILAR: Final = 0.7

@@ -25,19 +25,18 @@ from app.web.accept import PNG, prefers_png
 from app.web.endpoints import Endpoint
 from app.web.forms import find_files, refuse_hidden_form
 from app.web.middleware.admission import count_images
-from app.web.middleware.envelope import CLIENT_LEFT
 from app.web.openapi import PREDICT_BODY, PREDICT_RESPONSES, parameters_of
 from app.web.page.plain_answer import answer_page
 from app.web.paper_test import check_single, read_test, tested_body
 from app.web.parameters import QUESTION
-from app.web.problems import ENCODER, problem_of
+from app.web.problems import CLIENT_LEFT, ENCODER, problem_of
 from app.web.question import explained_body, read_question
 from app.web.schemas.answers import ExplainedOut, ModelRef, PredictOut, TestedOut
 from app.web.schemas.problem import ProblemOut
 
 T = TypeVar("T")
 
-router = APIRouter()
+router = APIRouter(tags=["Classify"])
 
 
 @router.post(

@@ -8,6 +8,7 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Scope
 
@@ -20,10 +21,13 @@ from app.errors import (
     SlowUploadError,
     UnauthorizedError,
 )
+from app.serving.metrics import Metrics
 from app.web.page.plain_answer import problem_page
 
 MEDIA_TYPE: Final = "application/problem+json"
 UNAVAILABLE: Final = 503
+CLIENT_LEFT: Final = 499
+"""nginx's status for a client that closed the connection; counted, never sent."""
 ENCODER: Final = JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 """As of a JSONResponse, which makes one for each answer."""
 _RETRYABLE: Final = frozenset({408, 429, UNAVAILABLE, 504})
@@ -98,6 +102,13 @@ def install_problem_handlers(app: FastAPI) -> None:
                 return _answer(scope, body, headers)
         raise exc
 
+    async def leave(request: Request, _exc: Exception) -> Response:
+        metrics: Metrics = request.app.state.metrics
+        if "arrived" not in request.scope["state"]:
+            metrics.cancelled("upload")
+        return Response(status_code=CLIENT_LEFT)
+
+    app.add_exception_handler(ClientDisconnect, leave)
     for kind in (RequestError, ServiceError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, answer)
 

@@ -23,7 +23,7 @@ _LONGEST: Final = 4000
 _DIGITS: Final = 3
 """Decimals of heat and of shares."""
 _BY: Final = "Name a class by its index, its WordNet id or its label"
-_UNTRAINED: Final = (
+UNTRAINED: Final = (
     "The weights are untrained: they have never seen a photo, so there is nothing to locate."
 )
 
@@ -83,21 +83,31 @@ def _parts(query: QueryParams) -> frozenset[str]:
 
 
 def _check_model(model: HostedModel, loaded: Loaded) -> None:
+    why = why_not_explained(model, loaded)
+    if why and why != UNTRAINED:
+        raise UnknownParameterError(
+            f"explain: {why} Leave explain out, or name another model; GET /models/NAME says whether"
+            " it explains."
+        )
+
+
+def why_not_explained(model: HostedModel, loaded: Loaded) -> str:
+    """Return a sentence that says why a model explains nothing here; empty if it does."""
+    name = model.manifest.name
     if model.manifest.explanation is None:
-        raise UnknownParameterError(
-            f"explain: {model.manifest.name} is a ready ONNX graph, and only networks built here"
-            " from a checkpoint say where they see a class. Leave explain out, or name another"
-            " model; GET /models/NAME says whether it explains."
+        return (
+            f"{name} is a ready ONNX graph, and only networks built here from a checkpoint say where"
+            " they see a class."
         )
-    if loaded.trained and loaded.queue.policy.explaining is None:
-        if loaded.precision == "int8":
-            raise UnknownParameterError(
-                f"explain: {model.manifest.name} computes in int8 on this server, and only float32 and"
-                " float16 are explained. Leave explain out."
-            )
-        raise UnknownParameterError(
-            f"explain: {model.manifest.name} cannot be explained on this server. Leave explain out."
+    if not loaded.trained:
+        return UNTRAINED
+    if loaded.queue.policy.explaining is not None:
+        return ""
+    if loaded.precision == "int8":
+        return (
+            f"{name} computes in int8 on this server, and only float32 and float16 are explained."
         )
+    return f"{name} cannot be explained on this server."
 
 
 def _classes(query: QueryParams, names: ClassNames) -> tuple[int, ...]:
@@ -181,7 +191,7 @@ def _explanation(question: Question, loaded: Loaded) -> dict[str, object]:
             "class_index": question.against,
         }
     if not loaded.trained:
-        said["withheld"] = _UNTRAINED
+        said["withheld"] = UNTRAINED
     return said
 
 

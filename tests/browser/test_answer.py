@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -228,14 +229,14 @@ def test_json_is_the_answer(open_page, server):
 
 
 def test_code_runs_as_it_stands(open_page, server, tmp_path):
-    """The Python and curl snippets work from the folder of the photo."""
+    """Every snippet works from the folder of the photo, and names the same class."""
     page = open_page(permissions=["clipboard-read", "clipboard-write"])
     page.get_by_role("tab", name="Code").click()
-    block = page.locator("#panel-code .code").filter(has_text="Python")
+    block = page.locator("#panel-code .code").filter(has_text="httpx")
     block.get_by_role("button", name="Copy").click()
     page.wait_for_selector("text=Copied")
     python = page.evaluate("navigator.clipboard.readText()")
-    curl = page.locator("#panel-code code").first.inner_text()
+    curl, _, *others, node = page.locator("#panel-code code").all_inner_texts()
     (tmp_path / "coffee.jpg").write_bytes((SAMPLES / "coffee.jpg").read_bytes())
 
     def run(*command):
@@ -248,6 +249,11 @@ def test_code_runs_as_it_stands(open_page, server, tmp_path):
     assert best in said.splitlines()[0]
     assert server in curl
     assert best in run("sh", "-c", curl)
+    assert 1 == len(others)
+    for code in others:
+        assert best in run(sys.executable, "-c", code).splitlines()[0]
+    if shutil.which("node"):
+        assert best in run("node", "--input-type=module", "-e", node)
 
 
 def test_hostile_names_are_quoted_for_the_shell(open_page, hand, tmp_path, photo):

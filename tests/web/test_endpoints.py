@@ -70,6 +70,11 @@ def test_the_marks_of_a_path_say_what_its_clients_speak():
         ("/predict", ("/predict", None)),
         ("/models/vgg16", ("/models/{name}", None)),
         ("/nothing", ("/nothing", None)),
+        ("/hf/vgg16", ("/hf/{model}", "vgg16")),
+        ("/hf/vgg16/boxes", ("/hf/{model}/boxes", "vgg16")),
+        ("/hf/{model}", ("/hf/{model}", "{model}")),
+        ("/v1/models/a:b:predict", ("/v1/models/{model}:predict", "a:b")),
+        ("/predictions/vgg16/1", ("/predictions/{model}/{version}", "vgg16")),
     ],
 )
 def test_a_path_names_a_model(path, found):

@@ -142,7 +142,7 @@ class Admission:
         """Return the seconds from the end of the body to the answer."""
         query = QueryParams(scope["query_string"] or {})  # parsing nothing takes a while
         named, known = None, PARAMETERS_OF.get(scope["path"])
-        if known is None:
+        if known is None or "{" in scope["path"]:
             path, named = model_in(scope["path"])
             known = PARAMETERS_OF.get(path, ())
         for parameter in query:

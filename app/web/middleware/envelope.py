@@ -18,12 +18,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.errors import DrainingError, RequestError, ServiceError
 from app.serving.metrics import NO_MODEL, Metrics
 from app.web.endpoints import MARKS, PHOTO, PROBE, PROTOCOL_OF
-from app.web.problems import answer_error
+from app.web.problems import CLIENT_LEFT, answer_error
 
 log = logging.getLogger(__name__)
 
-CLIENT_LEFT: Final = 499
-"""nginx's status for a client that closed the connection; counted, never sent."""
 _XHTML: Final = "application/xhtml+xml"
 _ZERO: Final = re.compile(r"q\s*=\s*0(\.0*)?")
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -61,8 +59,9 @@ class Envelope:
         state = scope.setdefault("state", {})
         state["began"] = began
         scope["path"] = scope["path"].removesuffix("/") or "/"  # /predict/ is /predict
-        takes_photos = PHOTO in MARKS[scope["path"]]
-        state["photo"] = takes_photos and scope["method"] == "POST"
+        marks = MARKS[scope["path"]]
+        takes_photos = PHOTO in marks
+        state["photo"] = takes_photos and (scope["method"] == "POST" or scope["method"] in marks)
         headers = Headers(scope=scope)
         state["html"] = state["photo"] and _navigates(headers)
         given = headers.get("x-request-id", "")

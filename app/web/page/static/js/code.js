@@ -15,6 +15,7 @@ export function codeView(photo, model, withKey) {
 	if (!photo || !model) return [make("p", "No photo yet.")];
 	const { name, image } = photo;
 	const url = absolute(model).href;
+	const hub = new URL(`hf/${encodeURIComponent(model)}`, document.baseURI).href;
 	const header = (before, after) => (withKey ? `${before}"Authorization": "Bearer YOUR_KEY"${after}` : "");
 	return [
 		// What was pasted or taken is in no folder yet.
@@ -28,6 +29,11 @@ with open(${JSON.stringify(name)}, "rb") as photo:
 reply.raise_for_status()
 for guess in reply.json()["predictions"]:
     print(f"{guess['probability']:7.2%}  {guess['label']}")`),
+		block("Python, with Hugging Face’s client", `from huggingface_hub import InferenceClient
+
+client = InferenceClient(model=${JSON.stringify(hub)}${withKey ? ', token="YOUR_KEY"' : ""})
+for guess in client.image_classification(${JSON.stringify(name)}):
+    print(f"{guess.score:7.2%}  {guess.label}")`),
 		block("JavaScript, with Node", `import { openAsBlob } from "node:fs";
 
 const url = ${JSON.stringify(url)};

@@ -1,0 +1,83 @@
+"""What the protocols of other servers share: reading an upload, and all answers or one error."""
+
+from collections.abc import Sequence
+
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+
+from app.errors import RequestError, ServiceError, UnknownModelError
+from app.records import Pixels
+from app.serving.classifier import Classification
+from app.serving.explanation import Question
+from app.web.forms import find_file, refuse_hidden_form
+from app.web.openapi import FIELD
+from app.web.predict import classify_all
+
+VERSIONS = ("1", "1.0")
+"""Of a model, in protocols whose models have some; here each has one."""
+
+
+def photo_of(request: Request, body: bytes, names: tuple[str, ...] = (FIELD,)) -> bytes:
+    """Return the photo of a body: the body itself, whatever its type, or the file of a form.
+
+    Raises:
+        RequestError: If a form has no file of these names, or the body is another kind of form.
+    """
+    content_type = request.headers.get("content-type", "")
+    if content_type.lower().startswith("multipart/"):
+        return find_file(content_type, body, names)
+    if body.startswith(b"--") or "urlencoded" in content_type.lower():
+        refuse_hidden_form(body)
+    return body
+
+
+async def answers_to(
+    request: Request,
+    images: Sequence[bytes | Pixels],
+    k: int,
+    question: Question | None = None,
+    *,
+    name: str = "",
+) -> list[Classification]:
+    """Classify all images of a request; one that fails fails the request.
+
+    Args:
+        request: Admitted, its body read.
+        images: Image files, or pixels of the model's size.
+        k: How many classes each answer has.
+        question: What is asked about each beside its classes.
+        name: Of the list that they were in, so that an error says which one it is about.
+
+    Raises:
+        RequestError: If one cannot be classified.
+        ServiceError: If the server cannot classify them.
+        ClientDisconnect: If the client has left.
+    """
+    outcomes = await classify_all(request, images, k, question)
+    if outcomes is None:
+        raise ClientDisconnect
+    answers = []
+    for number, outcome in enumerate(outcomes):
+        if not isinstance(outcome, Classification):
+            raise _placed(outcome, f"{name}[{number}]" if name else "")
+        answers.append(outcome)
+    sizes = [(one.image.width, one.image.height) for one in answers]
+    request.state.fields = {"model": request.state.model, "images": len(images), "sizes": sizes}
+    return answers
+
+
+def check_version(version: str) -> None:
+    """Refuse a version that no model has.
+
+    Raises:
+        UnknownModelError: If it is none of VERSIONS.
+    """
+    if version not in VERSIONS:
+        raise UnknownModelError(f"Each model has one version, {VERSIONS[0]}.")
+
+
+def _placed(error: RequestError | ServiceError, place: str) -> RequestError | ServiceError:
+    """Let an error say which image it is about."""
+    if place:
+        error.args = (f"{place}: {error}",)
+    return error
