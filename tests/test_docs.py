@@ -42,9 +42,9 @@ def spread(names, values):
 
 
 def test_documents_have_every_route():
-    """README.md names each path of the API, and docs/protocols.md those of other servers' clients."""
+    """README.md names each path of the API, or a page of docs/ if it is for other servers' clients."""
     paths = create_app(Settings()).openapi()["paths"]
-    text = README + (REPOSITORY / "docs" / "protocols.md").read_text()
+    text = README + "".join(page.read_text() for page in (REPOSITORY / "docs").glob("*.md"))
 
     assert [] == [path for path in paths if path not in text]
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import re
 import shutil
 import subprocess
+import sys
 from typing import Any
 
 import httpx
@@ -13,14 +15,19 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from app.web.keys import make_key
 from app.web.page.files import STATIC
-from tests.conftest import PHOTOS, png, running_server
+from tests.conftest import PHOTOS, REPOSITORY, png, running_server
 from tests.e2e.snippets import run_snippet, snippets
 
 COFFEE = STATIC / "samples" / "coffee.jpg"
-DOCUMENT = "docs/protocols.md"
+DOCUMENT = "docs/clients.md"
 PYTHON = snippets(DOCUMENT, "python")
 JAVASCRIPT = snippets(DOCUMENT, "js")
 SHELL = snippets(DOCUMENT, "sh")
+README = re.findall(
+    r"^(?:\$ )?(curl .*|\.venv/bin/vgg-serve predict .*)$",
+    (REPOSITORY / "README.md").read_text(),
+    re.MULTILINE,
+)
 FOREIGN = "hf_foreign"
 PACKAGE = "@huggingface/inference@4"
 
@@ -52,37 +59,53 @@ def node_modules(tmp_path_factory):
 
 
 def here(code, url, key=""):
-    """Return the code of a document for this server, model, photo and key."""
+    """Return the code of a document for this server, model and key."""
     for theirs, ours in (
-        ("http://localhost:8000", url),
-        ("vgg16", "vgg16-mini"),
-        ("YOUR_KEY", key),
-        ("dog.jpg", "cat.jpg"),
+        (r"(http://)?(localhost|server):8000", url),
+        (r"\bvgg16\b", "vgg16-mini"),
+        (r"\bYOUR_KEY\b|vgg_\.\.\.", key),
+        (r"^\.venv/bin/vgg-serve", f"{sys.executable} -m app"),
     ):
-        code = code.replace(theirs, ours)
+        code = re.sub(theirs, ours, code)
     return code
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with the photo of the documents, in which a coffee is called a cat."""
-    shutil.copyfile(COFFEE, tmp_path / "cat.jpg")
+    """A folder with the photos of the documents, all of them of a coffee."""
+    (tmp_path / "photos").mkdir()
+    for name in ("cat.jpg", "dog.jpg", "photo.jpg", "photos/a.jpg"):
+        shutil.copyfile(COFFEE, tmp_path / name)
     return tmp_path
 
 
 ENVIRONMENT = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+ENVIRONMENT |= {"PYTHONPATH": str(REPOSITORY), "VGG_MODELS": "vgg16-mini", "VGG_OFFLINE": "true"}
 
 
 @pytest.mark.parametrize("code", PYTHON)
 def test_python_of_the_document_runs_as_it_stands(secured, folder, code):
     """It names the espresso."""
-    assert "espresso" in run_snippet(here(code, *secured), "python", folder, **ENVIRONMENT)
+    environment = ENVIRONMENT | {"VGG_API_KEY": secured[1]}
+
+    assert "espresso" in run_snippet(here(code, *secured), "python", folder, **environment)
 
 
 @pytest.mark.parametrize("code", SHELL)
 def test_shell_of_the_document_runs_as_it_stands(mini_server, folder, code):
     """So does curl, without keys."""
     assert "espresso" in run_snippet(here(code, mini_server.url), "sh", folder, **ENVIRONMENT)
+
+
+@pytest.mark.parametrize("code", README)
+def test_requests_of_the_readme_run_as_they_stand(secured, folder, code):
+    """Its first request, the one with a key, and those of the command."""
+    url, key = secured
+    environment = ENVIRONMENT | {"VGG_API_KEY": key}
+    if code.startswith("curl") and key not in here(code, url, key):
+        code = code.replace("curl", f'curl -H "Authorization: Bearer {key}"')
+
+    assert "espresso" in run_snippet(here(code, url, key), "sh", folder, **environment)
 
 
 @pytest.mark.npm
@@ -185,10 +208,10 @@ def test_a_foreign_graph_names_a_cat_to_all_clients(squeezenet_dir, tmp_path):
         best = client.image_classification(chelsea, top_k=1)[0].label
         said = [
             run_snippet(
-                code.replace("http://localhost:8000", server.url).replace("vgg16", "squeezenet"),
+                here(code, server.url, "no-key").replace("vgg16-mini", "squeezenet"),
                 language, tmp_path, **ENVIRONMENT,
             )
-            for language, blocks in (("sh", SHELL[1:]), ("python", [PYTHON[0], PYTHON[-1]]))
+            for language, blocks in (("sh", SHELL[1:]), ("python", [PYTHON[1], PYTHON[-1]]))
             for code in blocks
         ]  # fmt: skip
 
