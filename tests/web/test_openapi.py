@@ -64,8 +64,9 @@ async def test_openapi_has_an_example_of_an_explained_answer(client):
     [row] = answer.predictions
     named = {one["name"]: one["schema"] for one in operation["parameters"]}
 
-    one, several = content["schema"]["anyOf"]
+    one, tested, several = content["schema"]["anyOf"]
     assert {"$ref": "#/components/schemas/ExplainedOut"} == one
+    assert {"$ref": "#/components/schemas/TestedOut"} == tested
     assert [one, {"$ref": "#/components/schemas/ProblemOut"}] == several["items"]["anyOf"]
     assert (212, 0.634, "conv5_3") == (
         row.box and row.box.xmin,

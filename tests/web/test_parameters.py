@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
         ("models=vgg16", "unknown parameter 'models'. Did you mean 'model'?"),
         (
             "top_k=1&threshold=0.5",
-            "'threshold'. There are model, top_k, explain, classes and against.",
+            "'threshold'. There are model, top_k, explain, classes, against and test.",
         ),
         ("class=281", "unknown parameter 'class'. Did you mean 'classes'?"),
         ("image_url=http://localhost/", "The server fetches nothing"),

@@ -9,6 +9,7 @@ import sys
 import httpx
 import pytest
 
+from app.cli.evaluate.model import Side
 from app.cli.evaluate.remote import open_remote, second_side
 from app.evaluation.answers import open_answers
 from app.evaluation.dataset import Photo
@@ -124,11 +125,11 @@ def test_a_server_that_cannot_be_asked_is_told(server, url, key, model, said):
 
 def test_a_server_has_its_own_settings(place):
     """They cannot be compared from here; a model here is opened later."""
-    settings = Settings(model_dir=place, models=("colours",))
+    side = Side(Settings(model_dir=place, models=("colours",)), None)
     for wanted in ("http://host,precision=float16", "http://host,a,b"):
         with pytest.raises(SetupError, match="a server has its own settings"):
-            second_side(settings, None, None, None, wanted)
-    assert callable(second_side(settings, None, None, None, "swapped"))
+            second_side(side, None, None, wanted)
+    assert callable(second_side(side, None, None, "swapped"))
 
 
 class Fake(httpx.AsyncBaseTransport):
