@@ -33,11 +33,11 @@ class Share:
         return self.low <= value <= self.high
 
 
-def share(count: int, n: int) -> Share:
+def share(count: int, n: int, z: float = Z) -> Share:
     """Return count of n, n above 0, with Wilson's interval, which is never outside 0..1."""
-    value, extra = count / n, Z * Z / n
+    value, extra = count / n, z * z / n
     middle = (value + extra / 2) / (1 + extra)
-    half = Z / (1 + extra) * math.sqrt(value * (1 - value) / n + extra / (4 * n))
+    half = z / (1 + extra) * math.sqrt(value * (1 - value) / n + extra / (4 * n))
     low = 0.0 if count == 0 else max(0.0, middle - half)
     high = 1.0 if count == n else min(1.0, middle + half)
     return Share(value, low, high, n)

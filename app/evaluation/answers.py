@@ -9,7 +9,7 @@ import base64
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -18,7 +18,7 @@ import numpy as np
 from app.records import Probabilities
 from app.setup_errors import SetupError
 
-_FORMAT: Final = "vgg-serve answers 1"
+_FORMAT: Final = "vgg-serve answers 2"
 _FLOAT: Final = "<f4"
 
 
@@ -34,6 +34,7 @@ class Answer:
         format: `jpeg`; empty if it could not be classified.
         trouble: Why it could not be classified; empty if it was.
         row: float32 [classes]; empty if it could not be classified.
+        properties: Of the photo, by their names in app/evaluation/segments.py; those that are known.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Answer:
     format: str
     trouble: str
     row: Probabilities
+    properties: Mapping[str, float] = field(default_factory=dict)
 
 
 class Answers:
@@ -130,7 +132,8 @@ def _line(answer: Answer) -> bytes:
     row = base64.b64encode(answer.row.astype(_FLOAT).tobytes()).decode()
     fields = {
         "name": answer.name, "stamp": answer.stamp, "sha256": answer.sha256, "size": answer.size,
-        "format": answer.format, "trouble": answer.trouble, "row": row,
+        "format": answer.format, "trouble": answer.trouble,
+        "properties": answer.properties, "row": row,
     }  # fmt: skip
     return json.dumps(fields).encode() + b"\n"
 

@@ -22,6 +22,7 @@ from app.evaluation.classes import Classes
 from app.evaluation.compare import Side, compare
 from app.evaluation.dataset import Photo
 from app.evaluation.faults import damaged, duplicates, suspects
+from app.evaluation.segments import segments
 from app.setup_errors import SetupError
 
 SCHEMA: Final = 1
@@ -81,6 +82,7 @@ def evaluate(done: Evaluated, published: tuple[float, float] | None) -> dict[str
         "calibration": figures,
         "worst_classes": worst_classes(right, side.labels, done.classes),
         "confused_pairs": confused_pairs(answers, side.labels, done.classes),
+        "segments": segments([done.answers[place] for place in places], right),
         "baselines": baselines(answers, side.labels, done.classes),
         "suspected_label_errors": suspects(names, side.rows, side.labels, done.classes),
         "damaged": damaged(done.answers),

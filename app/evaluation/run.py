@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
@@ -120,7 +120,4 @@ def _alone(pixels: T, run: Callable[[list[T]], ProbabilityBatch]) -> Probability
 
 def _with(answer: Answer, row: ProbabilityBatch | str) -> Answer:
     trouble, values = (row, NO_ROW) if isinstance(row, str) else ("", row)
-    return Answer(
-        name=answer.name, stamp=answer.stamp, sha256=answer.sha256, size=answer.size,
-        format=answer.format, trouble=trouble, row=values,
-    )  # fmt: skip
+    return replace(answer, trouble=trouble, row=values)

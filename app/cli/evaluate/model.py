@@ -15,6 +15,7 @@ from app.evaluation.classes import Classes
 from app.evaluation.dataset import Photo
 from app.evaluation.paper import PaperTest, described, mean_of_crops, mean_of_scales, read_test
 from app.evaluation.run import NO_ROW, Decoded, classify, largest_batch, stacked
+from app.evaluation.segments import properties
 from app.graph.inner_maps import NoMapsError
 from app.machine import usable_cpus
 from app.records import Pixels, ProbabilityBatch
@@ -131,7 +132,8 @@ class Model:
                 answer = Answer(photo.name, stamp, sha256, (0, 0), "", str(exc), NO_ROW)
                 return Decoded(answer, None)
             size = (image.width, image.height)
-            answer = Answer(photo.name, stamp, sha256, size, image.format, "", NO_ROW)
+            seen = properties(data, pixels, size)
+            answer = Answer(photo.name, stamp, sha256, size, image.format, "", NO_ROW, seen)
             return Decoded(answer, views)
 
         def add(answer: Answer) -> None:

@@ -42,6 +42,12 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
         for one in report["worst_classes"][:_WORST]
     ]
     yield f"  worst classes: {'; '.join(worst)}"
+    if report["segments"]["weak"]:
+        weak = report["segments"]["weak"][0]
+        yield (
+            f"  weakest segment: {weak['text']}, {_percent(weak['top1'])} of {weak['n']:,}"
+            f" photos, interval {_interval(weak)}"
+        )
     if report["comparison"]:
         yield from _comparison(report["comparison"])
     for one in report["conditions"]:
