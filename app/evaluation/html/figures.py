@@ -1,0 +1,160 @@
+"""The main figures, what may be wrong as a whole, conditions, and calibration."""
+
+from collections.abc import Iterator
+
+from app.evaluation.html.markup import Figure, Markup, markup, table, tag
+from app.evaluation.html.parts import (
+    Report,
+    class_name,
+    count,
+    interval,
+    number,
+    paragraph,
+    percent,
+    section,
+)
+from app.evaluation.html.plots import Matplotlib, reliability
+
+
+def summary(report: Report) -> Markup:
+    """Return the main figures, and every warning that the report has."""
+    figures = report["calibration"]
+    boxes = [
+        _box("top-1", percent(report["top1"]), interval(report["accuracy"]["top1"])),
+        _box("top-5", percent(report["top5"]), interval(report["accuracy"]["top5"])),
+        _box(
+            "ECE", number(report["ece"]), f"{figures['ece_low']:.4f} to {figures['ece_high']:.4f}"
+        ),
+        _box("photos", count(report["n"]), f"of {report['photos']['found']:,} that are labelled"),
+    ]
+    rows = [
+        [
+            title, percent(one["value"]), interval(one), count(one["n"]),
+            number(None) if one["published"] is None else percent(one["published"]),
+            {None: "none is given", True: "inside", False: "outside the interval"}[one["published_inside"]],
+        ]
+        for title, one in (("top-1", report["accuracy"]["top1"]), ("top-5", report["accuracy"]["top5"]))
+    ]  # fmt: skip
+    heads = (
+        "figure",
+        Figure("value"),
+        Figure("95 % interval"),
+        Figure("n"),
+        Figure("manifest's"),
+        "lies",
+    )
+    return section(
+        "summary",
+        "Main figures",
+        *(paragraph(one, kind="warning") for one in _warnings(report)),
+        tag("div", *boxes, class_="boxes"),
+        table("Accuracy, and the figures of the manifest", heads, rows),
+        paragraph("Intervals of shares are Wilson's; that of ECE is by bootstrap.", kind="quiet"),
+        _conditions(report),
+    )
+
+
+def _warnings(report: Report) -> Iterator[str]:
+    if not report["model"]["trained"]:
+        yield "The weights are untrained: these answers are meaningless."
+    if report["baselines"]["sentence"]:
+        yield report["baselines"]["sentence"]
+    if report["segments"]["weak"]:
+        weak = report["segments"]["weak"][0]
+        yield f"Weak segment: {weak['text']}. {100 * weak['top1']:.1f} % of {weak['n']:,} photos are right."
+    if report["damaged"]:
+        yield f"{len(report['damaged']):,} photos could not be classified, and are not counted."
+    alike = report["duplicates"]
+    if alike["with_different_labels"]:
+        yield f"{alike['with_different_labels']:,} groups of equal files have different labels."
+
+
+def _conditions(report: Report) -> Markup:
+    if not report["conditions"]:
+        return Markup("")
+    rows = [
+        [f"--{one['name']}", number(one["limit"]), number(one["value"]), "met" if one["met"] else "not met"]
+        for one in report["conditions"]
+    ]  # fmt: skip
+    return table("Conditions", ("condition", Figure("limit"), Figure("value"), "result"), rows)
+
+
+def _box(title: str, value: str, below: str) -> Markup:
+    return tag("div", tag("span", title), tag("strong", value), tag("small", below), class_="box")
+
+
+def calibration(report: Report, library: Matplotlib) -> Markup:
+    """Return whether probabilities mean what they say."""
+    figures = report["calibration"]
+    bins = figures["bins"]
+    known = [one for one in bins if one["n"]]
+    widest = max(known, key=lambda one: abs(one["top1"] - one["mean_probability"]))
+    title = (
+        "Reliability diagram: the share of right answers against the probability of the first answer,"
+        f" in {len(bins)} bins. The largest gap is in the bin up to {widest['up_to']:.2f}: a mean"
+        f" probability of {widest['mean_probability']:.3f}, and {widest['top1']:.3f} of"
+        f" {widest['n']:,} photos right."
+    )
+    rows = [
+        ["ECE, 15 bins of equal width", number(figures["ece"])],
+        ["its 95 % interval", Figure(f"{figures['ece_low']:.4f} to {figures['ece_high']:.4f}")],
+        ["ECE, 15 bins of equal mass", number(figures["ece_equal_mass"])],
+        ["mean probability of the first answer", number(figures["mean_probability"])],
+        ["Brier score (0 to 2)", number(figures["brier"])],
+        ["negative log-likelihood (nats)", number(figures["nll"])],
+    ]
+    bin_rows = [
+        [f"up to {one['up_to']:.3f}", count(one["n"]), number(one["mean_probability"]), number(one["top1"])]
+        for one in bins
+    ]  # fmt: skip
+    heads = ("probability", Figure("photos"), Figure("mean probability"), Figure("right"))
+    return section(
+        "calibration",
+        "Calibration",
+        tag("figure", reliability(library, bins, title)),
+        _temperature(report),
+        tag(
+            "div",
+            table("Calibration errors", ("figure", Figure("value")), rows),
+            table("Bins of the diagram", heads, bin_rows),
+            class_="beside",
+        ),
+    )
+
+
+def _temperature(report: Report) -> Markup:
+    found = report["calibration"]["temperature"]
+    if not found:
+        return paragraph("There are too few photos to propose a temperature.")
+    return paragraph(
+        "Proposed temperature: ",
+        tag("strong", f"{found['value']:.3f}"),
+        f". On photos that it was not fitted to ({found['folds']} folds) ECE would be"
+        f" {found['ece']:.4f} in place of {report['ece']:.4f}, and NLL {found['nll']:.4f} in place of"
+        f" {report['calibration']['nll']:.4f}. It is a proposal, and was not applied.",
+    )
+
+
+def baselines(report: Report) -> Markup:
+    """Return what a model would reach that looks at no photo."""
+    found = report["baselines"]
+    rows = [
+        ["this model", percent(report["top1"])],
+        [
+            markup("always ", class_name(found["most_frequent"])),
+            percent(found["most_frequent"]["top1"]),
+        ],
+        ["a class by chance", percent(found["uniform"]["top1"])],
+        ["gain over the better of both", percent(found["gain"])],
+        ["if each answer meant the label that it mostly has", percent(found["relabelled"])],
+    ]
+    said = (
+        found["sentence"]
+        or "The labels go with the photos: the model is better than one that looks at none."
+    )
+    return section(
+        "baselines",
+        "Baselines",
+        paragraph(said, kind="warning" if found["sentence"] else None),
+        table("Top-1 without looking", ("model", Figure("top-1")), rows),
+    )

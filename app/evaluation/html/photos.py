@@ -1,0 +1,145 @@
+"""Photos to look at: suspected labels, answers that changed, files that are damaged or there twice."""
+
+from app.evaluation.html.markup import Figure, Markup, markup, table, tag
+from app.evaluation.html.parts import (
+    Pictures,
+    Report,
+    cards,
+    count,
+    file_name,
+    more,
+    paragraph,
+    percent,
+    picture,
+    section,
+    share_of,
+)
+
+SUSPECTS = 100
+CHANGED = 60
+"""Photos that are shown; the JSON has more."""
+_LISTED = 50
+
+
+def shown(report: Report) -> list[str]:
+    """Return the names of the photos that the page shows, the most important first."""
+    suspects = [one["name"] for one in report["suspected_label_errors"][:SUSPECTS]]
+    compared = report["comparison"]
+    changed = [one["name"] for one in compared["changed"]["photos"][:CHANGED]] if compared else []
+    return [*dict.fromkeys([*suspects, *changed])]
+
+
+def suspects(report: Report, pictures: Pictures) -> Markup:
+    """Return the photos whose labels may be wrong."""
+    found = report["suspected_label_errors"]
+    listed = found[:SUSPECTS]
+    if not found:
+        return section("suspects", "Suspected label errors", paragraph("There are none."))
+    said = (
+        "Photos whose label is least probable, the most suspect first. Look at each: the label may be"
+        " wrong, or the model."
+    )
+    shown_ones = (
+        _card(
+            one["name"],
+            pictures,
+            (
+                ("labelled", one["label"]["label"], one["label_probability"]),
+                ("answered", one["answer"]["label"], one["answer_probability"]),
+            ),
+        )
+        for one in listed
+    )
+    return section(
+        "suspects",
+        "Suspected label errors",
+        paragraph(said),
+        cards(shown_ones),
+        more(len(listed), len(found), "suspects"),
+    )
+
+
+def _card(name: str, pictures: Pictures, lines: tuple[tuple[str, str, float], ...]) -> Markup:
+    texts = (
+        tag("span", what, " ", tag("b", label), " ", share_of(probability))
+        for what, label, probability in lines
+    )
+    return markup(picture(name, pictures), tag("div", *texts, file_name(name)))
+
+
+def comparison(report: Report, pictures: Pictures) -> Markup:
+    """Return the paired comparison, and the photos whose answer changed."""
+    found = report["comparison"]
+    if found is None:
+        said = "Nothing was compared: the option --compare names another model, or another setting."
+        return section("comparison", "Comparison", paragraph(said))
+    difference, test, changed = found["difference"], found["mcnemar"], found["changed"]
+    points = f"{100 * difference['low']:+.2f} to {100 * difference['high']:+.2f} points"
+    rows = [
+        [report["model"]["name"], percent(found["first"]["top1"]), percent(found["first"]["top5"])],
+        [f"{found['second_model']['name']} ({found['with']})", percent(found["second"]["top1"]),
+         percent(found["second"]["top5"])],
+    ]  # fmt: skip
+    figures = [
+        ["difference of top-1", Figure(f"{100 * difference['top1']:+.2f} points")],
+        ["its 95 % interval (paired bootstrap)", Figure(points)],
+        ["photos that the first alone gets right", count(test["only_first_right"])],
+        ["photos that the second alone gets right", count(test["only_second_right"])],
+        ["McNemar's test, exact: p", Figure(f"{test['p_exact']:.4g}")],
+        ["first answers that changed", count(changed["count"])],
+        ["share of answers that changed", percent(changed["share"])],
+    ]
+    listed = changed["photos"][:CHANGED]
+    shown_ones = (
+        _card(
+            one["name"],
+            pictures,
+            (
+                (f"labelled {one['label']}; first", one["first"], one["first_probability"]),
+                ("second", one["second"], one["second_probability"]),
+            ),
+        )
+        for one in listed
+    )
+    return section(
+        "comparison",
+        "Comparison",
+        table("Both sides, on the same photos", ("side", Figure("top-1"), Figure("top-5")), rows),
+        table("Second minus first", ("figure", Figure("value")), figures),
+        tag("h3", "Photos whose first answer changed"),
+        paragraph("First those that the first side got right.") if listed else paragraph("None."),
+        cards(shown_ones) if listed else "",
+        more(len(listed), changed["count"], "photos"),
+    )
+
+
+def files(report: Report) -> Markup:
+    """Return the files that are damaged, and those that are there twice."""
+    damaged, alike = report["damaged"], report["duplicates"]
+    parts: list[object] = []
+    if damaged:
+        rows = [[file_name(one["name"]), one["why"]] for one in damaged[:_LISTED]]
+        parts += [
+            table("Files that could not be classified, and are not counted", ("file", "why"), rows),
+            more(min(_LISTED, len(damaged)), len(damaged), "damaged files"),
+        ]
+    else:
+        parts.append(paragraph("All files could be classified."))
+    if alike["groups"]:
+        listed = alike["listed"][:_LISTED]
+        rows = [
+            [
+                markup(*(tag("div", file_name(name)) for name in one["names"][:_LISTED])),
+                ", ".join(sorted({*one["labels"]})),
+                "different labels" if one["different_labels"] else "",
+            ]
+            for one in listed
+        ]
+        said = f"{alike['groups']:,} groups of equal files: {alike['files_too_many']:,} files are copies"
+        parts += [
+            table(said, ("files with the same bytes", "labels", "finding"), rows),
+            more(len(listed), alike["groups"], "groups"),
+        ]
+    else:
+        parts.append(paragraph("No two files have the same bytes."))
+    return section("files", "Damaged and duplicate files", *parts)
