@@ -96,7 +96,7 @@ def changed(prepare: Prepare, data: bytes, preprocess: Preprocess) -> PixelBatch
         RequestError: If it cannot be decoded.
     """
     crop, scale = preprocess.crop, preprocess.crop / _CROP
-    margin = _shift(scale)
+    margin = _shift(scale) + _shift(scale) % 2  # even: halves of pixels are rounded to even ones
     side = crop + 2 * margin
     pixels, info = prepare(data, replace(preprocess, crop=side))
     pixels = _without_black(pixels, (info.width, info.height), replace(preprocess, crop=side))

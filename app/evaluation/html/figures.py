@@ -7,6 +7,7 @@ from app.evaluation.html.parts import (
     Report,
     class_name,
     count,
+    counted,
     interval,
     number,
     paragraph,
@@ -63,10 +64,15 @@ def _warnings(report: Report) -> Iterator[str]:
         weak = report["segments"]["weak"][0]
         yield f"Weak segment: {weak['text']}. {100 * weak['top1']:.1f} % of {weak['n']:,} photos are right."
     if report["damaged"]:
-        yield f"{len(report['damaged']):,} photos could not be classified, and are not counted."
+        photos = counted(len(report["damaged"]), "photo", "photos")
+        counts = "is" if len(report["damaged"]) == 1 else "are"
+        yield f"{photos} could not be classified, and {counts} not counted."
     alike = report["duplicates"]
     if alike["with_different_labels"]:
-        yield f"{alike['with_different_labels']:,} groups of equal files have different labels."
+        groups = counted(
+            alike["with_different_labels"], "group of equal files has", "groups of equal files have"
+        )
+        yield f"{groups} different labels."
 
 
 def _conditions(report: Report) -> Markup:

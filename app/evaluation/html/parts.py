@@ -49,6 +49,11 @@ def count(value: int) -> Figure:
     return Figure(f"{value:,}")
 
 
+def counted(value: int, one: str, many: str) -> str:
+    """Write how many of something there are: `1 photo is`, `2 photos are`."""
+    return f"{value:,} {one if value == 1 else many}"
+
+
 def class_name(one: Report) -> Markup:
     """Write a class: its names, and its wnid or index."""
     return markup(one["label"], " ", tag("small", one["wnid"] or f"index {one['class_index']}"))
@@ -73,8 +78,9 @@ def cards(inside: Iterable[Markup]) -> Markup:
     return tag("ul", *(tag("li", one) for one in inside), class_="cards", role="list")
 
 
-def more(listed: int, total: int, what: str) -> Markup:
+def more(listed: int, total: int, one: str) -> Markup:
     """Say how many are in the JSON alone."""
     if listed >= total:
         return Markup("")
-    return paragraph(f"{total - listed:,} more {what} are in the JSON.", kind="quiet")
+    left = counted(total - listed, f"more {one} is", f"more {one}s are")
+    return paragraph(f"{left} in the JSON.", kind="quiet")

@@ -6,6 +6,7 @@ from app.evaluation.html.parts import (
     Report,
     cards,
     count,
+    counted,
     file_name,
     more,
     paragraph,
@@ -55,7 +56,7 @@ def suspects(report: Report, pictures: Pictures) -> Markup:
         "Suspected label errors",
         paragraph(said),
         cards(shown_ones),
-        more(len(listed), len(found), "suspects"),
+        more(len(listed), len(found), "suspect"),
     )
 
 
@@ -109,7 +110,7 @@ def comparison(report: Report, pictures: Pictures) -> Markup:
         tag("h3", "Photos whose first answer changed"),
         paragraph("First those that the first side got right.") if listed else paragraph("None."),
         cards(shown_ones) if listed else "",
-        more(len(listed), changed["count"], "photos"),
+        more(len(listed), changed["count"], "photo"),
     )
 
 
@@ -121,7 +122,7 @@ def files(report: Report) -> Markup:
         rows = [[file_name(one["name"]), one["why"]] for one in damaged[:_LISTED]]
         parts += [
             table("Files that could not be classified, and are not counted", ("file", "why"), rows),
-            more(min(_LISTED, len(damaged)), len(damaged), "damaged files"),
+            more(min(_LISTED, len(damaged)), len(damaged), "damaged file"),
         ]
     else:
         parts.append(paragraph("All files could be classified."))
@@ -135,10 +136,12 @@ def files(report: Report) -> Markup:
             ]
             for one in listed
         ]
-        said = f"{alike['groups']:,} groups of equal files: {alike['files_too_many']:,} files are copies"
+        groups = counted(alike["groups"], "group", "groups")
+        copies = counted(alike["files_too_many"], "file is a copy", "files are copies")
+        said = f"{groups} of equal files: {copies}"
         parts += [
             table(said, ("files with the same bytes", "labels", "finding"), rows),
-            more(len(listed), alike["groups"], "groups"),
+            more(len(listed), alike["groups"], "group"),
         ]
     else:
         parts.append(paragraph("No two files have the same bytes."))

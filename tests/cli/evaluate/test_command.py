@@ -183,6 +183,47 @@ def row_of(answer):
     return np.frombuffer(base64.b64decode(answer["row"]), "<f4")
 
 
+def test_a_page_is_written(run, folder, tmp_path):
+    """With photos, flip rates and properties, whatever files are called; a second run decodes nothing again."""
+    odd = [b"\xff\xfe.png", b"a\nb 'c' \"d\" <e>.png", "\u202egnp.\u6771\u4eac.png".encode()]
+    for name in odd:
+        (folder / "2" / os.fsdecode(name)).write_bytes(png("red", size=(60, 41)))
+    json_file, file = tmp_path / "report.json", tmp_path / "report.html"
+    found = []
+    for _ in range(2):
+        options = ("--json", json_file, "--html", file, "--stress", "--stress-photos", 9)
+        status, _, err = run(folder, *options, "--compare", "swapped")
+        assert 0 == status, err
+        report = json.loads(json_file.read_text())
+        found.append((report["top1"], report["segments"], report["stress"]))
+    page = file.read_text()
+
+    assert found[0] == found[1]
+    assert 0 == report["speed"]["photos"] - 1  # the damaged one
+    assert (9, 10) == (report["stress"]["n"], len(report["stress"]["changes"]))
+    [grey] = [one for one in report["stress"]["changes"] if one["name"] == "grey"]
+    assert 0 < grey["changed"]["value"] < 1
+    assert {"shorter_side", "aspect_ratio", "brightness", "contrast"} <= {
+        name for name, one in report["segments"]["properties"].items() if one["segments"]
+    }
+    assert r"2/\xff\xfe.png" in page
+    assert "2/a\\nb &#x27;c&#x27; &quot;d&quot; &lt;e&gt;.png" in page
+    assert r"2/\u202egnp." in page
+    assert "data:image/jpeg;base64," in page
+    assert f"--html {file}" in page
+    assert report["command"].startswith(f"vgg-serve evaluate {folder} --json")
+
+
+def test_a_page_needs_matplotlib_before_any_photo(run, folder, tmp_path):
+    """A sentence says how to install it; nothing was classified in vain."""
+    (tmp_path / "matplotlib.py").write_text("raise ImportError")
+    status, _, err = run(folder, "--html", tmp_path / "a.html", PYTHONPATH=str(tmp_path))
+
+    assert 1 == status
+    assert "--html needs matplotlib" in err
+    assert [] == [*tmp_path.glob("a.html*")]
+
+
 def test_the_figures_of_the_manifest_are_compared(run, folder):
     """Per cent there, fractions here."""
     _, out, _ = run(folder, "-m", "swapped")

@@ -1,0 +1,52 @@
+"""The page has the main figures with intervals and n, and every warning."""
+
+from app.evaluation.html import figures
+
+
+def test_main_figures_have_their_intervals(page, report):
+    """And say whether the manifest's lie inside."""
+    top1, top5 = report["accuracy"]["top1"], report["accuracy"]["top5"]
+
+    for one, where in ((top1, "57.40 % inside"), (top5, "50.00 % outside the interval")):
+        row = f"{100 * one['value']:.2f} % {100 * one['low']:.2f} to {100 * one['high']:.2f} % 499 {where}"
+        assert row in page.text
+    assert f"{report['ece']:.4f}" in page.text
+
+
+def test_warnings_come_first(page):
+    """Untrained weights, damaged files, copies with different labels."""
+    first = page.text[: page.text.index("Accuracy, and the figures")]
+
+    assert "The weights are untrained: these answers are meaningless." in first
+    assert "1 photo could not be classified, and is not counted." in first
+    assert "1 group of equal files has different labels." in first
+
+
+def test_conditions_are_shown(page, report):
+    """With what they were compared with."""
+    assert f"--min-top1 0.9000 {report['top1']:.4f} not met" in page.text
+    assert f"--max-ece 0.5000 {report['ece']:.4f} met" in page.text
+
+
+def test_the_temperature_is_a_proposal(page, report):
+    """It says that it was not applied."""
+    found = report["calibration"]["temperature"]["value"]
+
+    assert f"Proposed temperature: {found:.3f}" in page.text
+    assert "It is a proposal, and was not applied." in page.text
+
+
+def test_few_photos_get_no_temperature(report, library):
+    """The page says so."""
+    few = report | {"calibration": report["calibration"] | {"temperature": None}}
+
+    assert "too few photos to propose a temperature" in figures.calibration(few, library)
+
+
+def test_shuffled_labels_are_told_at_the_top(report):
+    """And in their own section."""
+    sentence = "The labels look shuffled."
+    shuffled = report | {"baselines": report["baselines"] | {"sentence": sentence}}
+
+    assert f'<p class="warning">{sentence}</p>' in figures.summary(shuffled)
+    assert f'<p class="warning">{sentence}</p>' in figures.baselines(shuffled)
