@@ -150,11 +150,8 @@ def plant(photos: Photos, check: Checks) -> None:
     photos.darken(DARKENED)
     segments = photos.evaluate()["segments"]
     photos.restore()
-    worst = (
-        segments["weak"][0]
-        if segments["weak"]
-        else {"text": "no segment", "where": [], "top1": 0, "n": 0}
-    )
+    nothing: dict[str, Any] = {"text": "no segment", "where": [], "top1": 0, "n": 0}
+    worst = next(iter(segments["weak"]), nothing)
     low = [cut["property"] for cut in worst["where"] if cut["above"] is None]
     weak = segments["properties"]["brightness"]["segments"][0]["weak"]
     sentence = f"{DARKENED} darkened photos: {worst['text']}, {worst['top1']:.3f} of {worst['n']}; darkest third weak: {weak}"
