@@ -104,7 +104,10 @@ def compare_figures(photos: Photos, report: dict[str, Any], check: Checks) -> No
     steps = np.linspace(0, 1, 16)
     pairs = {
         "ECE, equal width": (figures["ece"], ece("uniform", steps)),
-        "ECE, equal mass": (figures["ece_equal_mass"], ece("quantile", np.quantile(sure, steps))),
+        "ECE, equal mass": (
+            figures["ece_equal_mass"],
+            ece("quantile", np.percentile(sure, 100 * steps)),
+        ),
         "Brier score": (
             figures["brier"],
             metrics.brier_score_loss(

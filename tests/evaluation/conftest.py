@@ -31,3 +31,17 @@ def made(photos: int = 500, classes: int = 7, seed: int = 0):
 def classes():
     """Seven classes, two of which are both called crane."""
     return Classes(LABELS)
+
+
+@pytest.fixture(scope="session")
+def stats():
+    """scipy.stats."""
+    return pytest.importorskip("scipy.stats", reason="no scipy")
+
+
+@pytest.fixture(scope="session")
+def sklearn():
+    """scikit-learn, with its metrics and its calibration."""
+    for part in ("sklearn.metrics", "sklearn.calibration"):
+        pytest.importorskip(part, reason="no scikit-learn")
+    return pytest.importorskip("sklearn")

@@ -28,6 +28,26 @@ def test_intervals_are_those_of_statsmodels(count, n, low, high):
     assert found.holds(count / n)
 
 
+def test_intervals_are_those_of_scipy(stats):
+    """Of every count of 1, 7, 100 photos and some counts of 50,000: binomtest, Wilson's interval, to 1e-12."""
+    cases = [(k, n) for n in (1, 7, 100) for k in range(n + 1)]
+    for count, n in [*cases, (1, 50_000), (35_796, 50_000), (49_999, 50_000)]:
+        interval = stats.binomtest(count, n).proportion_ci(method="wilson")
+        found = share(count, n)
+        expected = pytest.approx([found.low, found.high], abs=1e-12)
+        assert [interval.low, interval.high] == expected, (count, n)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_ranks_are_those_of_scikit_learn(sklearn, seed):
+    """top_k_accuracy_score for each k."""
+    rows, labels = made(photos=300, seed=seed)
+    places = ranks(rows, labels)
+    for k in range(1, 7):
+        theirs = sklearn.metrics.top_k_accuracy_score(labels, rows, k=k, labels=range(7))
+        assert theirs == (places < k).mean()
+
+
 def test_top_1_and_top_5_are_those_of_scikit_learn():
     """accuracy_score and top_k_accuracy_score: 0.574 and 0.862."""
     places = ranks(*made())

@@ -33,6 +33,44 @@ def test_errors_of_calibration_are_those_of_scikit_learn(answers):
     assert [0.1759546993374824, 0.18019219857454308] == pytest.approx(found, abs=1e-9)
 
 
+@pytest.mark.parametrize("photos", [15, 100, 3000])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_errors_are_those_of_scikit_learn_on_other_answers(sklearn, photos, seed):
+    """Computed now, with scikit-learn's curve and numpy's counts: equal width, equal mass, Brier, NLL."""
+    rows, labels = made(photos, seed=seed)
+    sure, right = rows.max(axis=1).astype(float), rows.argmax(axis=1) == labels
+    steps = np.linspace(0, 1, 16)
+    for strategy, edges, ours in (
+        ("uniform", steps, equal_width()), ("quantile", np.percentile(sure, 100 * steps), equal_mass(sure))
+    ):  # fmt: skip
+        hits, says = sklearn.calibration.calibration_curve(
+            right, sure, n_bins=15, strategy=strategy
+        )
+        counts = np.bincount(np.searchsorted(edges[1:-1], sure), minlength=15)
+        error = (np.abs(hits - says) * counts[counts > 0]).sum() / photos
+        assert error == pytest.approx(calibration_error(sure, right, ours), abs=1e-9)
+    exact = rows / rows.sum(axis=1, keepdims=True, dtype=np.float64)
+    options: dict[str, object] = {"labels": range(7)}
+    assert sklearn.metrics.log_loss(labels, exact, **options) == pytest.approx(
+        nll(rows, labels),
+        abs=1e-6,  # rows of float32 sum to 1 within that
+    )
+    assert sklearn.metrics.brier_score_loss(labels, exact, scale_by_half=False, **options) == pytest.approx(
+        brier(rows, labels), abs=1e-6
+    )  # fmt: skip
+
+
+def test_the_temperature_is_the_root_that_scipy_finds():
+    """The NLL there is the smallest: scipy's bounded search finds the same T."""
+    optimize = pytest.importorskip("scipy.optimize", reason="no scipy")
+    rows, labels = made(photos=400, seed=3)
+    theirs = optimize.minimize_scalar(
+        lambda inverse: nll(rows, labels, inverse), bounds=(0.01, 10), method="bounded", options={"xatol": 1e-10}
+    )  # fmt: skip
+
+    assert 1 / theirs.x == pytest.approx(temperature(rows, labels), rel=1e-6)
+
+
 def test_a_value_on_an_edge_belongs_to_the_bin_below():
     """As in Guo's definition; 1 is in the last bin."""
     edges = equal_width(2)

@@ -27,6 +27,16 @@ def test_mcnemar_is_that_of_statsmodels(lost, won, exact, chi2):
     assert [exact, chi2] == pytest.approx(found, abs=1e-9)
 
 
+def test_mcnemar_is_scipys(stats):
+    """Binomtest of all small splits and some large ones, and the tail of chi-squared, to 1e-9."""
+    splits = [(lost, won) for lost in range(12) for won in range(12) if lost + won]
+    for lost, won in [*splits, (0, 300), (1200, 1400), (5000, 5001)]:
+        chi2 = (abs(won - lost) - 1) ** 2 / (won + lost)
+        theirs = stats.binomtest(lost, lost + won).pvalue, stats.chi2.sf(chi2, 1)
+        ours = mcnemar_exact(lost, won), mcnemar_chi2(lost, won)
+        assert theirs == pytest.approx(ours, abs=1e-9), (lost, won)
+
+
 def test_without_a_difference_there_is_no_doubt():
     """No photo is right on one side alone."""
     assert (1.0, 1.0) == (mcnemar_exact(0, 0), mcnemar_chi2(0, 0))
