@@ -87,7 +87,9 @@ def flip_rates(
         answers = after[:, place]
         flips = share(int((answers != before).sum()), len(before))
         top1 = share(int((answers == labels).sum()), len(before))
-        found.append({"name": name, "title": title, "changed": asdict(flips), "top1": asdict(top1)})
+        found.append(
+            {"name": name, "title": title, "flip_rate": asdict(flips), "top1": asdict(top1)}
+        )
     return {
         "n": len(before), "of": of, "seed": SEED, "top1": float(right.mean()), "changes": found,
     }  # fmt: skip

@@ -1,7 +1,8 @@
 """Photograph the page in its main states, into docs/images: `python -m tests.browser.screenshots [NAME ...]`.
 
 It starts the server by itself, with the real SqueezeNet of ../shared/data, an untrained VGG-16 of
-the true size (1 GB of disk for the while, 3 GB of memory), and the small trained VGG.
+the true size (1 GB of disk for the while, 3 GB of memory), and the small trained VGG. `report` is the page
+that `vgg-serve evaluate` writes about the small VGG, on its photos of ../shared/data.
 """
 
 import io
@@ -17,9 +18,11 @@ from PIL import Image
 
 from tests.browser.stage import TRAINED, launched, pick
 from tests.conftest import REPOSITORY, SQUEEZENET, SQUEEZENET_MANIFEST, running_server
+from tests.e2e.planted import Photos
 
 IMAGES = REPOSITORY / "docs" / "images"
 DESKTOP, PHONE = (1280, 900), (390, 844)
+REPORT, REPORT_HEIGHT = "report", 1190  # to the end of the first plot
 COLOURS = 256  # of the palette: enough at this size, and a third of the bytes
 
 
@@ -117,26 +120,52 @@ def served() -> Iterator[str]:
 def main(*chosen: str) -> None:
     """Take these, or all of them."""
     IMAGES.mkdir(parents=True, exist_ok=True)
-    with served() as url, launched() as browser:
-        for name in chosen or SHOTS:
-            size, scheme, then = SHOTS[name]
-            page = browser.new_page(
-                viewport={"width": size[0], "height": size[1]},
-                color_scheme=scheme,
-                device_scale_factor=1 if size == DESKTOP else 2,
-            )
-            page.goto(url)
-            page.wait_for_selector("#panel-result .sum")
-            then(page)
-            page.wait_for_selector("#panel-result :is(.sum, .trouble)", state="attached")
-            page.mouse.move(0, 0)
-            if size == PHONE:
-                page.evaluate("scrollTo(0, 0)")
-            page.wait_for_timeout(800)  # thumbnails and the live strip
-            picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-            small = picture.quantize(COLOURS, kmeans=1, dither=Image.Dither.NONE)
-            small.save(IMAGES / f"{name}.png", optimize=True)
-            page.close()
+    names = [*(chosen or (*SHOTS, REPORT))]
+    with launched() as browser:
+        if REPORT in names:
+            names.remove(REPORT)
+            photograph_report(browser)
+        if names:
+            with served() as url:
+                for name in names:
+                    photograph(browser, url, name)
+
+
+def photograph(browser: Any, url: str, name: str) -> None:
+    """Take one of SHOTS."""
+    size, scheme, then = SHOTS[name]
+    page = browser.new_page(
+        viewport={"width": size[0], "height": size[1]},
+        color_scheme=scheme,
+        device_scale_factor=1 if size == DESKTOP else 2,
+    )
+    page.goto(url)
+    page.wait_for_selector("#panel-result .sum")
+    then(page)
+    page.wait_for_selector("#panel-result :is(.sum, .trouble)", state="attached")
+    page.mouse.move(0, 0)
+    if size == PHONE:
+        page.evaluate("scrollTo(0, 0)")
+    page.wait_for_timeout(800)  # thumbnails and the live strip
+    save(page, name)
+
+
+def photograph_report(browser: Any) -> None:
+    """Evaluate the small VGG on all of its photos, and take what the page begins with."""
+    with tempfile.TemporaryDirectory() as name:
+        photos, file = Photos(Path(name)), Path(name) / "report.html"
+        photos.evaluate(None, "--html", file, "--stress")
+        page = browser.new_page(viewport={"width": DESKTOP[0], "height": REPORT_HEIGHT})
+        page.goto(file.as_uri())
+        save(page, REPORT)
+
+
+def save(page: Any, name: str) -> None:
+    """Save what a page shows, and close it."""
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    small = picture.quantize(COLOURS, kmeans=1, dither=Image.Dither.NONE)
+    small.save(IMAGES / f"{name}.png", optimize=True)
+    page.close()
 
 
 if __name__ == "__main__":

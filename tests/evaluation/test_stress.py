@@ -58,9 +58,9 @@ def test_flip_rates_are_counted():
     found = flip_rates({"none": "nothing", "some": "something"}, before, labels, after, 9)
 
     assert (4, 9, 0.75) == (found["n"], found["of"], found["top1"])
-    assert [0, 0.5] == [one["changed"]["value"] for one in found["changes"]]
+    assert [0, 0.5] == [one["flip_rate"]["value"] for one in found["changes"]]
     assert [0.75, 0.75] == [one["top1"]["value"] for one in found["changes"]]
-    assert share(2, 4).high == found["changes"][1]["changed"]["high"]
+    assert share(2, 4).high == found["changes"][1]["flip_rate"]["high"]
     assert ["nothing", "something"] == [one["title"] for one in found["changes"]]
 
 

@@ -27,7 +27,11 @@ from app.setup_errors import SetupError
 
 
 def stress(model: Model, done: Evaluated, file: Path | None, most: int) -> Entry:
-    """Return the flip rates of up to `most` photos; their answers are kept in a file, to go on with."""
+    """Return the flip rates of up to `most` photos; their answers are kept in a file, to go on with.
+
+    Raises:
+        SetupError: If the model takes whole photos, or none can be read again.
+    """
     if isinstance(model.session, DenseSession):
         raise SetupError("--stress changes the usual crop of a model: leave out --test.")
     titles = {name: title for name, (title, _) in changes().items()}
@@ -40,6 +44,8 @@ def stress(model: Model, done: Evaluated, file: Path | None, most: int) -> Entry
     ):
         _answer(model, model.session, photos, answers, step)
         found = [answers.known[photo.name] for photo in photos]
+    if all(one.trouble for one in found):
+        raise SetupError(f"None of {len(found):,} photos could be read again: {found[0].trouble}")
     kept = [place for place, one in zip(places, found, strict=True) if not one.trouble]
     side = done.side(kept)
     after = np.stack([one.row for one in found if not one.trouble]).astype(np.int64)

@@ -48,6 +48,12 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
             f"  weakest segment: {weak['text']}, {_percent(weak['top1'])} of {weak['n']:,}"
             f" photos, interval {_interval(weak)}"
         )
+    if report["stress"]:
+        changes = (
+            f"{one['title']} {_percent(one['flip_rate']['value'])}"
+            for one in report["stress"]["changes"]
+        )
+        yield f"  flip rates of {report['stress']['n']:,} photos: {'; '.join(changes)}"
     if report["comparison"]:
         yield from _comparison(report["comparison"])
     for one in report["conditions"]:

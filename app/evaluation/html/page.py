@@ -38,7 +38,8 @@ def write_page(report: Report, pictures: Pictures, library: Matplotlib) -> str:
         tag("title", title),
         tag("style", Markup(_STYLE.read_text(encoding="utf-8"))),
     )
-    below = f"{made['title']}; {report['n']:,} photos; {report['made']}"
+    made_at = f"{report['made'][:16].replace('T', ' ')} UTC"
+    below = f"{made['title']}; {report['n']:,} photos; {made_at}"
     links = (tag("li", tag("a", text, href=f"#{one}")) for one, text in _NAVIGATION.items())
     header = tag(
         "header",

@@ -161,7 +161,7 @@ def _inline(svg: str, name: str, title: str) -> str:
     svg = head + svg[svg.index(">") + 1 :]
     for colour, shown in _COLOURS.items():
         svg = svg.replace(colour, shown)
-    svg = re.sub(r'(font: [\d.]+px |font-family: )[^;"]*', r"\1sans-serif", svg)
+    svg = re.sub(r'(font: [\d.]+px |font-family: )[^;"]*', r"\1inherit", svg)
     svg = re.sub(rf'\bid="(?!{name}-title")', f'id="{name}-', svg)
     svg = re.sub(r'(href="#|url\(#)', rf"\1{name}-", svg)
     return svg.replace("xlink:href", "href")

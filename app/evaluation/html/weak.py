@@ -107,18 +107,23 @@ def stress(report: Report, library: Matplotlib) -> Markup:
         )
     changes = found["changes"]
     points = [
-        Point(one["title"], one["changed"]["value"], one["changed"]["low"], one["changed"]["high"])
+        Point(
+            one["title"],
+            one["flip_rate"]["value"],
+            one["flip_rate"]["low"],
+            one["flip_rate"]["high"],
+        )
         for one in changes
     ]
-    worst = max(changes, key=lambda one: one["changed"]["value"])
+    worst = max(changes, key=lambda one: one["flip_rate"]["value"])
     title = (
         "Share of first answers that change, for each change of the photo, with intervals. Most"
-        f" change with {worst['title']}: {100 * worst['changed']['value']:.1f} %. The table has the figures."
+        f" change with {worst['title']}: {100 * worst['flip_rate']['value']:.1f} %. The table has the figures."
     )
     rows = [
         [
-            one["title"], percent(one["changed"]["value"]), interval(one["changed"]),
-            percent(one["top1"]["value"]), interval(one["top1"]), count(one["changed"]["n"]),
+            one["title"], percent(one["flip_rate"]["value"]), interval(one["flip_rate"]),
+            percent(one["top1"]["value"]), interval(one["top1"]), count(one["flip_rate"]["n"]),
         ]
         for one in changes
     ]  # fmt: skip

@@ -202,7 +202,7 @@ def test_a_page_is_written(run, folder, tmp_path):
     assert 0 == report["speed"]["photos"] - 1  # the damaged one
     assert (9, 10) == (report["stress"]["n"], len(report["stress"]["changes"]))
     [grey] = [one for one in report["stress"]["changes"] if one["name"] == "grey"]
-    assert 0 < grey["changed"]["value"] < 1
+    assert 0 < grey["flip_rate"]["value"] < 1
     assert {"shorter_side", "aspect_ratio", "brightness", "contrast"} <= {
         name for name, one in report["segments"]["properties"].items() if one["segments"]
     }

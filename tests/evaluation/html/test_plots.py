@@ -53,7 +53,7 @@ def test_plots_are_the_same_each_time_and_do_not_share_ids(library):
 
     assert first == again
     assert set() == ids[0] & ids[1]
-    assert "font-family: sans-serif" in first
+    assert "font-family: inherit" in first
     assert "DejaVu" not in first
 
 

@@ -41,7 +41,7 @@ def test_flip_rates_have_intervals(page, report):
     """Of answers that changed, and of right ones."""
     first, second = report["stress"]["changes"]
 
-    assert 0 == first["changed"]["value"]
+    assert 0 == first["flip_rate"]["value"]
     assert "JPEG <50> 0.00 % 0.00 to 7.13 %" in page.text
-    assert f"turned {100 * second['changed']['value']:.2f} %" in page.text
+    assert f"turned {100 * second['flip_rate']['value']:.2f} %" in page.text
     assert "50 of 499 photos, drawn with seed 0" in page.text
