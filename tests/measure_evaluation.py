@@ -28,11 +28,12 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from app.cli.evaluate.model import Model, open_model
+from app.cli.evaluate.model import Model, Side, open_model
 from app.evaluation.answers import open_answers
 from app.evaluation.dataset import Photo
 from app.machine import usable_cpus
 from app.records import Pixels
+from app.runtime.dense_session import DenseSession
 from app.service.parts import preparation
 from app.service.settings import Settings
 from tests.conftest import PHOTOS, SQUEEZENET, SQUEEZENET_MANIFEST
@@ -204,6 +205,8 @@ def write_photos(folder: Path) -> list[Photo]:
 def raw(model: Model, photos: list[Photo], batch: int) -> None:
     """Decode in threads and run in batches, and nothing else."""
     prepare, preprocess = preparation(model.settings), model.manifest.preprocess
+    assert not isinstance(model.session, DenseSession)
+    run = model.session.run
 
     def decode(photo: Photo) -> Pixels:
         return prepare(photo.path.read_bytes(), preprocess)[0]
@@ -214,7 +217,7 @@ def raw(model: Model, photos: list[Photo], batch: int) -> None:
         while waiting:
             some = [waiting.popleft().result() for _ in range(min(batch, len(waiting)))]
             waiting.extend(pool.submit(decode, one) for one in islice(left, batch))
-            model.session.run(np.stack(some))
+            run(np.stack(some))
 
 
 def speed() -> None:
@@ -224,7 +227,7 @@ def speed() -> None:
         (folder / SQUEEZENET.name).symlink_to(SQUEEZENET)
         (folder / "squeezenet.toml").write_text(SQUEEZENET_MANIFEST)
         settings = Settings(model_dir=folder, models=("squeezenet",), offline=True)
-        model = open_model(settings, "squeezenet")
+        model = open_model(Side(settings, "squeezenet"))
         (folder / "photos").mkdir()
         photos = write_photos(folder / "photos")
         with open_answers(None, model.made_by) as answers:

@@ -34,7 +34,7 @@ class Answer:
         format: `jpeg`; empty if it could not be classified.
         trouble: Why it could not be classified; empty if it was.
         row: float32 [classes]; empty if it could not be classified.
-        properties: Of the photo, by their names in app/evaluation/segments.py; those that are known.
+        properties: Of the photo, by their names in app/evaluation/segments.py; those that were measured.
     """
 
     name: str

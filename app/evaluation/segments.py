@@ -39,15 +39,10 @@ _ALIKE: Final = 0.5
 Values = NDArray[np.float64]
 
 
-def properties(data: bytes, pixels: Pixels, size: tuple[int, int]) -> dict[str, float]:
-    """Measure a photo: its file, the crop that the model sees, its size; unknown ones are left out."""
+def properties(data: bytes, pixels: Pixels) -> dict[str, float]:
+    """Measure a photo: its file, and the crop that the model sees. What is unknown is left out."""
     look, quality = look_of(pixels), jpeg_quality(data)
-    found = {
-        **look._asdict(),
-        "shorter_side": float(min(size)),
-        "aspect_ratio": size[0] / size[1],
-    }
-    return found if quality is None else found | {"jpeg_quality": float(quality)}
+    return look._asdict() | ({} if quality is None else {"jpeg_quality": float(quality)})
 
 
 def segments(answers: Sequence[Answer], right: Flags) -> Entry:
@@ -198,6 +193,11 @@ def _entry(one: _Found, z: float, photos: int) -> Entry:
 
 
 def _values(answers: Sequence[Answer], name: str) -> Values:
+    """Return a property of each photo; its size is known without having been measured."""
+    if name == "shorter_side":
+        return np.array([min(one.size) for one in answers], np.float64)
+    if name == "aspect_ratio":
+        return np.array([one.size[0] / one.size[1] for one in answers], np.float64)
     return np.array([one.properties.get(name, np.nan) for one in answers], np.float64)
 
 

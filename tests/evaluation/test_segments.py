@@ -99,13 +99,24 @@ def test_small_segments_do_not_count(random):
     assert [] == [one for one in found if one["weak"]]
 
 
-def test_properties_are_of_the_crop_the_size_and_the_file():
-    """A grey JPEG of quality 50."""
+def test_properties_are_of_the_crop_and_the_file():
+    """A grey JPEG of quality 50; of another file no quality is known."""
     pixels = np.full((8, 8, 3), 51, np.uint8)
     data = io.BytesIO()
     Image.fromarray(pixels).save(data, "JPEG", quality=50)
-    found = properties(data.getvalue(), pixels, (30, 20))
+    found = properties(data.getvalue(), pixels)
 
-    assert list(PROPERTIES) == list(found)
-    assert [0.2, 0, 0, 20, 1.5, 50] == pytest.approx(list(found.values()), abs=1e-5)
-    assert "jpeg_quality" not in properties(b"\x89PNG", pixels, (30, 20))
+    assert {"brightness": 0.2, "contrast": 0, "sharpness": 0, "jpeg_quality": 50} == pytest.approx(
+        found, abs=1e-5
+    )
+    assert set() == set(found) - set(PROPERTIES)
+    assert "jpeg_quality" not in properties(b"\x89PNG", pixels)
+
+
+def test_size_and_shape_are_those_of_the_photo():
+    """They need not be measured."""
+    answers = [Answer(str(n), (1, 1), "x", (20 + n, 20), "png", "", NO_ROW) for n in range(9)]
+    found = segments(answers, np.ones(9, bool))["properties"]
+
+    assert [] == found["shorter_side"]["segments"]
+    assert [1.1, 1.25] == [one["up_to"] for one in found["aspect_ratio"]["segments"][:2]]

@@ -132,7 +132,7 @@ class Model:
                 answer = Answer(photo.name, stamp, sha256, (0, 0), "", str(exc), NO_ROW)
                 return Decoded(answer, None)
             size = (image.width, image.height)
-            seen = properties(data, pixels, size)
+            seen = properties(data, pixels)
             answer = Answer(photo.name, stamp, sha256, size, image.format, "", NO_ROW, seen)
             return Decoded(answer, views)
 

@@ -18,12 +18,21 @@ from app.client.answer import Model as Described
 from app.client.blocking import Client
 from app.client.errors import ClientError
 from app.client.photo import open_photo
-from app.errors import BodyTooLargeError, InvalidImageError, RunFailedError, UnsupportedFormatError
+from app.errors import (
+    BodyTooLargeError,
+    InvalidImageError,
+    RequestError,
+    RunFailedError,
+    UnsupportedFormatError,
+)
 from app.evaluation.answers import Answer, Answers
 from app.evaluation.classes import Classes
 from app.evaluation.dataset import Photo
 from app.evaluation.paper import PaperTest
 from app.evaluation.run import NO_ROW
+from app.evaluation.segments import properties
+from app.images.header_limits import ImageLimits
+from app.images.prepare import prepare
 from app.records import Label, Preprocess
 from app.setup_errors import SetupError
 
@@ -126,7 +135,9 @@ class Remote:
                 except TroubleError as exc:
                     add(replace(answer, trouble=str(exc)))
                     continue
-                sent.append(replace(answer, sha256=hashlib.sha256(data).hexdigest()))
+                seen = _properties(data, self.manifest.preprocess)
+                digest = hashlib.sha256(data).hexdigest()
+                sent.append(replace(answer, sha256=digest, properties=seen))
                 yield data
 
         outcomes = self.client.classify_many(
@@ -252,6 +263,15 @@ def _described(client: Client, model: Described, answer: Reply) -> Remote:
         answer.trained, answer.weights_sha256, None if precision is None else str(precision)
     )
     return Remote(client, manifest, graph, classes, client.version(), body)
+
+
+def _properties(data: bytes, preprocess: Preprocess) -> dict[str, float]:
+    """Measure what the server's model sees of a photo, which it does not tell; nothing of a damaged one."""
+    try:
+        pixels, _ = prepare(data, preprocess, ImageLimits())
+    except RequestError:
+        return {}
+    return properties(data, pixels)
 
 
 def _three(values: Any) -> tuple[float, float, float]:  # noqa: ANN401 (JSON)

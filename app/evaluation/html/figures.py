@@ -13,6 +13,7 @@ from app.evaluation.html.parts import (
     paragraph,
     percent,
     section,
+    test_name,
 )
 from app.evaluation.html.plots import Matplotlib, reliability
 
@@ -51,6 +52,7 @@ def summary(report: Report) -> Markup:
         tag("div", *boxes, class_="boxes"),
         table("Accuracy, and the figures of the manifest", heads, rows),
         paragraph("Intervals of shares are Wilson's; that of ECE is by bootstrap.", kind="quiet"),
+        _paper(report),
         _conditions(report),
     )
 
@@ -83,6 +85,22 @@ def _conditions(report: Report) -> Markup:
         for one in report["conditions"]
     ]  # fmt: skip
     return table("Conditions", ("condition", Figure("limit"), Figure("value"), "result"), rows)
+
+
+def _paper(report: Report) -> Markup:
+    """Return the paper's own figures, for the weights for which they hold."""
+    paper = report["paper"]
+    if not paper["rows"]:
+        return paragraph(paper["note"], kind="quiet") if paper["note"] else Markup("")
+    rows = [
+        [
+            test_name({"name": one["test"], "scales": one["scales"]}), percent(one["top1"]), percent(one["top5"]),
+            "this test" if one["same"] else "",
+        ]
+        for one in paper["rows"]
+    ]  # fmt: skip
+    heads = ("test", Figure("top-1"), Figure("top-5"), "remark")
+    return table(f"The paper's figures for these weights ({paper['source']})", heads, rows)
 
 
 def _box(title: str, value: str, below: str) -> Markup:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from app.evaluation.html import figures, photos, weak
 from app.evaluation.html.markup import Markup, table, tag
-from app.evaluation.html.parts import Pictures, Report, paragraph, section
+from app.evaluation.html.parts import Pictures, Report, paragraph, section, test_name
 from app.evaluation.html.plots import Matplotlib
 
 _STYLE: Final = Path(__file__).with_name("page.css")
@@ -39,7 +39,7 @@ def write_page(report: Report, pictures: Pictures, library: Matplotlib) -> str:
         tag("style", Markup(_STYLE.read_text(encoding="utf-8"))),
     )
     made_at = f"{report['made'][:16].replace('T', ' ')} UTC"
-    below = f"{made['title']}; {report['n']:,} photos; {made_at}"
+    below = f"{made['title']}; {report['n']:,} photos; {test_name(report['test'])}; {made_at}"
     links = (tag("li", tag("a", text, href=f"#{one}")) for one, text in _NAVIGATION.items())
     header = tag(
         "header",
@@ -67,11 +67,13 @@ def write_page(report: Report, pictures: Pictures, library: Matplotlib) -> str:
 def _making(report: Report) -> Markup:
     rows = [
         [name, tag("code", value)]
-        for part in ("command", "model", "photos", "speed", "machine", "versions")
+        for part in ("command", "model", "test", "photos", "speed", "machine", "versions")
         for name, value in _flat(part, report[part])
     ]
     if report["comparison"] is not None:
-        second = report["comparison"]["second_model"]
+        second = report["comparison"]["second_model"] | {
+            "test": report["comparison"]["second_test"]
+        }
         rows += [[name, tag("code", value)] for name, value in _flat("second model", second)]
     return section(
         "making",

@@ -59,6 +59,13 @@ def class_name(one: Report) -> Markup:
     return markup(one["label"], " ", tag("small", one["wnid"] or f"index {one['class_index']}"))
 
 
+def test_name(test: Report) -> str:
+    """Write how photos were classified: `single crop`, `dense at 256, 384 pixels`."""
+    if test["name"] == "single":
+        return "single crop"
+    return f"{test['name']} at {', '.join(map(str, test['scales']))} pixels"
+
+
 def file_name(name: str) -> Markup:
     """Write the name of a file, whose letters may run from right to left."""
     return tag("bdi", tag("code", name))

@@ -97,8 +97,22 @@ def report():
     return found | {
         "conditions": conditions(found, 0.9, 0.5),
         "stress": flip_rates({"a": "JPEG <50>", "b": "turned"}, before, side.labels, after, 499),
-        "comparison": {"with": "x=<y>", "second_model": model, "speed": {}}
+        "comparison": {
+            "with": "x=<y>",
+            "second_model": model,
+            "second_test": {"name": "single", "scales": ()},
+            "speed": {},
+        }
         | compare_with(done, Evaluated(photos, other, classes)),
+        "test": {"name": "dense", "scales": (256,)},
+        "paper": {
+            "source": "A <paper>",
+            "note": None,
+            "rows": [
+                {"test": "dense", "scales": [256], "top1": 0.74, "top5": 0.92, "same": True},
+                {"test": "dense", "scales": [384], "top1": 0.75, "top5": 0.93, "same": False},
+            ],
+        },
         "command": "vgg-serve evaluate 'a & b'",
         "made": "2026-11-27T12:00:00+00:00",
         "model": model,

@@ -22,6 +22,18 @@ def test_warnings_come_first(page):
     assert "1 group of equal files has different labels." in first
 
 
+def test_the_figures_of_the_paper_are_beside_those_of_the_user(page, report):
+    """That of the same test is marked; weights for which none hold get none."""
+    none = report | {"paper": {"source": None, "rows": [], "note": None}}
+
+    assert "The paper's figures for these weights (A <paper>)" in page.text
+    assert "dense at 256 pixels 74.00 % 92.00 % this test dense at 384 pixels 75.00 %" in page.text
+    assert "The paper" not in figures.summary(none)
+    assert "not published" in figures.summary(
+        none | {"paper": none["paper"] | {"note": "not published"}}
+    )
+
+
 def test_conditions_are_shown(page, report):
     """With what they were compared with."""
     assert f"--min-top1 0.9000 {report['top1']:.4f} not met" in page.text
