@@ -66,7 +66,7 @@ class Tested(Classification):
     views: int = 0
 
 
-class Tester:
+class PaperTester:
     """Does the tests of a process's models."""
 
     def __init__(

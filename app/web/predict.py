@@ -20,7 +20,7 @@ from app.serving.explanation import Question, marks_of
 from app.serving.loading import Loaded
 from app.serving.many import MOST_IMAGES, Outcome, check_number, classify_many
 from app.serving.metrics import Metrics
-from app.serving.paper_tests import Tester
+from app.serving.paper_tests import PaperTester
 from app.web.accept import PNG, prefers_png
 from app.web.endpoints import Endpoint
 from app.web.forms import find_files, refuse_hidden_form
@@ -137,7 +137,7 @@ async def _predict_by_test(request: Request, best: int) -> Response:
         metrics.cancelled("upload")
         return Response(status_code=CLIENT_LEFT)
     data = check_single(photos)
-    tester: Tester = request.app.state.tester
+    tester: PaperTester = request.app.state.tester
     work = tester.classify(loaded, test, data, best, request.state.deadline)
     result = await unless_client_leaves(request, work)
     if result is None:
