@@ -7,7 +7,6 @@ processors, also where the model runs on a GPU; its memory is bounded by its sha
 """
 
 import asyncio
-import math
 import time
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
@@ -35,20 +34,14 @@ from app.runtime.dense_session import Dense, DenseSession, open_dense
 from app.serving.classifier import Classification, Classifier, top_k
 from app.serving.loading import Loaded
 from app.serving.metrics import Metrics
+from app.serving.paper_costs import SHARE, USUAL_SHAPE, PaperCosts, counted_as, images_of
 from app.serving.turns import Turns
 from app.weights.labels import network_of
 
 ServedTest: TypeAlias = Literal["ten-crop", "dense"]
 
-SHARE: Final = 0.25
-"""Of the queue budget: the longest predicted wait of photos with which a test is admitted, and the longest
-wait for its turn."""
 _THREADS: Final = 4
 """A whole photo takes one of so many threads."""
-_USUAL_SHAPE: Final = 4 / 3
-"""Longer side by shorter side of most photos, before one is decoded."""
-_MEMORY: Final = 0.5
-"""Weight of the past in what is learned of the time that a whole photo takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +88,7 @@ class PaperTester:
         self._metrics = metrics
         self._threads = max(1, threads // _THREADS)
         self._turns = Turns(across_processes=across_processes)
-        self._share = threads / self._threads
-        self._slower: dict[str, float] = {}  # a number per model that was tested
+        self._costs = PaperCosts(threads / self._threads)
 
     async def classify(
         self, loaded: Loaded, test: ServedTest, data: bytes, k: int, deadline: float
@@ -112,13 +104,13 @@ class PaperTester:
         [scale] = usual_scales(test, loaded.manifest.preprocess)
         if test == "ten-crop":
             work = self._ten_crops(loaded, scale, data, k, deadline)
-            return await self._in_turn(loaded, work, self._of_crops(loaded, 10), deadline)
+            return await self._in_turn(loaded, work, self._costs.of_crops(loaded, 10), deadline)
         config = network_of(loaded.manifest, loaded.labels)
         if config is None:
             raise UnknownParameterError(why_not_dense(loaded) or "")
-        images = _images(loaded, scale * scale * _USUAL_SHAPE)
+        images = images_of(loaded, scale * scale * USUAL_SHAPE)
         work = self._dense(loaded, config, scale, data, k, deadline)
-        return await self._in_turn(loaded, work, self._of_images(loaded, images), deadline)
+        return await self._in_turn(loaded, work, self._costs.of_images(loaded, images), deadline)
 
     async def _in_turn(
         self, loaded: Loaded, work: Coroutine[None, None, Tested], seconds: float, deadline: float
@@ -127,7 +119,7 @@ class PaperTester:
         budget = SHARE * loaded.queue.policy.queue_budget
         try:
             left = deadline - time.monotonic()
-            self._check_time(loaded, seconds, left)
+            self._costs.check(loaded, seconds, left)
             loaded.queue.admit(min(budget, left))
             give_back = await self._turns.take(
                 Path(loaded.graph).with_name(WEIGHTS_FILE), min(budget, left)
@@ -201,17 +193,18 @@ class PaperTester:
         decode = partial(whole_photos, self._prepare, data, [scale])
         (pixels,), image = await self._decoders.decode(decode, deadline)
         decoded = time.monotonic()
-        images = _images(loaded, pixels.shape[0] * pixels.shape[1])
-        self._check_time(loaded, self._of_images(loaded, images), deadline - decoded)
-        # On the CPU it delays photos as so many more of them would.
-        counted = math.ceil(images) if loaded.device == "cpu" else 0
+        images = images_of(loaded, pixels.shape[0] * pixels.shape[1])
+        self._costs.check(loaded, self._costs.of_images(loaded, images), deadline - decoded)
+        counted = counted_as(loaded, images)
         loaded.queue.count_coming(counted)
+        done = False
         try:
             found = await self._run(loaded, config, pixels)
+            done = True
         finally:
             loaded.queue.count_coming(-counted)
-        ran = time.monotonic()
-        self._learn(loaded, images, ran - decoded)
+            ran = time.monotonic()
+            self._costs.learn(loaded, images, ran - decoded, done=done)
         return Tested(
             top_k(found.probabilities, loaded.labels, k),
             image,
@@ -242,35 +235,6 @@ class PaperTester:
             running.exception()  # that it was stopped is no news
             raise
 
-    def _check_time(self, loaded: Loaded, seconds: float, left: float) -> None:
-        """Refuse at once what would not be done in time."""
-        if seconds > left:
-            # What was learned while the machine was busy must not refuse tests for ever.
-            name = loaded.manifest.name
-            if name in self._slower:
-                self._slower[name] *= _MEMORY
-            raise DeadlineExceededError(
-                f"The test would take about {seconds:.1f} s here; {max(0.0, left):.1f} s are left until"
-                " the deadline. Allow more time, or leave test out."
-            )
-
-    def _of_crops(self, loaded: Loaded, crops: int) -> float:
-        policy = loaded.queue.policy
-        largest = policy.sizes[-1]
-        return crops / largest * policy.cost(largest)
-
-    def _of_images(self, loaded: Loaded, images: float) -> float:
-        """Predict the seconds of a whole photo; 0 on a GPU's machine before the first."""
-        usual = self._share if loaded.device == "cpu" else 0.0
-        slower = self._slower.get(loaded.manifest.name, usual)
-        return images * loaded.queue.policy.cost(1) * slower
-
-    def _learn(self, loaded: Loaded, images: float, seconds: float) -> None:
-        name = loaded.manifest.name
-        ratio = seconds / (images * loaded.queue.policy.cost(1))
-        past = self._slower.get(name, ratio)
-        self._slower[name] = _MEMORY * past + (1 - _MEMORY) * ratio
-
 
 def why_not_dense(loaded: Loaded) -> str | None:
     """Return why a model takes no whole photos; None if it does."""
@@ -286,11 +250,6 @@ def why_not_dense(loaded: Loaded) -> str | None:
             " point. Use test=ten-crop."
         )
     return None
-
-
-def _images(loaded: Loaded, pixels: float) -> float:
-    """Return how many images of the model's size a whole photo is worth, with its mirror image."""
-    return 2 * pixels / loaded.manifest.preprocess.crop**2
 
 
 async def _all_of(some: Iterable[Coroutine[None, None, Classification]]) -> list[Classification]:

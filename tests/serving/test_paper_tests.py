@@ -147,6 +147,15 @@ async def test_a_whole_photo_is_run(stand):
     assert 0 == stand.line.coming
 
 
+async def test_it_is_no_reason_to_refuse_photos(stand):
+    """Where images take long it counts as as many as wait for a quarter of the queue budget."""
+    stand.line.policy = replace(stand.line.policy, cost=RunCost.fit({1: 0.1}), queue_budget=0.8)
+
+    await stand.ask("dense")
+
+    assert [2, -2] == stand.line.counted
+
+
 async def test_on_a_gpu_nothing_is_counted(stand):
     """There a whole photo does not delay the runs."""
     stand.loaded = replace(stand.loaded, device="cuda")
