@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     uds: Path | None = None
     """Unix socket to listen on in place of `VGG_HOST` and `VGG_PORT`, for a proxy on the same machine. A file that a
     service left behind is replaced. `VGG_TRUSTED_PROXIES=unix` trusts the headers of that proxy."""
-    uds_mode: str = Field(default="660", pattern="^[0-7]{3}$")
+    uds_mode: str = Field(default="660", pattern="^0?[0-7]{3}$")
     """Permissions of that file: who can write to it can connect."""
     root_path: str = ""
     """Path at which a proxy shows the service, such as `/vgg`; whether the proxy strips it does not matter."""

@@ -368,22 +368,23 @@ tests:
       - series: vgg_predicted_wait_seconds{{job="vgg-serve", namespace="theirs", service="x"}}
         values: "9x40"
       - series: vgg_requests_total{{{of}, code="200", pod="a"}}
-        values: "0+150x40"
+        values: "0+150x40 6000x40"
       - series: vgg_rejected_total{{{of}, reason="overloaded", pod="b"}}
-        values: "0x20 0+300x20"
+        values: "0x20 0+300x60"
       - series: vgg_rejected_total{{{of}, reason="rate-limited", pod="b"}}
         values: "0+900x40"
     promql_expr_test:
       - {{expr: '{wait}', eval_time: 9m, exp_samples: [{{labels: "{{}}", value: 2.5}}]}}
       - {{expr: '{load}', eval_time: 4m, exp_samples: [{{labels: "{{}}", value: 0}}]}}
       - {{expr: '{load}', eval_time: 9m, exp_samples: [{{labels: "{{}}", value: 3}}]}}
+      - {{expr: '{load}', eval_time: 14m, exp_samples: [{{labels: "{{}}", value: 10}}]}}
       - {{expr: '{load}', eval_time: 60m, exp_samples: [{{labels: "{{}}", value: 0}}]}}
 """
 
 
 @pytest.mark.prometheus
 def test_what_prometheus_computes(tmp_path):
-    """Its rules are valid; the load is 3 where two photos are refused for each answer, else 0."""
+    """Its rules are valid; the load is 3 where two photos are refused for each answer, and 0 where none is."""
     if not shutil.which("promtool"):
         pytest.skip("Debian's package prometheus is not installed")
     kinds = chart(*ON)

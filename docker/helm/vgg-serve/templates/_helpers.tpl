@@ -129,7 +129,7 @@ env:
 {{- $of := include "vgg-serve.of" . -}}
 {{- $refused := printf "sum(rate(vgg_rejected_total{%s, reason=~\"overloaded|uploads-full\"}[1m]))" $of -}}
 {{- $answered := printf "sum(rate(vgg_requests_total{%s, code=\"200\"}[1m]))" $of -}}
-(1 + {{ $refused }} / {{ $answered }} > 1.05) or vector(0)
+(clamp_max(1 + {{ $refused }} / {{ $answered }}, 10) > 1.05) or vector(0)
 {{- end -}}
 
 {{/* Up at once and by double, down slowly: a new replica takes a minute to become ready. */}}
