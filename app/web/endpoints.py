@@ -55,6 +55,22 @@ class Endpoint(Enum):
     DOCS = ("/docs",)
     DOCS_FILES = ("/docs/assets/{path:path}",)
     OPENAPI = ("/openapi.json",)
+    OIP = ("/v2",)
+    OIP_LIVE = "/v2/health/live", PROBE
+    OIP_READY = "/v2/health/ready", PROBE
+    OIP_INDEX = ("/v2/repository/index",)
+    OIP_MODELS = ("/v2/models",)
+    OIP_ALL_STATS = "/v2/models/stats", KEY
+    OIP_MODEL = ("/v2/models/{model}",)
+    OIP_MODEL_READY = "/v2/models/{model}/ready", PROBE
+    OIP_CONFIG = ("/v2/models/{model}/config",)
+    OIP_STATS = "/v2/models/{model}/stats", KEY
+    OIP_INFER = "/v2/models/{model}/infer", KEY, PHOTO, "oip"
+    OIP_MODEL_VERSION = ("/v2/models/{model}/versions/{version}",)
+    OIP_VERSION_READY = "/v2/models/{model}/versions/{version}/ready", PROBE
+    OIP_VERSION_CONFIG = ("/v2/models/{model}/versions/{version}/config",)
+    OIP_VERSION_STATS = "/v2/models/{model}/versions/{version}/stats", KEY
+    OIP_VERSION_INFER = "/v2/models/{model}/versions/{version}/infer", KEY, PHOTO, "oip"
 
     def __init__(self, path: str, *marks: str) -> None:
         self.path = path

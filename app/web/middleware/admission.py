@@ -68,10 +68,10 @@ class Admission:
     arriving for longer than `silence` give way, the oldest first: slow clients hold no room that
     others need.
 
-    It adds to `scope["state"]`: `model`, the name of the model; `stands_in_for`, the name of the
-    model for which it stands in, or None; `loaded`, the model itself; and once the body is there
-    `arrived`, the time, and `deadline`, when its answer is due, both in seconds on the clock of
-    `time.monotonic`.
+    It adds to `scope["state"]`: `model`, the name of the model; `stands_in_for`, that of the model
+    for which it stands in, or None; `loaded`, the model; `hold`, which counts what a body takes
+    beyond its bytes; and once it is there, in seconds on the clock of `time.monotonic`, `arrived`,
+    the time, and `deadline`, when its answer is due.
     """
 
     def __init__(
@@ -103,6 +103,7 @@ class Admission:
             return
         upload = _Upload(self._limits)
         self._arriving[upload] = None
+        scope["state"]["hold"] = lambda size: self._hold_for(upload, size)
 
         async def receive_counted() -> Message:
             if upload.complete:
@@ -132,10 +133,8 @@ class Admission:
         size = len(message.get("body", b""))
         if upload.held + size > self._limits.body_bytes:
             raise self._too_large(upload.held + size)
-        while self._held + size > self._limits.all_bytes:
-            self._make_room(upload)
-        self._hold(size)
-        upload.count(size)
+        self._hold_for(upload, size)
+        upload.credit(size)
         return message
 
     def _check(self, scope: Scope) -> float:
@@ -209,6 +208,12 @@ class Admission:
         self._hold(-oldest.held)
         oldest.give_way()
 
+    def _hold_for(self, upload: "_Upload", size: int) -> None:
+        while self._held + size > self._limits.all_bytes:
+            self._make_room(upload)
+        self._hold(size)
+        upload.held += size
+
     def _hold(self, size: int) -> None:
         self._held += size
         self._metrics.uploading(size)
@@ -254,11 +259,10 @@ class _Upload:
             self._waiting = False
         raise self._reason()
 
-    def count(self, size: int) -> None:
-        """Count bytes that came."""
-        self.held += size
-        full = self._loop.time() + self._limits.silence
-        self._due = min(self._due + size / self._limits.min_rate, full)
+    def credit(self, size: int) -> None:
+        """Give it time for bytes that came."""
+        due = self._due + size / self._limits.min_rate
+        self._due = min(due, self._loop.time() + self._limits.silence)
 
     def finish(self) -> None:
         """Stop watching it."""

@@ -43,7 +43,7 @@ class Envelope:
     seconds; `photo`, whether the request uploads a photo, so that all limits apply to it; `html`,
     whether its answer is to be a page; `status`, as soon as the answer starts. It reads there what
     inner layers added: `model`, the name of the model; `problem`, the slug of an error; `key`, the
-    name of an API key; `fields`, more fields of the log line.
+    name of an API key; `protocol`, if its path does not say it; `fields`, more fields of the log line.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -107,7 +107,7 @@ class Envelope:
         status = state.get("status", CLIENT_LEFT)
         if state["photo"]:
             waited = time.monotonic() - state.get("arrived", state["began"])
-            spoken = PROTOCOL_OF.get(MARKS[scope["path"]], "predict")
+            spoken = state.get("protocol") or PROTOCOL_OF.get(MARKS[scope["path"]], "predict")
             self._metrics.answered(state.get("model", NO_MODEL), status, waited, spoken)
             self._metrics.rejected(state.get("problem", ""))
         log.log(
