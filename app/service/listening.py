@@ -39,11 +39,14 @@ def bind_all(
     return [[file.listener.dup()] for _ in range(count - 1)] + [[file.listener]], file.remove
 
 
-def bind(host: str, port: int, count: int = 1) -> list[list[socket.socket]]:
+def bind(
+    host: str, port: int, count: int = 1, *, setting: str = "VGG_PORT"
+) -> list[list[socket.socket]]:
     """Return `count` times a socket for each address of a host; none of them listens yet.
 
     `*` and `::` are every address, of IPv6 and of IPv4. A name is all its addresses on this
     machine. With `count` above 1 the kernel spreads connections over the sockets of an address.
+    `setting` is where the port is from.
 
     Raises:
         SetupError: If an address is taken, even by another service of this kind, or none is of
@@ -51,7 +54,7 @@ def bind(host: str, port: int, count: int = 1) -> list[list[socket.socket]]:
     """
     if "/" in host:
         raise SetupError(
-            f"VGG_HOST is {host!r}, a URL: write its host alone, and its port in VGG_PORT."
+            f"VGG_HOST is {host!r}, a URL: write its host alone, and its port in {setting}."
         )
     try:
         addresses = _addresses(host)
@@ -64,7 +67,15 @@ def bind(host: str, port: int, count: int = 1) -> list[list[socket.socket]]:
         return [[_bind(*name, shared=True) for name in names] for _ in range(count)]
     except (OSError, UnicodeError) as exc:
         why = exc.strerror if isinstance(exc, OSError) and exc.strerror else exc
-        raise SetupError(f"VGG_HOST, VGG_PORT: cannot listen on {host}, {port}: {why}.") from exc
+        raise SetupError(f"VGG_HOST, {setting}: cannot listen on {host}, {port}: {why}.") from exc
+
+
+def addresses_of(host: str) -> list[str]:
+    """Return the addresses of a host as gRPC wants them; `[::]` is every address there too."""
+    names = [(family, name[0]) for family, name in _addresses(host)]
+    if len(names) > 1 and names[-1][1] == "::":
+        return ["[::]"]
+    return [f"[{name}]" if family == socket.AF_INET6 else name for family, name in names]
 
 
 def url_of(listener: socket.socket) -> str:

@@ -19,6 +19,7 @@ from app.service.app import create_app
 from app.service.drain import accept_pending
 from app.service.key_file import KeyFile, log_count
 from app.service.listening import bind_all, is_private, url_of
+from app.service.rpc_port import RpcPort, check_rpc_port
 from app.service.settings import Settings
 from app.serving.hosted_models import Models
 from app.setup_errors import SetupError
@@ -93,6 +94,8 @@ class Server(uvicorn.Server):
         self._key_file = key_file
         self._let_none_come = let_none_come
         self._announced = announced
+        self._rpc = RpcPort(app, settings)
+        self._drain_timeout = settings.drain_timeout_ms / 1000
         self._drain_delay = settings.drain_delay_ms / 1000
         self._signals = 0
         self._event_loop: asyncio.AbstractEventLoop | None = None
@@ -155,9 +158,22 @@ class Server(uvicorn.Server):
             for server in self.servers:
                 server.close()
             await asyncio.sleep(_LAST_REQUESTS)
+        began = asyncio.get_running_loop().time()
+        await self._stop_rpc()
+        spent = asyncio.get_running_loop().time() - began
+        left = max(0.0, self._drain_timeout - spent)
+        self.config.timeout_graceful_shutdown = left  # type: ignore[assignment] # it is only waited for
         await super().shutdown(sockets)
         for listener in self._listeners:
             listener.close()
+
+    async def _stop_rpc(self) -> None:
+        """Let calls of gRPC end, within the time to drain; at a second signal at once."""
+        stopping = asyncio.create_task(self._rpc.stop(self._drain_timeout))
+        while not stopping.done() and not self.force_exit:
+            await asyncio.wait({stopping}, timeout=_READY)
+        await self._rpc.stop(0)
+        await stopping
 
     async def _listen(self) -> None:
         """Accept connections, as uvicorn would."""
@@ -177,6 +193,7 @@ class Server(uvicorn.Server):
             self.servers.append(server)
         if not self._announced:
             announce(self._listeners, self._state.keys, loading=not self._when_ready)
+        await self._rpc.start(announced=self._announced)
 
     async def _listen_when_ready(self) -> None:
         models: Models = self._state.models
@@ -231,6 +248,7 @@ def serve(settings: Settings, open_session: Callable[..., Session] = open_sessio
     Raises:
         SetupError: If the service cannot be built, or its address is taken or not of this machine.
     """
+    check_rpc_port(settings)
     app = create_app(settings, open_session)
     where = (settings.host, settings.port, settings.uds, int(settings.uds_mode, 8))
     [listeners], let_none_come = bind_all(*where)

@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     service left behind is replaced. `VGG_TRUSTED_PROXIES=unix` trusts the headers of that proxy."""
     uds_mode: str = Field(default="660", pattern="^0?[0-7]{3}$")
     """Permissions of that file: who can write to it can connect."""
+    grpc_port: int | None = Field(default=None, ge=0, le=65_535)
+    """Port for clients of the Open Inference Protocol that speak gRPC; 0 picks a free one. Needs the extra `grpc`. None
+    by default; a `tcp://...` of Kubernetes is ignored here too."""
     root_path: str = ""
     """Path at which a proxy shows the service, such as `/vgg`; whether the proxy strips it does not matter."""
     listen: Literal["start", "ready"] = "start"
@@ -202,6 +205,11 @@ class Settings(BaseSettings):
     def _no_service_link(cls, value: Any) -> Any:  # noqa: ANN401 (any value of the environment)
         link = isinstance(value, str) and SERVICE_LINK.fullmatch(value)
         return DEFAULT_PORT if link else value
+
+    @field_validator("grpc_port", mode="before")
+    @classmethod
+    def _no_link(cls, value: Any) -> Any:  # noqa: ANN401 (any value of the environment)
+        return None if isinstance(value, str) and SERVICE_LINK.fullmatch(value) else value
 
     @field_validator("host")
     @classmethod

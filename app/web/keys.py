@@ -150,7 +150,7 @@ class Access:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a request or pass it on."""
         if scope["type"] == "http" and KEY in MARKS[scope["path"]]:
-            holder = self._keys.holder(_presented(scope))
+            holder = self._keys.holder(presented(scope))
             if holder is None:
                 error = UnauthorizedError(
                     'Missing or invalid API key. Send it as "Authorization: Bearer KEY".'
@@ -161,7 +161,7 @@ class Access:
         await self._app(scope, receive, send)
 
 
-def _presented(scope: Scope) -> bytes:
+def presented(scope: Scope) -> bytes:
     """Return the key of a request; empty if it has none, or more than one."""
     values = [value for name, value in scope["headers"] if name == b"authorization"]
     if len(values) != 1 or values[0][: len(_SCHEME)].lower() != _SCHEME:
