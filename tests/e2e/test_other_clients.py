@@ -61,6 +61,7 @@ def node_modules(tmp_path_factory):
 def here(code, url, key=""):
     """Return the code of a document for this server, model and key."""
     for theirs, ours in (
+        (r'(?<=InferenceServerClient\(")localhost:8000', url.removeprefix("http://")),
         (r"(http://)?(localhost|server):8000", url),
         (r"\bvgg16\b", "vgg16-mini"),
         (r"\bYOUR_KEY\b|vgg_\.\.\.", key),
