@@ -16,6 +16,7 @@ export function codeView(photo, model, withKey) {
 	const { name, image } = photo;
 	const url = absolute(model).href;
 	const hub = new URL(`hf/${encodeURIComponent(model)}`, document.baseURI).href;
+	const base = new URL(document.baseURI);
 	const header = (before, after) => (withKey ? `${before}"Authorization": "Bearer YOUR_KEY"${after}` : "");
 	return [
 		// What was pasted or taken is in no folder yet.
@@ -34,6 +35,16 @@ for guess in reply.json()["predictions"]:
 client = InferenceClient(model=${JSON.stringify(hub)}${withKey ? ', token="YOUR_KEY"' : ""})
 for guess in client.image_classification(${JSON.stringify(name)}):
     print(f"{guess.score:7.2%}  {guess.label}")`),
+		block("Python, with Triton’s client", `import numpy as np
+import tritonclient.http as triton
+
+client = triton.InferenceServerClient(${JSON.stringify(base.host + base.pathname.replace(/\/$/, ""))}${base.protocol === "https:" ? ", ssl=True" : ""})
+photos = np.array([open(${JSON.stringify(name)}, "rb").read()], dtype=np.object_)
+image = triton.InferInput("image", photos.shape, "BYTES").set_data_from_numpy(photos)
+best = triton.InferRequestedOutput("probabilities", class_count=5)
+answer = client.infer(${JSON.stringify(model)}, [image], outputs=[best]${header(", headers={", "}")})
+for text in answer.as_numpy("probabilities")[0]:
+    print(text.decode())`),
 		block("JavaScript, with Node", `import { openAsBlob } from "node:fs";
 
 const url = ${JSON.stringify(url)};
