@@ -23,11 +23,17 @@ ProbabilityBatch: TypeAlias = NDArray[np.float32]
 Tensor: TypeAlias = NDArray[np.float32]
 """float32 of any shape: one weight or bias."""
 
+Energies: TypeAlias = NDArray[np.float32]
+"""float32 [N]: log of the sum of exponentials of the logits of each image."""
+
 Run: TypeAlias = Callable[[PixelBatch], ProbabilityBatch]
 """Runs the graph on one batch."""
 
 Blank: TypeAlias = Callable[[tuple[int, ...]], PixelBatch]
 """Returns a batch of that shape to be filled; its contents are arbitrary."""
+
+LastEnergies: TypeAlias = Callable[[], Energies | None]
+"""Returns the energies of the last batch that a thread has run; None of a graph without logits."""
 
 Features: TypeAlias = Mapping[str, Any]
 """What a run keeps for `Explainer.explain`, by the names of outputs; only runtime looks inside."""
@@ -228,6 +234,7 @@ class Row:
         run_seconds: Duration of its run.
         batch_size: Images that shared the run, padding not counted.
         seen: The explanation that it asked for.
+        energy: Log of the sum of exponentials of its logits; None of a graph without logits.
     """
 
     probabilities: Probabilities
@@ -235,6 +242,7 @@ class Row:
     run_seconds: float
     batch_size: int
     seen: Seen | None = None
+    energy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -258,6 +258,10 @@ class FakeSession:
     def explainers(self) -> list[Any]:
         return []
 
+    @property
+    def energies(self) -> list[Any]:
+        return []
+
     def tune(self, _images: int) -> None:
         pass
 

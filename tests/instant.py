@@ -28,6 +28,10 @@ class InstantSession:
     def explainers(self) -> list[Any]:
         return []
 
+    @property
+    def energies(self) -> list[Any]:
+        return []
+
     def tune(self, images: int) -> None:
         pass
 

@@ -10,21 +10,24 @@ from app.graph.data_files import load_onnx, move_tensors, save_onnx
 from app.graph.normalize import preprocess_nodes
 from app.graph.own_answers import Ask, Scores, find_scores, save_answers
 from app.graph.serving_graph import (
+    ENERGY,
     GRAPH_FILE,
     INPUT,
     OUTPUT,
     WEIGHTS_FILE,
+    energy_info,
     input_info,
     output_info,
 )
 from app.records import Preprocess
 from app.setup_errors import CheckpointError
 
-READY_VERSION: Final = 1
+READY_VERSION: Final = 2
 """Part of the key of every ready graph on disk, beside GRAPH_VERSION: raise it whenever one comes out
 differently."""
 
 _OLDEST_OPSET: Final = 7  # the first where Sub and Div broadcast as in numpy
+_AXES_AS_INPUT: Final = 18  # of reductions, from this opset on
 _OLDEST_IR: Final = 4  # the first where weights need not be inputs too
 _PREFIX: Final = "model_"  # of their names, so that none equals one of ours
 _STANDARD: Final = {"", "ai.onnx"}  # two names of one set of operators
@@ -95,10 +98,13 @@ def _load(path: Path) -> ModelProto:
     model = load_onnx(path)
     if not model.graph.node:
         raise CheckpointError("is not an ONNX file, or holds an empty graph")
-    opset = max((o.version for o in model.opset_import if o.domain in _STANDARD), default=1)
-    if opset < _OLDEST_OPSET:
-        raise CheckpointError(f"uses ONNX opset {opset}, expected {_OLDEST_OPSET} or newer")
+    if _opset(model) < _OLDEST_OPSET:
+        raise CheckpointError(f"uses ONNX opset {_opset(model)}, expected {_OLDEST_OPSET} or newer")
     return model
+
+
+def _opset(model: ModelProto) -> int:
+    return max((o.version for o in model.opset_import if o.domain in _STANDARD), default=1)
 
 
 def _input(model: ModelProto, crop: int) -> ValueInfoProto:
@@ -160,11 +166,19 @@ def _surround(
             helper.make_node("Cast", ["served_rows"], ["served_float32"], to=TensorProto.FLOAT)
         ]
     last = after[-1].output[0]
-    after.append(
-        helper.make_node("Softmax", [last], [OUTPUT], axis=1)
-        if scores.meaning == "logits"
-        else helper.make_node("Identity", [last], [OUTPUT])
-    )
+    results = [output_info(scores.rows.shape[1])]
+    if scores.meaning == "logits":
+        after.append(helper.make_node("Softmax", [last], [OUTPUT], axis=1))
+        summed = helper.make_node("ReduceLogSumExp", [last], [ENERGY], keepdims=0)
+        if _opset(model) < _AXES_AS_INPUT:
+            summed.attribute.append(helper.make_attribute("axes", [1]))
+        else:
+            constants.append(numpy_helper.from_array(np.array([1], np.int64), "served_axes"))
+            summed.input.append("served_axes")
+        after.append(summed)
+        results.append(energy_info())
+    else:
+        after.append(helper.make_node("Identity", [last], [OUTPUT]))
     nodes = list(graph.node)
     model.ClearField("training_info")
     for field in ("node", "value_info", "input", "output", "quantization_annotation"):
@@ -172,7 +186,7 @@ def _surround(
     graph.node.extend([*before, *nodes, *after])
     graph.initializer.extend(constants)
     graph.input.append(input_info(preprocess.crop))
-    graph.output.append(output_info(scores.rows.shape[1]))
+    graph.output.extend(results)
 
 
 def _rename(graph: GraphProto) -> None:

@@ -1,7 +1,9 @@
 """From named tensors to a serving graph: pixels in, probabilities out.
 
 A serving graph takes `image`, uint8 [N, crop, crop, 3], RGB, and gives `probabilities`,
-float32 [N, classes]. It normalises the pixels itself, so that a quarter of the bytes cross the bus and
+float32 [N, classes], and `energy`, float32 [N]: the log of the sum of exponentials of the logits, which
+is small for photos unlike those that the network was trained with (Liu et al. 2020, arXiv 2010.03759,
+call its negative free energy). It normalises the pixels itself, so that a quarter of the bytes cross the bus and
 no caller can normalise twice. Its large tensors are in a separate file beside it, which the session
 maps into memory instead of reading.
 
@@ -42,7 +44,7 @@ from app.graph.vgg import VggConfig
 from app.graph.winograd import GROWTH
 from app.records import Explanation, Layer, Preprocess
 
-GRAPH_VERSION: Final = 6
+GRAPH_VERSION: Final = 7
 """Part of the key of every serving graph on disk: raise it whenever a graph comes out differently.
 
 Every module of this package counts. tests/graph/test_graph_version.py pins the bytes of graphs."""
@@ -50,6 +52,7 @@ Every module of this package counts. tests/graph/test_graph_version.py pins the 
 INPUT: Final = "image"
 MAPS: Final = "maps"
 OUTPUT: Final = "probabilities"
+ENERGY: Final = "energy"
 GRAPH_FILE: Final = "graph.onnx"
 STEM_FILE: Final = "stem.onnx"
 WEIGHTS_FILE: Final = "weights.bin"
@@ -131,10 +134,10 @@ def write_vgg(
     value = in_planes(nodes, maps)
     value = nodes.add("Flatten", value, result="pool5_flat", axis=1)
     value = (add_dense_for_cpu if lowered else add_dense)(nodes, dense, value)
-    nodes.add("Softmax", value, result=OUTPUT, axis=1)
+    add_results(nodes, value)
     if half:
         nodes.nodes[len(before) :] = halve_vgg(nodes.nodes[len(before) :])
-    results = [output_info(config.classes)]
+    results = [output_info(config.classes), energy_info()]
     if explained:
         results += explained.outputs()
         questions, inputs, answers = explain_graph(explained)
@@ -193,6 +196,17 @@ def _maps_info(blocks: ChannelBlocks, images: int | str) -> ValueInfoProto:
 def output_info(classes: int) -> ValueInfoProto:
     """Describe the output of every serving graph."""
     return helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["N", classes])
+
+
+def energy_info() -> ValueInfoProto:
+    """Describe the output beside it of every graph that has logits."""
+    return helper.make_tensor_value_info(ENERGY, TensorProto.FLOAT, ["N"])
+
+
+def add_results(nodes: NodeList, logits: str) -> None:
+    """Add the nodes that compute both outputs from logits, float32 [N, classes]."""
+    nodes.add("Softmax", logits, result=OUTPUT, axis=1)
+    nodes.add("ReduceLogSumExp", logits, result=ENERGY, axes=[1], keepdims=0)
 
 
 def append_tensor(weights: BinaryIO, name: str, tensor: Stored) -> TensorProto:

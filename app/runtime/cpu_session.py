@@ -14,11 +14,12 @@ from onnxruntime import RunOptions
 from app.errors import RunFailedError
 from app.graph.explain import EXPLAIN_FILE
 from app.graph.int8.calibration import RANGES_FILE
-from app.graph.serving_graph import INPUT, MAPS, OUTPUT, STEM_FILE
+from app.graph.serving_graph import ENERGY, INPUT, MAPS, OUTPUT, STEM_FILE
 from app.records import (
     Blank,
     Explainer,
     Features,
+    LastEnergies,
     PixelBatch,
     ProbabilityBatch,
     Run,
@@ -57,6 +58,9 @@ class CpuSession(Explained):
         self._explain = open_explain(
             graph, CPU, partial(open_graph, weights=self._weights), threads
         )
+        outputs = {one.name for one in self._session.get_outputs()}
+        self._results = [OUTPUT, *(name for name in (ENERGY,) if name in outputs)]
+        self._energies: Tensor | None = None
         self._graph = graph
         self._threads = threads
         self._splitter: BatchSplitter | None = None
@@ -71,19 +75,25 @@ class CpuSession(Explained):
         """Return the session itself, if it has a graph that explains."""
         return [self] if self._explain else []
 
+    @property
+    def energies(self) -> list[LastEnergies]:
+        """Return what the single lane has run last."""
+        return [lambda: self._energies]
+
     def run(self, batch: PixelBatch) -> ProbabilityBatch:
         """Classify a batch; see `Session`."""
-        return self._outputs(batch, [OUTPUT])[0]
+        return self._outputs(batch, [])[0]
 
     def run_keeping(self, batch: PixelBatch) -> tuple[ProbabilityBatch, Features]:
         """Classify a batch, and keep what `explain` needs; see `Explainer`."""
         names = self._explain.features if self._explain else []
-        rows, *kept = self._outputs(batch, [OUTPUT, *names])
+        rows, *kept = self._outputs(batch, names)
         return rows, dict(zip(names, kept, strict=True))
 
-    def _outputs(self, batch: PixelBatch, names: list[str]) -> list[Tensor]:
-        """Run a batch and return the outputs of these names, the probabilities first."""
+    def _outputs(self, batch: PixelBatch, more: list[str]) -> list[Tensor]:
+        """Run a batch and return the probabilities, and more outputs of these names."""
         outputs: list[Tensor]
+        names = [*self._results, *more]
         try:
             if self._splitter and len(batch) >= self._threads:
                 outputs = self._splitter.run(batch, names)
@@ -96,6 +106,8 @@ class CpuSession(Explained):
             raise run_error(exc) from exc
         if not np.isfinite(outputs[0]).all():
             raise RunFailedError(NOT_NUMBERS)
+        if len(self._results) > 1:
+            self._energies = outputs.pop(1)
         return outputs
 
     def tune(self, images: int) -> None:

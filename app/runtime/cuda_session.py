@@ -18,11 +18,13 @@ import numpy as np
 from onnxruntime import RunOptions
 
 from app.errors import OutOfMemoryError, RunFailedError
-from app.graph.serving_graph import INPUT, OUTPUT
+from app.graph.serving_graph import ENERGY, INPUT, OUTPUT
 from app.records import (
     Blank,
+    Energies,
     Explainer,
     Features,
+    LastEnergies,
     PixelBatch,
     ProbabilityBatch,
     Run,
@@ -80,6 +82,11 @@ class CudaSession:
     def explainers(self) -> list[Explainer]:
         """List the runners, if there is a graph that explains."""
         return [*self._loaded.runners] if self._explain else []
+
+    @property
+    def energies(self) -> list[LastEnergies]:
+        """List what each runner has run last."""
+        return [runner.last_energies for runner in self._loaded.runners]
 
     def run(self, batch: PixelBatch) -> ProbabilityBatch:
         """Classify a batch; see `Session`."""
@@ -148,6 +155,7 @@ class _Bound(NamedTuple):
     probabilities: ProbabilityBatch
     source: Buffer
     result: Buffer
+    energies: tuple[Energies, Buffer] | None
     features: dict[str, Buffer]
     run: Callable[[], None]
 
@@ -175,6 +183,8 @@ class Runner(Explained):
         self._numbers = numbers
         self._explain = explain
         self._buffers: dict[tuple[int, ...], _Bound] = {}
+        self._gives_energy = any(one.name == ENERGY for one in session.get_outputs())
+        self._energies: Energies | None = None
 
     def blank(self, shape: tuple[int, ...]) -> PixelBatch:
         """Return the memory that the next batch of this shape is read from, to be filled."""
@@ -182,6 +192,10 @@ class Runner(Explained):
             return self._bound(shape).pixels
         except Exception as exc:  # onnxruntime's errors share no base class of their own
             raise run_error(exc) from exc
+
+    def last_energies(self) -> Energies | None:
+        """Return those of the batch that was run last."""
+        return self._energies
 
     def run(self, batch: PixelBatch) -> ProbabilityBatch:
         """Classify a batch: the array from `blank`, or any other, which is copied there.
@@ -197,6 +211,10 @@ class Runner(Explained):
             self._gate.submit(bound.run).result()
             self._memory.download(bound.result, bound.probabilities)
             rows = bound.probabilities.copy()
+            if bound.energies is not None:
+                energies, result = bound.energies
+                self._memory.download(result, energies)
+                self._energies = energies.copy()
         except Exception as exc:  # onnxruntime's errors share no base class of their own
             raise run_error(exc) from exc
         if not np.isfinite(rows).all():
@@ -226,6 +244,11 @@ class Runner(Explained):
             binding = self._session.io_binding()
             binding.bind_input(INPUT, *source)
             binding.bind_output(OUTPUT, *result)
+            energies = None
+            if self._gives_energy:
+                values = self._memory.host((shape[0],), np.dtype(np.float32))
+                energies = values, self._memory.device(values)
+                binding.bind_output(ENERGY, *energies[1])
             features = self._features(shape[0])
             for name, buffer in features.items():
                 binding.bind_output(name, *buffer)
@@ -233,5 +256,7 @@ class Runner(Explained):
             # A recorded CUDA graph holds addresses, so each set of buffers needs its own.
             options.add_run_config_entry("gpu_graph_id", str(next(self._numbers)))
             run = partial(self._session.run_with_iobinding, binding, options)
-            self._buffers[shape] = _Bound(pixels, probabilities, source, result, features, run)
+            self._buffers[shape] = _Bound(
+                pixels, probabilities, source, result, energies, features, run
+            )
         return self._buffers[shape]

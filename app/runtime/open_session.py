@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper, parser
 
 from app.graph.serving_graph import INPUT, OUTPUT
-from app.records import Blank, Explainer, PixelBatch, ProbabilityBatch, Run
+from app.records import Blank, Explainer, LastEnergies, PixelBatch, ProbabilityBatch, Run
 from app.runtime.cpu_session import CpuSession
 from app.runtime.cuda_options import SAFE, Gpu, providers
 from app.runtime.cuda_session import CudaSession
@@ -43,6 +43,10 @@ class Session(Protocol):
 
         Empty for a graph that cannot be explained: somebody's own.
         """
+
+    @property
+    def energies(self) -> list[LastEnergies]:
+        """List one for each of `lanes`, in its order, to be called in the lane's thread; or nothing."""
 
     def run(self, batch: PixelBatch) -> ProbabilityBatch:
         """Classify a batch: uint8 [N, crop, crop, 3], C-contiguous, to float32 [N, classes].

@@ -178,8 +178,10 @@ def _lanes(sessions: Sequence[Session], devices: Sequence[Device]) -> list[Lane]
     for session, device in zip(sessions, devices, strict=False):
         device.ahead = len(session.lanes) - 1
         made += [
-            Lane(run, device, blank, explainer)
-            for (run, blank), explainer in zip_longest(session.lanes, session.explainers)
+            Lane(run, device, blank, explainer, energies)
+            for (run, blank), explainer, energies in zip_longest(
+                session.lanes, session.explainers, session.energies
+            )
         ]
     return made
 

@@ -37,16 +37,16 @@ GRAD_CAM = Explanation("grad-cam", ("conv5_3",))
 LAYER_CAM = Explanation("layer-cam", ("conv4_3", "conv5_3"))
 
 PINNED = {
-    "direct": "65e3b901cd5066b39726ce0f172efe9c9f187ba95556afb6275987f549a61637",
-    "direct, BGR": "20520d43d3a8c9b4f8f615f4e773e67b01667124d735c073587bcbdaad559a91",
-    "float16": "fa404dc0d42c2de2b673397310c2de96f48c70463547f2f6f45ca99fe825fd18",
-    "float16, LayerCAM": "a29bb9580d7c4598b54bf74a98baec0602cc1bdc0e6a3fd064bd4249e189d98f",
-    "small maps in blocks of 8": "96baeabf23a6f4bc3f0d2c845fbf0c2115a6cc44185f98d44f06c1b9b35190ff",
-    "small maps in blocks of 16": "2b8a8e9923192c3695073ef10786d8579caa846e75d423c9063b004d57d61516",
-    "all maps in blocks of 8": "4ee56fb6f7b6df61c3558a038415505c161328b8371bf67fb1901b55333e8c1b",
-    "all maps in blocks of 16": "194636081f4ff57c70e22e092a96c7e444e1a3f23f12a67e62b9c7edf1ac8e91",
-    "int8": "bc98b28aae77c7b2c02c784e5021c494662db27fa725c9e589c44b1f2bbc94ff",
-    "ready, logits": "55c1f250ae5c7675f2608c435e12bd7d74380ab6b2af245dd57dbcd2d8e4e1a5",
+    "direct": "68a949221a26d7b05d7ee4bbc2aa812164a4e90ece3755131f5ecda191e21506",
+    "direct, BGR": "8a764852bc09b3063f22295f4388d2843b46a10f38310996feddae8e3fd80655",
+    "float16": "ba129c032ae870ab75f619b997d319dbad62cf87ec884fcc802c48559945493b",
+    "float16, LayerCAM": "abbaceed29808e466e7dcb5abbafa5f04a84ec1a3c09eefacdd65b08bcfd8501",
+    "small maps in blocks of 8": "2b0bc77b28237a4537b705393139a0a37b0fbd5d6b4161a273380094b9a93ebe",
+    "small maps in blocks of 16": "6d797c7c61fa6ac0d522b9f1758591252b5ecbd3137f73cc17eb127cf63f4f01",
+    "all maps in blocks of 8": "4789a2ac85df9995fe7fb4f6dbb9829ec28666c556582994b1c15740a3a84514",
+    "all maps in blocks of 16": "08ebc6147c58b88e16097664f0b03cef2c2d7284f794a59e9ffce594e261d366",
+    "int8": "c165b2d9850f8a405cf26ff021fb75ad4ff95324688849e094ae3bbde1c1b990",
+    "ready, logits": "07b110e181629eb94f77d3bee130c126573519517383d591e0f2a8fdc2d9e7bc",
     "ready, probabilities": "288e163c1f4a27355f148f04dcc9aa509e2e8aec36972700b0fb2cde0be2eeea",
 }
 

@@ -131,7 +131,14 @@ def plain_vgg(configuration: str, layers: Layers, x: Array) -> Array:
 
 
 def torch_vgg(torch: Any, configuration: str, layers: Layers, x: Array) -> Array:
-    """The same in PyTorch and float32; it shares the memory of the weights."""
+    """The same in PyTorch and float32."""
+    logits = torch_logits(torch, configuration, layers, x)
+    probabilities: Array = torch.softmax(logits, dim=1).numpy()
+    return probabilities
+
+
+def torch_logits(torch: Any, configuration: str, layers: Layers, x: Array) -> Any:
+    """The logits in PyTorch and float32; it shares the memory of the weights."""
     tensors = {
         name: (torch.from_numpy(layer.weight), torch.from_numpy(layer.bias))
         for name, layer in layers.items()
@@ -147,9 +154,7 @@ def torch_vgg(torch: Any, configuration: str, layers: Layers, x: Array) -> Array
         value = value.flatten(1)
         value = torch.relu(functional.linear(value, *tensors["fc6"]))
         value = torch.relu(functional.linear(value, *tensors["fc7"]))
-        value = functional.linear(value, *tensors["fc8"])
-        probabilities: Array = torch.softmax(value, dim=1).numpy()
-    return probabilities
+        return functional.linear(value, *tensors["fc8"])
 
 
 def serve(
@@ -169,7 +174,7 @@ def serve(
 def interpret(model: onnx.ModelProto, given: Array, name: str = "image") -> Array:
     """Run a model in ONNX's own interpreter."""
     evaluator = onnx.reference.ReferenceEvaluator(model, new_ops=operators(LOWERED.block))
-    (result,) = evaluator.run(None, {name: given})
+    result, *_ = evaluator.run(None, {name: given})
     return np.asarray(result)
 
 
@@ -234,6 +239,22 @@ def test_same_as_plain_arithmetic(tmp_path, configuration, preprocess, plan):
     actual = serve(tmp_path, small(configuration), layers, preprocess, plan=plan).run(batch)
 
     assert_same(plain_vgg(configuration, layers, normalised(batch, preprocess)), actual)
+
+
+@pytest.mark.torch
+@both
+@pytest.mark.parametrize("configuration", ["A", "D"])
+def test_the_energy_is_that_of_pytorch(tmp_path, torch, configuration, plan):
+    """It is the log of the sum of exponentials of the same logits, for the batch that was run last."""
+    layers, batch = lively(small(configuration)), photos(6)
+    session = serve(tmp_path, small(configuration), layers, RGB, plan=plan)
+    logits = torch_logits(torch, configuration, layers, normalised(batch, RGB))
+    wanted = torch.logsumexp(logits, dim=1).numpy()
+    [last] = session.energies
+
+    for count in (6, 2):
+        session.run(batch[:count])
+        np.testing.assert_allclose(np.asarray(last()), wanted[:count], rtol=1e-4)
 
 
 @pytest.mark.torch
@@ -476,16 +497,17 @@ def test_its_size_is_known_before(tmp_path, plan):
 
 
 def test_input_and_output(tmp_path):
-    """Pixels in, uint8 [N, crop, crop, 3]; probabilities out, float32 [N, 1000]."""
+    """Pixels in, uint8 [N, crop, crop, 3]; probabilities [N, 1000] and energies [N] out, float32."""
     write_vgg(tmp_path, small("A"), lively(small("A")).items(), RGB)
     graph = onnx.load(tmp_path / GRAPH_FILE, load_external_data=False).graph
 
     assert [("image", onnx.TensorProto.UINT8, ["N", 64, 64, 3])] == list(
         map(described, graph.input)
     )
-    assert [("probabilities", onnx.TensorProto.FLOAT, ["N", 1000])] == list(
-        map(described, graph.output)
-    )
+    assert [
+        ("probabilities", onnx.TensorProto.FLOAT, ["N", 1000]),
+        ("energy", onnx.TensorProto.FLOAT, ["N"]),
+    ] == list(map(described, graph.output))
 
 
 def described(value: onnx.ValueInfoProto) -> tuple[str, int, list[str | int]]:

@@ -37,6 +37,10 @@ class FakeGpuSession:
     def explainers(self):
         return []
 
+    @property
+    def energies(self):
+        return []
+
     def run(self, batch):
         return self._runner(0)(batch)
 

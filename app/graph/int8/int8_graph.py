@@ -20,9 +20,10 @@ from app.graph.node_list import NodeList
 from app.graph.serving_graph import (
     GRAPH_FILE,
     INPUT,
-    OUTPUT,
     WEIGHTS_FILE,
+    add_results,
     append_tensor,
+    energy_info,
     input_info,
     output_info,
     save_graph,
@@ -77,7 +78,7 @@ def write_int8(
                 tensors[key] = append_tensor(weights, key, tensor)
     nodes = NodeList()
     _add_layers(nodes, config, scales)
-    info = [input_info(preprocess.crop)], [output_info(config.classes)]
+    info = [input_info(preprocess.crop)], [output_info(config.classes), energy_info()]
     save_graph(folder / GRAPH_FILE, nodes, tensors, *info)
 
 
@@ -136,7 +137,7 @@ def _stored(name: str, whole: WholeLayer) -> Iterator[tuple[str, np.ndarray[Any,
 
 
 def _add_layers(nodes: NodeList, config: VggConfig, scales: dict[str, float]) -> None:
-    """Add all layers, from the image to the probabilities."""
+    """Add all layers, from the image to the outputs."""
     rows = config.layers()
     zero = nodes.constant(np.array(0, np.uint8))
     real = {name: nodes.constant(np.array(scale, np.float32)) for name, scale in scales.items()}
@@ -168,7 +169,7 @@ def _add_layers(nodes: NodeList, config: VggConfig, scales: dict[str, float]) ->
             )
         else:
             value = nodes.add("QGemm", *given, parts[3], *result, result=row.name, domain=MICROSOFT)
-    nodes.add("Softmax", value, result=OUTPUT, axis=1)
+    add_results(nodes, value)
 
 
 def _pool(nodes: NodeList, row: LayerRow, value: str) -> str:

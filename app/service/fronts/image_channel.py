@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import socket
 import struct
 import time
@@ -26,9 +27,10 @@ SUBMIT: Final = 0
 CANCEL: Final = 1
 EXPLAIN: Final = 2
 """Submits an image too; what is to be explained about it is in the memory."""
-REPLY: Final = struct.Struct("=IHHff")
+REPLY: Final = struct.Struct("=IHHfff")
 """From the owner: ticket, and for a row 0, images in the run, seconds in the queue, seconds of the
-run; for an error its number, bytes of its sentence, seconds to wait before a retry or 0, and 0."""
+run, its energy or NaN; for an error its number, bytes of its sentence, seconds to wait before a retry
+or 0, and two zeros."""
 _GRACE: Final = 0.5
 """Seconds beyond the deadline in which the owner's answer may come."""
 _TICKETS: Final = 2**32
@@ -141,7 +143,7 @@ class ImageClient(ImageChannel):
 
     def received(self, fields: tuple[Any, ...]) -> None:
         """Hand a row or an error to the request that waits for it."""
-        ticket, error, count, seconds, run_seconds = fields
+        ticket, error, count, seconds, run_seconds, energy = fields
         model, slot, explained, answer = self._waiting.get(ticket, (0, 0, False, None))
         if answer is None or answer.done():
             return
@@ -151,7 +153,8 @@ class ImageClient(ImageChannel):
         else:
             row = self.memory.row(model, slot).copy()
             seen = self.memory.read_seen(slot) if explained else None
-            answer.set_result(Row(row, seconds, run_seconds, count, seen))
+            known = None if math.isnan(energy) else energy
+            answer.set_result(Row(row, seconds, run_seconds, count, seen, known))
 
     def close(self) -> None:
         """Fail every image that waits, and accept no more."""
@@ -201,13 +204,14 @@ class ImageServer(ImageChannel):
             room = self.memory.rows[slot].view("uint8")
             number, sentence, retry_after = encode_error(exc, room.size)
             room[: len(sentence)] = list(sentence)
-            reply = REPLY.pack(ticket, number, len(sentence), retry_after, 0.0)
+            reply = REPLY.pack(ticket, number, len(sentence), retry_after, 0.0, 0.0)
         else:
             self.memory.row(model, slot)[:] = row.probabilities
             if row.seen is not None:
                 self.memory.write_seen(slot, row.seen)
+            energy = math.nan if row.energy is None else row.energy
             times = row.queue_seconds, row.run_seconds
-            reply = REPLY.pack(ticket, 0, row.batch_size, *times)
+            reply = REPLY.pack(ticket, 0, row.batch_size, *times, energy)
         finally:
             self._tasks.pop(ticket, None)  # not there if cancelled, maybe before this began
         self.send(reply)

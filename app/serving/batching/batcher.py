@@ -201,12 +201,12 @@ class Batcher(Queue):
         if made is None:
             await self._run_halves(lane, batch, may_split=may_split)
             return
-        rows, features = made
+        rows, energies, features = made
         self._cost.observe(size, times.seconds)
-        asking: list[tuple[int, Waiter, Row]] = []
-        for place, (waiter, probabilities) in enumerate(zip(batch, rows, strict=False)):
-            waited = times.began - waiter.arrived  # padding has no waiter
-            row = Row(probabilities, waited, times.seconds, len(batch))
+        asking, results = [], zip(batch, rows, energies, strict=False)  # padding has no waiter
+        for place, (waiter, probabilities, energy) in enumerate(results):
+            waited = times.began - waiter.arrived
+            row = Row(probabilities, waited, times.seconds, len(batch), energy=energy)
             if waiter.ask is None:
                 waiter.answer(row)
             else:

@@ -20,6 +20,7 @@ from app.records import (
     Evidence,
     Explainer,
     Features,
+    LastEnergies,
     Numbers,
     PixelBatch,
     Pixels,
@@ -100,6 +101,7 @@ class Lane:
         device: Device,
         blank: Blank | None = None,
         explainer: Explainer | None = None,
+        energies: LastEnergies | None = None,
     ) -> None:
         """Start the thread, which calls the others, on first use.
 
@@ -111,6 +113,7 @@ class Lane:
         self._run = run
         self._blank = blank or (lambda shape: np.empty(shape, np.uint8))
         self._explainer = explainer
+        self._energies = energies or (lambda: None)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="run")
 
     def start(self, loop: Coroutine[Any, Any, None]) -> None:
@@ -120,11 +123,11 @@ class Lane:
 
     async def make(
         self, images: list[Pixels], size: int, *, keep: bool = False
-    ) -> tuple[ProbabilityBatch, Features]:
+    ) -> tuple[ProbabilityBatch, list[float | None], Features]:
         """Stack the images, pad the batch to `size` with zeros, run it and check the result.
 
         Returns:
-            The rows, and with `keep` what `explain` needs.
+            The rows, their energies, and with `keep` what `explain` needs.
         """
         loop = asyncio.get_running_loop()
         run = self._able().run_keeping if keep else self._run_only
@@ -152,14 +155,15 @@ class Lane:
         run: Callable[[PixelBatch], tuple[ProbabilityBatch, Features]],
         images: list[Pixels],
         size: int,
-    ) -> tuple[ProbabilityBatch, Features]:
+    ) -> tuple[ProbabilityBatch, list[float | None], Features]:
         batch = self._blank((size, *images[0].shape))
         np.stack(images, out=batch[: len(images)])
         batch[len(images) :] = 0
         rows, features = run(batch)
         if rows.shape[0] != size:
             raise RunFailedError(f"The model returned {rows.shape[0]} rows for {size} images.")
-        return rows, features
+        energies = self._energies()
+        return rows, [None] * size if energies is None else energies.tolist(), features
 
     def _run_only(self, batch: PixelBatch) -> tuple[ProbabilityBatch, Features]:
         return self._run(batch), {}

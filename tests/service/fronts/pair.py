@@ -26,6 +26,7 @@ class ScriptedQueue:
 
     def __init__(self) -> None:
         self.left = 0
+        self.energy: float | None = None
         self.asks: list[Ask | None] = []
         self.then: Callable[[], Any] = lambda: None
         self.waits = asyncio.Event()
@@ -40,7 +41,7 @@ class ScriptedQueue:
         except asyncio.CancelledError:
             self.left += 1
             raise
-        row = Row(np.full(1000, pixels[0, 0, 0], np.float32), 0.5, 0.25, 3)
+        row = Row(np.full(1000, pixels[0, 0, 0], np.float32), 0.5, 0.25, 3, energy=self.energy)
         return row if ask is None else replace(row, seen=seen_of(ask))
 
 

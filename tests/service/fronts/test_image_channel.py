@@ -206,3 +206,12 @@ async def test_an_ask_that_makes_no_sense_fails_its_image_alone():
 
     assert 4.0 == row.probabilities[0]
     assert [Ask(1)] == pair.queue.asks
+
+
+@pytest.mark.parametrize("energy", [None, -2.5, 17.25])
+async def test_the_energy_of_an_image_comes_back(energy):
+    """A front learns it as the owner did; a graph without logits has none."""
+    async with opened_pair() as pair:
+        pair.queue.energy = energy
+
+        assert energy == (await pair.client.submit(0, image(1), LATER)).energy

@@ -50,7 +50,7 @@ async def test_a_late_reply_is_dropped():
         await asyncio.wait({first})
         second = asyncio.create_task(pair.remote.submit(image(2), LATER))
         await asyncio.sleep(0)
-        pair.client.received(REPLY.unpack(REPLY.pack(ticket, 0, 1, 0.0, 0.0)))
+        pair.client.received(REPLY.unpack(REPLY.pack(ticket, 0, 1, 0.0, 0.0, 0.0)))
         answered = second.done()
         gate.set()
 
