@@ -13,8 +13,19 @@ import numpy as np
 from app.images.decode_pool import DecodePool
 from app.images.overlay import Marks, draw_overlay
 from app.images.prepare import Prepare
-from app.records import Ask, ImageInfo, Label, Pixels, Prediction, Probabilities, Row
+from app.records import (
+    Ask,
+    ImageInfo,
+    Label,
+    Pixels,
+    Prediction,
+    Preprocess,
+    Probabilities,
+    Row,
+)
 from app.serving.batching.queue import Place
+from app.serving.drift.watch import Look
+from app.serving.drift.watch import look as look_at
 from app.serving.explanation import Explained, Question, explain
 from app.serving.loading import Loaded
 from app.serving.metrics import Metrics
@@ -34,6 +45,7 @@ class Classification:
         batch_size: Images that shared the run.
         probabilities: Of all classes.
         explained: What the request asked beside that.
+        unusual: Whether the photo is unlike those that the model knows, as far as that is known.
     """
 
     predictions: tuple[Prediction, ...]
@@ -42,6 +54,7 @@ class Classification:
     batch_size: int
     probabilities: Probabilities
     explained: Explained | None = None
+    unusual: bool = False
 
 
 class Classifier:
@@ -75,9 +88,10 @@ class Classifier:
         ask = ask_of(loaded, k, question)
         async with loaded.queue.reserve(deadline, ask, admitted) as place:
             reserved = time.monotonic()
-            work = partial(self._prepare, data, loaded.manifest.preprocess)
+            counted = loaded.watch if loaded.watch is not None and loaded.watch.wants() else None
+            work = partial(self._decode, data, loaded.manifest.preprocess, look=counted is not None)
             try:
-                pixels, image = await self._decoders.decode(work, deadline)
+                pixels, image, seen = await self._decoders.decode(work, deadline)
             except asyncio.CancelledError:
                 self._metrics.cancelled("decode")
                 raise
@@ -91,6 +105,9 @@ class Classifier:
             "run": row.run_seconds,
             "rank": time.monotonic() - ran,
         }
+        if counted is not None and seen is not None:
+            counted.count(seen, image, row.probabilities)
+        unusual = loaded.watch is not None and loaded.watch.is_unusual(row.energy)
         explained = None
         if question is not None:
             explained = await self._explain(loaded, row, image, question)
@@ -100,7 +117,7 @@ class Classifier:
                 self._metrics.explained(loaded.manifest.name)
         self._metrics.classified(loaded.manifest.name, seconds)
         return Classification(
-            predictions, image, seconds, row.batch_size, row.probabilities, explained
+            predictions, image, seconds, row.batch_size, row.probabilities, explained, unusual
         )
 
     async def classify_pixels(
@@ -128,7 +145,17 @@ class Classifier:
         }
         self._metrics.classified(loaded.manifest.name, seconds)
         image = ImageInfo(pixels.shape[1], pixels.shape[0], "pixels")
-        return Classification(predictions, image, seconds, row.batch_size, row.probabilities)
+        unusual = loaded.watch is not None and loaded.watch.is_unusual(row.energy)
+        return Classification(
+            predictions, image, seconds, row.batch_size, row.probabilities, unusual=unusual
+        )
+
+    def _decode(
+        self, data: bytes, preprocess: Preprocess, *, look: bool
+    ) -> tuple[Pixels, ImageInfo, Look | None]:
+        """Prepare a file, and look at its pixels where the interpreter lock hurts least: in a thread."""
+        pixels, image = self._prepare(data, preprocess)
+        return pixels, image, look_at(pixels) if look else None
 
     def will_draw(self) -> AbstractContextManager[None]:
         """Count a picture among the work that others wait for, while its photo is classified."""

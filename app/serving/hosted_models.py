@@ -5,6 +5,7 @@ import logging
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -13,6 +14,7 @@ from app.command_line import command_line, with_network
 from app.errors import ModelFailedError, NotReadyError, UnknownModelError, VggServeError
 from app.records import Label
 from app.serving.batching.lanes import Device
+from app.serving.drift.watch import Watch
 from app.serving.gpu_metrics import open_gpu
 from app.serving.loading import Hosting, Loaded, load_model
 from app.serving.metrics import Metrics
@@ -20,6 +22,7 @@ from app.setup_errors import DownloadError
 from app.weights.class_names import ClassNames
 from app.weights.download.hub import forbidden_by
 from app.weights.labels import load_labels
+from app.weights.manifests.baseline import Baseline, find_baseline
 from app.weights.manifests.manifest import Manifest
 
 log = logging.getLogger(__name__)
@@ -33,14 +36,18 @@ class HostedModel:
     Attributes:
         manifest: Its manifest.
         labels: One per class, in the order of the output.
+        baseline: What its usual photos are like, if anybody has measured that.
         state: `loading` while it loads, then `ready` or `failed`.
         progress: While loading, the step, the bytes done and the total bytes.
         loaded: None until it is ready.
     """
 
-    def __init__(self, manifest: Manifest, labels: Sequence[Label] = ()) -> None:
+    def __init__(
+        self, manifest: Manifest, labels: Sequence[Label] = (), baseline: Baseline | None = None
+    ) -> None:
         self.manifest = manifest
         self.labels = labels
+        self.baseline = baseline
         self.state: State = "waiting"
         self.progress: tuple[str, int, int | None] = ("waiting", 0, None)
         self.loaded: Loaded | None = None
@@ -109,7 +116,8 @@ class Models:
         """List the models, the default first; none is loaded before `load`."""
         folder = hosting.provisioning.model_dir
         self._models = {
-            one.name: HostedModel(one, load_labels(one.labels, folder)) for one in manifests
+            one.name: HostedModel(one, load_labels(one.labels, folder), find_baseline(one, folder))
+            for one in manifests
         }
         for name, model in self._models.items():
             metrics.expect_model(name, model.answers)
@@ -236,7 +244,9 @@ class Models:
 
     def publish(self, model: HostedModel, loaded: Loaded) -> None:
         """Let a model answer, and show it in the metrics."""
-        model.loaded = loaded
+        watch = self._watch(model, loaded)
+        model.loaded = replace(loaded, watch=watch)
+        self._metrics.add_source(watch.families)
         self._metrics.add_model(
             model.manifest.name,
             device=loaded.device,
@@ -246,6 +256,22 @@ class Models:
             depth=lambda: loaded.queue.depth,
             predicted_wait=loaded.queue.predicted_wait,
         )
+
+    def _watch(self, model: HostedModel, loaded: Loaded) -> Watch:
+        """Return what counts the photos of a model; a baseline of other weights is left aside."""
+        name, baseline = model.manifest.name, model.baseline
+        if baseline is not None and not baseline.fits(
+            loaded.weights_sha256, model.manifest.preprocess
+        ):
+            if loaded.trained:
+                log.warning(
+                    "%s: its baseline was made with other weights or another preprocessing, so that drift"
+                    " is not measured; make it again: vgg-serve evaluate FOLDER --model %s --baseline FILE",
+                    name,
+                    name,
+                )
+            baseline = None
+        return Watch(name, trained=loaded.trained, baseline=baseline)
 
     def _show_gpus(self, loaded: Loaded) -> None:
         """Show the GPUs in the metrics, once the first model runs on them."""

@@ -5,7 +5,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import zip_longest
 from typing import Final, Literal, TypeVar
@@ -23,6 +23,7 @@ from app.serving.batching.batcher import Batcher
 from app.serving.batching.costs import BatchPolicy
 from app.serving.batching.lanes import Device, Lane
 from app.serving.batching.queue import Queue
+from app.serving.drift.watch import Watch
 from app.serving.explain_warmup import warm_up_explainers
 from app.serving.metrics import Metrics
 from app.serving.warmup import (
@@ -85,6 +86,7 @@ class Loaded:
     devices: int = 1
     convolutions: Literal["direct", "winograd"] = "direct"  # winograd if some are lowered
     agreement: Agreement | None = None  # of int8 with float32
+    watch: Watch | None = field(default=None, compare=False)  # counts its photos, once it answers
 
 
 async def load_model(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
+from itertools import chain
 from typing import Any, Final, Literal, TypeAlias
 
 from prometheus_client import (
@@ -19,13 +20,15 @@ from prometheus_client.registry import Collector
 
 from app.errors import answered
 from app.records import BatchReport
+from app.serving.drift import windows
 from app.serving.gpu_metrics import GPU_GAUGES, Read
 
-Join: TypeAlias = Literal["sum", "min", "max"]
-"""How the values of several processes become one."""
+Join: TypeAlias = Literal["sum", "min", "max", "newest"]
+"""How the values of several processes become one; `newest` is for windows."""
 Family: TypeAlias = dict[str, Any]
 """A metric as JSON: `name`, `type`, `help`, `join` (a Join), and `samples`, a list of name, labels
-and value."""
+and value. The values of the type `window` are those of `app.serving.drift.windows`; `render` computes
+a gauge from them."""
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 Protocol: TypeAlias = Literal["predict", "hf", "oip", "grpc", "torchserve", "kserve_v1"]
@@ -61,6 +64,7 @@ class Metrics:
         counter = partial(Counter, registry=registry)
         histogram = partial(Histogram, registry=registry)
         self._joins = dict(_PROCESS_GAUGES)
+        self._sources: list[Callable[[], list[Family]]] = []
         requests = counter(
             "vgg_requests_total",
             "Answers to requests with photos, by HTTP status; 499 means that the client left.",
@@ -163,6 +167,10 @@ class Metrics:
         self._depth.labels(name).set_function(depth)
         self._predicted_wait.labels(name).set_function(predicted_wait)
 
+    def add_source(self, families: Callable[[], list[Family]]) -> None:
+        """Show metrics that something else keeps; `families` is called at each scrape."""
+        self._sources.append(families)
+
     def add_gpu(self, number: int, read: Read) -> None:
         """Show a GPU; it is read at each scrape, and its values are `NaN` if that fails."""
         for name, text in GPU_GAUGES.items():
@@ -211,11 +219,11 @@ class Metrics:
 
     def render(self) -> bytes:
         """Return all metrics in Prometheus's text format."""
-        return generate_latest(self.registry)
+        return render(self.families())
 
     def families(self) -> list[Family]:
         """Return all metrics as JSON can hold them."""
-        return [
+        own = [
             {
                 "name": metric.name,
                 "type": metric.type,
@@ -225,6 +233,12 @@ class Metrics:
             }
             for metric in self.registry.collect()
         ]
+        others: dict[str, Family] = {}
+        for family in chain.from_iterable(source() for source in self._sources):
+            known = others.setdefault(family["name"], family)
+            if known is not family:  # of another model
+                known["samples"] += family["samples"]
+        return [*own, *others.values()]
 
 
 def render(families: Iterable[Family]) -> bytes:
@@ -240,9 +254,14 @@ class _Given(Collector):
 
     def collect(self) -> Iterator[Metric]:
         for family in self._families:
-            metric = Metric(family["name"], family["help"], family["type"])
+            window = family["type"] == "window"
+            metric = Metric(family["name"], family["help"], "gauge" if window else family["type"])
             for name, labels, value in family["samples"]:
-                metric.add_sample(name, labels, value)
+                if window:
+                    for of, index in windows.indexes(value):
+                        metric.add_sample(name, {**labels, "property": of}, index)
+                else:
+                    metric.add_sample(name, labels, value)
             yield metric
 
 

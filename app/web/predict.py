@@ -220,6 +220,7 @@ def _body(request: Request, result: Classification, question: Question | None) -
         model=_model_ref(request),
         predictions=list(result.predictions),  # type: ignore[arg-type] # read by attribute
         image=result.image,  # type: ignore[arg-type] # read by attribute
+        unusual=result.unusual or None,
     )
 
 

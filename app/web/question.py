@@ -168,6 +168,8 @@ def explained_body(
         "predictions": [_row(one, explained, question) for one in result.predictions],
         "image": result.image,
     }
+    if result.unusual:
+        answer["unusual"] = True
     if question.classes:
         answer["asked"] = [_row(one, explained, question) for one in explained.asked]
     if question.parts:

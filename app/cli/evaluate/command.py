@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,11 +20,13 @@ from app.cli.evaluate.remote import Remote, open_remote, second_side
 from app.cli.evaluate.stress import stress as measure_stress
 from app.cli.evaluate.summary import lines
 from app.evaluation.answers import open_answers
+from app.evaluation.baseline import UNTRAINED, UsualPhotos
 from app.evaluation.html.plots import matplotlib
 from app.evaluation.paper import described, paper_figures
 from app.evaluation.report import Evaluated, compare_with, conditions, to_json
 from app.evaluation.report import evaluate as report_on
 from app.setup_errors import SetupError
+from app.weights.manifests.baseline import ADVISED, write_baseline
 
 HELP = (
     "Measure a model on labelled photos: accuracy, calibration, and what is odd about the labels.\n\n"
@@ -111,6 +114,14 @@ def evaluate(  # noqa: PLR0913 (options of a command)
             " .answers behind its name).",
         ),
     ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False,
+            help="Write what the photos are like, as histograms, to this file: the service then tells"
+            " how far its photos are from them. All photos are classified again.",
+        ),
+    ] = None,
     min_top1: Annotated[
         float | None, typer.Option(min=0, max=1, help="Fail below this share of right answers.")
     ] = None,
@@ -122,7 +133,7 @@ def evaluate(  # noqa: PLR0913 (options of a command)
     library = matplotlib() if html is not None else None
     report_file = json or html
     answers = answers or (report_file and _beside(report_file, "answers"))
-    for file in (json, html, answers):
+    for file in (json, html, answers, baseline):
         if file is not None and not file.resolve().parent.is_dir():
             raise SetupError(f"{file.parent} is not a folder. Create it first.")
     settings = read_settings()
@@ -136,6 +147,8 @@ def evaluate(  # noqa: PLR0913 (options of a command)
     wanted = second_side(side, url, key, compare) if compare is not None else None
     reader = find_labelled(folder, labels)
     first = open_model(side) if url is None else open_remote(url, key, model)
+    if baseline is not None:
+        first = _gathering(first, test)
     done, speed = _answer(first, reader, answers)
     accuracy = first.manifest.accuracy
     published = (accuracy.top1 / 100, accuracy.top5 / 100) if accuracy else None
@@ -169,6 +182,8 @@ def evaluate(  # noqa: PLR0913 (options of a command)
         _write(json, to_json(report))
     if html is not None and library is not None:
         _write(html, page(report, done.photos, settings, first.manifest.preprocess, library))
+    if baseline is not None and isinstance(first, Model):
+        _write_baseline(baseline, first)
     for line in lines(report):
         out.print(line, soft_wrap=True)
     raise typer.Exit(0 if all(one["met"] for one in report["conditions"]) else 1)
@@ -183,6 +198,28 @@ def _write(file: Path, text: str) -> None:
         file.write_text(text, encoding="utf-8")
     except OSError as exc:
         raise SetupError(f"{file}: the report cannot be written: {exc.strerror}.") from exc
+
+
+def _gathering(model: Model | Remote, test: str) -> Model:
+    """Return the model that gathers what its photos are like, with the pixels and the graph of a service."""
+    if isinstance(model, Remote) or test != "single":
+        raise SetupError("--baseline is for a model of this machine: leave out --url and --test.")
+    if not model.graph.trained:
+        raise SetupError(UNTRAINED)
+    return replace(model, usual=UsualPhotos())
+
+
+def _write_baseline(file: Path, model: Model) -> None:
+    made = model.usual.baseline(model.manifest, model.graph.weights_sha256)
+    try:
+        write_baseline(file, made)
+    except OSError as exc:
+        raise SetupError(f"{file}: the baseline cannot be written: {exc.strerror}.") from exc
+    if made.photos < ADVISED:
+        err.print(
+            f"The baseline is of {made.photos} photos: chance alone moves the index by"
+            f" {9 / made.photos:.2f}. Take {ADVISED} or more."
+        )
 
 
 def _answer(

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, TypeAlias, get_args
 
 from app import __version__
@@ -11,6 +11,7 @@ from app.cli.evaluate.photos import stamp_of, unanswered
 from app.cli.files import File, TroubleError, read_photo
 from app.errors import RequestError
 from app.evaluation.answers import Answer, Answers
+from app.evaluation.baseline import UsualPhotos
 from app.evaluation.classes import Classes
 from app.evaluation.dataset import Photo
 from app.evaluation.paper import PaperTest, described, mean_of_crops, mean_of_scales, read_test
@@ -75,7 +76,7 @@ def other_side(side: Side, wanted: str) -> Side:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model that is ready, and with which settings it answers."""
+    """A model that is ready, and with which settings it answers; `usual` gathers what its photos are like."""
 
     settings: Settings
     manifest: Manifest
@@ -83,6 +84,7 @@ class Model:
     classes: Classes
     session: Session | DenseSession
     test: PaperTest
+    usual: UsualPhotos = field(default_factory=lambda: UsualPhotos(wanted=False))
 
     @property
     def published_as(self) -> tuple[str, str]:
@@ -111,9 +113,9 @@ class Model:
     def answer(self, photos: list[Photo], answers: Answers, done: Callable[[], None]) -> int:
         """Classify the photos that have no answer yet, or have changed; return how many those were.
 
-        `done` is called for each photo that is dealt with.
+        `done` is called for each photo that is dealt with. Where photos are gathered all are classified.
         """
-        left = unanswered(photos, answers, done)
+        left = photos if self.usual.wanted else unanswered(photos, answers, done)
         if not left:
             return 0
         batch, run = self._classifier(len(left))
@@ -131,6 +133,7 @@ class Model:
             except (TroubleError, RequestError) as exc:
                 answer = Answer(photo.name, stamp, sha256, (0, 0), "", str(exc), NO_ROW)
                 return Decoded(answer, None)
+            self.usual.decoded(photo.name, pixels)
             size = (image.width, image.height)
             seen = properties(data, pixels)
             answer = Answer(photo.name, stamp, sha256, size, image.format, "", NO_ROW, seen)
@@ -138,6 +141,7 @@ class Model:
 
         def add(answer: Answer) -> None:
             answers.add(answer)
+            self.usual.answered(answer)
             done()
 
         classify(left, decode, run, batch, usable_cpus(), add)
@@ -155,7 +159,7 @@ class Model:
         threads = self.settings.threads or usable_cpus()
         session.tune(batch if session.device == "cuda" else min(batch, threads))
         if single:
-            run = stacked(session.run)
+            run = stacked(self.usual.watching(session.run, session.energies))
             return batch, lambda some: run([one for [one] in some])
         return 1, lambda some: mean_of_crops(some[0], session.run, batch)
 

@@ -35,6 +35,7 @@ _PAGE = """<!doctype html>
 </html>
 """
 _UNTRAINED = """<p class="untrained">Untrained weights: this means nothing</p>"""
+_UNUSUAL = "<p><strong>This photo is unlike those the model knows.</strong></p>"
 _OUTLINE = """<figure><svg viewBox="0 0 {width} {height}" width="320" role="img" aria-label="{words}" \
 fill="none" stroke="currentColor">
 <rect width="{width}" height="{height}" stroke-width="{thin}"></rect>
@@ -69,7 +70,7 @@ def answer_page(
     in_int8 = " in int8" if model.precision == "int8" else ""
     together = sum(guess.probability for guess in answer.predictions)
     body = (
-        f"{'' if model.trained else _UNTRAINED}{stands_in}<ol>{rows}</ol>{_outline(answer)}"
+        f"{'' if model.trained else _UNTRAINED}{stands_in}{_UNUSUAL if answer.unusual else ''}<ol>{rows}</ol>{_outline(answer)}"
         f"<p>These {len(answer.predictions)} add up to {_share(min(1.0, together))} of all {classes}"
         f" classes. The photo has {image.width} x {image.height} pixels"
         f" ({escape(image.format.upper())}); {escape(model.name)} answered{in_int8}.</p>"

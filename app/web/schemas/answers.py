@@ -57,6 +57,9 @@ class PredictOut(Out):
     model: ModelRef
     predictions: list[PredictionOut]
     image: ImageOut
+    unusual: bool | None = Field(default=None, exclude_if=not_)
+    """true if the photo is unlike those that the model knows: it speaks for all classes together less than
+    99 of 100 photos of the model's baseline do. Absent for other photos, and for a model without a baseline."""
 
 
 class TestedOut(PredictOut):

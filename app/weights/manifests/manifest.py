@@ -250,6 +250,8 @@ class Manifest(_Published):
         external: The files beside an ONNX file that hold its weights, if they are to be checked.
         explanation: How answers are explained; its layers are named. None for a ready graph.
         trained: False for weights that never saw an image (demonstrations, tests).
+        baseline: File of what its usual photos are like, in the model folder or beside the manifest;
+            without the key it is `NAME.baseline.json`, if that is there.
     """
 
     path: Path
@@ -274,6 +276,7 @@ class Manifest(_Published):
         tuple[DataFile, ...], Field(description="tables [[external]], each with a file")
     ] = ()
     trained: Annotated[bool, _expect("true or false")] = True
+    baseline: Annotated[str | None, _expect("a file name without a folder", pattern=_FILE)] = None
     accuracy: Annotated[Accuracy | None, Field(description="a table [accuracy]")] = None
     selftest: Annotated[SelfTest | None, Field(description="a table [selftest]")] = None
     explanation: Annotated[

@@ -1,12 +1,18 @@
+import json
 from functools import partial
 
+import numpy as np
 import pytest
 from prometheus_client import Gauge
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.records import BatchReport
+from app.records import BatchReport, ImageInfo
 from app.service.fronts.metric_sums import add_up, counts_of
+from app.serving.drift.watch import Look, Watch
+from app.serving.drift.windows import stability_index
 from app.serving.metrics import Metrics, render
+from app.weights.manifests.baseline import make_baseline
+from app.weights.manifests.catalog import BUILT_IN, load_catalog
 
 
 def values(families):
@@ -82,6 +88,37 @@ def test_a_new_gauge_is_joined_as_it_declares(join, value):
         part._gauge("vgg_new", "A gauge that nobody has thought of.", join=join).set(number)
 
     assert value == values(add_up([part.families() for part in parts]))["vgg_new",]
+
+
+def test_the_drift_of_several_processes_is_that_of_their_photos():
+    """Windows are joined before the index is computed: the newest 1,000 photos of all processes count."""
+    manifest = load_catalog(BUILT_IN)["vgg16-mini"]
+    facts = np.random.default_rng(0).random((1000, 6))
+    baseline = make_baseline(facts, None, manifest, "ab")
+    now, parts, watches = [0.0], [Metrics() for _ in range(3)], []
+    for part in parts:
+        watch = Watch("m", trained=True, baseline=baseline, clock=lambda: now[0])
+        part.add_source(watch.families)
+        watches.append(watch)
+    row = np.array([0.7, 0.3], np.float32)
+
+    def stream(watch, count, brightness):
+        for _ in range(count):
+            now[0] += 1
+            watch.count(Look(brightness, 0.5, grey=False), ImageInfo(9, 9, "png"), row)
+
+    stream(watches[0], 600, 0.05)  # in the lowest bin
+    first = values(add_up([part.families() for part in parts]))
+    stream(watches[1], 300, 0.95)
+    stream(watches[2], 700, 0.95)
+    ended = counts_of(json.loads(json.dumps(parts[0].families())))
+    second = values(add_up([ended, *[part.families() for part in parts[1:]]]))
+
+    low, high = np.array([600] + [0] * 9), np.array([0] * 9 + [1000])
+    shares = baseline.properties["brightness"].shares
+    assert stability_index(low, shares) == first["vgg_drift_psi", "brightness", "m"]
+    assert stability_index(high, shares) == second["vgg_drift_psi", "brightness", "m"]
+    assert 1600 == second["vgg_image_brightness_count", "m"]
 
 
 def test_a_gauge_that_declares_nothing_is_found_at_once():
