@@ -16,7 +16,10 @@ import pytest
 from app.errors import answered
 from app.records import BatchReport
 from app.service.settings import Settings
+from app.serving.drift.watch import Watch
 from app.serving.metrics import Metrics
+from app.weights.manifests.baseline import find_baseline
+from app.weights.manifests.catalog import BUILT_IN, load_catalog
 from tests.conftest import REPOSITORY, png, running_server
 from tests.docker.conftest import read_yaml
 
@@ -43,6 +46,9 @@ def names_of_metrics():
         "m", device="cpu", weights_sha256="", trained=True, depth=float, predicted_wait=float
     )
     metrics.expect_model("m", float)
+    manifest = load_catalog(BUILT_IN)["vgg16-mini"]
+    baseline = find_baseline(manifest, BUILT_IN)
+    metrics.add_source(Watch("m", trained=True, baseline=baseline).families)
     return set(re.findall(r"^(\w+)", metrics.render().decode(), re.MULTILINE))
 
 
@@ -64,6 +70,10 @@ def names_of_metrics():
         ("Models", "vgg_model_info"),
         ("Ready", "vgg_ready"),
         ("Memory", "process_resident_memory_bytes"),
+        ("Drift", "vgg_drift_psi"),
+        ("Unusual photos", "vgg_unusual_total"),
+        ("Photos: mean of each property", "vgg_image_brightness"),
+        ("Photos by format and colour", "vgg_images_total"),
     ],
 )
 def test_panels(title, metric):
@@ -215,7 +225,7 @@ def asked(client, expr):
 def test_a_loaded_service_fills_the_dashboard(model_dir, tmp_path):
     """Prometheus scrapes a service under load, and every expression of the dashboard has data."""
     with (
-        running_server(model_dir, models="colours") as server,
+        running_server(model_dir, models="vgg16-mini") as server,
         httpx.Client(base_url=server.url) as service,
         prometheus(tmp_path, server.url.removeprefix("http://")) as client,
         ThreadPoolExecutor(16) as pool,
@@ -236,7 +246,7 @@ def test_a_loaded_service_fills_the_dashboard(model_dir, tmp_path):
     assert [] == missing
     assert {"200", "415"} <= codes
     assert "1" == ready["value"][1]
-    assert {"model": "colours", "device": "cpu", "trained": "false"}.items() <= model[
+    assert {"model": "vgg16-mini", "device": "cpu", "trained": "true"}.items() <= model[
         "metric"
     ].items()
     for rule in group["rules"]:
