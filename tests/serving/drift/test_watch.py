@@ -11,7 +11,7 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.records import ImageInfo
-from app.serving.drift.watch import RATE, Watch, certainty, look
+from app.serving.drift.watch import AT_ONCE, RATE, Watch, certainty, look
 from app.serving.metrics import Metrics
 from app.weights.manifests.baseline import make_baseline
 from app.weights.manifests.catalog import BUILT_IN, load_catalog
@@ -136,14 +136,14 @@ def test_models_share_a_metric():
 
 
 def test_beyond_a_rate_some_photos_are_left_out():
-    """A second's worth at once is counted, and then 500 a second, so that counting costs little."""
+    """Two thousand at once are counted, and then 200 a second, so that counting costs little."""
     now = [0.0]
     watch = Watch("m", trained=True, clock=lambda: now[0])
-    at_once = sum(watch.wants() for _ in range(2000))
+    at_once = sum(watch.wants() for _ in range(3000))
     now[0] = 0.1
 
-    assert RATE == at_once
-    assert 50 == sum(watch.wants() for _ in range(2000))
+    assert AT_ONCE == at_once
+    assert RATE / 10 == sum(watch.wants() for _ in range(3000))
 
 
 def test_the_first_percentile_of_the_energy_is_unusual():
