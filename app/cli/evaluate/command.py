@@ -133,16 +133,9 @@ def evaluate(  # noqa: PLR0913 (options of a command)
     library = matplotlib() if html is not None else None
     report_file = json or html
     answers = answers or (report_file and _beside(report_file, "answers"))
-    for file in (json, html, answers, baseline):
-        if file is not None and not file.resolve().parent.is_dir():
-            raise SetupError(f"{file.parent} is not a folder. Create it first.")
+    _check_folders(json, html, answers, baseline)
+    _check_place(url, test, stress=stress)
     settings = read_settings()
-    if url is not None and test != "single":
-        raise SetupError("--test is for a model of this machine: leave out --url.")
-    if stress and (url is not None or test != "single"):
-        raise SetupError(
-            "--stress is for a model of this machine and its usual crop: leave out --url and --test."
-        )
     side = Side(settings, model, test, scales)
     wanted = second_side(side, url, key, compare) if compare is not None else None
     reader = find_labelled(folder, labels)
@@ -187,6 +180,23 @@ def evaluate(  # noqa: PLR0913 (options of a command)
     for line in lines(report):
         out.print(line, soft_wrap=True)
     raise typer.Exit(0 if all(one["met"] for one in report["conditions"]) else 1)
+
+
+def _check_folders(*files: Path | None) -> None:
+    """Refuse a file in a folder that is not there, before hours of work."""
+    for file in files:
+        if file is not None and not file.resolve().parent.is_dir():
+            raise SetupError(f"{file.parent} is not a folder. Create it first.")
+
+
+def _check_place(url: str | None, test: str, *, stress: bool) -> None:
+    """Refuse of a server what only a model of this machine can do."""
+    if url is not None and test != "single":
+        raise SetupError("--test is for a model of this machine: leave out --url.")
+    if stress and (url is not None or test != "single"):
+        raise SetupError(
+            "--stress is for a model of this machine and its usual crop: leave out --url and --test."
+        )
 
 
 def _beside(file: Path, what: str) -> Path:
