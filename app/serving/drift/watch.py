@@ -96,7 +96,7 @@ class Watch:
         baseline: Baseline | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start with nothing counted; answers of an untrained model mean nothing and are not."""
+        """Start with nothing counted; answers of an untrained model mean nothing, and are not counted."""
         self._unusual = 0
         self._model = {"model": model}
         self._baseline = baseline if trained else None
