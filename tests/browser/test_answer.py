@@ -65,6 +65,19 @@ def test_a_coffee_is_named(open_page):
     assert 0 == page.locator(".untrained").count()
 
 
+def test_an_unusual_photo_is_called_that(open_page):
+    """A sentence above the bars and for a screen reader; a usual photo has none."""
+    page = open_page()
+    expect(page.locator("#status")).to_contain_text("Classified")
+    usual = page.locator(".unusual").count()
+    page.route("**/predict*", lambda r: r.fulfill(json=r.fetch().json() | {"unusual": True}))
+    page.reload()
+
+    assert 0 == usual
+    expect(page.locator(".unusual")).to_have_text("This photo is unlike those the model knows.")
+    expect(page.locator("#status")).to_contain_text("unlike those the model knows")
+
+
 def test_bars_are_honest(open_page):
     """Bars are on an absolute scale, numbers have one decimal, and the sum is shown."""
     page = open_page()

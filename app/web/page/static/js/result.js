@@ -29,6 +29,8 @@ export function trouble(problem, photo, onStep) {
 	return box;
 }
 
+const UNUSUAL = "This photo is unlike those the model knows.";
+
 /** For a screen reader, once each model has something to say. */
 export function spoken(models, runs, photo) {
 	if (!photo || runs.some((run) => run && !run.over && run.state !== "busy")) return "";
@@ -41,7 +43,7 @@ function sentence(model, run, photo) {
 	if (run.state === "busy") return `${run.problem.title}. Trying again in ${run.problem.retryAfter} seconds.`;
 	if (run.state !== "done") return advise(run.problem, photo.file).slice(0, 2).join(" ");
 	const [first, second] = run.reply.answer.predictions.map((guess) => `${names(guess)[0]}, ${percent(guess.probability)}`);
-	return `${photo.flaw && `${photo.flaw} `}Classified: ${first}. Second: ${second}.${model.trained ? "" : " The weights are untrained: this means nothing."}`;
+	return `${photo.flaw && `${photo.flaw} `}Classified: ${first}. Second: ${second}.${model.trained ? "" : " The weights are untrained: this means nothing."}${run.reply.answer.unusual ? ` ${UNUSUAL}` : ""}`;
 }
 
 const without = (models) => models.filter(({ trained }) => trained === false);
@@ -73,7 +75,7 @@ export function verdict(models, runs) {
 }
 
 function answer(run, model) {
-	const { answer: { predictions, image }, batchSize } = run.reply;
+	const { answer: { predictions, image, unusual }, batchSize } = run.reply;
 	const others = model.classes - predictions.length;
 	const sum = predictions.reduce((total, guess) => total + guess.probability, 0);
 	const rows = predictions.map((guess) => {
@@ -84,6 +86,7 @@ function answer(run, model) {
 	});
 	run.rows = rows;
 	return [
+		...(unusual ? [make("p.unusual", make("strong", UNUSUAL))] : []),
 		make("ol.guesses", { role: "list", "data-trained": String(model.trained) }, ...rows),
 		make("p.sum", `These ${rows.length} add up to ${percent(Math.min(1, sum))}${others ? `, the other ${others} share the rest` : ""}.`),
 		timing(run.reply),
