@@ -104,6 +104,30 @@ def test_logits_get_preprocessing_and_softmax(tmp_path, preprocess):
     assert pytest.approx(expected(BATCH, preprocess), abs=1e-6) == rows
 
 
+@pytest.mark.parametrize("opset", [7, 13, 17, 18, 20])
+def test_logits_give_the_energy(tmp_path, opset):
+    """It is the log of the sum of their exponentials, however the opset writes that."""
+    version = 8 if opset < 18 else 9
+    session = serve(tmp_path, save(tmp_path, classifier(opset=opset, ir_version=version)))
+    mean = ((BATCH.astype(np.float64) - RGB.mean) / RGB.std).mean(axis=(1, 2))
+    [last] = session.energies
+
+    session.run(BATCH)
+
+    assert pytest.approx(np.log(np.exp(mean @ WEIGHT.T).sum(axis=1)), abs=1e-5) == last()
+
+
+def test_probabilities_have_no_energy(tmp_path):
+    """Softmax has lost it, so that nothing is guessed."""
+    softmax = node("Softmax", "logits_4d", "prob", axis=1)
+    model = classifier(softmax, gives=["N", 1000, 1, 1])
+    session = serve(tmp_path, save(tmp_path, model))
+
+    session.run(BATCH)
+
+    assert [None] == [last() for last in session.energies]
+
+
 @pytest.mark.parametrize(
     "after",
     [

@@ -431,12 +431,12 @@ def test_onnxruntime_gives_through_bound_buffers_what_it_gives_without(tmp_path,
         for runner in runners:
             blank = runner.blank((size, SIDE, SIDE, 3))
             blank[...] = images[:size]
-            np.testing.assert_array_equal(
-                session.run(None, {"image": images[:size]})[0], runner.run(blank)
-            )
-            np.testing.assert_array_equal(
-                session.run(None, {"image": images[-size:]})[0], runner.run(images[-size:])
-            )
+            rows, energies = session.run(None, {"image": images[:size]})
+            np.testing.assert_array_equal(rows, runner.run(blank))
+            np.testing.assert_array_equal(energies, runner.last_energies())
+            rows, energies = session.run(None, {"image": images[-size:]})
+            np.testing.assert_array_equal(rows, runner.run(images[-size:]))
+            np.testing.assert_array_equal(energies, runner.last_energies())
 
 
 def test_what_is_kept_stays_where_it_is_and_is_explained(tmp_path, gate):

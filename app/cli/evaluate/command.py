@@ -134,14 +134,14 @@ def evaluate(  # noqa: PLR0913 (options of a command)
     report_file = json or html
     answers = answers or (report_file and _beside(report_file, "answers"))
     _check_folders(json, html, answers, baseline)
-    _check_place(url, test, stress=stress)
+    _check_place(url, test, stress=stress, baseline=baseline is not None)
     settings = read_settings()
     side = Side(settings, model, test, scales)
     wanted = second_side(side, url, key, compare) if compare is not None else None
     reader = find_labelled(folder, labels)
     first = open_model(side) if url is None else open_remote(url, key, model)
     if baseline is not None:
-        first = _gathering(first, test)
+        first = _gathering(first)
     done, speed = _answer(first, reader, answers)
     accuracy = first.manifest.accuracy
     published = (accuracy.top1 / 100, accuracy.top5 / 100) if accuracy else None
@@ -189,7 +189,7 @@ def _check_folders(*files: Path | None) -> None:
             raise SetupError(f"{file.parent} is not a folder. Create it first.")
 
 
-def _check_place(url: str | None, test: str, *, stress: bool) -> None:
+def _check_place(url: str | None, test: str, *, stress: bool, baseline: bool) -> None:
     """Refuse of a server what only a model of this machine can do."""
     if url is not None and test != "single":
         raise SetupError("--test is for a model of this machine: leave out --url.")
@@ -197,6 +197,8 @@ def _check_place(url: str | None, test: str, *, stress: bool) -> None:
         raise SetupError(
             "--stress is for a model of this machine and its usual crop: leave out --url and --test."
         )
+    if baseline and (url is not None or test != "single"):
+        raise SetupError("--baseline is for a model of this machine: leave out --url and --test.")
 
 
 def _beside(file: Path, what: str) -> Path:
@@ -210,11 +212,9 @@ def _write(file: Path, text: str) -> None:
         raise SetupError(f"{file}: the report cannot be written: {exc.strerror}.") from exc
 
 
-def _gathering(model: Model | Remote, test: str) -> Model:
+def _gathering(model: Model | Remote) -> Model:
     """Return the model that gathers what its photos are like, with the pixels and the graph of a service."""
-    if isinstance(model, Remote) or test != "single":
-        raise SetupError("--baseline is for a model of this machine: leave out --url and --test.")
-    if not model.graph.trained:
+    if isinstance(model, Remote) or not model.graph.trained:
         raise SetupError(UNTRAINED)
     return replace(model, usual=UsualPhotos())
 

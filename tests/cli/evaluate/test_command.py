@@ -319,3 +319,39 @@ def test_answers_of_other_settings_are_not_mixed_in(run, folder, tmp_path):
 
     assert 1 == status
     assert "holds answers with another decode ('fast', now 'exact')" in err
+
+
+# --- a baseline ------------------------------------------------------------------------
+
+
+def test_a_baseline_needs_trained_weights(run, folder, tmp_path):
+    """Answers of untrained weights mean nothing; nothing is written."""
+    status, _, err = run(folder, "--baseline", tmp_path / "baseline.json")
+
+    assert 1 == status
+    assert "The weights are untrained" in err
+    assert not (tmp_path / "baseline.json").exists()
+
+
+def test_a_baseline_is_of_the_way_of_the_service(run, folder, tmp_path):
+    """Other crops, as an answer of another machine, are not what a service here would see."""
+    status, _, err = run(folder, "--baseline", tmp_path / "baseline.json", "--test", "ten-crop")
+
+    assert 1 == status
+    assert "--baseline is for a model of this machine" in err
+    assert not (tmp_path / "baseline.json").exists()
+
+
+def test_a_baseline_needs_photos(run, folder, tmp_path):
+    """A dozen of them have no distribution; the sentence says how many it takes."""
+    report, baseline = tmp_path / "report.json", tmp_path / "baseline.json"
+    write_colours(tmp_path, "trained")
+    manifest = tmp_path / "trained.toml"
+    manifest.write_text(manifest.read_text().replace("trained = false", "trained = true"))
+    settings = {"VGG_MODEL_DIR": str(tmp_path), "VGG_MODELS": "trained"}
+    status, _, err = run(folder, "--json", report, "--baseline", baseline, **settings)
+
+    assert 1 == status
+    assert "--baseline: 14 photos were classified, expected 100 at least" in err
+    assert report.exists()
+    assert not baseline.exists()

@@ -11,10 +11,10 @@ from app.web.schemas.answers import BoxOut, ExplainedOut, PredictOut
 GUESS = {"label": "cat", "probability": 0.0007, "wnid": "n1", "class_index": 1, "rank": 1}
 
 
-def written(model=None, path=b"/predict"):
+def written(model=None, path=b"/predict", **more):
     said = {"name": "vgg16", "weights_sha256": "0", "trained": True} | (model or {})
     image = {"width": 1, "height": 1, "format": "png"}
-    body = {"model": said, "predictions": [GUESS], "image": image}
+    body = {"model": said, "predictions": [GUESS], "image": image} | more
     out = PredictOut.model_validate(body)
     return bytes(answer_page({"raw_path": path}, out, 1000, {}).body).decode()
 
@@ -30,6 +30,12 @@ def test_a_page_says_which_model_stood_in_for_which():
         {"name": "vgg16-mini", "stands_in_for": "vgg16"}
     )
     assert "stands in" not in written()
+
+
+def test_a_page_says_that_a_photo_is_unusual():
+    """In the words of the page with scripts; of a usual photo it says nothing."""
+    assert "This photo is unlike those the model knows." in written(unusual=True)
+    assert "unlike" not in written()
 
 
 def test_a_page_says_that_a_model_computes_in_int8():
