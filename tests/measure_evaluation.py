@@ -18,6 +18,7 @@ import json
 import sys
 import tempfile
 import time
+import warnings
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -258,6 +259,8 @@ def timed(what: Any) -> tuple[float, float]:
 
 def main() -> None:
     """Read the options."""
+    # Rows of float32 sum to 1 within 1e-6, of which scikit-learn warns.
+    warnings.filterwarnings("ignore", message="The y_prob values do not sum to one")
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

@@ -61,6 +61,10 @@ class Classes:
         label = self._labels[index]
         return label.wnid or label.text
 
+    def text(self, index: int) -> str:
+        """Return the names of a class, for people."""
+        return self._labels[index].text
+
     def describe(self, index: int) -> dict[str, Any]:
         """Return a class for the report."""
         label = self._labels[index]

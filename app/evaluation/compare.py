@@ -96,9 +96,12 @@ def _changed(names: Sequence[str], first: Side, second: Side) -> list[Entry]:
             {
                 "name": name,
                 "label": first.classes.key(int(first.labels[place])),
+                "label_text": first.classes.text(int(first.labels[place])),
                 "first": keys[0],
+                "first_text": first.classes.text(one),
                 "first_probability": float(first.rows[place, one]),
                 "second": keys[1],
+                "second_text": second.classes.text(other),
                 "second_probability": float(second.rows[place, other]),
                 "right": "first" if right[0] else "second" if right[1] else "neither",
             }

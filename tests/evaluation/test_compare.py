@@ -66,6 +66,7 @@ def test_changed_answers_are_named(classes):
 
     assert ("0.jpg", 1, 40) == (changed["name"], found["changed"]["count"], found["n"])
     assert changed["first"] != changed["second"]
+    assert LABELS[int(labels[0])].text == changed["label_text"]
     split = found["mcnemar"]
     assert found["difference"]["top1"] == pytest.approx(
         (split["only_second_right"] - split["only_first_right"]) / 40

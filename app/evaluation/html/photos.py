@@ -1,5 +1,7 @@
 """Photos to look at: suspected labels, answers that changed, files that are damaged or there twice."""
 
+from collections.abc import Sequence
+
 from app.evaluation.html.markup import Figure, Markup, markup, table, tag
 from app.evaluation.html.parts import (
     Pictures,
@@ -60,12 +62,17 @@ def suspects(report: Report, pictures: Pictures) -> Markup:
     )
 
 
-def _card(name: str, pictures: Pictures, lines: tuple[tuple[str, str, float], ...]) -> Markup:
+def _card(name: str, pictures: Pictures, lines: Sequence[tuple[str, str, float | None]]) -> Markup:
+    """Return a photo with lines below each other: what, a class, and its probability if there is one."""
     texts = (
-        tag("span", what, " ", tag("b", label), " ", share_of(probability))
-        for what, label, probability in lines
+        tag("span", what, " ", tag("b", label), " ", "" if sure is None else share_of(sure))
+        for what, label, sure in lines
     )
     return markup(picture(name, pictures), tag("div", *texts, file_name(name)))
+
+
+def _side(name: str, one: Report) -> str:
+    return f"{name}, right:" if one["right"] == name else f"{name}:"
 
 
 def comparison(report: Report, pictures: Pictures) -> Markup:
@@ -96,8 +103,9 @@ def comparison(report: Report, pictures: Pictures) -> Markup:
             one["name"],
             pictures,
             (
-                (f"labelled {one['label']}; first", one["first"], one["first_probability"]),
-                ("second", one["second"], one["second_probability"]),
+                ("labelled", one["label_text"], None),
+                (_side("first", one), one["first_text"], one["first_probability"]),
+                (_side("second", one), one["second_text"], one["second_probability"]),
             ),
         )
         for one in listed

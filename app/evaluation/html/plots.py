@@ -80,7 +80,7 @@ def reliability(library: Matplotlib, bins: Sequence[Mapping[str, Any]], title: s
         upper.vlines(says, says, hits, color=_WARNING, linewidth=2.5, label="gap")
         upper.plot(says, hits, color=_ACCENT, marker="o", markersize=4, label="right answers")
         upper.set_ylabel("share of right answers")
-        upper.set_ylim(0, 1)
+        upper.set_ylim(0, 1.02)  # a marker at 1 is seen whole
         upper.legend(loc="upper left")
         lower.bar(
             edges[:-1], [one["n"] for one in bins], 1 / len(bins), align="edge", color=_ACCENT

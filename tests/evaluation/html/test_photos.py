@@ -53,3 +53,6 @@ def test_the_comparison_has_its_test(page, report):
     assert f"McNemar's test, exact: p {found['mcnemar']['p_exact']:.4g}" in page.text
     assert f"{found['changed']['count'] - photos.CHANGED} more photos are in the JSON." in page.text
     assert "mini (x=<y>)" in page.text
+    first = found["changed"]["photos"][0]
+    assert "first" == first["right"]
+    assert f"labelled {first['label_text']} first, right: {first['first_text']}" in page.text
