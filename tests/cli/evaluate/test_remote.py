@@ -83,7 +83,7 @@ def test_the_report_is_that_of_the_model_here(evaluate, server, tmp_path):
     )
     assert 0 == status, err
     figures = (
-        "top1", "top5", "ece", "n", "accuracy", "calibration", "baselines", "duplicates",
+        "top1", "top5", "ece", "n", "accuracy", "calibration", "baselines", "duplicates", "segments",
         "suspected_label_errors",
     )  # fmt: skip
 
