@@ -113,6 +113,7 @@ class _Found:
     cuts: tuple[_Cut, ...]
     right: int
     n: int
+    low: float = 0.0
     high: float = 1.0
 
 
@@ -139,11 +140,8 @@ def search(values: Mapping[str, Values], right: Flags) -> tuple[list[Entry], int
         for pair in combinations(names, 2)
         for one in _corners(pair, [values[name] for name in pair], edges, right)
     ]
-    tried = [one for one in [*singles.values(), *pairs] if one.n >= least]
-    if not tried:
-        return [], 0
-    z = NormalDist().inv_cdf(1 - 0.025 / len(tried))
-    bounded = (replace(one, high=share(one.right, one.n, z).high) for one in tried)
+    kinds = [[one for one in kind if one.n >= least] for kind in (singles.values(), pairs)]
+    bounded = [one for kind in kinds for one in _bounded(kind)]
     mean = float(right.mean())
     weak = [one for one in bounded if one.high < _limit(one, singles, mean)]
     listed: list[tuple[_Found, Flags]] = []
@@ -156,7 +154,19 @@ def search(values: Mapping[str, Values], right: Flags) -> tuple[list[Entry], int
             listed.append((one, inside))
         if len(listed) == _LISTED:
             break
-    return [_entry(one, z, len(right)) for one, _ in listed], len(tried)
+    return [_entry(one, len(right)) for one, _ in listed], len(bounded)
+
+
+def _bounded(tried: Sequence[_Found]) -> list[_Found]:
+    """Give segments intervals that all hold with a chance of 97.5 %: those of the other kind take the rest."""
+    if not tried:
+        return []
+    z = NormalDist().inv_cdf(1 - 0.0125 / len(tried))
+    shares = [share(one.right, one.n, z) for one in tried]
+    return [
+        replace(one, low=found.low, high=found.high)
+        for one, found in zip(tried, shares, strict=True)
+    ]
 
 
 def describe(cuts: Sequence[Mapping[str, Any]]) -> str:
@@ -183,12 +193,11 @@ def _limit(one: _Found, singles: Mapping[_Cut, _Found], mean: float) -> float:
     return min([mean, *(single.right / single.n for single in alone)])
 
 
-def _entry(one: _Found, z: float, photos: int) -> Entry:
-    found = share(one.right, one.n, z)
+def _entry(one: _Found, photos: int) -> Entry:
     where = [cut.entry() for cut in one.cuts]
     return {
         "text": describe(where), "where": where, "n": one.n, "share": one.n / photos,
-        "top1": found.value, "low": found.low, "high": found.high,
+        "top1": one.right / one.n, "low": one.low, "high": one.high,
     }  # fmt: skip
 
 
