@@ -37,6 +37,7 @@ HPA = (*ON, "--set", "autoscaling.kind=hpa")
 OF_THE_CHART = {
     "VGG_HOST",
     "VGG_PORT",
+    "VGG_GRPC_PORT",
     "VGG_UDS",
     "VGG_UDS_MODE",
     "VGG_MODEL_DIR",
@@ -192,11 +193,17 @@ def test_probes(options):
     kinds = chart(*options)
     container = api(kinds)
     probes = {name: container[f"{name}Probe"] for name in ("startup", "readiness", "liveness")}
-    [port] = container["ports"]
+    [port, *others] = container["ports"]
     spec = kinds["Deployment"]["spec"]
     start = probes["startup"]["periodSeconds"] * probes["startup"]["failureThreshold"]
 
     assert settings_of(kinds).port == port["containerPort"]
+    assert (settings_of(kinds).grpc_port is not None) == bool(others)
+    for one in others:  # a client of gRPC comes through the same Service, and the same policy
+        assert settings_of(kinds).grpc_port == one["containerPort"]
+        assert one["name"] in {each["name"] for each in kinds["Service"]["spec"]["ports"]}
+        [allowed] = kinds["NetworkPolicy"]["spec"]["ingress"]
+        assert one["name"] in {each["port"] for each in allowed["ports"]}
     for probe in probes.values():
         marks = MARKS[probe["httpGet"]["path"]]
         assert (True, False) == (PROBE in marks, KEY in marks)

@@ -62,6 +62,9 @@ true
 {{- if .Values.auth.existingSecret -}}
 {{- $_ := set $own "VGG_API_KEYS_FILE" (printf "/keys/%s" .Values.auth.secretKey) -}}
 {{- end -}}
+{{- if .Values.grpc.enabled -}}
+{{- $_ := set $own "VGG_GRPC_PORT" (toString .Values.grpc.port) -}}
+{{- end -}}
 {{- if and .Values.ingress.enabled (ne .Values.ingress.path "/") -}}
 {{- $_ := set $own "VGG_ROOT_PATH" (trimSuffix "/" .Values.ingress.path) -}}
 {{- end -}}
