@@ -142,7 +142,7 @@ class Client:
                 self._process, self._thread, self._client = os.getpid(), None, self._make()
             if self._thread is None:
                 self._thread = _Thread(self._client)
-                weakref.finalize(self, self._thread.stop)
+                weakref.finalize(self, self._thread.tell)
             return asyncio.run_coroutine_threadsafe(call(self._client), self._thread.loop)
 
     def _check_open(self) -> None:
@@ -164,7 +164,11 @@ class _Thread:
 
     def _serve(self, begun: "Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]") -> None:
         """Run the loop; asyncio.run would begin a thread at its end, which an ending process may not."""
-        loop = asyncio.new_event_loop()
+        try:
+            loop = asyncio.new_event_loop()
+        except BaseException as exc:  # noqa: BLE001 (no file descriptor is left: the caller hears of it)
+            begun.set_exception(exc)
+            return
         try:
             loop.run_until_complete(self._until_stopped(begun))
             loop.run_until_complete(loop.shutdown_asyncgens())
@@ -183,12 +187,15 @@ class _Thread:
         await asyncio.gather(*calls, return_exceptions=True)
         await self._client.aclose()
 
-    def stop(self) -> None:
-        """End all calls, close the connections and the loop."""
+    def tell(self) -> None:
+        """Let it end. Whoever forgets a client does not wait: he may hold a lock that the thread needs."""
         with suppress(RuntimeError):  # it is closed
             self.loop.call_soon_threadsafe(self._stopped.set)
-        if threading.current_thread() is not self._run:
-            self._run.join()
+
+    def stop(self) -> None:
+        """End all calls, close the connections and the loop."""
+        self.tell()
+        self._run.join()
 
 
 def _result(future: Future[T]) -> T:

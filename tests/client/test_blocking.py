@@ -173,7 +173,7 @@ def test_the_server_is_described(client):
 
 def test_a_closed_client_says_so(mini_server):
     """Closing twice is fine; its thread ends, also without a word where the client is forgotten."""
-    before = threading.active_count()
+    before = set(threading.enumerate())
     client = Client(mini_server.url)
     client.classify(COFFEE)
     client.close()
@@ -184,10 +184,12 @@ def test_a_closed_client_says_so(mini_server):
             call()
     forgotten = Client(mini_server.url)
     forgotten.ready()
+    [thread] = set(threading.enumerate()) - before
     del forgotten
     gc.collect()
+    thread.join(60)
 
-    assert before == threading.active_count()
+    assert not thread.is_alive()
 
 
 def test_closing_ends_what_is_under_way():

@@ -16,13 +16,15 @@ from app.client.address import AddressError
 from app.client.answer import Answer as Reply
 from app.client.answer import Model as Described
 from app.client.blocking import Client
-from app.client.errors import ClientError
+from app.client.errors import ClientError, NoAnswerError
 from app.client.photo import open_photo
 from app.errors import (
     BodyTooLargeError,
+    DeadlineExceededError,
     InvalidImageError,
     RequestError,
     RunFailedError,
+    SlowUploadError,
     UnsupportedFormatError,
 )
 from app.evaluation.answers import Answer, Answers
@@ -46,6 +48,9 @@ _OF_PHOTO: Final = frozenset(
     {BodyTooLargeError.status, UnsupportedFormatError.status, InvalidImageError.status, RunFailedError.status}
 )  # fmt: skip
 """Statuses that say something about the photo; any other ends the run."""
+_LATE: Final = frozenset({SlowUploadError.status, DeadlineExceededError.status})
+"""Statuses of a photo that is sent once more, after all others."""
+_PASSES: Final = 3
 _TOP_K: Final = "top_k"
 
 
@@ -121,14 +126,28 @@ class Remote:
             SetupError: If the server is away for too long, refuses this client, or has other weights now.
         """
         left = unanswered(photos, answers, done)
-        sent: deque[Answer] = deque()
+        count, late = len(left), None
 
         def add(answer: Answer) -> None:
             answers.add(answer)
             done()
 
+        for _ in range(_PASSES):
+            left, late = self._pass(left, add)
+            if late is None:
+                return count
+        raise SetupError(f"{late} Run the command again to go on.") from late
+
+    def _pass(
+        self, photos: list[Photo], add: Callable[[Answer], None]
+    ) -> tuple[list[Photo], ClientError | None]:
+        """Send photos; return those that were not answered in time, and what was said about the last."""
+        sent: deque[tuple[Photo, Answer]] = deque()
+        again: list[Photo] = []
+        late: ClientError | None = None
+
         def images() -> Iterator[bytes]:
-            for photo in left:
+            for photo in photos:
                 answer = Answer(photo.name, stamp_of(photo.path), "", (0, 0), "", "", NO_ROW)
                 try:
                     data = read_photo(File(photo.path, named=True), _MOST_BYTES)
@@ -137,16 +156,25 @@ class Remote:
                     continue
                 seen = _properties(data, self.manifest.preprocess)
                 digest = hashlib.sha256(data).hexdigest()
-                sent.append(replace(answer, sha256=digest, properties=seen))
+                answer = replace(answer, sha256=digest, properties=seen)
+                sent.append((photo, answer))
                 yield data
 
         outcomes = self.client.classify_many(
-            images(), return_exceptions=True, concurrency=_CONCURRENCY, model=self.manifest.name,
+            images(),
+            return_exceptions=True,
+            concurrency=_CONCURRENCY,
+            model=self.manifest.name,
             top_k=len(self.classes),
-        )  # fmt: skip
+        )
         for outcome in outcomes:
-            add(self._with(sent.popleft(), outcome))
-        return len(left)
+            photo, answer = sent.popleft()
+            if isinstance(outcome, ClientError) and _is_late(outcome):
+                again.append(photo)
+                late = outcome
+            else:
+                add(self._with(answer, outcome))
+        return again, late
 
     def _with(self, answer: Answer, outcome: Reply | Exception) -> Answer:
         if isinstance(outcome, Reply):
@@ -186,12 +214,13 @@ def open_remote(
     """
     try:
         client = Client(url, key or "", _TIMEOUT, _RETRIES, transport=transport)
-        answer = _probe(client, name)
-        model = client.model(answer.model)
-        return _described(client, model, answer)
     except AddressError as exc:
         raise SetupError(str(exc)) from exc
+    try:
+        answer = _probe(client, name)
+        return _described(client, client.model(answer.model), answer)
     except ClientError as exc:
+        client.close()
         raise SetupError(f"{url}: {exc.detail}") from exc
 
 
@@ -235,6 +264,10 @@ def _probe(client: Client, name: str | None) -> Reply:
     if indices != set(range(known)):
         raise SetupError(_too_few(client.url, len(indices), known))
     return answer
+
+
+def _is_late(error: ClientError) -> bool:
+    return isinstance(error, NoAnswerError) or error.status in _LATE
 
 
 def _too_few(url: str, named: int, known: int) -> str:

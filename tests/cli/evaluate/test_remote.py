@@ -135,8 +135,8 @@ def test_a_server_has_its_own_settings(place):
 class Fake(httpx.AsyncBaseTransport):
     """A server of three classes that answers what a test says."""
 
-    def __init__(self, digests=("57",), most=3, status=200):
-        self.digests, self.most, self.status = [*digests], most, status
+    def __init__(self, digests=("57",), most=3, status=200, times=99):
+        self.digests, self.most, self.status, self.times = [*digests], most, status, times
 
     async def handle_async_request(self, request):
         await request.aread()
@@ -159,7 +159,8 @@ class Fake(httpx.AsyncBaseTransport):
             refusal = problem(400, "bad-request", limit={"top_k": self.most})
             return httpx.Response(400, content=refusal)
         known = request.headers["Content-Length"] == "8"  # a photo, and not the grey one
-        if known and self.status != 200:
+        if known and self.status != 200 and self.times:
+            self.times -= 1
             return httpx.Response(self.status, content=problem(self.status, "x"))
         digest = self.digests[-1] if known else self.digests[0]
         rows = [{"rank": n + 1, "label": f"c{n}", "probability": p, "wnid": None, "class_index": n}
@@ -199,6 +200,7 @@ def test_all_classes_are_asked_for(answered):
     [
         (Fake(most=2), "names 2 of its 3 classes at most. Without the others, neither labels"),
         (Fake(digests=("57", "58")), "other weights than a moment ago"),
+        (Fake(status=504), "504 x: Detail. Run the command again to go on"),
         (Fake(status=401), "Run the command again to go on"),
     ],
 )
@@ -213,3 +215,10 @@ def test_a_photo_that_a_server_refuses_is_damaged(answered):
     _, known = answered(Fake(status=422))
 
     assert ["Detail.", "Detail."] == [one.trouble for one in known.values()]
+
+
+def test_a_photo_that_was_not_answered_in_time_is_sent_again(answered):
+    """After all others, and up to three times."""
+    _, known = answered(Fake(status=504, times=3))
+
+    assert {"a.jpg": "", "b.jpg": ""} == {name: one.trouble for name, one in known.items()}
