@@ -11,13 +11,12 @@ import numpy as np
 
 from app.cli.evaluate.model import Model, Side, open_model, other_side
 from app.cli.evaluate.photos import stamp_of, unanswered
+from app.cli.evaluate.served import ServedGraph, ServedManifest, probe, read_served, too_few
 from app.cli.files import File, TroubleError, read_photo
 from app.client.address import AddressError
 from app.client.answer import Answer as Reply
-from app.client.answer import Model as Described
 from app.client.blocking import Client
 from app.client.errors import ClientError, NoAnswerError
-from app.client.photo import open_photo
 from app.errors import (
     BodyTooLargeError,
     DeadlineExceededError,
@@ -35,7 +34,7 @@ from app.evaluation.run import NO_ROW
 from app.evaluation.segments import properties
 from app.images.header_limits import ImageLimits
 from app.images.prepare import prepare
-from app.records import Label, Preprocess
+from app.records import Preprocess
 from app.setup_errors import SetupError
 
 _TIMEOUT: Final = 60.0
@@ -51,34 +50,6 @@ _OF_PHOTO: Final = frozenset(
 _LATE: Final = frozenset({SlowUploadError.status, DeadlineExceededError.status})
 """Statuses of a photo that is sent once more, after all others."""
 _PASSES: Final = 3
-_TOP_K: Final = "top_k"
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedAccuracy:
-    """Top-1 and top-5 in per cent."""
-
-    top1: float
-    top5: float
-
-
-@dataclass(frozen=True, slots=True)
-class ServedManifest:
-    """What GET /models/NAME says of a manifest."""
-
-    name: str
-    title: str
-    preprocess: Preprocess
-    accuracy: PublishedAccuracy | None
-
-
-@dataclass(frozen=True, slots=True)
-class ServedGraph:
-    """What GET /models/NAME says of the weights; digest and precision are the server's words."""
-
-    trained: bool
-    weights_sha256: str
-    precision: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +166,7 @@ class Remote:
             if 0 <= one.class_index < len(row):
                 row[one.class_index] = one.probability
         if np.isnan(row).any():
-            raise SetupError(_too_few(self.client.url, len(reply.predictions), len(row)))
+            raise SetupError(too_few(self.client.url, len(reply.predictions), len(row)))
         return row
 
 
@@ -207,8 +178,6 @@ def open_remote(
 ) -> Remote:
     """Ask a server about one of its models, the one that answers without a name if there is none.
 
-    The names of the classes are in no description: one grey photo is classified for them.
-
     Raises:
         SetupError: If `url` is no URL, or the server cannot be asked, or does not name all classes.
     """
@@ -217,11 +186,13 @@ def open_remote(
     except AddressError as exc:
         raise SetupError(str(exc)) from exc
     try:
-        answer = _probe(client, name)
-        return _described(client, client.model(answer.model), answer)
+        answer = probe(client, name)
+        model = client.model(answer.model)
+        manifest, graph, classes = read_served(client.url, model, answer)
+        return Remote(client, manifest, graph, classes, client.version(), dict(model.body))
     except ClientError as exc:
         client.close()
-        raise SetupError(f"{url}: {exc.detail}") from exc
+        raise SetupError(f"{client.url}: {exc.detail}") from exc
 
 
 def second_side(
@@ -250,52 +221,8 @@ def second_side(
     return lambda: remote
 
 
-def _probe(client: Client, name: str | None) -> Reply:
-    grey = open_photo(memoryview(bytes([127]) * 256 * 256).cast("B", (256, 256))).file.read()
-    first = client.classify(grey, model=name, top_k=1)
-    known = client.model(first.model).classes
-    try:
-        answer = client.classify(grey, model=name, top_k=known)
-    except ClientError as exc:
-        if _TOP_K in exc.limit:
-            raise SetupError(_too_few(client.url, int(exc.limit[_TOP_K]), known)) from exc
-        raise
-    indices = {one.class_index for one in answer.predictions}
-    if indices != set(range(known)):
-        raise SetupError(_too_few(client.url, len(indices), known))
-    return answer
-
-
 def _is_late(error: ClientError) -> bool:
     return isinstance(error, NoAnswerError) or error.status in _LATE
-
-
-def _too_few(url: str, named: int, known: int) -> str:
-    return (
-        f"{url}: names {named} of its {known} classes at most. Without the others, neither labels can"
-        " be found nor NLL, Brier score and temperature be computed."
-    )
-
-
-def _described(client: Client, model: Described, answer: Reply) -> Remote:
-    body = dict(model.body)
-    ranked = sorted(answer.predictions, key=lambda one: one.class_index)
-    classes = Classes([Label(one.wnid, one.label) for one in ranked])
-    try:
-        how, accuracy = body["preprocess"], body.get("accuracy")
-        preprocess = Preprocess(
-            int(how["resize"]), int(how["crop"]), str(how["channels"]),
-            _three(how["mean"]), _three(how["std"]),
-        )  # fmt: skip
-        published = accuracy and PublishedAccuracy(float(accuracy["top1"]), float(accuracy["top5"]))
-    except (KeyError, TypeError, ValueError) as exc:
-        raise SetupError(f"{client.url}: does not describe its model as a vgg-serve does.") from exc
-    manifest = ServedManifest(model.name, model.title, preprocess, published or None)
-    precision = body.get("precision")
-    graph = ServedGraph(
-        answer.trained, answer.weights_sha256, None if precision is None else str(precision)
-    )
-    return Remote(client, manifest, graph, classes, client.version(), body)
 
 
 def _properties(data: bytes, preprocess: Preprocess) -> dict[str, float]:
@@ -305,8 +232,3 @@ def _properties(data: bytes, preprocess: Preprocess) -> dict[str, float]:
     except RequestError:
         return {}
     return properties(data, pixels)
-
-
-def _three(values: Any) -> tuple[float, float, float]:  # noqa: ANN401 (JSON)
-    red, green, blue = map(float, values)
-    return red, green, blue
