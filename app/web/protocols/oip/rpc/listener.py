@@ -30,6 +30,8 @@ class RpcLimits:
     idle_seconds: float
 
 
+_COPIES: Final = 2
+"""Of a message, while gRPC hands it over."""
 _LAST_CALLS: Final = 0.25
 """Seconds from the first refusal until gRPC stops."""
 _STREAMS: Final = 256
@@ -53,7 +55,7 @@ class Listener:
             ],
             maximum_concurrent_rpcs=limits.connections,
         )
-        most_reading = max(1, limits.all_bytes // limits.message_bytes)
+        most_reading = max(1, limits.all_bytes // (_COPIES * limits.message_bytes))
         self._calls = Calls(app, most_reading)
         self._server.add_generic_rpc_handlers(self._calls.handlers())
 

@@ -1,0 +1,150 @@
+"""Calls of gRPC in this process, of models that load, are busy, or whose client leaves."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import grpc
+import pytest
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from app.web.keys import make_key
+from app.web.protocols.oip.rpc.listener import Listener, RpcLimits
+from tests.conftest import client_of, png, started_app
+from tests.web.answers import problem
+from tests.web.middleware.test_admission import Body, busy
+
+pytestmark = pytest.mark.anyio
+
+LIMITS = RpcLimits(2_000_000, 8_000_000, 8192, 100, 60.0)
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+
+
+@asynccontextmanager
+async def channel_to(app):
+    """Connect to a server around the app."""
+    listener = Listener(app, LIMITS, shared=False)
+    [address] = await listener.start(["127.0.0.1"], 0)
+    try:
+        async with grpc.aio.insecure_channel(address) as channel:
+            yield channel
+    finally:
+        await listener.stop(0)
+
+
+def photo(**parameters):
+    """Write a request with a red photo."""
+    message = service_pb2.ModelInferRequest(model_name="colours")
+    message.inputs.add(name="image", datatype="BYTES", shape=[1]).contents.bytes_contents.append(
+        png()
+    )
+    for name, value in parameters.items():
+        message.parameters[name].int64_param = value
+    return message
+
+
+async def refused_unread(channel):
+    """Return the status of a call whose message never comes, and what says when to retry."""
+    call = channel.stream_unary(INFER)(timeout=30)
+    code, trailing = await call.code(), dict(await call.trailing_metadata())
+    return code, trailing.get("retry-after")
+
+
+async def test_model_that_loads_refuses_before_the_message_is_read(model_dir, session):
+    """It is not ready, its tensors are known, and photos are to come again later."""
+    async with started_app(model_dir, session) as app, channel_to(app) as channel:
+        model = app.state.models.get("colours")
+        model.loaded, loaded = None, model.loaded
+        model.state = "loading"
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        ready = await stub.ModelReady(service_pb2.ModelReadyRequest(name="colours"))
+        known = await stub.ModelMetadata(service_pb2.ModelMetadataRequest(name="colours"))
+        refusal = await refused_unread(channel)
+        model.loaded = loaded
+
+    assert not ready.ready
+    assert "colours" == known.name
+    assert (grpc.StatusCode.UNAVAILABLE, "5") == refusal
+
+
+async def test_busy_model_refuses_before_the_message_is_read(model_dir, session):
+    """The estimated wait is above the limit; a client of HTTP gets the same refusal."""
+    async with (
+        started_app(model_dir, session) as app,
+        channel_to(app) as channel,
+        client_of(app) as client,
+    ):
+        with busy(app, seconds=100):
+            refusal = await refused_unread(channel)
+            http = await client.post("/v2/models/colours/infer", content=Body())
+
+    assert (grpc.StatusCode.UNAVAILABLE, http.headers["retry-after"]) == refusal
+    assert (503, "/problems/overloaded") == problem(http)
+
+
+async def test_call_without_a_key_is_refused_before_its_message_is_read(
+    model_dir, session, tmp_path
+):
+    """Nobody has the server read a photo without a key."""
+    keys = tmp_path / "keys"
+    keys.write_text(make_key("alice")[1])
+    async with (
+        started_app(model_dir, session, api_keys_file=keys) as app,
+        channel_to(app) as channel,
+    ):
+        refusal = await refused_unread(channel)
+
+    assert (grpc.StatusCode.UNAUTHENTICATED, None) == refusal
+
+
+async def test_client_that_leaves_frees_its_place(model_dir, session, client_gate):
+    """Its photo is not run, and the client is counted."""
+    async with started_app(model_dir, session) as app, channel_to(app) as channel:
+        session.before_run = client_gate.wait
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        warm = len(session.sizes)
+        queue = app.state.models.get("colours").loaded.queue
+        first = stub.ModelInfer(photo())
+        while len(session.sizes) == warm:  # noqa: ASYNC110 (until its run has begun)
+            await asyncio.sleep(0.01)
+        second = stub.ModelInfer(photo())
+        while not queue.depth:  # noqa: ASYNC110 (until it waits)
+            await asyncio.sleep(0.01)
+        second.cancel()
+        while queue.depth:  # noqa: ASYNC110 (until it has left)
+            await asyncio.sleep(0.01)
+        client_gate.set()
+        await first
+        metrics = (await app.state.scrape()).decode()
+
+    assert [1] == session.sizes[warm:]
+    assert 'vgg_requests_total{code="499",model="colours",protocol="grpc"} 1.0' in metrics
+
+
+async def test_time_limits_of_call_and_request_are_kept(model_dir, session, client_gate):
+    """The shorter one counts; the server says which stage it was in."""
+    async with started_app(model_dir, session) as app, channel_to(app) as channel:
+        session.before_run = client_gate.wait
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.ModelInfer(photo(timeout=50_000), timeout=30)
+        client_gate.set()
+
+    assert grpc.StatusCode.DEADLINE_EXCEEDED == caught.value.code()
+    assert "while the image was being run" in caught.value.details()
+
+
+async def test_listener_that_stops_refuses_photos(model_dir, session):
+    """And answers the rest until it has stopped."""
+    async with started_app(model_dir, session) as app:
+        listener = Listener(app, LIMITS, shared=False)
+        [address] = await listener.start(["127.0.0.1"], 0)
+        async with grpc.aio.insecure_channel(address) as channel:
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            await stub.ModelInfer(photo())
+            stopping = asyncio.create_task(listener.stop(5))
+            await asyncio.sleep(0)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub.ModelInfer(photo())
+            await stopping
+
+    assert grpc.StatusCode.UNAVAILABLE == caught.value.code()
