@@ -109,7 +109,7 @@ class Admission:
             if upload.complete:
                 return await receive()
             message = await self._receive(upload, receive)
-            if not message.get("more_body", False):
+            if not message.get("more_body", message["type"] != "http.request"):
                 self._arriving.pop(upload, None)
                 upload.finish()
                 upload.complete = True

@@ -185,7 +185,13 @@ def _caller(context: ServicerContext) -> Caller:
 
 def _reader(context: ServicerContext) -> Callable[[], Awaitable[bytes | None]]:
     async def read() -> bytes | None:
-        data = await context.read()
+        try:
+            data = await context.read()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return None  # gRPC's way to say that the client has left
         return None if data is EOF else bytes(data)
 
     return read

@@ -120,6 +120,26 @@ async def test_client_that_leaves_frees_its_place(model_dir, session, client_gat
     assert 'vgg_requests_total{code="499",model="colours",protocol="grpc"} 1.0' in metrics
 
 
+async def test_client_that_leaves_while_it_sends_is_counted(model_dir, session):
+    """Its message never comes, and nothing waits for it."""
+    async with started_app(model_dir, session) as app:
+        listener = Listener(app, LIMITS, shared=False)
+        running = listener._calls._gateway._running
+        [address] = await listener.start(["127.0.0.1"], 0)
+        async with grpc.aio.insecure_channel(address) as channel:
+            call = channel.stream_unary(INFER)()
+            while not running:  # noqa: ASYNC110 (until it has arrived)
+                await asyncio.sleep(0.01)
+            call.cancel()
+            while running:  # noqa: ASYNC110 (until it has ended)
+                await asyncio.sleep(0.01)
+        await listener.stop(0)
+        metrics = (await app.state.scrape()).decode()
+
+    assert 'vgg_cancelled_total{stage="upload"} 1.0' in metrics
+    assert 'vgg_requests_total{code="499",model="colours",protocol="grpc"} 1.0' in metrics
+
+
 async def test_time_limits_of_call_and_request_are_kept(model_dir, session, client_gate):
     """The shorter one counts; the server says which stage it was in."""
     async with started_app(model_dir, session) as app, channel_to(app) as channel:
