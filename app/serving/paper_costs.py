@@ -1,15 +1,19 @@
 """What the tests of many views cost: predicted from what images cost, corrected by every whole photo."""
 
 import math
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from app.errors import DeadlineExceededError
+from app.images.paper_views import usual_scales
 from app.serving.loading import Loaded
+
+ServedTest: TypeAlias = Literal["ten-crop", "dense"]
 
 SHARE: Final = 0.25
 """Of the queue budget: the longest predicted wait of photos with which a test is admitted, the longest wait
 for its turn, and the longest wait for which a whole photo counts."""
-USUAL_SHAPE: Final = 4 / 3
+CROPS: Final = 10
+_USUAL_SHAPE: Final = 4 / 3
 """Longer side by shorter side of most photos, before one is decoded."""
 _MEMORY: Final = 0.5
 """Weight of the past in what is learned."""
@@ -20,6 +24,14 @@ _FORGET: Final = 0.9
 def images_of(loaded: Loaded, pixels: float) -> float:
     """Return how many images of the model's size a whole photo is worth, with its mirror image."""
     return 2 * pixels / loaded.manifest.preprocess.crop**2
+
+
+def usual_images(loaded: Loaded, test: ServedTest) -> float:
+    """Return how many images a test is worth, of a photo of the usual shape."""
+    if test == "ten-crop":
+        return CROPS
+    [scale] = usual_scales(test, loaded.manifest.preprocess)
+    return images_of(loaded, scale * scale * _USUAL_SHAPE)
 
 
 def counted_as(loaded: Loaded, images: float) -> int:

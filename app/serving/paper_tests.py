@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 import numpy as np
 
@@ -34,11 +34,17 @@ from app.runtime.dense_session import Dense, DenseSession, open_dense
 from app.serving.classifier import Classification, Classifier, top_k
 from app.serving.loading import Loaded
 from app.serving.metrics import Metrics
-from app.serving.paper_costs import SHARE, USUAL_SHAPE, PaperCosts, counted_as, images_of
+from app.serving.paper_costs import (
+    CROPS,
+    SHARE,
+    PaperCosts,
+    ServedTest,
+    counted_as,
+    images_of,
+    usual_images,
+)
 from app.serving.turns import Turns
 from app.weights.labels import network_of
-
-ServedTest: TypeAlias = Literal["ten-crop", "dense"]
 
 _THREADS: Final = 4
 """A whole photo takes one of so many threads."""
@@ -104,13 +110,13 @@ class PaperTester:
         [scale] = usual_scales(test, loaded.manifest.preprocess)
         if test == "ten-crop":
             work = self._ten_crops(loaded, scale, data, k, deadline)
-            return await self._in_turn(loaded, work, self._costs.of_crops(loaded, 10), deadline)
+            return await self._in_turn(loaded, work, self._costs.of_crops(loaded, CROPS), deadline)
         config = network_of(loaded.manifest, loaded.labels)
         if config is None:
             raise UnknownParameterError(why_not_dense(loaded) or "")
-        images = images_of(loaded, scale * scale * USUAL_SHAPE)
         work = self._dense(loaded, config, scale, data, k, deadline)
-        return await self._in_turn(loaded, work, self._costs.of_images(loaded, images), deadline)
+        seconds = self._costs.of_images(loaded, usual_images(loaded, test))
+        return await self._in_turn(loaded, work, seconds, deadline)
 
     async def _in_turn(
         self, loaded: Loaded, work: Coroutine[None, None, Tested], seconds: float, deadline: float

@@ -4,6 +4,7 @@ The bytes of a photo are never written to disk.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import nullcontext
@@ -20,6 +21,7 @@ from app.serving.explanation import Question, marks_of
 from app.serving.loading import Loaded
 from app.serving.many import MOST_IMAGES, Outcome, check_number, classify_many
 from app.serving.metrics import Metrics
+from app.serving.paper_costs import usual_images
 from app.serving.paper_tests import PaperTester
 from app.web.accept import PNG, prefers_png
 from app.web.endpoints import Endpoint
@@ -137,6 +139,7 @@ async def _predict_by_test(request: Request, best: int) -> Response:
         metrics.cancelled("upload")
         return Response(status_code=CLIENT_LEFT)
     data = check_single(photos)
+    count_images(request, math.ceil(usual_images(loaded, test)))
     tester: PaperTester = request.app.state.tester
     work = tester.classify(loaded, test, data, best, request.state.deadline)
     result = await unless_client_leaves(request, work)

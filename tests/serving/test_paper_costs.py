@@ -7,7 +7,7 @@ import pytest
 from app.errors import DeadlineExceededError
 from app.serving.batching.costs import BatchPolicy, RunCost
 from app.serving.loading import Loaded
-from app.serving.paper_costs import PaperCosts, counted_as, images_of
+from app.serving.paper_costs import PaperCosts, counted_as, images_of, usual_images
 from app.weights.manifests.catalog import BUILT_IN, load_catalog
 
 
@@ -20,6 +20,12 @@ def loaded(device="cpu", seconds=0.1):
 def test_a_photo_is_worth_its_area_twice():
     """256 x 341 pixels are 3.5 images of 224, with the mirror image."""
     assert 3.48 == pytest.approx(images_of(loaded(), 256 * 341), abs=0.01)
+
+
+def test_what_a_test_is_worth_is_known_before_its_photo():
+    """Ten crops, or all of a photo of 4 : 3."""
+    assert 10 == usual_images(loaded(), "ten-crop")
+    assert 3.48 == pytest.approx(usual_images(loaded(), "dense"), abs=0.01)
 
 
 @pytest.mark.parametrize(

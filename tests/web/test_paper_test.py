@@ -11,7 +11,14 @@ from PIL import Image
 from app.runtime.dense_session import open_dense
 from app.weights.labels import load_labels, network_of
 from app.weights.manifests.catalog import BUILT_IN, load_catalog
-from tests.conftest import PHOTOS, png, running_server, write_colours
+from tests.conftest import (
+    PHOTOS,
+    client_of,
+    png,
+    running_server,
+    started_app,
+    write_colours,
+)
 from tests.web.answers import problem
 
 CHELSEA = (PHOTOS / "chelsea.jpg").read_bytes()
@@ -175,6 +182,17 @@ def test_it_is_described(client):
     assert ["ten-crop", "dense"] == parameter["schema"]["enum"]
     examples = operation["responses"]["200"]["content"]["application/json"]["examples"]
     assert "dense" == examples["tested"]["value"]["test"]
+
+
+@pytest.mark.anyio
+async def test_a_test_takes_the_tokens_of_its_images(model_dir, session):
+    """Ten crops are ten photos for the rate limit, which the next photo has to wait for."""
+    async with (
+        started_app(model_dir, session, rate_limit=0.001, rate_burst=10) as app,
+        client_of(app) as client,
+    ):
+        assert 200 == (await client.post("/predict?test=ten-crop", content=png())).status_code
+        assert 429 == (await client.post("/predict", content=png())).status_code
 
 
 @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs Linux")
