@@ -138,7 +138,7 @@ _EXPLAINED: Final = _ANSWER | {
     "explanation": HowOut.example(),
 }
 
-_TESTED: Final = _ANSWER | {"test": "dense", "scale": 256, "positions": 20}
+_TESTED: Final = _ANSWER | {"test": "dense", "scale": 256, "positions": 16}
 _PROBLEM: Final = problem_body(
     CorruptImageError.status,
     CorruptImageError.slug,

@@ -69,7 +69,7 @@ class TestedOut(PredictOut):
     """The test: dense or ten-crop."""
     scale: int = Field(examples=[256])
     """Pixels to which the shorter side of the photo was resized."""
-    positions: int | None = Field(default=None, exclude_if=not_, examples=[20])
+    positions: int | None = Field(default=None, exclude_if=not_, examples=[16])
     """Of dense: the positions of the model's crop that were averaged, mirrored ones included; else absent."""
     crops: int | None = Field(default=None, exclude_if=not_)
     """Of ten-crop: the crops that were averaged; else absent."""
