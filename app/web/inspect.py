@@ -6,7 +6,6 @@ from hashlib import sha256
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
-from starlette.requests import ClientDisconnect
 
 from app.errors import UnknownParameterError
 from app.graph.inner_maps import last_of_groups, layers_with_maps
@@ -14,7 +13,6 @@ from app.graph.vgg import FIRST_LAYER, VggConfig
 from app.serving.hosted_models import Models
 from app.serving.inspector import COLUMNS, Inspection, Inspector, LayerMaps, no_maps
 from app.serving.loading import Loaded
-from app.serving.metrics import Metrics
 from app.web.accept import PNG, prefers_png
 from app.web.endpoints import METHODS, Endpoint
 from app.web.openapi import INSPECT_BODY, parameters_of
@@ -74,12 +72,7 @@ async def inspect(
         )
     wanted = (layer,) if layer else last_of_groups(config)
     for_people = prefers_png(request.headers.getlist("accept"))
-    try:
-        data = await read_upload(request)
-    except ClientDisconnect:
-        metrics: Metrics = request.app.state.metrics
-        metrics.cancelled("upload")
-        return Response(status_code=CLIENT_LEFT)
+    data = await read_upload(request)
     work = inspector.look(
         loaded, config, wanted, data, request.state.deadline, for_people=for_people
     )

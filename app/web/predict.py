@@ -11,7 +11,6 @@ from contextlib import nullcontext
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
-from starlette.requests import ClientDisconnect
 
 from app.errors import BadRequestError, RequestError
 from app.images.overlay import Marks
@@ -20,7 +19,6 @@ from app.serving.classifier import USUAL, Classification, Classifier
 from app.serving.explanation import Question, marks_of
 from app.serving.loading import Loaded
 from app.serving.many import MOST_IMAGES, Outcome, check_number, classify_many
-from app.serving.metrics import Metrics
 from app.serving.paper_costs import usual_images
 from app.serving.paper_tests import PaperTester
 from app.web.accept import PNG, prefers_png
@@ -86,12 +84,7 @@ async def _predict(request: Request, best: int) -> Response:
     if request.state.html or not QUESTION.isdisjoint(request.query_params):
         model = request.app.state.models.get(request.state.model)
         question = read_question(request.query_params, model, loaded, best)
-    metrics: Metrics = request.app.state.metrics
-    try:
-        photos = await _read_photos(request)
-    except ClientDisconnect:
-        metrics.cancelled("upload")
-        return Response(status_code=CLIENT_LEFT)
+    photos = await _read_photos(request)
     if len(photos) > 1:
         return await _predict_several(request, photos, best, question)
     [data] = photos
@@ -132,12 +125,7 @@ async def _predict_by_test(request: Request, best: int) -> Response:
     """Answer with what many views of a photo gave on average."""
     loaded: Loaded = request.state.loaded
     test = read_test(request.query_params, loaded)
-    metrics: Metrics = request.app.state.metrics
-    try:
-        photos = await _read_photos(request)
-    except ClientDisconnect:
-        metrics.cancelled("upload")
-        return Response(status_code=CLIENT_LEFT)
+    photos = await _read_photos(request)
     data = check_single(photos)
     count_images(request, math.ceil(usual_images(loaded, test)))
     tester: PaperTester = request.app.state.tester

@@ -33,6 +33,10 @@ ENCODER: Final = JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",
 _RETRYABLE: Final = frozenset({408, 429, UNAVAILABLE, 504})
 
 
+class UnwantedError(ClientDisconnect):
+    """The client left after its upload, while it waited; that stage has counted it."""
+
+
 def answer_error(scope: Scope, error: RequestError | ServiceError) -> Response:
     """Return the answer for one of our own errors.
 
@@ -102,9 +106,9 @@ def install_problem_handlers(app: FastAPI) -> None:
                 return _answer(scope, body, headers)
         raise exc
 
-    async def leave(request: Request, _exc: Exception) -> Response:
+    async def leave(request: Request, exc: Exception) -> Response:
         metrics: Metrics = request.app.state.metrics
-        if "arrived" not in request.scope["state"]:
+        if not isinstance(exc, UnwantedError):
             metrics.cancelled("upload")
         return Response(status_code=CLIENT_LEFT)
 

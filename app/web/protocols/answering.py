@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from fastapi import Request
-from starlette.requests import ClientDisconnect
 
 from app.errors import RequestError, ServiceError, UnknownModelError
 from app.records import Pixels
@@ -12,6 +11,7 @@ from app.serving.explanation import Question
 from app.web.forms import find_file, refuse_hidden_form
 from app.web.openapi import FIELD
 from app.web.predict import classify_all
+from app.web.problems import UnwantedError
 
 VERSIONS = ("1", "1.0")
 """Of a model, in protocols whose models have some; here each has one."""
@@ -51,11 +51,11 @@ async def answers_to(
     Raises:
         RequestError: If one cannot be classified.
         ServiceError: If the server cannot classify them.
-        ClientDisconnect: If the client has left.
+        UnwantedError: If the client has left.
     """
     outcomes = await classify_all(request, images, k, question)
     if outcomes is None:
-        raise ClientDisconnect
+        raise UnwantedError
     answers = []
     for number, outcome in enumerate(outcomes):
         if not isinstance(outcome, Classification):
