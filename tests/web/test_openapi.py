@@ -167,3 +167,12 @@ async def test_description_declares_the_keys_where_there_are_some(model_dir, ses
     assert {path for path in with_keys["paths"] if KEY in MARKS[path]} == secured
     assert "securitySchemes" not in without["components"]
     assert "401" not in without["paths"]["/predict"]["post"]["responses"]
+
+
+async def test_docs_have_each_endpoint_in_one_group(client):
+    """A protocol is a group, and so are what classifies, the models, and what operators need."""
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    tags = [one["tags"] for methods in paths.values() for one in methods.values()]
+
+    assert {1} == {len(one) for one in tags}
+    assert {"Classify", "Models", "Hugging Face", "TorchServe", "Operate"} < {one for [one] in tags}
