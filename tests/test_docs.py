@@ -46,7 +46,7 @@ def test_documents_have_every_route():
     paths = create_app(Settings()).openapi()["paths"]
     text = README + "".join(page.read_text() for page in (REPOSITORY / "docs").glob("*.md"))
 
-    assert [] == [path for path in paths if path not in text]
+    assert [] == [path for path in paths if path.replace("/versions/{version}", "") not in text]
 
 
 def test_readme_has_every_model():

@@ -42,6 +42,9 @@ class Endpoint(Enum):
     PING = "/ping", PROBE
     V1_PREDICT = "/v1/models/{model}:predict", KEY, PHOTO, "kserve_v1"
     V1_CLASSIFY = "/v1/models/{model}:classify", KEY, PHOTO, "kserve_v1"
+    V1_VERSION_PREDICT = "/v1/models/{model}/versions/{version}:predict", KEY, PHOTO, "kserve_v1"
+    V1_VERSION_CLASSIFY = "/v1/models/{model}/versions/{version}:classify", KEY, PHOTO, "kserve_v1"
+    V1_VERSION = ("/v1/models/{model}/versions/{version}",)
     V1_MODELS = ("/v1/models",)
     V1_MODEL = ("/v1/models/{model}",)
     MODELS = ("/models",)

@@ -61,8 +61,9 @@ async def answers_to(
         if not isinstance(outcome, Classification):
             raise _placed(outcome, f"{name}[{number}]" if name else "")
         answers.append(outcome)
-    sizes = [(one.image.width, one.image.height) for one in answers]
-    request.state.fields = {"model": request.state.model, "images": len(images), "sizes": sizes}
+    largest = max(one.batch_size for one in answers)
+    fields = {"model": request.state.model, "images": len(images), "batch_size": largest}
+    request.state.fields = fields
     return answers
 
 

@@ -61,8 +61,8 @@ async def test_classify_returns_pairs(client, name):
         ([{"b64": 5}], 400, "[0]: expected a photo"),
         ([{"a": {"b64": ""}, "b": {"b64": ""}}], 400, "[0]: expected a photo"),
         (["*"], 400, "[0]: this is not a photo in base64"),
-        ([b64(png()), b64(b"no image")], 415, "[1]: "),
-        ([b64(png()), b64(png()[:60])], 422, "[1]: "),
+        ([b64(png()), b64(b"no image")], 415, "instances[1]: "),
+        ([b64(png()), b64(png()[:60])], 422, "instances[1]: "),
         (["AAAA"] * (MOST_IMAGES + 1), 400, "the limit is 64"),
     ],
 )
@@ -99,6 +99,24 @@ async def test_a_model_shows_its_state_to_both(client):
     assert status.items() <= one["model_version_status"][0].items()
     assert {"models": ["colours"]} == every
     assert (404, "/problems/unknown-model") == problem(unknown)
+
+
+async def test_there_is_one_version(client):
+    """The paths with version 1 are those without, and there is no other."""
+    body = {"instances": [b64(png())]}
+    for method, plain, content in (
+        ("POST", ":predict", body),
+        ("POST", ":classify", body),
+        ("GET", "", None),
+    ):
+        one, other = [
+            await client.request(method, f"/v1/models/colours/versions/{n}{plain}", json=content)
+            for n in (1, 2)
+        ]
+        same = await client.request(method, f"/v1/models/colours{plain}", json=content)
+
+        assert (200, same.json()) == (one.status_code, one.json())
+        assert (404, "/problems/unknown-model") == problem(other)
 
 
 async def test_a_model_that_cannot_answer_is_not_ready(model_dir, session):
