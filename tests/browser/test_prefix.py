@@ -75,7 +75,10 @@ def test_the_page_works_behind_a_prefix(open_page, behind):
     page.get_by_role("tab", name="Code").click()
     loaded = page.evaluate("performance.getEntriesByType('resource').map((entry) => entry.name)")
 
-    assert f"{url}{prefix}/predict?model=" in page.locator("#panel-code").inner_text()
+    code = page.locator("#panel-code").inner_text()
+    assert f"{url}{prefix}/predict?model=" in code
+    assert f'"{url}{prefix}/hf/' in code
+    assert f'InferenceServerClient("{url}{prefix}")'.replace("http://", "") in code
     assert f"{url}{prefix}/docs" == page.get_by_role("link", name="API").evaluate("it => it.href")
     assert [] == [one for one in loaded if not one.startswith((f"{url}{prefix}/", "blob:"))]
     assert [] == strays

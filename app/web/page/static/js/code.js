@@ -3,6 +3,7 @@
 import { announce, button, make } from "./dom.js";
 import { address } from "./server.js";
 
+const quote = JSON.stringify;
 const absolute = (model) => new URL(address(model), document.baseURI);
 
 export function jsonView(runs) {
@@ -15,8 +16,7 @@ export function codeView(photo, model, withKey) {
 	if (!photo || !model) return [make("p", "No photo yet.")];
 	const { name, image } = photo;
 	const url = absolute(model).href;
-	const hub = new URL(`hf/${encodeURIComponent(model)}`, document.baseURI).href;
-	const base = new URL(document.baseURI);
+	const [base, tls, host] = /^http(s?):\/\/([^?#]*)(?=\/)/.exec(document.baseURI);
 	const header = (before, after) => (withKey ? `${before}"Authorization": "Bearer YOUR_KEY"${after}` : "");
 	return [
 		// What was pasted or taken is in no folder yet.
@@ -24,31 +24,31 @@ export function codeView(photo, model, withKey) {
 		block("curl", `curl ${withKey ? '-H "Authorization: Bearer YOUR_KEY" ' : ""}--data-binary ${shell(`@${name}`)} ${shell(url)}`),
 		block("Python, with httpx", `import httpx
 
-url = ${JSON.stringify(url)}
-with open(${JSON.stringify(name)}, "rb") as photo:
+url = ${quote(url)}
+with open(${quote(name)}, "rb") as photo:
     reply = httpx.post(url, content=photo${header(", headers={", "}")})
 reply.raise_for_status()
 for guess in reply.json()["predictions"]:
     print(f"{guess['probability']:7.2%}  {guess['label']}")`),
 		block("Python, with Hugging Face’s client", `from huggingface_hub import InferenceClient
 
-client = InferenceClient(model=${JSON.stringify(hub)}${withKey ? ', token="YOUR_KEY"' : ""})
-for guess in client.image_classification(${JSON.stringify(name)}):
+client = InferenceClient(model=${quote(`${base}/hf/${encodeURIComponent(model)}`)}${withKey ? ', token="YOUR_KEY"' : ""})
+for guess in client.image_classification(${quote(name)}):
     print(f"{guess.score:7.2%}  {guess.label}")`),
 		block("Python, with Triton’s client", `import numpy as np
 import tritonclient.http as triton
 
-client = triton.InferenceServerClient(${JSON.stringify(base.host + base.pathname.replace(/\/$/, ""))}${base.protocol === "https:" ? ", ssl=True" : ""})
-photos = np.array([open(${JSON.stringify(name)}, "rb").read()], dtype=np.object_)
+client = triton.InferenceServerClient(${quote(host)}${tls && ", ssl=True"})
+photos = np.array([open(${quote(name)}, "rb").read()], dtype=np.object_)
 image = triton.InferInput("image", photos.shape, "BYTES").set_data_from_numpy(photos)
 best = triton.InferRequestedOutput("probabilities", class_count=5)
-answer = client.infer(${JSON.stringify(model)}, [image], outputs=[best]${header(", headers={", "}")})
+answer = client.infer(${quote(model)}, [image], outputs=[best]${header(", headers={", "}")})
 for text in answer.as_numpy("probabilities")[0]:
     print(text.decode())`),
 		block("JavaScript, with Node", `import { openAsBlob } from "node:fs";
 
-const url = ${JSON.stringify(url)};
-const body = await openAsBlob(${JSON.stringify(name)});
+const url = ${quote(url)};
+const body = await openAsBlob(${quote(name)});
 const reply = await fetch(url, { method: "POST", body${header(", headers: { ", " }")} });
 console.log(await reply.json());`),
 	];
