@@ -236,14 +236,15 @@ def install_openapi(app: FastAPI, *, with_keys: bool) -> None:
 
 
 def _limit_parameters(schema: dict[str, Any], models: Models) -> None:
-    """Say which models there are, and how many classes the one with the most of them knows."""
+    """Say which models there are, each of one version, and how many classes are the most."""
     most = max(len(model.labels) for model in models.all().values())
+    limits = {"model": [*models.all()], "version": ["1"]}
     operations = (one for path in schema["paths"].values() for one in path.values())
     for parameter in (one for operation in operations for one in operation.get("parameters", ())):
         if parameter["name"] == "top_k":
             parameter["schema"]["anyOf"][0]["maximum"] = most
-        if parameter["name"] == "model" and parameter["in"] == "path":
-            parameter["schema"]["enum"] = [*models.all()]
+        if parameter["in"] == "path" and parameter["name"] in limits:
+            parameter["schema"]["enum"] = limits[parameter["name"]]
 
 
 def _problems() -> dict[str, dict[str, Any]]:
