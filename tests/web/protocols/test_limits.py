@@ -1,5 +1,8 @@
 """Whatever a client speaks, the same limits hold, and before the body of its request is read."""
 
+import json
+from base64 import b64encode
+
 import pytest
 
 from app.web.endpoints import PHOTO, Endpoint
@@ -99,17 +102,16 @@ async def test_a_deadline_holds(model_dir, session, client_gate):
     assert {504} == {problem(answer)[0] for answer in answers}
 
 
-@pytest.mark.parametrize("path", sorted({*PATHS} - {"/inspect", "/hf/colours/boxes"}))
-async def test_a_client_that_leaves_is_counted(model_dir, session, path):
-    """One that closes in the middle of its upload gets no answer, and nothing is kept of it."""
-    messages = [
-        {"type": "http.request", "body": b"half", "more_body": True},
-        {"type": "http.disconnect"},
-    ]
+LEAVING = sorted({*PATHS} - {"/inspect", "/hf/colours/boxes"})  # these refuse this model at once
+
+
+async def leave(app, path, *messages):
+    """Post these messages and hang up; return the status that is counted."""
+    left = [*messages, {"type": "http.disconnect"}]
     sent = []
 
     async def receive():
-        return messages.pop(0)
+        return left.pop(0)
 
     async def send(message):
         sent.append(message)
@@ -117,11 +119,55 @@ async def test_a_client_that_leaves_is_counted(model_dir, session, path):
     scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(),
              "query_string": b"", "headers": [], "client": ("::1", 1), "server": ("::1", 2),
              "http_version": "1.1", "scheme": "http", "root_path": ""}  # fmt: skip
-    async with started_app(model_dir, session) as app:
-        await app(scope, receive, send)
-        async with client_of(app) as client:
-            metrics = (await client.get("/metrics")).text
+    await app(scope, receive, send)
+    return sent[0]["status"]
 
-    assert 499 == sent[0]["status"]
+
+def message(body, *, more=False):
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+@pytest.mark.parametrize("path", LEAVING)
+async def test_a_client_that_leaves_its_upload_is_counted(model_dir, session, path):
+    """It gets no answer, and nothing is kept of it."""
+    async with started_app(model_dir, session) as app, client_of(app) as client:
+        status = await leave(app, path, message(b"half", more=True))
+        metrics = (await client.get("/metrics")).text
+
+    assert 499 == status
     assert 'vgg_cancelled_total{stage="upload"} 1.0' in metrics
     assert "vgg_upload_bytes 0.0" in metrics
+
+
+BODIES = {
+    "/v1/": json.dumps({"instances": [b64encode(png()).decode()] * 3}).encode(),
+    "/v2/": json.dumps(
+        {
+            "inputs": [
+                {
+                    "name": "image",
+                    "datatype": "BYTES",
+                    "shape": [1],
+                    "data": [b64encode(png()).decode()],
+                }
+            ]
+        }
+    ).encode(),
+}
+
+
+@pytest.mark.parametrize("path", LEAVING)
+async def test_a_client_that_leaves_while_it_waits_is_counted(
+    model_dir, session, client_gate, path
+):
+    """By the stage of each of its photos, which is given up."""
+    body = BODIES.get(path[:4], png())
+    async with started_app(model_dir, session) as app, client_of(app) as client:
+        session.before_run = client_gate.wait
+        status = await leave(app, path, message(body))
+        metrics = (await client.get("/metrics")).text
+        client_gate.set()
+
+    assert 499 == status
+    assert 'vgg_cancelled_total{stage="upload"} 0.0' in metrics
+    assert 'vgg_queue_depth{model="colours"} 0.0' in metrics
