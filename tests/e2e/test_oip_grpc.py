@@ -140,12 +140,12 @@ def test_error_has_a_status_and_our_sentence(client):
 
 
 def test_clients_deadline_is_kept(client):
-    """It comes with the call; what is left of it is the time to the answer."""
+    """It comes with the call: too late, or refused because it would be."""
     status, _ = refusal(
         lambda: client.infer("colours", photos(*[png()] * 64), client_timeout=0.0005)
     )
 
-    assert "DEADLINE_EXCEEDED" == status
+    assert status in {"DEADLINE_EXCEEDED", "UNAVAILABLE"}
 
 
 @pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
