@@ -33,8 +33,6 @@ LEAST_SHARE: Final = 0.05
 _CUTS: Final = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Quantiles at which the search cuts."""
 _LISTED: Final = 10
-_ALIKE: Final = 0.5
-"""Share of the photos in either of two segments that are in both, from which on they are the same finding."""
 
 Values = NDArray[np.float64]
 
@@ -108,13 +106,14 @@ class _Cut:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A segment: the photos inside all its cuts, with Wilson's interval."""
+    """A segment: the photos inside all its cuts, with Wilson's interval of z standard errors."""
 
     cuts: tuple[_Cut, ...]
     right: int
     n: int
     low: float = 0.0
     high: float = 1.0
+    z: float = 0.0
 
 
 def search(values: Mapping[str, Values], right: Flags) -> tuple[list[Entry], int]:
@@ -122,7 +121,8 @@ def search(values: Mapping[str, Values], right: Flags) -> tuple[list[Entry], int
 
     Their intervals are as wide as they have to be for so many segments (Bonferroni): with a chance of
     95 % none is listed where there is nothing. A second property is named only if the interval excludes
-    what each property has alone. Of segments with mostly the same photos the first counts.
+    what each property has alone. A segment that is only weak by photos of one that is listed is not listed,
+    unless they have no property in common: dark photos often have little contrast, and either may be the reason.
 
     Returns:
         Up to 10 segments, first the one that surely costs most right answers; and how many were tried.
@@ -149,8 +149,12 @@ def search(values: Mapping[str, Values], right: Flags) -> tuple[list[Entry], int
         inside = np.all(
             [_inside(values[cut.name], cut.above, cut.up_to) for cut in one.cuts], axis=0
         )
-        alike = ((inside & other).sum() / (inside | other).sum() for _, other in listed)
-        if all(overlap < _ALIKE for overlap in alike):
+        rest = inside.copy()
+        for before, other in listed:
+            if {cut.name for cut in before.cuts} & {cut.name for cut in one.cuts}:
+                rest &= ~other
+        n = int(rest.sum())
+        if n >= least and share(int(right[rest].sum()), n, one.z).high < mean:
             listed.append((one, inside))
         if len(listed) == _LISTED:
             break
@@ -164,7 +168,7 @@ def _bounded(tried: Sequence[_Found]) -> list[_Found]:
     z = NormalDist().inv_cdf(1 - 0.0125 / len(tried))
     shares = [share(one.right, one.n, z) for one in tried]
     return [
-        replace(one, low=found.low, high=found.high)
+        replace(one, low=found.low, high=found.high, z=z)
         for one, found in zip(tried, shares, strict=True)
     ]
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from app.images.properties import jpeg_quality
 from app.weights.checkpoints.read import read_checkpoint
 from app.weights.labels import load_labels, network_of
 from app.weights.manifests.catalog import BUILT_IN, load_catalog
@@ -91,8 +92,9 @@ class Photos:
         """Darken so many of the files, until `restore`."""
         for one in np.random.default_rng(seed).permutation(len(self.files))[:many]:
             path = self.folder / self.names[one]
+            quality = jpeg_quality(path.read_bytes()) or 0  # the same, which is a property too
             dark = Image.open(path).convert("RGB").point(lambda value: DARK * value)
-            dark.save(path, "JPEG", quality=95)
+            dark.save(path, "JPEG", quality=quality)
 
     def restore(self) -> None:
         """Bring the files back."""

@@ -67,6 +67,18 @@ def test_nothing_is_found_where_nothing_is():
     assert found <= 1
 
 
+def test_each_property_that_may_be_the_reason_is_named(random):
+    """Dark photos that also have little contrast: both are listed, and nothing of them twice."""
+    brightness, contrast = random.uniform(0.3, 0.7, (2, PHOTOS))
+    right = random.random(PHOTOS) < 0.6
+    brightness[:240], contrast[:240], right[:240] = 0.1, 0.1, False
+    weak, _ = search({"brightness": brightness, "contrast": contrast}, right)
+
+    assert [["brightness"], ["contrast"]] == [
+        [cut["property"] for cut in one["where"]] for one in weak
+    ]
+
+
 def test_a_segment_is_counted_exactly(random):
     """What is reported can be counted again from the properties."""
     values, other = random.random((2, 500))
