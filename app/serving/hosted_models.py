@@ -265,9 +265,7 @@ class Models:
         ):
             if loaded.trained:
                 log.warning(
-                    "%s: its baseline was made with other weights or another preprocessing, so that drift"
-                    " is not measured; make it again: vgg-serve evaluate FOLDER --model %s --baseline FILE",
-                    name,
+                    "%s: its baseline is of other weights or preprocessing; make it again: evaluate --baseline",
                     name,
                 )
             baseline = None

@@ -126,7 +126,7 @@ def test_a_baseline_of_other_weights_is_left_aside(models, tmp_path):
         httpx.Client(base_url=server.url) as client,
     ):
         assert {} == metric(client, "vgg_drift_psi")
-        assert any("baseline was made with other weights" in one["event"] for one in server.events)
+        assert any("its baseline is of other weights" in one["event"] for one in server.events)
     path.write_text(json.dumps(content | {"photos": 7}))
     with pytest.raises(
         AssertionError, match="photos: Input should be greater than or equal to 100"
