@@ -26,6 +26,7 @@ from app.web.health import router as health
 from app.web.inspect import router as inspect
 from app.web.keys import Access, Keys
 from app.web.middleware.admission import Admission
+from app.web.middleware.early_refusals import EarlyRefusals
 from app.web.middleware.envelope import Envelope
 from app.web.middleware.origins import Origins
 from app.web.middleware.prefix import Prefix
@@ -66,11 +67,8 @@ def create_app(
         threads=hosting.threads,
         across_processes=owner is not None,
     )
-    quotas = (
-        Quotas(settings.rate_limit, settings.rate_burst, time.monotonic)
-        if settings.rate_limit
-        else None
-    )
+    rate = settings.rate_limit
+    quotas = Quotas(rate, settings.rate_burst, time.monotonic) if rate else None
     front = FrontSide(owner, models, hosting, metrics, keys, quotas) if owner else None
     bring = front.follow if front else models.load
 
@@ -128,26 +126,24 @@ def create_app(
     install_page(app)
     install_problem_handlers(app)
     install_openapi(app, with_keys=keys is not None)
-    # A request passes these from the last to the first: Prefix, proxies' headers, Envelope,
-    # Origins, Access, Admission.
-    app.add_middleware(
-        Admission,
-        models=models,
-        metrics=metrics,
-        quotas=quotas,
-        limits=upload_limits(settings),
-    )
+    admission = Admission(models, metrics, quotas, upload_limits(settings))
+    _add_middleware(app, settings, admission, keys, metrics)
+    return app
+
+
+def _add_middleware(
+    app: FastAPI, settings: Settings, admission: Admission, keys: Keys | None, metrics: Metrics
+) -> None:
+    """Add what a request passes, from the last to the first, and the short way that refusals take."""
+    others = bool(settings.allowed_origins)
+    draining = app.state.draining
+    app.state.refusals = EarlyRefusals(admission, keys, metrics, draining, other_origins=others)
+    app.add_middleware(admission.before)
     if keys is not None:
         app.add_middleware(Access, keys=keys)
     if settings.allowed_origins:
         app.add_middleware(Origins, origins=settings.allowed_origins)
     app.add_middleware(Envelope, metrics=metrics)
-    _follow_proxies(app, settings)
-    return app
-
-
-def _follow_proxies(app: FastAPI, settings: Settings) -> None:
-    """Believe what the proxies of the settings say of a client and of the path it sees."""
     proxies = settings.trusted_proxies
     if proxies:  # Prefix sees the address of the proxy, the others that of its client
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(proxies))

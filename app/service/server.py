@@ -73,6 +73,7 @@ class Server(uvicorn.Server):
             idle_seconds=settings.idle_timeout_ms / 1000,
             connections=most_connections(settings.max_connections),
             count_refusal=app.state.metrics.connection_refused,
+            refuse=app.state.refusals.answer,
         )
         config = uvicorn.Config(
             app,

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.errors import (
     BadRequestError,
@@ -43,6 +43,8 @@ class Bounds:
     idle_seconds: float  # after which an idle connection is closed
     connections: int  # open at the same time
     count_refusal: Callable[[str], None] = lambda _: None  # gets the slug of its problem
+    refuse: Callable[[Any, Any], bytes | None] = lambda _scope, _headers: None
+    """Returns the answer to a request that is refused by its head; see `EarlyRefusals.answer`."""
     awaited: dict[asyncio.Transport, None] = field(default_factory=dict)
     """Connections whose client has to send next, the one idle longest first."""
 
@@ -106,7 +108,7 @@ class Connection(HttpToolsProtocol):
             return
         if self._unparsed > self._bounds.header_bytes:
             self._refuse(HeadersTooLargeError(self._bounds.header_bytes))
-        elif self._timer is None and not self._answer_due:
+        elif self._timer is None and not self._answer_due and not self.timeout_keep_alive_task:
             self._start_timer()
 
     def on_message_begin(self) -> None:
@@ -141,10 +143,25 @@ class Connection(HttpToolsProtocol):
             )
             raise self._parse_error
         super().on_headers_complete()
-        self._in_body = self._answer_due = True
+        self._in_body = True
+        if self.cycle.response_complete:
+            return
+        self._answer_due = True
         self.cycle.transport = self._soft_transport  # type: ignore[assignment] # all that a cycle uses
         if not self.pipeline:
             self._await_client()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 (uvicorn's)
+        """Start a request, or answer it at once if its head is enough to refuse it."""
+        answer = None
+        if cycle.keep_alive and not self.flow.write_paused:
+            answer = self._bounds.refuse(cycle.scope, cycle.default_headers)
+        if answer is None:
+            super()._start_asgi_task(cycle, app)
+            return
+        self.transport.write(answer)
+        cycle.response_started = cycle.response_complete = True
+        self.on_response_complete()
 
     def on_body(self, body: bytes) -> None:
         """Pass on a part of the body."""

@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from starlette.datastructures import Headers, QueryParams
@@ -13,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.errors import (
     BadRequestError,
     BodyTooLargeError,
+    OverloadedError,
     RateLimitedError,
     RequestError,
     ServiceError,
@@ -28,6 +30,8 @@ from app.web.rate_limit import Quotas, network_of
 
 TIMEOUT_HEADER: Final = "X-Request-Timeout-Ms"
 _MILLISECONDS: Final = re.compile(r"0{0,8}[1-9][0-9]{0,8}")
+_OVERLOADED: Final = 1.0
+"""Seconds for which the next refusal is expected after one for the estimated wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,8 @@ class UploadLimits:
 
 class Admission:
     """ASGI middleware that admits or refuses uploads; other requests pass.
+
+    `before` puts it before an app. `EarlyRefusals` asks it too, without a request of ASGI.
 
     The checks run in this order: the names of the parameters (422), the model (404, 503), the
     headers (400), the size (413, 503), the estimated wait (503), the rate limit (429). The API key
@@ -76,27 +82,34 @@ class Admission:
 
     def __init__(
         self,
-        app: ASGIApp,
         models: Models,
         metrics: Metrics,
         quotas: Quotas | None,  # a token bucket per API key or, without keys, per address
         limits: UploadLimits,
     ) -> None:
-        self._app = app
         self._models = models
         self._metrics = metrics
         self._quotas = quotas
         self._limits = limits
         self._held = 0
         self._arriving: dict[_Upload, None] = {}  # the oldest first
+        self._overloaded_until = 0.0
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse a request, or pass it on and count its body."""
+    def before(self, app: ASGIApp) -> ASGIApp:
+        """Return an app that refuses a request, or passes it on to `app` and counts its body."""
+        return partial(self._pass, app)
+
+    @property
+    def overloaded(self) -> bool:
+        """Return whether an upload was refused for its estimated wait within the last second."""
+        return time.monotonic() < self._overloaded_until
+
+    async def _pass(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["state"]["photo"]:
-            await self._app(scope, receive, send)
+            await app(scope, receive, send)
             return
         try:
-            patience = self._check(scope)
+            patience = self.check(scope)
             self._take_token(scope)
         except (RequestError, ServiceError) as exc:
             await answer_error(scope, exc)(scope, receive, send)
@@ -119,7 +132,7 @@ class Admission:
             return message
 
         try:
-            await self._app(scope, receive_counted, send)
+            await app(scope, receive_counted, send)
         finally:
             self._arriving.pop(upload, None)
             upload.finish()
@@ -137,8 +150,8 @@ class Admission:
         upload.credit(size)
         return message
 
-    def _check(self, scope: Scope) -> float:
-        """Return the seconds from the end of the body to the answer."""
+    def check(self, scope: Scope) -> float:
+        """Return the seconds from the end of the body to the answer, or raise why it is refused."""
         query = QueryParams(scope["query_string"] or {})  # parsing nothing takes a while
         named, known = None, PARAMETERS_OF.get(scope["path"])
         if known is None or "{" in scope["path"]:
@@ -165,7 +178,11 @@ class Admission:
             raise self._too_large(int(length))
         if self._held + int(length) > self._limits.all_bytes and not self._oldest_slow():
             raise _full()
-        loaded.queue.admit(patience)
+        try:
+            loaded.queue.admit(patience)
+        except OverloadedError:
+            self._overloaded_until = time.monotonic() + _OVERLOADED
+            raise
         return patience
 
     def _timeout(self, headers: Headers) -> float:

@@ -9,11 +9,11 @@ import random
 import re
 import time
 from collections.abc import Iterable
-from http import HTTPStatus
 from typing import Final
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from app.errors import DrainingError, RequestError, ServiceError
 from app.serving.metrics import NO_MODEL, Metrics
@@ -55,30 +55,15 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began = time.monotonic()
-        state = scope.setdefault("state", {})
-        state["began"] = began
-        scope["path"] = scope["path"].removesuffix("/") or "/"  # /predict/ is /predict
-        marks = MARKS[scope["path"]]
-        takes_photos = PHOTO in marks
-        state["photo"] = takes_photos and (scope["method"] == "POST" or scope["method"] in marks)
-        headers = Headers(scope=scope)
-        state["html"] = state["photo"] and _navigates(headers)
-        given = headers.get("x-request-id", "")
-        state["request_id"] = request_id = given if _SANE_ID.fullmatch(given) else _new_id()
+        begin(scope)
+        state = scope["state"]
 
         async def send_enveloped(message: Message) -> None:
             if message["type"] == "http.response.start":
                 state["status"] = message["status"]
-                headers = list(message.get("headers", ()))
-                there = {name for name, _ in headers}
-                headers.append((b"x-request-id", request_id.encode()))
+                headers = enveloped(scope, message.get("headers", ()))
                 if scope["app"].state.draining.is_set():  # the next request needs another server
                     headers.append((b"connection", b"close"))
-                headers += [item for item in SAFE_HEADERS if item[0] not in there]
-                if takes_photos and b"server-timing" not in there:
-                    total = 1000 * (time.monotonic() - began)
-                    headers.append((b"server-timing", f"total;dur={total:.2f}".encode()))
                 message = {**message, "headers": headers}
             await send(message)
 
@@ -100,29 +85,57 @@ class Envelope:
             failed = ServiceError("The server's log has the details under this request's id.")
             await answer_error(scope, failed)(scope, receive, send_enveloped)
         finally:
-            self._record(scope, time.monotonic() - began)
+            record(scope, self._metrics)
 
-    def _record(self, scope: Scope, seconds: float) -> None:
-        state = scope["state"]
-        status = state.get("status", CLIENT_LEFT)
-        if state["photo"]:
-            waited = time.monotonic() - state.get("arrived", state["began"])
-            spoken = state.get("protocol") or PROTOCOL_OF.get(MARKS[scope["path"]], "predict")
-            self._metrics.answered(state.get("model", NO_MODEL), status, waited, spoken)
-            self._metrics.rejected(state.get("problem", ""))
-        log.log(
-            logging.DEBUG if PROBE in MARKS[scope["path"]] else logging.INFO,
-            "%s %d",
-            _describe(scope),
-            status,
-            extra={
-                "request_id": state["request_id"],
-                "status": status,
-                "ms": round(1000 * seconds, 2),
-                **{name: state[name] for name in ("problem", "key") if name in state},
-                **state.get("fields", {}),
-            },
-        )
+
+def begin(scope: Scope) -> None:
+    """Add to `scope["state"]` what is known of a request by its head."""
+    state = scope.setdefault("state", {})
+    state["began"] = time.monotonic()
+    scope["path"] = scope["path"].removesuffix("/") or "/"  # /predict/ is /predict
+    marks, method = MARKS[scope["path"]], scope["method"]
+    state["photo"] = PHOTO in marks and (method == "POST" or method in marks)
+    headers = Headers(scope=scope)
+    state["html"] = state["photo"] and _navigates(headers)
+    given = headers.get("x-request-id", "")
+    state["request_id"] = given if _SANE_ID.fullmatch(given) else _new_id()
+
+
+def enveloped(scope: Scope, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an answer, and those that every answer has."""
+    state = scope["state"]
+    there = {name for name, _ in headers}
+    more = [(b"x-request-id", state["request_id"].encode())]
+    more += [item for item in SAFE_HEADERS if item[0] not in there]
+    if b"server-timing" not in there and PHOTO in MARKS[scope["path"]]:
+        total = 1000 * (time.monotonic() - state["began"])
+        more.append((b"server-timing", f"total;dur={total:.2f}".encode()))
+    return [*headers, *more]
+
+
+def record(scope: Scope, metrics: Metrics) -> None:
+    """Count a request that has ended, and log it."""
+    state = scope["state"]
+    status = state.get("status", CLIENT_LEFT)
+    now = time.monotonic()
+    if state["photo"]:
+        waited = now - state.get("arrived", state["began"])
+        spoken = state.get("protocol") or PROTOCOL_OF.get(MARKS[scope["path"]], "predict")
+        metrics.answered(state.get("model", NO_MODEL), status, waited, spoken)
+        metrics.rejected(state.get("problem", ""))
+    log.log(
+        logging.DEBUG if PROBE in MARKS[scope["path"]] else logging.INFO,
+        "%s %d",
+        _describe(scope),
+        status,
+        extra={
+            "request_id": state["request_id"],
+            "status": status,
+            "ms": round(1000 * (now - state["began"]), 2),
+            **{name: state[name] for name in ("problem", "key") if name in state},
+            **state.get("fields", {}),
+        },
+    )
 
 
 def write_refusal(
@@ -146,9 +159,13 @@ def write_refusal(
         (b"x-request-id", state["request_id"].encode()),
         (b"connection", b"close"),
     ]
-    lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
-    phrase = HTTPStatus(error.status).phrase
-    return f"HTTP/1.1 {error.status} {phrase}\r\n".encode() + lines + b"\r\n" + response.body
+    return write_answer(error.status, headers, bytes(response.body))
+
+
+def write_answer(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
+    """Return the bytes of an answer."""
+    lines = [name + b": " + value + b"\r\n" for name, value in headers]
+    return b"".join([STATUS_LINE[status], *lines, b"\r\n", body])
 
 
 def _navigates(headers: Headers) -> bool:

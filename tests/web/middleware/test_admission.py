@@ -287,7 +287,6 @@ class Uploads:
         )
         self.held = 0
         self.admission = Admission(
-            self._read,
             SimpleNamespace(choose=lambda _: model, default="m"),  # type: ignore[arg-type] # a fake
             SimpleNamespace(uploading=self._count),  # type: ignore[arg-type] # a fake
             None,
@@ -331,7 +330,7 @@ class Uploads:
             "state": state,
         }
         try:
-            await self.admission(scope, receive, None)  # type: ignore[arg-type] # nothing is sent
+            await self.admission.before(self._read)(scope, receive, None)  # type: ignore[arg-type] # nothing is sent
         except VggServeError as exc:
             return type(exc), loop.time() - began
         assert 10 == state["deadline"] - state["arrived"]
