@@ -134,7 +134,11 @@ def create_app(
 def _add_middleware(
     app: FastAPI, settings: Settings, admission: Admission, keys: Keys | None, metrics: Metrics
 ) -> None:
-    """Add what a request passes, from the last to the first, and the short way that refusals take."""
+    """Add what a request passes, and the short way that refusals take.
+
+    A request passes these from the last to the first: Prefix, proxies' headers (which says of a client what
+    a trusted proxy says; Prefix sees the address of the proxy), Envelope, Origins, Access, Admission.
+    """
     others = bool(settings.allowed_origins)
     draining = app.state.draining
     app.state.refusals = EarlyRefusals(admission, keys, metrics, draining, other_origins=others)
@@ -145,7 +149,7 @@ def _add_middleware(
         app.add_middleware(Origins, origins=settings.allowed_origins)
     app.add_middleware(Envelope, metrics=metrics)
     proxies = settings.trusted_proxies
-    if proxies:  # Prefix sees the address of the proxy, the others that of its client
+    if proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(proxies))
     if settings.root_path or proxies:
         app.add_middleware(Prefix, root_path=settings.root_path, trusted_proxies=proxies)

@@ -132,7 +132,7 @@ def counted(server):
     """Read two counters of refused photos."""
     text = httpx.get(f"{server.url}/metrics").text
     lines = (
-        r'vgg_requests_total{code="503",model="colours"} (\S+)',
+        r'vgg_requests_total{code="503",model="colours",protocol="predict"} (\S+)',
         r'vgg_rejected_total{reason="overloaded"} (\S+)',
     )
     return [float(re.search(line, text)[1]) for line in lines]  # type: ignore[index] # they are there

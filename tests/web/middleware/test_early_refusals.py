@@ -63,16 +63,16 @@ def without_what_differs(headers, body):
 
 
 COUNTERS = (
-    'vgg_requests_total{code="503",model="colours"}',
+    'vgg_requests_total{code="503",model="colours",protocol="PROTOCOL"}',
     'vgg_rejected_total{reason="overloaded"}',
-    'vgg_request_duration_seconds_count{model="colours"}',
+    'vgg_request_duration_seconds_count{model="colours",protocol="PROTOCOL"}',
 )
 
 
-def counts(metrics):
+def counts(metrics, protocol):
     """Read the counters of refused photos."""
     lines = dict(line.rsplit(" ", 1) for line in metrics.splitlines())
-    return [float(lines.get(name, "0")) for name in COUNTERS]
+    return [float(lines.get(name.replace("PROTOCOL", protocol), "0")) for name in COUNTERS]
 
 
 @pytest.fixture
@@ -108,6 +108,8 @@ def asked(key):
         ("/predict", "", {"accept": "image/png"}),
         ("/predict", "", {"origin": "https://lab.example"}),
         ("/inspect", "", {}),
+        ("/hf/colours", "", {}),
+        ("/v1/models/colours:predict", "", {}),
     ],
 )
 async def test_answer_is_that_of_the_middleware(app, asked, caplog, path, query, headers):
@@ -115,7 +117,7 @@ async def test_answer_is_that_of_the_middleware(app, asked, caplog, path, query,
     headers = asked | headers
     async with client_of(app) as client:
         with caplog.at_level(logging.INFO, ENVELOPE), busy(app):
-            before = counts((await client.get("/metrics", headers=asked)).text)
+            before = (await client.get("/metrics", headers=asked)).text
             caplog.clear()
             url = f"{path}?{query}" if query else path
             length = int(headers.get("content-length", "0"))
@@ -123,7 +125,7 @@ async def test_answer_is_that_of_the_middleware(app, asked, caplog, path, query,
             late = await client.post(url, content=b"x" * length, headers=headers)
             early = Answer(app.state.refusals.answer(scope_of(path, query, headers=headers), []))
             records = list(caplog.records)
-            grown = counts((await client.get("/metrics", headers=asked)).text)
+            after = (await client.get("/metrics", headers=asked)).text
 
     said = [
         without_what_differs(late.headers, late.json()),
@@ -138,7 +140,9 @@ async def test_answer_is_that_of_the_middleware(app, asked, caplog, path, query,
     lines = [(r.getMessage(), r.status, r.problem, r.key, r.levelno) for r in records]
     assert [(f"POST {path.rstrip('/')} 503", 503, "overloaded", "alice", logging.INFO)] * 2 == lines
     assert ids == [record.request_id for record in records]
-    assert [2, 2, 2] == [new - old for old, new in zip(before, grown, strict=True)]
+    spoken = {"/hf/colours": "hf", "/v1/models/colours:predict": "kserve_v1"}.get(path, "predict")
+    grown = zip(counts(before, spoken), counts(after, spoken), strict=True)
+    assert [2, 2, 2] == [new - old for old, new in grown]
 
 
 @pytest.mark.parametrize(
@@ -146,6 +150,7 @@ async def test_answer_is_that_of_the_middleware(app, asked, caplog, path, query,
     [
         {"method": "GET"},
         {"path": "/models"},
+        {"path": "/hf/nobody"},
         {"path": "/predict//"},
         {"query": "model=nobody"},
         {"query": "topk=3"},
