@@ -186,7 +186,7 @@ def _read(pipe: Connection, crop: int) -> tuple[Pixels, ImageInfo] | RequestErro
     try:
         said = json.loads(pipe.recv_bytes(_LONGEST_LINE))
         if "error" in said:
-            limit = {str(key): float(value) for key, value in (said["limit"] or {}).items()}
+            limit = {str(key): _number(value) for key, value in (said["limit"] or {}).items()}
             known = {kind.__name__: kind for kind in kinds(RequestError) if kind.crosses_processes}
             return known[said["error"]](str(said["detail"]), limit=limit or None)
         info = ImageInfo(int(said["width"]), int(said["height"]), str(said["format"]))
@@ -194,6 +194,13 @@ def _read(pipe: Connection, crop: int) -> tuple[Pixels, ImageInfo] | RequestErro
         return pixels.reshape(crop, crop, 3), info
     except (ValueError, TypeError, KeyError, AttributeError) as exc:
         raise OSError("the decoder's answer makes no sense") from exc
+
+
+def _number(value: object) -> float:
+    """Return a number as it is, a whole one too: a client gets the same limit from any process."""
+    if type(value) not in {int, float}:
+        raise TypeError(f"{value!r} is not a number")
+    return value  # type: ignore[return-value] # it is
 
 
 def serve(pipe: Connection, cpu_seconds: int) -> None:

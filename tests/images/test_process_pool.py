@@ -96,7 +96,9 @@ def test_errors_come_back_as_they_are(processes):
     with pytest.raises(ImageTooLargeError) as caught:
         processes(png(size=(20_000, 8)), EVALUATION)
 
-    assert {"width": 20_000, "height": 8, "max_side": 16_384} == caught.value.limit
+    limit = caught.value.limit
+    assert {"width": 20_000, "height": 8, "max_side": 16_384} == limit
+    assert {int} == {type(number) for number in (limit or {}).values()}
 
 
 @pytest.mark.parametrize("crime", [b"die", b"hoard"])
@@ -222,6 +224,7 @@ GOOD = json.dumps({"width": 8, "height": 8, "format": "png"}).encode()
         [b'{"error": "SystemExit", "detail": "", "limit": null}'],
         [b'{"error": "CorruptImageError"}'],
         [b'{"error": "CorruptImageError", "detail": "", "limit": 3}'],
+        [b'{"error": "CorruptImageError", "detail": "", "limit": {"width": "wide"}}'],
         [b"{}"],
         [bytes(5000)],
         [GOOD, bytes(5)],
