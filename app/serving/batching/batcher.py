@@ -146,7 +146,7 @@ class Batcher(Queue):
         return [lane.loop for lane in self._lanes if lane.loop and not lane.loop.done()]
 
     async def _serve(self, lane: Lane) -> None:
-        largest = self.policy.sizes[-1]
+        largest, batch = self.policy.sizes[-1], list[Waiter]()
         try:
             while not self._stopping:
                 await self._work.wait()
@@ -165,6 +165,7 @@ class Batcher(Queue):
             log.exception("a run loop ended; restart the server")
             raise
         finally:
+            fail(batch, lambda: ModelFailedError("The server has stopped."))
             if self._loops() in ([], [lane.loop]):
                 self._line.dismiss(lambda: ModelFailedError("The model has stopped."))
 
@@ -279,15 +280,12 @@ class Batcher(Queue):
 
     @contextmanager
     def _device_of(self, lane: Lane, seconds: float, batch: list[Waiter]) -> Iterator[_Times]:
-        """Count work on the device of a lane; what ends the run loop fails the images of the work."""
+        """Count work on the device of a lane; a lost device fails the images of the work."""
         times = _Times()
         now = lane.began = self._clock()
         number = lane.device.begin(seconds, now)
         try:
             yield times
-        except asyncio.CancelledError:
-            fail(batch, lambda: ModelFailedError("The server has stopped."))
-            raise
         except DeviceLostError:
             fail(batch, lambda: ModelFailedError("The device has failed; the server restarts."))
             self._lost()

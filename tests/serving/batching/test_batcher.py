@@ -8,6 +8,7 @@ import pytest
 
 from app.errors import (
     DeadlineExceededError,
+    DeviceLostError,
     ModelFailedError,
     OutOfMemoryError,
     OverloadedError,
@@ -225,6 +226,21 @@ def test_out_of_memory_splits_once(turned):
         bench.run.failures = [OutOfMemoryError("full")]
         with pytest.raises(OutOfMemoryError):
             await bench.submit(5)
+
+    turned(main())
+
+
+def test_a_device_lost_in_the_first_half_fails_the_second_at_once(turned):
+    """Nobody waits until the deadline for a run that will not be."""
+
+    async def main():
+        bench = Bench()
+        bench.run.failures = [OutOfMemoryError("full"), DeviceLostError("gone")]
+        tasks = [bench.submit(value) for value in (1, 2, 3, 4)]
+        outcomes: list[Any] = await asyncio.gather(*tasks, return_exceptions=True)
+
+        assert [ModelFailedError] * 4 == [type(one) for one in outcomes]
+        assert [[1, 2, 3, 4], [1, 2]] == bench.run.batches
 
     turned(main())
 

@@ -376,6 +376,23 @@ def test_a_device_lost_while_boxes_are_found_fails_those_who_ask_for_parts_too(t
     turned(main())
 
 
+def test_a_device_lost_in_a_run_of_one_image_fails_the_others_that_are_to_be_tried_alone(turned):
+    """They get their error with the first of them."""
+
+    async def main():
+        bench = Bench()
+        first = bench.submit(0)
+        await asyncio.sleep(0.5)
+        tasks = [bench.submit(value, BOX) for value in (1, 2, 3)]
+        bench.model.failures = [RunFailedError("no"), DeviceLostError("gone")]
+        outcomes: list[Any] = await asyncio.gather(*tasks, return_exceptions=True)
+        await first
+
+        assert [ModelFailedError] * 3 == [type(one) for one in outcomes]
+
+    turned(main())
+
+
 @pytest.mark.parametrize("kind", [OutOfMemoryError, ValueError])
 def test_the_error_of_a_failed_explanation_has_its_kind(turned, kind):
     """What an explainer raises beyond its own errors is a failed run, never a crash of the loop."""
