@@ -5,6 +5,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
+from starlette.types import Scope
+
 MOST_CLIENTS: Final = 10_000
 """Clients in the table; about 2 MB."""
 _IPV6_HOST: Final = 64
@@ -78,3 +80,10 @@ def network_of(address: str) -> str:
     if ip.version == 4:  # noqa: PLR2004 (IPv4)
         return str(ip)
     return str(ip.ipv4_mapped or ipaddress.ip_network((int(ip), _IPV6_HOST), strict=False))
+
+
+def client_of(scope: Scope) -> str:
+    """Return the client whose rate is limited: an API key or, without keys, an address."""
+    if "key" in scope["state"]:
+        return f"key {scope['state']['key']}"
+    return network_of(scope["client"][0]) if scope.get("client") else ""

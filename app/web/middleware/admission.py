@@ -26,12 +26,10 @@ from app.serving.metrics import Metrics
 from app.web.endpoints import model_in
 from app.web.parameters import PARAMETERS_OF, unknown_parameter
 from app.web.problems import UNAVAILABLE, answer_error
-from app.web.rate_limit import Quotas, network_of
+from app.web.rate_limit import Quotas, client_of
 
 TIMEOUT_HEADER: Final = "X-Request-Timeout-Ms"
 _MILLISECONDS: Final = re.compile(r"0{0,8}[1-9][0-9]{0,8}")
-_OVERLOADED: Final = 1.0
-"""Seconds for which the next refusal is expected after one for the estimated wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,8 @@ class UploadLimits:
 class Admission:
     """ASGI middleware that admits or refuses uploads; other requests pass.
 
-    `before` puts it before an app. `EarlyRefusals` asks it too, without a request of ASGI.
+    `before` puts it before an app, `EarlyRefusals` asks it without one until `overloaded_until`: a
+    second after an upload was refused for its estimated wait.
 
     The checks run in this order: the names of the parameters (422), the model (404, 503), the
     headers (400), the size (413, 503), the estimated wait (503), the rate limit (429). The API key
@@ -81,11 +80,7 @@ class Admission:
     """
 
     def __init__(
-        self,
-        models: Models,
-        metrics: Metrics,
-        quotas: Quotas | None,  # a token bucket per API key or, without keys, per address
-        limits: UploadLimits,
+        self, models: Models, metrics: Metrics, quotas: Quotas | None, limits: UploadLimits
     ) -> None:
         self._models = models
         self._metrics = metrics
@@ -93,16 +88,11 @@ class Admission:
         self._limits = limits
         self._held = 0
         self._arriving: dict[_Upload, None] = {}  # the oldest first
-        self._overloaded_until = 0.0
+        self.overloaded_until = 0.0
 
     def before(self, app: ASGIApp) -> ASGIApp:
         """Return an app that refuses a request, or passes it on to `app` and counts its body."""
         return partial(self._pass, app)
-
-    @property
-    def overloaded(self) -> bool:
-        """Return whether an upload was refused for its estimated wait within the last second."""
-        return time.monotonic() < self._overloaded_until
 
     async def _pass(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["state"]["photo"]:
@@ -138,7 +128,7 @@ class Admission:
             upload.finish()
             self._hold(-upload.held)
             if self._quotas is not None and scope["state"].get("status") == UNAVAILABLE:
-                self._quotas.give_back(_client(scope), scope["state"].get("images", 1))
+                self._quotas.give_back(client_of(scope), scope["state"].get("images", 1))
 
     async def _receive(self, upload: "_Upload", receive: Receive) -> Message:
         """Wait for more of a body, and count it: bytes received, as promises take no memory."""
@@ -181,7 +171,7 @@ class Admission:
         try:
             loaded.queue.admit(patience)
         except OverloadedError:
-            self._overloaded_until = time.monotonic() + _OVERLOADED
+            self.overloaded_until = time.monotonic() + 1
             raise
         return patience
 
@@ -197,7 +187,7 @@ class Admission:
         return min(self._limits.answer_seconds, int(asked) / 1000)
 
     def _take_token(self, scope: Scope) -> None:
-        wait = self._quotas.take(_client(scope)) if self._quotas is not None else 0.0
+        wait = self._quotas.take(client_of(scope)) if self._quotas is not None else 0.0
         if wait:
             raise RateLimitedError(
                 f"Too many requests from this client. Retry in {wait:.1f} s.", retry_after=wait
@@ -323,15 +313,8 @@ def count_images(request: Request, images: int) -> None:
     quotas: Quotas | None = request.app.state.quotas
     request.state.images = images
     if quotas is not None and images > 1:
-        quotas.take_more(_client(request.scope), images - 1)
+        quotas.take_more(client_of(request.scope), images - 1)
 
 
 def _full() -> UploadsFullError:
     return UploadsFullError("Too many uploads are in progress. Retry in a moment.")
-
-
-def _client(scope: Scope) -> str:
-    """Return the client whose rate is limited: an API key or, without keys, an address."""
-    if "key" in scope["state"]:
-        return f"key {scope['state']['key']}"
-    return network_of(scope["client"][0]) if scope.get("client") else ""

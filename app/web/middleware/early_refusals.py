@@ -3,6 +3,7 @@
 Under overload most requests end here, and the processor time of each is missing for runs.
 """
 
+import time
 from asyncio import Event
 from collections.abc import Iterable
 
@@ -47,7 +48,8 @@ class EarlyRefusals:
             scope: A request whose connection stays open.
             default_headers: uvicorn's headers for every answer.
         """
-        if not (self._possible and self._admission.overloaded) or self._draining.is_set():
+        overloaded = time.monotonic() < self._admission.overloaded_until
+        if not (self._possible and overloaded) or self._draining.is_set():
             return None
         scope = {**scope, "state": scope["state"].copy()}
         begin(scope)
