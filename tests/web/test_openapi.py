@@ -127,19 +127,19 @@ async def test_description_has_only_what_is_answered(client):
 def test_new_error_is_in_the_description():
     """A class of error that is added to the tree needs no entry in the description."""
 
-    class TooBlueError(RequestError):
-        """An image that is too blue."""
+    class TooGreenError(RequestError):
+        """An image that is too green."""
 
         status = 418
-        slug = "too-blue"
-        title = "The image is too blue"
+        slug = "too-green"
+        title = "The image is too green"
 
     responses = create_app(Settings()).openapi()["paths"]["/predict"]["post"]["responses"]
 
-    described = responses[str(TooBlueError.status)]
-    assert "The image is too blue." == described["description"]
+    described = responses[str(TooGreenError.status)]
+    assert "The image is too green." == described["description"]
     example = described["content"]["application/problem+json"]["example"]
-    assert "The image is too blue." == example["detail"]
+    assert "The image is too green." == example["detail"]
 
 
 async def test_description_declares_the_keys_where_there_are_some(model_dir, session, tmp_path):
