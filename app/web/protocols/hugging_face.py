@@ -5,7 +5,6 @@ the bytes of a photo or, if they have parameters, JSON with the photo in base64,
 """
 
 from collections.abc import Mapping
-from math import isfinite
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
@@ -161,9 +160,9 @@ async def _read(request: Request, known: Mapping[str, object]) -> tuple[bytes, d
         raise BadRequestError("parameters: expected an object.")
     given = {name: value for name, value in (parameters or {}).items() if value is not None}
     if given.keys() - known.keys():
-        raise UnknownParameterError(f"parameters: there is {' and '.join(known)}, and no other.")
+        raise UnknownParameterError(f"parameters: expected nothing but {' and '.join(known)}.")
     return read.photo(read.members["inputs"], "inputs"), {**known, **given}
 
 
 def _is_number(value: object, kind: Any) -> bool:  # noqa: ANN401 (a type, or a union of types)
-    return isinstance(value, kind) and not isinstance(value, bool) and isfinite(value)
+    return isinstance(value, kind) and not isinstance(value, bool)

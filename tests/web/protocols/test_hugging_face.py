@@ -73,6 +73,7 @@ async def test_parameters_may_stand_in_the_address_or_be_null(client):
         ({"top_k": 1.5}, 400, "from 1 to 1000"),
         ({"top_k": True}, 400, "from 1 to 1000"),
         ({"top_k": [5]}, 400, "from 1 to 1000"),
+        ({"top_k": 10**400}, 400, "from 1 to 1000"),
         ({"function_to_apply": "sigmoid"}, 422, "softmax"),
         ({"function_to_apply": "none"}, 422, "no logits"),
         ({"function_to_apply": 1}, 422, "softmax"),
@@ -189,7 +190,7 @@ async def test_the_threshold_leaves_out_what_is_less_probable(mini, threshold, e
     assert body.content == query.content
 
 
-@pytest.mark.parametrize("threshold", [-0.1, 1.1, "0.5", True, [0.5]])
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, "0.5", True, [0.5], pytest.param(10**400, id="huge")])
 async def test_thresholds_that_cannot_be(mini, threshold):
     """Each is refused with what is expected."""
     answer = await mini.post("/hf/vgg16-mini/boxes", **asking(threshold=threshold))
