@@ -32,6 +32,27 @@ def is_json(content_type: str, body: bytes) -> bool:
     return start.startswith(_BEGINNINGS) or ("json" in content_type.lower() and not start)
 
 
+def decode_photo(data: bytes, where: str) -> bytes:
+    """Decode a photo in base64, of any alphabet, with or without `data:image/jpeg;base64,`.
+
+    Args:
+        data: The base64.
+        where: Its name, for a sentence.
+
+    Raises:
+        BadRequestError: If it is something else, such as an address.
+    """
+    if data[: len(b"https://")].lower().startswith((b"http://", b"https://")):
+        raise BadRequestError(f"{where}: is an address. The server fetches nothing: send base64.")
+    if data[: len(_DATA_URL)].lower() == _DATA_URL:
+        data = data[data.find(b",", 0, _COMMA_WITHIN) + 1 :]
+    data = data.translate(_URL_SAFE, _BLANK)
+    try:
+        return b64decode(data + b"=" * (-len(data) % 4), validate=True)
+    except Base64Error as exc:
+        raise BadRequestError(f"{where}: this is not a photo in base64.") from exc
+
+
 class JsonBody:
     """A JSON object from a client.
 
@@ -62,29 +83,18 @@ class JsonBody:
         self.members: dict[str, Any] = members
 
     def photo(self, value: object, where: str) -> bytes:
-        """Decode a photo in base64, of any alphabet, with or without `data:image/jpeg;base64,`.
+        """Return a photo in base64.
 
         Args:
             value: From the members.
             where: Its name, for a sentence.
 
         Raises:
-            BadRequestError: If it is not base64.
+            BadRequestError: As `decode_photo`.
         """
         if not isinstance(value, str):
             raise BadRequestError(f"{where}: expected a photo, as a text in base64.")
-        data = self._bytes_of(value, where)
-        if data[: len(b"https://")].lower().startswith((b"http://", b"https://")):
-            raise BadRequestError(
-                f"{where}: is an address. The server fetches nothing: send base64."
-            )
-        if data.startswith(_DATA_URL):
-            data = data[data.find(b",", 0, _COMMA_WITHIN) + 1 :]
-        data = data.translate(_URL_SAFE, _BLANK)
-        try:
-            return b64decode(data + b"=" * (-len(data) % 4), validate=True)
-        except Base64Error as exc:
-            raise BadRequestError(f"{where}: this is not a photo in base64.") from exc
+        return decode_photo(self._bytes_of(value, where), where)
 
     def _bytes_of(self, value: str, where: str) -> bytes:
         try:

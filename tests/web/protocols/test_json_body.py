@@ -30,6 +30,7 @@ def photo_in(text, body=None):
         urlsafe_b64encode(PHOTO).decode(),
         encodebytes(PHOTO).decode(),
         f"data:image/jpeg;base64,{TEXT}",
+        f"DATA:image/jpeg;base64,{TEXT}",
         f"  {TEXT}\r\n",
     ],
 )

@@ -5,7 +5,6 @@ binary tensors and for classification. The one input is `image`: encoded photos 
 decoded and cropped here, or pixels of the model's size (UINT8), which go straight into a batch.
 """
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from app.errors import BadRequestError, UnsupportedFormatError
 from app.images.formats import identify
 from app.records import Pixels
 from app.serving.many import check_number
+from app.web.protocols.json_body import decode_photo
 
 INPUT: Final = "image"
 OUTPUT: Final = "probabilities"
@@ -235,16 +235,13 @@ def _decode(data: object, number: int) -> list[bytes]:
     texts = _flatten(data, most=1)
     if len(texts) != number:
         raise BadRequestError(f"inputs[0].data: {len(texts)} elements; its shape says {number}.")
-    elements = []
-    for index, text in enumerate(texts):
-        try:
-            elements.append(base64.b64decode(text, validate=True))
-        except (TypeError, ValueError) as exc:
-            raise BadRequestError(
-                f"inputs[0].data[{index}]: expected an image file as text in base64, or send a"
-                " binary tensor."
-            ) from exc
-    return elements
+    return [_decode_one(text, f"inputs[0].data[{index}]") for index, text in enumerate(texts)]
+
+
+def _decode_one(text: object, where: str) -> bytes:
+    if not (isinstance(text, str) and text.isascii()):
+        raise BadRequestError(f"{where}: expected a photo, as a text in base64.")
+    return decode_photo(text.encode(), where)
 
 
 def _count(data: object, number: int, crop: int) -> list[Pixels]:

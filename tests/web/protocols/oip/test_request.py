@@ -60,6 +60,19 @@ def test_photos_come_as_base64(nested):
     assert [PHOTO, b"other"] == read(body).images
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        base64.urlsafe_b64encode(PHOTO).decode().rstrip("="),
+        base64.encodebytes(PHOTO).decode(),
+        f"data:image/jpeg;base64,{base64.b64encode(PHOTO).decode()}",
+    ],
+)
+def test_base64_may_be_that_of_every_client(text):
+    """As in the JSON of the other protocols."""
+    assert [PHOTO] == read(body_of(shape=[1], data=[text])[0]).images
+
+
 @pytest.mark.parametrize("form", ["binary", "flat", "nested"])
 def test_pixels_are_the_same_in_every_form(form):
     """As bytes, as numbers in a row, and as numbers in nested lists."""
@@ -129,6 +142,8 @@ def test_what_is_asked_beside_is_read():
         ({}, elements(PHOTO, PHOTO), "left behind"),
         ({"data": ["!"]}, b"", "base64"),
         ({"data": [1]}, b"", "base64"),
+        ({"data": ["\u00e9"]}, b"", "base64"),
+        ({"data": ["https://host/cat.jpg"]}, b"", "fetches nothing"),
         ({"data": ["", ""]}, b"", "2 elements"),
         ({"data": {}}, b"", "a list"),
         ({"data": [""]}, b"1234", "twice"),
