@@ -190,7 +190,9 @@ async def test_the_threshold_leaves_out_what_is_less_probable(mini, threshold, e
     assert body.content == query.content
 
 
-@pytest.mark.parametrize("threshold", [-0.1, 1.1, "0.5", True, [0.5], pytest.param(10**400, id="huge")])
+@pytest.mark.parametrize(
+    "threshold", [-0.1, 1.1, "0.5", True, [0.5], pytest.param(10**400, id="huge")]
+)
 async def test_thresholds_that_cannot_be(mini, threshold):
     """Each is refused with what is expected."""
     answer = await mini.post("/hf/vgg16-mini/boxes", **asking(threshold=threshold))
