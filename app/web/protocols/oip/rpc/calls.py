@@ -14,14 +14,15 @@ import grpc
 from fastapi import FastAPI
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError
-from grpc.aio import EOF, ServicerContext
+from grpc.aio import EOF, BaseError, ServicerContext
 
-from app.errors import UnauthorizedError
+from app.errors import UnauthorizedError, UploadsFullError
 from app.web.keys import Keys, presented
 from app.web.problems import CLIENT_LEFT
+from app.web.protocols.oip.answer import VERSION
 from app.web.protocols.oip.describe import SERVER
 from app.web.protocols.oip.request import HEAD_LENGTH
-from app.web.protocols.oip.rpc.gateway import Answer, Caller, Gateway, problem_of
+from app.web.protocols.oip.rpc.gateway import Answer, Caller, Gateway, Read, problem_of
 from app.web.protocols.oip.rpc.schema import HEALTH_SERVICE, SERVICE, messages
 from app.web.protocols.oip.rpc.translate import write_message
 
@@ -53,10 +54,17 @@ Handler = Callable[[Any, ServicerContext], Awaitable[bytes]]
 class Calls:
     """The methods, each a question to the app."""
 
-    def __init__(self, app: FastAPI, most_reading: int) -> None:
-        """Serve an app; so many messages are read at a time, and as many streams are open."""
+    def __init__(self, app: FastAPI, most_reading: int, idle_seconds: float) -> None:
+        """Serve an app.
+
+        Args:
+            app: The app.
+            most_reading: Messages with photos that are read at a time, and streams that are open.
+            idle_seconds: After which a stream ends in which no message came.
+        """
         self._gateway = Gateway(app, most_reading)
         self._streams = asyncio.Semaphore(most_reading)
+        self._idle_seconds = idle_seconds
         self._closing = False
 
     def close(self) -> None:
@@ -105,7 +113,7 @@ class Calls:
             )
         read = _reader(context)
         async with self._streams:
-            while (data := await read()) is not None:
+            while (data := await self._next(context, read)) is not None:
                 await self._refuse_if_closing(context)
                 answer = await self._gateway.infer(_caller(context), _given(data))
                 response = messages()["ModelStreamInferResponse"]()
@@ -115,6 +123,18 @@ class Calls:
                 else:
                     response.error_message = answer.json["error"] if answer.body else "cancelled"
                 await context.write(_serialized(response))
+
+    async def _next(self, context: ServicerContext, read: Read) -> bytes | None:
+        """Return the next message of a stream; one that sends none makes room for others."""
+        try:
+            async with asyncio.timeout(self._idle_seconds):
+                return await read()
+        except TimeoutError:
+            await context.abort(
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+                f"No message came in this stream for {self._idle_seconds:g} s.",
+            )
+        return None
 
     async def _refuse_if_closing(self, context: ServicerContext) -> None:
         if self._closing:
@@ -156,8 +176,10 @@ class Calls:
 
     async def _check(self, _: object, context: ServicerContext) -> bytes:
         """Answer the health check that Kubernetes and others know."""
-        asked = await self._read_short(context, "HealthCheckRequest")
-        if asked.service not in {"", SERVICE}:
+        service = ""
+        if self._gateway.may_read:  # else it is asked about the server, as a probe cannot wait
+            service = (await self._read_short(context, "HealthCheckRequest")).service
+        if service not in {"", SERVICE}:
             await context.abort(grpc.StatusCode.NOT_FOUND, "This server has no such service.")
         answer = await self._gateway.get("/v2/health/ready", _caller(context))
         said = {"status": "SERVING" if answer.status == _OK else "NOT_SERVING"}
@@ -165,12 +187,16 @@ class Calls:
 
     async def _about_model(self, context: ServicerContext, kind: str, end: str) -> Answer:
         asked = await self._read_short(context, kind)
-        model = f"/{quote(asked.name, safe='')}" if asked.name or end != "/stats" else ""
-        version = f"/versions/{quote(asked.version, safe='')}" if asked.version else ""
-        return await self._gateway.get(f"/v2/models{model}{version}{end}", _caller(context))
+        path = f"{quote(asked.name, safe='')}/versions/{quote(asked.version or VERSION, safe='')}"
+        if end == "/stats" and not asked.name:  # of all models
+            path = ""
+        return await self._gateway.get(f"/v2/models/{path}".rstrip("/") + end, _caller(context))
 
     async def _read_short(self, context: ServicerContext, kind: str) -> Any:  # noqa: ANN401 (of that kind)
-        data = await self._gateway.read(_reader(context), _PATIENCE)
+        try:
+            data = await self._gateway.read(_reader(context), _PATIENCE)
+        except UploadsFullError as exc:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(exc))
         if data is not None and len(data) <= _MOST_BYTES:
             with suppress(DecodeError):
                 return messages()[kind].FromString(data)
@@ -183,7 +209,7 @@ def _caller(context: ServicerContext) -> Caller:
     return Caller(context.peer(), metadata, context.time_remaining())
 
 
-def _reader(context: ServicerContext) -> Callable[[], Awaitable[bytes | None]]:
+def _reader(context: ServicerContext) -> Read:
     async def read() -> bytes | None:
         try:
             data = await context.read()
@@ -192,12 +218,14 @@ def _reader(context: ServicerContext) -> Callable[[], Awaitable[bytes | None]]:
             if task is not None and task.cancelling():
                 raise
             return None  # gRPC's way to say that the client has left
+        except BaseError:
+            return None  # the call is over, or gRPC has stopped
         return None if data is EOF else bytes(data)
 
     return read
 
 
-def _given(data: bytes) -> Callable[[], Awaitable[bytes | None]]:
+def _given(data: bytes) -> Read:
     async def read() -> bytes | None:
         return data
 

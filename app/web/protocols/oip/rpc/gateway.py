@@ -26,6 +26,9 @@ _PASSED_ON: Final = frozenset(
 _LONGEST_MS: Final = 999_999_999
 _FOR_A_TURN: Final = 1.0
 """Seconds that a call may wait until its message can be read."""
+_MOST_SHORT: Final = 4
+"""Messages without photos that are read at a time: they have places of their own, so that no upload
+holds up a question, such as whether the server is healthy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class Gateway:
         """Remember the app; so many messages are read at a time, as each may have the size limit."""
         self._app = app
         self._reading = asyncio.Semaphore(most_reading)
+        self._asking = asyncio.Semaphore(_MOST_SHORT)
         self._running: set[asyncio.Task[None]] = set()
 
     @property
@@ -88,12 +92,21 @@ class Gateway:
         body = json.dumps({"ready": ready}).encode()
         return await self._ask("POST", "/v2/repository/index", caller, body)
 
+    @property
+    def may_read(self) -> bool:
+        """Return whether a message without photos can be read at once."""
+        return not self._asking.locked()
+
     async def read(self, read: Read, seconds: float) -> bytes | None:
-        """Return a message that is to arrive in so many seconds, or None."""
+        """Return a message without photos that is to arrive in so many seconds, or None.
+
+        Raises:
+            UploadsFullError: If too many of them are arriving.
+        """
         try:
             async with asyncio.timeout(seconds):
-                return await self._read(read)
-        except (TimeoutError, UploadsFullError):
+                return await _in_turn(self._asking, read)
+        except TimeoutError:
             return None
 
     async def infer(self, caller: Caller, read: Read) -> Answer:
@@ -109,7 +122,7 @@ class Gateway:
                 await left.wait()
                 return {"type": "http.disconnect"}
             asked = True
-            data = await self._read(read)
+            data = await _in_turn(self._reading, read)
             if data is None:
                 return {"type": "http.disconnect"}
             return {"type": "http.request", "body": data, "more_body": False}
@@ -127,17 +140,6 @@ class Gateway:
             raise
         return answer
 
-    async def _read(self, read: Read) -> bytes | None:
-        try:
-            async with asyncio.timeout(_FOR_A_TURN):
-                await self._reading.acquire()
-        except TimeoutError as exc:
-            raise UploadsFullError("Too many messages are arriving. Retry in a moment.") from exc
-        try:
-            return await read()
-        finally:
-            self._reading.release()
-
     def _any_model(self) -> str:
         models: Models = self._app.state.models
         for name, model in models.all().items():
@@ -147,6 +149,18 @@ class Gateway:
                 continue
             return name
         return models.default
+
+
+async def _in_turn(turns: asyncio.Semaphore, read: Read) -> bytes | None:
+    try:
+        async with asyncio.timeout(_FOR_A_TURN):
+            await turns.acquire()
+    except TimeoutError as exc:
+        raise UploadsFullError("Too many messages are arriving. Retry in a moment.") from exc
+    try:
+        return await read()
+    finally:
+        turns.release()
 
 
 def _scope(method: str, path: str, caller: Caller) -> dict[str, Any]:

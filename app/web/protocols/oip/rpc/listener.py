@@ -20,7 +20,7 @@ class RpcLimits:
         all_bytes: Of all messages that are being read.
         header_bytes: Of the metadata of one call.
         connections: Open at a time, and calls.
-        idle_seconds: After which a connection without a call is closed.
+        idle_seconds: After which a connection without a call is closed, and a stream without a message.
     """
 
     message_bytes: int
@@ -56,7 +56,7 @@ class Listener:
             maximum_concurrent_rpcs=limits.connections,
         )
         most_reading = max(1, limits.all_bytes // (_COPIES * limits.message_bytes))
-        self._calls = Calls(app, most_reading)
+        self._calls = Calls(app, most_reading, limits.idle_seconds)
         self._server.add_generic_rpc_handlers(self._calls.handlers())
 
     async def start(self, hosts: Sequence[str], port: int) -> list[str]:

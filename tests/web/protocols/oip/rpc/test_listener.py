@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -20,9 +21,9 @@ INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 
 @asynccontextmanager
-async def channel_to(app):
+async def channel_to(app, limits=LIMITS):
     """Connect to a server around the app."""
-    listener = Listener(app, LIMITS, shared=False)
+    listener = Listener(app, limits, shared=False)
     [address] = await listener.start(["127.0.0.1"], 0)
     try:
         async with grpc.aio.insecure_channel(address) as channel:
@@ -138,6 +139,73 @@ async def test_client_that_leaves_while_it_sends_is_counted(model_dir, session):
 
     assert 'vgg_cancelled_total{stage="upload"} 1.0' in metrics
     assert 'vgg_requests_total{code="499",model="colours",protocol="grpc"} 1.0' in metrics
+
+
+@pytest.mark.parametrize("silent", ["ModelInfer", "ModelReady"])
+async def test_silent_calls_hold_up_no_health_check(model_dir, session, caplog, silent):
+    """However many promise a message and send none: a probe of Kubernetes has a second.
+
+    When gRPC stops before their turn, none of them is an error of the server.
+    """
+    path = f"/inference.GRPCInferenceService/{silent}"
+    async with started_app(model_dir, session) as app, channel_to(app) as channel:
+        calls = [channel.stream_unary(path)() for _ in range(8)]
+        for call in calls:
+            await call.wait_for_connection()
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        await stub.ServerMetadata(service_pb2.ServerMetadataRequest())  # so the calls are there
+        check = channel.unary_unary("/grpc.health.v1.Health/Check")
+        health = await asyncio.gather(*(check(b"", timeout=0.9) for _ in range(8)))
+        for call in calls:
+            call.cancel()
+
+    assert [b"\x08\x01"] * 8 == health  # SERVING
+    assert [] == [one for one in caplog.records if one.levelname == "ERROR"]
+
+
+async def test_too_many_silent_questions_are_told_to_come_again(model_dir, session):
+    """It is not the fault of the message that was not read."""
+    async with started_app(model_dir, session) as app, channel_to(app) as channel:
+        ready = channel.stream_unary("/inference.GRPCInferenceService/ModelReady")
+        silent = [asyncio.create_task(ready().code()) for _ in range(8)]
+        ended, waiting = await asyncio.wait(silent, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+
+    assert {grpc.StatusCode.UNAVAILABLE} == {task.result() for task in ended}
+
+
+async def test_silent_stream_ends(model_dir, session):
+    """It holds one of few places."""
+    limits = replace(LIMITS, idle_seconds=0.2)
+    async with started_app(model_dir, session) as app, channel_to(app, limits) as channel:
+        call = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")(timeout=30)
+        code = await call.code()
+
+    assert (grpc.StatusCode.DEADLINE_EXCEEDED, "No message came in this stream for 0.2 s.") == (
+        code,
+        await call.details(),
+    )
+
+
+@pytest.mark.parametrize("name", ["", "stats"])
+async def test_names_that_no_model_has_are_not_found(model_dir, session, name):
+    """Also those that are something else in the paths of HTTP."""
+    async with started_app(model_dir, session) as app, channel_to(app) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        codes = []
+        for ask, kind in (
+            (stub.ModelMetadata, service_pb2.ModelMetadataRequest),
+            (stub.ModelReady, service_pb2.ModelReadyRequest),
+            (stub.ModelConfig, service_pb2.ModelConfigRequest),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await ask(kind(name=name))
+            codes.append(caught.value.code())
+        stats = await stub.ModelStatistics(service_pb2.ModelStatisticsRequest())
+
+    assert [grpc.StatusCode.NOT_FOUND] * 3 == codes
+    assert ["colours"] == [one.name for one in stats.model_stats]
 
 
 async def test_time_limits_of_call_and_request_are_kept(model_dir, session, client_gate):
