@@ -7,6 +7,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from app.web.endpoints import PUT
+from app.web.protocols.oip.request import HEAD_LENGTH
+
 
 class Origins(CORSMiddleware):
     """Starlette's middleware with the headers of this API; it never allows credentials."""
@@ -16,9 +19,16 @@ class Origins(CORSMiddleware):
         super().__init__(
             app,
             allow_origins=origins,
-            allow_methods=("GET", "POST"),
-            allow_headers=("Authorization", "Content-Type", "X-Request-ID", "X-Request-Timeout-Ms"),
-            expose_headers=("Retry-After", "Server-Timing", "X-Batch-Size", "X-Request-ID"),
+            allow_methods=("GET", "POST", PUT),
+            allow_headers=(
+                *("Authorization", "Content-Type", "X-Request-ID", "X-Request-Timeout-Ms"),
+                *(HEAD_LENGTH, "Content-Encoding"),
+                "User-Agent",  # set by @huggingface/inference, which Firefox asks about
+            ),
+            expose_headers=(
+                *("Retry-After", "Server-Timing", "X-Batch-Size", "X-Request-ID"),
+                HEAD_LENGTH,
+            ),
         )
 
     def preflight_response(self, request_headers: Headers) -> Response:

@@ -3,6 +3,7 @@
 import pytest
 
 from app.web.keys import make_key
+from app.web.protocols.oip.request import HEAD_LENGTH
 from tests.conftest import client_of, png, started_app
 
 pytestmark = pytest.mark.anyio
@@ -57,6 +58,9 @@ async def test_origins_that_are_named_may_read(model_dir, session, keys_file):
     assert [204, 204] == [allowed.status_code, refused.status_code]
     assert ours == allowed.headers["access-control-allow-origin"]
     assert "Authorization" in allowed.headers["access-control-allow-headers"]
+    assert HEAD_LENGTH in allowed.headers["access-control-allow-headers"]
+    assert HEAD_LENGTH in mine.headers["access-control-expose-headers"]
+    assert "PUT" in allowed.headers["access-control-allow-methods"]  # for TorchServe's clients
     assert [401, 401] == [mine.status_code, other.status_code]
     assert ours == mine.headers["access-control-allow-origin"]
     assert "Retry-After" in mine.headers["access-control-expose-headers"]
