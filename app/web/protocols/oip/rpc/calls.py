@@ -16,7 +16,7 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError
 from grpc.aio import EOF, BaseError, ServicerContext
 
-from app.errors import UnauthorizedError, UploadsFullError
+from app.errors import UploadsFullError
 from app.web.keys import Keys, presented
 from app.web.problems import CLIENT_LEFT
 from app.web.protocols.oip.answer import VERSION
@@ -106,7 +106,7 @@ class Calls:
         keys: Keys | None = self._gateway.app.state.keys
         headers = [(n.encode(), str(v).encode()) for n, v in context.invocation_metadata() or ()]
         if keys is not None and keys.holder(presented({"headers": headers})) is None:
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, UnauthorizedError.example)
+            await _refuse(context, await self._gateway.infer(_caller(context), _given(b"")))
         if self._streams.locked():
             await context.abort(
                 grpc.StatusCode.UNAVAILABLE, "Too many streams are open. Retry in a moment."

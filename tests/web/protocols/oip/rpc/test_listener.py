@@ -97,6 +97,23 @@ async def test_call_without_a_key_is_refused_before_its_message_is_read(
     assert (grpc.StatusCode.UNAUTHENTICATED, None) == refusal
 
 
+async def test_stream_without_a_key_is_refused_and_counted(model_dir, session, tmp_path):
+    """As a call is: with an id, a line in the log, and a metric."""
+    keys = tmp_path / "keys"
+    keys.write_text(make_key("alice")[1])
+    async with (
+        started_app(model_dir, session, api_keys_file=keys) as app,
+        channel_to(app) as channel,
+    ):
+        call = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")(timeout=30)
+        code, trailing = await call.code(), dict(await call.trailing_metadata())
+        metrics = (await app.state.scrape()).decode()
+
+    assert grpc.StatusCode.UNAUTHENTICATED == code
+    assert "x-request-id" in trailing
+    assert 'vgg_requests_total{code="401",model="none",protocol="grpc"} 1.0' in metrics
+
+
 async def test_client_that_leaves_frees_its_place(model_dir, session, client_gate):
     """Its photo is not run, and the client is counted."""
     async with started_app(model_dir, session) as app, channel_to(app) as channel:
