@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.serving.classifier import Classification
 from app.serving.hosted_models import HostedModel
+from app.serving.metrics import NO_MODEL
 from app.web.endpoints import Endpoint
 from app.web.protocols.answering import answers_to
 from app.web.protocols.oip.answer import write_answer
@@ -98,9 +99,11 @@ async def infer(request: Request, model: Hosted) -> Response:
     body = await _read_body(request)
     translate = request.scope["state"].get("translate")
     if translate is not None:  # the message of another transport, which names its model itself
+        state.model = NO_MODEL  # it was admitted for any
         name, version, head, tensor = translate(body)
         model = hosted(request, name, version)
-        state.model, state.loaded = name, model.ready()
+        state.model = name
+        state.loaded = model.ready()
         asked = read_parts(head, tensor, _crop(model))
     else:  # app.web.middleware.admission has admitted it for the model in the path
         asked = read_request(body, request.headers.get(HEAD_LENGTH), _crop(model))

@@ -10,7 +10,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from app.web.keys import make_key
 from app.web.protocols.oip.rpc.listener import Listener, RpcLimits
-from tests.conftest import client_of, png, started_app
+from tests.conftest import client_of, png, started_app, write_colours
 from tests.web.answers import problem
 from tests.web.middleware.test_admission import Body, busy
 
@@ -223,6 +223,35 @@ async def test_names_that_no_model_has_are_not_found(model_dir, session, name):
 
     assert [grpc.StatusCode.NOT_FOUND] * 3 == codes
     assert ["colours"] == [one.name for one in stats.model_stats]
+
+
+async def test_failures_are_counted_under_the_model_that_was_meant(model_dir, session):
+    """Not under the one that happened to admit the call before its message was read."""
+    write_colours(model_dir, "other")
+    async with (
+        started_app(model_dir, session, models="colours,other") as app,
+        channel_to(app) as channel,
+    ):
+        other = app.state.models.get("other")
+        other.loaded, loaded = None, other.loaded
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        for name in ("other", "unknown"):
+            message = photo()
+            message.model_name = name
+            with pytest.raises(grpc.aio.AioRpcError):
+                await stub.ModelInfer(message)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await channel.unary_unary(INFER)(b"\xff")
+        other.loaded = loaded
+        metrics = (await app.state.scrape()).decode()
+
+    counted = [line for line in metrics.splitlines() if 'protocol="grpc"' in line]
+    counted = [line for line in counted if line.startswith("vgg_requests_total")]
+    assert {
+        'vgg_requests_total{code="503",model="other",protocol="grpc"} 1.0',
+        'vgg_requests_total{code="404",model="none",protocol="grpc"} 1.0',
+        'vgg_requests_total{code="400",model="none",protocol="grpc"} 1.0',
+    } == set(counted)
 
 
 async def test_time_limits_of_call_and_request_are_kept(model_dir, session, client_gate):
