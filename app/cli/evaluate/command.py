@@ -13,7 +13,7 @@ from app.bench.report import describe_machine, versions
 from app.cli.console import err, out
 from app.cli.environment import Key, read_settings
 from app.cli.evaluate.model import Model, Side, open_model
-from app.cli.evaluate.page import command_line, page
+from app.cli.evaluate.page import command_line, page, without_login
 from app.cli.evaluate.photos import Reader, find_labelled
 from app.cli.evaluate.progress import progress
 from app.cli.evaluate.remote import Remote, open_remote, second_side
@@ -133,7 +133,7 @@ def evaluate(  # noqa: PLR0913 (options of a command)
     library = matplotlib() if html is not None else None
     report_file = json or html
     answers = answers or (report_file and _beside(report_file, "answers"))
-    _check_folders(json, html, answers, baseline)
+    _check_files(json, html, answers, baseline)
     _check_place(url, test, stress=stress, baseline=baseline is not None)
     settings = read_settings()
     side = Side(settings, model, test, scales)
@@ -168,7 +168,7 @@ def evaluate(  # noqa: PLR0913 (options of a command)
         second = wanted()
         other, speed = _answer(second, reader, answers and _beside(answers, "compared"))
         report["comparison"] = {
-            "with": compare, "second_model": _describe(second), "speed": speed,
+            "with": compare and without_login(compare), "second_model": _describe(second), "speed": speed,
             "second_test": described(second.test),
         } | compare_with(done, other)  # fmt: skip
     if json is not None:
@@ -182,11 +182,16 @@ def evaluate(  # noqa: PLR0913 (options of a command)
     raise typer.Exit(0 if all(one["met"] for one in report["conditions"]) else 1)
 
 
-def _check_folders(*files: Path | None) -> None:
-    """Refuse a file in a folder that is not there, before hours of work."""
-    for file in files:
-        if file is not None and not file.resolve().parent.is_dir():
+def _check_files(*files: Path | None) -> None:
+    """Refuse, before hours of work, files that cannot be written, and one name for two of them."""
+    named = [file.resolve() for file in files if file is not None]
+    for file in named:
+        if not file.parent.is_dir():
             raise SetupError(f"{file.parent} is not a folder. Create it first.")
+        if not os.access(file if file.exists() else file.parent, os.W_OK):
+            raise SetupError(f"{file}: cannot be written. See to its permissions.")
+        if named.count(file) > 1:
+            raise SetupError(f"{file}: is named for two things. Each needs a file of its own.")
 
 
 def _check_place(url: str | None, test: str, *, stress: bool, baseline: bool) -> None:

@@ -1,5 +1,6 @@
 """The option --html: small pictures of the photos to look at, and the file."""
 
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable
@@ -22,6 +23,8 @@ from app.service.settings import Settings
 _MOST_BYTES: Final = 700_000
 """Of all small pictures; as text in the page they take a third more."""
 _SECRETS: Final = {"--key"}
+_LOGIN: Final = re.compile(r"(^|://)[^/?#]*@")
+_ADDRESSES: Final = {"--url", "--compare"}
 
 
 def page(
@@ -47,15 +50,25 @@ def page(
 
 
 def command_line(arguments: list[str] | None = None) -> str:
-    """Return the command as it was typed, keys left out, so that it can be repeated."""
-    words = ["vgg-serve", *(sys.argv[1:] if arguments is None else arguments)]
-    for place, word in enumerate(words):
-        name, mark, _ = word.partition("=")
-        if name in _SECRETS and mark:
-            words[place] = f"{name}=..."
-        elif place and words[place - 1] in _SECRETS:
-            words[place] = "..."
+    """Return the command as it was typed, so that it can be repeated; keys and passwords are left out."""
+    typed = sys.argv[1:] if arguments is None else arguments
+    words = ["vgg-serve"]
+    for before, word in zip(["", *typed], typed, strict=False):
+        name, mark, value = word.partition("=")
+        if not mark or name not in _SECRETS | _ADDRESSES:
+            name, mark, value = before, "", word
+        start = f"{name}=" if mark else ""
+        if name in _SECRETS:
+            value = "..."
+        elif name in _ADDRESSES:
+            value = without_login(value)
+        words.append(start + value)
     return shlex.join(word.encode("utf-8", "backslashreplace").decode() for word in words)
+
+
+def without_login(address: str) -> str:
+    """Return a URL, or the value of --compare, without the name and the password in it."""
+    return _LOGIN.sub(r"\1", address)
 
 
 def _reader(settings: Settings, preprocess: Preprocess) -> Callable[[Path], bytes | None]:

@@ -1,5 +1,6 @@
 """The labelled photos that a user names, whichever way their labels are given."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,11 +59,17 @@ def stamp_of(path: Path) -> tuple[int, int]:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    """List the files of a folder that are photos, or claim to be; folders of classes may be links."""
+    """List the files of a folder that are photos, or claim to be; folders of classes may be links.
+
+    A file that cannot be read is listed, too: it is reported as damaged.
+
+    Raises:
+        LabelsError: If a folder cannot be read, so that nobody knows what is in it.
+    """
     linked = sorted(path for path in folder.iterdir() if path.is_symlink() and path.is_dir())
     paths = []
     for file in walk([folder, *linked]):
-        if file.trouble is not None and not file.trouble.skipped:
+        if file.trouble is not None and not file.trouble.skipped and _is_folder(file.path):
             raise LabelsError(f"{file.path}: {file.trouble.sentence}")
         try:
             open_photo(file).close()
@@ -71,3 +78,7 @@ def _pictures(folder: Path) -> list[Path]:
                 continue
         paths.append(file.path)
     return paths
+
+
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 (Path.is_dir raises where a folder above is closed)

@@ -178,6 +178,15 @@ def test_a_dense_answer_is_that_of_the_crop_where_only_one_fits(run, tmp_path):
     assert "up to 8 times as long as wide" in rows["dense"]["2.png"]["trouble"]
 
 
+def test_one_file_for_two_things_is_refused_at_once(run, folder, tmp_path):
+    """One would be written over the other, after hours."""
+    file = tmp_path / "report"
+    status, _, err = run(folder, "--json", file, "--baseline", file)
+
+    assert (1, True) == (status, "is named for two things" in err), err
+    assert not file.exists()
+
+
 def row_of(answer):
     """Return the probabilities that are kept."""
     return np.frombuffer(base64.b64decode(answer["row"]), "<f4")
