@@ -23,7 +23,7 @@ from app.service.rpc_port import announce_rpc, check_rpc_port
 from app.service.server import GPU_LOST, announce, exit_if_lost
 from app.service.settings import Settings
 from app.service.signals import end_by
-from app.serving.batching.queue import RUNS_AHEAD
+from app.serving.batching.costs import RUNS_AHEAD
 from app.serving.hosted_models import Models
 from app.serving.loading import CEILING
 from app.serving.metrics import Metrics

@@ -11,6 +11,8 @@ import numpy as np
 
 from app.records import Ask
 
+RUNS_AHEAD: Final = 3
+"""Runs whose images may be decoded: the current one, the next one, and the one after that."""
 _MEMORY: Final = 0.9
 """Weight of the past in the correction: about the last ten runs count."""
 _SLOWEST: Final = 20.0

@@ -6,15 +6,12 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from app.errors import DeadlineExceededError, ModelFailedError, OverloadedError
 from app.records import Ask, Pixels, Row
-from app.serving.batching.costs import BatchPolicy
-
-RUNS_AHEAD: Final = 3
-"""Runs whose images may be decoded: the current one, the next one, and the one after that."""
+from app.serving.batching.costs import RUNS_AHEAD, BatchPolicy
 
 Stage: TypeAlias = Literal["queue", "run", "explain"]  # where an image is that was submitted
 _WHEN: Final[dict[Stage, str]] = {
@@ -73,10 +70,9 @@ class Queue(ABC):
 
     @abstractmethod
     def device_wait(self, behind: int = 0) -> tuple[float, float]:
-        """Return the seconds until a device would run an image that arrives now, behind so many others.
+        """Return the predicted seconds until a device runs an image that arrives behind so many others.
 
-        Returns:
-            The predicted seconds; and the same with a safety margin learned from recent runs.
+        And the same with a safety margin learned from recent runs.
         """
 
     @abstractmethod
@@ -84,8 +80,7 @@ class Queue(ABC):
         """Wait in line for a run and return the image's row, or after that its explanation too.
 
         Raises:
-            DeadlineExceededError: If the deadline passed first; unless its run had begun by
-                then, the image is not run.
+            DeadlineExceededError: If the deadline passed first; an image in line is not run then.
             RunFailedError: If the run or the explanation failed.
             ModelFailedError: If no run loop is left.
         """
@@ -106,34 +101,26 @@ class Queue(ABC):
     def admit(self, patience: float = float("inf"), images: int = 1) -> None:
         """Refuse an image that might wait longer than the queue budget or its client's patience.
 
-        Of several images of one request, the first may wait for the queue budget, and the last for
-        the patience.
+        Of several images of a request, the first may wait for the budget, the last for the patience.
 
         Raises:
             DeadlineExceededError: If the deadline has passed.
-            OverloadedError: If the wait might be too long. Its `retry_after` is the time in which
-                the wait falls to the limit.
+            OverloadedError: If the wait might be too long; it falls to the limit in `retry_after`.
             ModelFailedError: If no lane is usable.
         """
         if patience <= 0:
             raise DeadlineExceededError(_NOT_DECODED)
         if not self.usable:
             raise ModelFailedError("The model has stopped.")
-        wait = max(self._decode_backlog(self.awaiting), self.device_wait()[1])
-        limit = min(self.policy.queue_budget, patience)
-        if wait > limit:
-            raise OverloadedError(
-                f"The estimated wait is {wait:.1f} s; the limit is {limit:g} s. Retry later.",
-                retry_after=wait - limit,
-            )
-        if images > 1:
-            others = images - 1
-            last = max(self._decode_backlog(self.awaiting + others), self.device_wait(others)[1])
-            if last > patience:
+        budget = min(self.policy.queue_budget, patience)
+        for behind, limit in ((0, budget), (images - 1, patience))[:images]:
+            wait = max(self._decode_backlog(self.awaiting + behind), self.device_wait(behind)[1])
+            if wait > limit:
+                last = f" for the last of {images} images" if behind else ""
+                advice = "Send fewer in one request, or retry later." if behind else "Retry later."
                 raise OverloadedError(
-                    f"The estimated wait is {last:.1f} s for the last of {images} images; the limit"
-                    f" is {patience:g} s. Send fewer in one request, or retry later.",
-                    retry_after=last - patience,
+                    f"The estimated wait is {wait:.1f} s{last}; the limit is {limit:g} s. {advice}",
+                    retry_after=wait - limit,
                 )
 
     def admit_all(self, images: int, deadline: float, ask: Ask | None = None) -> list["Place"]:
@@ -259,21 +246,15 @@ class Waiter:
         self.fail(DeadlineExceededError(f"The deadline passed {_WHEN[self.stage]}."))
 
 
+@dataclass(eq=False, slots=True)
 class WaitingLine:
     """The images that wait for a run, first come, first served; each gets a row or an error."""
 
-    def __init__(
-        self,
-        policy: BatchPolicy,
-        clock: Callable[[], float] = time.monotonic,
-        left: Callable[[Stage], None] = lambda _: None,
-    ) -> None:
-        """Create an empty line; see Queue for the arguments."""
-        self._policy = policy
-        self._clock = clock
-        self._left = left
-        self._waiters: deque[Waiter] = deque()
-        self.asked = 0  # classes that are to be explained, as `BatchPolicy.asked` counts them
+    policy: BatchPolicy
+    clock: Callable[[], float]
+    left: Callable[[Stage], None]  # these three are as in Queue
+    asked: int = 0  # classes that are to be explained, as `BatchPolicy.asked` counts them
+    _waiters: deque[Waiter] = field(default_factory=deque)
 
     def __len__(self) -> int:
         """Return the number of images in line."""
@@ -294,15 +275,15 @@ class WaitingLine:
             Exception: Whatever the run raised.
         """
         loop = asyncio.get_running_loop()
-        now = self._clock()
+        now = self.clock()
         waiter = Waiter(pixels, now, deadline, predicted, loop.create_future(), ask)
         self._waiters.append(waiter)
-        self.asked += self._policy.asked(ask)
+        self.asked += self.policy.asked(ask)
         timer = loop.call_later(max(0.0, deadline - now), waiter.expire)
         try:
             return await waiter.future
         except asyncio.CancelledError:
-            self._left(waiter.stage)
+            self.left(waiter.stage)
             raise
         finally:
             timer.cancel()
@@ -313,7 +294,7 @@ class WaitingLine:
     def take(self, most: int) -> list[Waiter]:
         """Remove and return the oldest images that can still be answered in time."""
         taken: list[Waiter] = []
-        now = self._clock()
+        now = self.clock()
         while self._waiters and len(taken) < most:
             waiter = self._waiters.popleft()
             self._leave(waiter)
@@ -324,14 +305,11 @@ class WaitingLine:
 
     def dismiss(self, make: Callable[[], Exception]) -> None:
         """Fail every image in line."""
-        for waiter in self._waiters:
-            self._leave(waiter)
-        fail(self._waiters, make)
-        self._waiters.clear()
+        fail(self.take(len(self)), make)
 
     def _leave(self, waiter: Waiter) -> None:
         waiter.in_line = False
-        self.asked -= self._policy.asked(waiter.ask)
+        self.asked -= self.policy.asked(waiter.ask)
 
 
 def fail(waiters: Iterable[Waiter], make: Callable[[], Exception]) -> None:

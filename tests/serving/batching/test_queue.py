@@ -195,9 +195,9 @@ def started(line, deadline=NEVER):
     return asyncio.create_task(line.wait(PIXELS, deadline, 0.0))
 
 
-def line_here(**options):
+def line_here(left=lambda _: None):
     policy = BatchPolicy((1,), RunCost(0.1, 0.0, ((1, 0.1),)))
-    return WaitingLine(policy, asyncio.get_running_loop().time, **options)
+    return WaitingLine(policy, asyncio.get_running_loop().time, left)
 
 
 def test_the_oldest_is_taken_first(turned):
