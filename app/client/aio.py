@@ -14,7 +14,6 @@ from collections.abc import (
 )
 from contextlib import ExitStack
 from math import inf
-from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, Unpack, overload
 
 import httpx
@@ -101,12 +100,7 @@ class AsyncClient:
         self._check_open()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_error: object) -> None:
         """Close the connections."""
         await self.aclose()
 

@@ -18,16 +18,16 @@ Outcome: TypeAlias = Classification | RequestError | ServiceError
 """What became of one image: its answer, or why there is none."""
 
 
-def check_number(images: int, most: int = MOST_IMAGES) -> None:
+def check_number(images: int) -> None:
     """Refuse a request with more images than one may have.
 
     Raises:
         BadRequestError: If there are too many.
     """
-    if images > most:
+    if images > MOST_IMAGES:
         raise BadRequestError(
-            f"The request has {images} images; the limit is {most}. Send the others in another one.",
-            limit={"images": most},
+            f"The request has {images} images; the limit is {MOST_IMAGES}. Send the others in another one.",
+            limit={"images": MOST_IMAGES},
         )
 
 

@@ -71,18 +71,6 @@ class _Part:
         return self.end - self.start
 
 
-def find_file(content_type: str, body: bytes, names: tuple[str, ...] = (FIELD,)) -> bytes:
-    """Return the only file of a form; see `find_files`.
-
-    Raises:
-        UnsupportedFormatError: If it is empty.
-    """
-    [file] = find_files(content_type, body, names)
-    if isinstance(file, RequestError):
-        raise file
-    return file
-
-
 def find_files(
     content_type: str, body: bytes, names: tuple[str, ...] = (FIELD,), most: int = 1
 ) -> list[bytes | RequestError]:

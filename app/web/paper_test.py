@@ -39,20 +39,16 @@ def read_test(query: QueryParams, loaded: Loaded) -> ServedTest:
     return TESTS[TESTS.index(wanted)]
 
 
-def check_single(photos: Sequence[bytes | RequestError]) -> bytes:
-    """Return the only photo of a request.
+def check_single(photos: Sequence[bytes | RequestError]) -> None:
+    """Refuse a request with several photos.
 
     Raises:
-        RequestError: If it cannot be read, or there are several.
+        UnknownParameterError: If it has.
     """
     if len(photos) > 1:
         raise UnknownParameterError(
             f"test: takes one photo a request, and this one has {len(photos)}. Send them one by one."
         )
-    [photo] = photos
-    if isinstance(photo, RequestError):
-        raise photo
-    return photo
 
 
 def tested_body(model: ModelRef, result: Tested) -> TestedOut:

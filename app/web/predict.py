@@ -25,7 +25,7 @@ from app.web.accept import PNG, prefers_png
 from app.web.endpoints import Endpoint
 from app.web.forms import find_files, refuse_hidden_form
 from app.web.middleware.admission import count_images
-from app.web.openapi import PREDICT_BODY, PREDICT_RESPONSES, parameters_of
+from app.web.openapi import FIELD, PREDICT_BODY, PREDICT_RESPONSES, parameters_of
 from app.web.page.plain_answer import answer_page
 from app.web.paper_test import check_single, read_test, tested_body
 from app.web.parameters import QUESTION
@@ -67,14 +67,8 @@ async def predict(
     A form with several parts named `file` gets a list: for each photo, in order, its answer or a
     problem.
     """
-    loaded: Loaded = request.state.loaded  # chosen and admitted by app.web.middleware.admission
-    classes = len(loaded.labels)
-    if top_k is not None and top_k > classes:
-        raise BadRequestError(
-            f"top_k: {request.state.model} knows {classes} classes.", limit={"top_k": classes}
-        )
     by_test = "test" in request.query_params
-    return await (_predict_by_test if by_test else _predict)(request, top_k or min(USUAL, classes))
+    return await (_predict_by_test if by_test else _predict)(request, read_top_k(request, top_k))
 
 
 async def _predict(request: Request, best: int) -> Response:
@@ -87,9 +81,7 @@ async def _predict(request: Request, best: int) -> Response:
     photos = await _read_photos(request)
     if len(photos) > 1:
         return await _predict_several(request, photos, best, question)
-    [data] = photos
-    if isinstance(data, RequestError):
-        raise data
+    data = _the_photo(photos)
     classifier: Classifier = request.app.state.classifier
     pictured = (
         question is not None
@@ -110,15 +102,11 @@ async def _predict(request: Request, best: int) -> Response:
         "batch_size": result.batch_size,
         **(question.fields if question else {}),
     }
-    headers = _headers(request, result.seconds, result.batch_size)
-    if request.state.html:
-        return answer_page(request.scope, body, len(loaded.labels), headers)
     if question is not None and pictured:
         marks = marks_of(result.explained, result.predictions, question.parts)
         if marks is not None:
             return await _draw(request, data, result, marks)
-    json = body.model_dump_json(exclude_unset=question is not None)
-    return Response(json, media_type="application/json", headers=headers)
+    return _answer(request, body, result, exclude_unset=question is not None)
 
 
 async def _predict_by_test(request: Request, best: int) -> Response:
@@ -126,7 +114,8 @@ async def _predict_by_test(request: Request, best: int) -> Response:
     loaded: Loaded = request.state.loaded
     test = read_test(request.query_params, loaded)
     photos = await _read_photos(request)
-    data = check_single(photos)
+    check_single(photos)
+    data = _the_photo(photos)
     count_images(request, math.ceil(usual_images(loaded, test)))
     tester: PaperTester = request.app.state.tester
     work = tester.classify(loaded, test, data, best, request.state.deadline)
@@ -140,10 +129,7 @@ async def _predict_by_test(request: Request, best: int) -> Response:
         **body.image.model_dump(),
         "test": test,
     }
-    headers = _headers(request, result.seconds, result.batch_size)
-    if request.state.html:
-        return answer_page(request.scope, body, len(loaded.labels), headers)
-    return Response(body.model_dump_json(), media_type="application/json", headers=headers)
+    return _answer(request, body, result)
 
 
 async def _predict_several(
@@ -215,7 +201,22 @@ def _body(request: Request, result: Classification, question: Question | None) -
     )
 
 
-def _headers(request: Request, seconds: Mapping[str, float], batch_size: int) -> dict[str, str]:
+def _answer(
+    request: Request,
+    body: PredictOut | TestedOut,
+    result: Classification,
+    *,
+    exclude_unset: bool = False,
+) -> Response:
+    headers = headers_of(request, result.seconds, result.batch_size)
+    if request.state.html:
+        return answer_page(request.scope, body, len(request.state.loaded.labels), headers)
+    json = body.model_dump_json(exclude_unset=exclude_unset)
+    return Response(json, media_type="application/json", headers=headers)
+
+
+def headers_of(request: Request, seconds: Mapping[str, float], batch_size: int) -> dict[str, str]:
+    """Return the headers that say how long each stage took, and how large the batch was."""
     stages = {**seconds, "total": time.monotonic() - request.state.began}
     return {
         "Server-Timing": ", ".join(f"{name};dur={1000 * s:.2f}" for name, s in stages.items()),
@@ -232,26 +233,51 @@ async def _draw(request: Request, data: bytes, result: Classification, marks: Ma
     if picture is None:
         return Response(status_code=CLIENT_LEFT)
     seconds = {**result.seconds, "draw": time.monotonic() - began}
-    headers = _headers(request, seconds, result.batch_size)
+    headers = headers_of(request, seconds, result.batch_size)
     return Response(picture, media_type=PNG, headers={**headers, "Vary": "Accept"})
 
 
-async def read_upload(request: Request) -> bytes:
-    """Return the only file of a multipart body, or the raw body."""
-    [photo] = await _read_photos(request, 1)
+def read_top_k(request: Request, top_k: int | None) -> int:
+    """Return how many classes to answer with.
+
+    Raises:
+        BadRequestError: If the model does not know so many.
+    """
+    classes = len(request.state.loaded.labels)
+    if top_k is not None and top_k > classes:
+        raise BadRequestError(
+            f"top_k: {request.state.model} knows {classes} classes.", limit={"top_k": classes}
+        )
+    return top_k or min(USUAL, classes)
+
+
+async def read_upload(request: Request, names: tuple[str, ...] = (FIELD,)) -> bytes:
+    """Return the raw body, whatever its type, or the only file of a form.
+
+    Raises:
+        RequestError: If a form has no file of these names, or the body is another kind of form.
+    """
+    return _the_photo(await _read_photos(request, names, 1))
+
+
+def _the_photo(photos: list[bytes | RequestError]) -> bytes:
+    """Return the only photo, or raise why it is none."""
+    [photo] = photos
     if isinstance(photo, RequestError):
         raise photo
     return photo
 
 
-async def _read_photos(request: Request, most: int | None = None) -> list[bytes | RequestError]:
+async def _read_photos(
+    request: Request, names: tuple[str, ...] = (FIELD,), most: int | None = None
+) -> list[bytes | RequestError]:
     """Return the files of a multipart body, or the raw body; a page shows one."""
     content_type = request.headers.get("content-type", "")
     body = await request.body()
     media_type = content_type.lower()
     if media_type.startswith("multipart/"):
         most = most or (1 if request.state.html else MOST_IMAGES)
-        return find_files(content_type, body, most=most)
+        return find_files(content_type, body, names, most)
     if body.startswith(b"--") or "urlencoded" in media_type:
         refuse_hidden_form(body)
     return [body]

@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from app.errors import BadRequestError, RequestError, UnsupportedFormatError
-from app.web.forms import find_file, find_files, refuse_hidden_form
+from app.web.forms import find_files, refuse_hidden_form
 from tests.conftest import PHOTOS
 
 PHOTO = b"\xff\xd8\xff\r\n--\n\r\n--X\x00" + bytes(2000)
@@ -24,6 +24,14 @@ def part(disposition=FILE, data=PHOTO, more="", boundary="XX"):
 
 def form(*parts, boundary="XX"):
     return b"".join(parts) + f"--{boundary}--\r\n".encode()
+
+
+def find_file(content_type, body):
+    """Return the only file, or raise what stands in its place."""
+    [file] = find_files(content_type, body)
+    if isinstance(file, RequestError):
+        raise file
+    return file
 
 
 def refusal(body, content_type=TYPE):

@@ -1,4 +1,4 @@
-"""What the protocols of other servers share: reading an upload, and all answers or one error."""
+"""What the protocols of other servers share: all answers or one error, and versions of models."""
 
 from collections.abc import Sequence
 
@@ -8,27 +8,11 @@ from app.errors import RequestError, ServiceError, UnknownModelError
 from app.records import Pixels
 from app.serving.classifier import Classification
 from app.serving.explanation import Question
-from app.web.forms import find_file, refuse_hidden_form
-from app.web.openapi import FIELD
 from app.web.predict import classify_all
 from app.web.problems import UnwantedError
 
 VERSIONS = ("1", "1.0")
 """Of a model, in protocols whose models have some; here each has one."""
-
-
-def photo_of(request: Request, body: bytes, names: tuple[str, ...] = (FIELD,)) -> bytes:
-    """Return the photo of a body: the body itself, whatever its type, or the file of a form.
-
-    Raises:
-        RequestError: If a form has no file of these names, or the body is another kind of form.
-    """
-    content_type = request.headers.get("content-type", "")
-    if content_type.lower().startswith("multipart/"):
-        return find_file(content_type, body, names)
-    if body.startswith(b"--") or "urlencoded" in content_type.lower():
-        refuse_hidden_form(body)
-    return body
 
 
 async def answers_to(

@@ -15,7 +15,8 @@ from app.serving.explanation import Question
 from app.serving.loading import Loaded
 from app.web.endpoints import Endpoint
 from app.web.openapi import json_or_photo, parameters_of
-from app.web.protocols.answering import answers_to, photo_of
+from app.web.predict import read_upload
+from app.web.protocols.answering import answers_to
 from app.web.protocols.json_body import JsonBody, is_json
 from app.web.question import why_not_explained
 from app.web.schemas.protocols import HfBoxOut, HfClassOut
@@ -148,7 +149,7 @@ async def _read(request: Request, known: Mapping[str, object]) -> tuple[bytes, d
     """Return the photo and its parameters: those of JSON, else those of the address, else None."""
     body = await request.body()
     if not is_json(request.headers.get("content-type", ""), body):
-        return photo_of(request, body), dict(known)
+        return await read_upload(request), dict(known)
     read = JsonBody(body)
     unknown = read.members.keys() - _IGNORED
     if "inputs" not in read.members or unknown:

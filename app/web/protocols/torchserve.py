@@ -7,14 +7,13 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from app.errors import BadRequestError
 from app.records import Label, Prediction
-from app.serving.classifier import USUAL
 from app.serving.loading import Loaded
 from app.web.endpoints import METHODS, Endpoint
 from app.web.health import readyz
 from app.web.openapi import FIELD, parameters_of, photo_body
-from app.web.protocols.answering import answers_to, check_version, photo_of
+from app.web.predict import read_top_k, read_upload
+from app.web.protocols.answering import answers_to, check_version
 
 router = APIRouter(tags=["TorchServe"])
 
@@ -55,13 +54,9 @@ async def classify(
     followed by the WordNet id of its class, or else by its index.
     """
     loaded: Loaded = request.state.loaded
-    classes = len(loaded.labels)
-    if top_k is not None and top_k > classes:
-        raise BadRequestError(
-            f"top_k: {request.state.model} knows {classes} classes.", limit={"top_k": classes}
-        )
-    photo = photo_of(request, await request.body(), _FIELDS)
-    [answer] = await answers_to(request, [photo], top_k or min(USUAL, classes))
+    best = read_top_k(request, top_k)
+    photo = await read_upload(request, _FIELDS)
+    [answer] = await answers_to(request, [photo], best)
     return JSONResponse(by_label(answer.predictions, loaded.labels))
 
 

@@ -1,7 +1,6 @@
 """POST /v2/models/{model}/infer: photos or pixels in, probabilities or classes out."""
 
 import asyncio
-import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ from app.serving.classifier import Classification
 from app.serving.hosted_models import HostedModel
 from app.serving.metrics import NO_MODEL
 from app.web.endpoints import Endpoint
+from app.web.predict import headers_of
 from app.web.protocols.answering import answers_to
 from app.web.protocols.oip.answer import write_answer
 from app.web.protocols.oip.describe import parameters_of
@@ -141,12 +141,8 @@ def _answer(request: Request, asked: InferRequest, results: Sequence[Classificat
     stages: dict[str, float] = {}
     for one in results:
         stages |= {stage: max(s, stages.get(stage, 0.0)) for stage, s in one.seconds.items()}
-    stages["total"] = time.monotonic() - request.state.began
-    headers = {
-        "Server-Timing": ", ".join(f"{stage};dur={1000 * s:.2f}" for stage, s in stages.items()),
-        "X-Batch-Size": str(max(one.batch_size for one in results)),
-        "Vary": "Accept-Encoding",
-    }
+    headers = headers_of(request, stages, max(one.batch_size for one in results))
+    headers["Vary"] = "Accept-Encoding"
     if encoding:
         headers["Content-Encoding"] = encoding
     if length is not None:
