@@ -8,6 +8,8 @@ from app.client.errors import ClientError, NoAnswerError, TimedOutError, Unreach
 RATE_LIMITED: Final = 429
 REFUSALS: Final = frozenset({RATE_LIMITED, 502, 503})
 """Statuses of a server that asks for time; 502 comes from a proxy whose server restarts."""
+_DIED: Final = 500
+"""Status of a proxy, Ray's for one, whose server ended while it answered; a vgg-serve names the type of its problem."""
 _FIRST: Final = 0.1
 _LONGEST: Final = 10.0
 """Seconds before the second try, if the server wants no longer wait; doubled for each try, up to the longest."""
@@ -51,7 +53,8 @@ def is_refusal(error: ClientError) -> bool:
 def is_passing(error: ClientError) -> bool:
     """Return whether the same request may be answered a moment later."""
     lost = isinstance(error, NoAnswerError) and not isinstance(error, TimedOutError)
-    return is_refusal(error) or lost or isinstance(error, UnreachableError)
+    died = error.status == _DIED and not error.type
+    return is_refusal(error) or lost or died or isinstance(error, UnreachableError)
 
 
 def counts(error: ClientError, *, met: bool) -> bool:

@@ -94,7 +94,7 @@ def test_nonsense_is_not_from_a_vgg_serve(content):
 
 
 @pytest.mark.parametrize(
-    ("status", "again"), [(429, True), (502, True), (503, True), (504, False), (408, False), (500, False)]
+    ("status", "again"), [(429, True), (502, True), (503, True), (504, False), (408, False)]
 )  # fmt: skip
 @pytest.mark.parametrize("content", [b"<html>", problem(503, "overloaded", "The server is busy")])
 def test_who_asks_for_time_gets_it(status, again, content):
@@ -102,6 +102,12 @@ def test_who_asks_for_time_gets_it(status, again, content):
     error = refused(status, content, Retry_After="7")
 
     assert (7.0, status, again) == (error.retry_after, error.status, is_passing(error))
+
+
+def test_500_is_tried_again_only_if_no_vgg_serve_answered_it():
+    """A proxy answers so, Ray's for one, when its server ends in the middle."""
+    assert is_passing(refused(500, b"Internal Server Error"))
+    assert not is_passing(refused(500, problem(500, "run-failed")))
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ from app.client.retries import Patience, counts, is_passing, pause
         (UnreachableError(""), True),
         (NoAnswerError(""), True),
         (TimedOutError(""), False),
-        (ProblemError("", status=500), False),
+        (ProblemError("", status=500), True),
+        (ProblemError("", status=500, type="internal"), False),
         (ProblemError("", status=504), False),
         (ProblemError("", status=422), False),
         (ProblemError("", status=401), False),
@@ -29,7 +30,7 @@ from app.client.retries import Patience, counts, is_passing, pause
     ],
 )
 def test_only_what_passes_is_tried_again(error, again):
-    """A server that is busy or away, and a connection that broke."""
+    """A server that is busy or away, a connection that broke, a proxy whose server ended."""
     assert again == is_passing(error)
     assert again == Patience(1, 10).lasts(error, 1, 0)
 
