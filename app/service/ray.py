@@ -99,7 +99,7 @@ def bind(settings: Settings, scale: Scale, build: Callable[[], FastAPI]) -> Any:
         },
         max_ongoing_requests=_BATCHES * batch,
         # Those that wait in a proxy, where neither deadline nor prediction sees them.
-        max_queued_requests=_BATCHES * batch,
+        max_queued_requests=_BATCHES * batch * max(1, scale.min_replicas),
         backpressure_config={"status_code": 503, "retry_after_s": 1},
         autoscaling_config={
             "min_replicas": scale.min_replicas,

@@ -148,3 +148,49 @@ def test_both_nodes_answer(url):
                 break
 
     assert 2 == len(since)
+
+
+OPTIONS = """
+import json
+from app.service.ray import Scale, app
+bound = app(Scale(min_replicas=2, max_replicas=3))._bound_deployment
+options = {n: getattr(bound, n) for n in ("max_ongoing_requests", "max_queued_requests", "ray_actor_options")}
+config = bound._deployment_config
+options |= {n: getattr(config, n) for n in ("graceful_shutdown_timeout_s", "graceful_shutdown_wait_loop_s")}
+print(json.dumps(options))
+"""
+
+
+@pytest.mark.ray
+def test_settings_become_options(variables):
+    """Processors, bounds, the time to drain; paths hold in any folder."""
+    given = {"VGG_MAX_BATCH_SIZE": "3", "VGG_DRAIN_DELAY_MS": "500", "VGG_CACHE_DIR": "cache"}
+    command = [python(), "-c", OPTIONS]
+    said = subprocess.run(
+        command, cwd=REPOSITORY, env=variables | given, capture_output=True, text=True, check=True
+    )
+    options = json.loads(said.stdout)
+    actor = options.pop("ray_actor_options")
+    environment = actor["runtime_env"]["env_vars"]
+
+    assert {
+        "max_ongoing_requests": 12,
+        "max_queued_requests": 24,
+        "graceful_shutdown_timeout_s": 20.5,
+        "graceful_shutdown_wait_loop_s": 0.5,
+    } == options
+    assert (1, 0) == (actor["num_cpus"], actor["num_gpus"])
+    assert ("1", "3") == (environment["VGG_THREADS"], environment["VGG_MAX_BATCH_SIZE"])
+    assert str(REPOSITORY / "cache") == environment["VGG_CACHE_DIR"]
+
+
+@pytest.mark.ray
+def test_setting_without_effect_is_refused(variables):
+    """A port of gRPC that nobody listens on would be found out late."""
+    command = [python(), "-c", OPTIONS]
+    environment = variables | {"VGG_GRPC_PORT": "8001"}
+    said = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert "VGG_GRPC_PORT has no effect under Ray" in said.stderr
