@@ -22,13 +22,13 @@ from tests.nginx import free_ports
 RAY_PYTHON = Path(os.environ.get("VGG_TEST_RAY", REPOSITORY / ".venv-ray" / "bin" / "python"))
 
 
-def python() -> Path:
+def python() -> str:
     """Return a Python that has Ray."""
     if importlib.util.find_spec("ray") is not None:
-        return Path(sys.executable)
+        return sys.executable
     if not RAY_PYTHON.exists():
         pytest.skip("Ray is not installed")
-    return RAY_PYTHON
+    return str(RAY_PYTHON)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def url(address, variables, tmp_path_factory):
             }
         )
     )
-    command = [python().parent / "serve", "run", "--address", address, config]
+    command = [Path(python()).parent / "serve", "run", "--address", address, config]
     with (config.parent / "log").open("w") as log:
         serving = subprocess.Popen(command, cwd=REPOSITORY, env=variables, stdout=log, stderr=log)
     for _ in range(1000):
