@@ -29,15 +29,20 @@ def models(tmp_path_factory):
 
 
 @pytest.fixture
-def start(models):
-    """Start `vgg-serve evaluate ...` with the network `colours`."""
+def settings(models):
+    """The environment of a command: the network `colours`, and wide lines."""
+    return {"VGG_MODEL_DIR": str(models), "VGG_MODELS": "colours", "COLUMNS": "200"}
+
+
+@pytest.fixture
+def start(settings):
+    """Start `vgg-serve evaluate ...` as a process of its own."""
 
     def start(*arguments, **environment):
         kept = {k: v for k, v in os.environ.items() if not k.startswith("VGG_")}
-        kept |= {"VGG_MODEL_DIR": str(models), "VGG_MODELS": "colours", "COLUMNS": "200"}
         return subprocess.Popen(
             [sys.executable, "-m", "app", "evaluate", *map(str, arguments)],
-            cwd=REPOSITORY, env=kept | environment, text=True,
+            cwd=REPOSITORY, env=kept | settings | environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
@@ -45,15 +50,9 @@ def start(models):
 
 
 @pytest.fixture
-def run(start):
-    """Run it to its end; return its status, its output and what it said."""
-
-    def run(*arguments, **environment):
-        with start(*arguments, **environment) as process:
-            out, err = process.communicate(timeout=120)
-        return process.returncode, out, err
-
-    return run
+def run(evaluate, settings):
+    """Call it; return its status, its output and what it said."""
+    return lambda *arguments, **environment: evaluate(*arguments, **settings | environment)
 
 
 @pytest.fixture
@@ -223,12 +222,13 @@ def test_a_page_is_written(run, folder, tmp_path):
     assert report["command"].startswith(f"vgg-serve evaluate {folder} --json")
 
 
-def test_a_page_needs_matplotlib_before_any_photo(run, folder, tmp_path):
+def test_a_page_needs_matplotlib_before_any_photo(start, folder, tmp_path):
     """A sentence says how to install it; nothing was classified in vain."""
     (tmp_path / "matplotlib.py").write_text("raise ImportError")
-    status, _, err = run(folder, "--html", tmp_path / "a.html", PYTHONPATH=str(tmp_path))
+    with start(folder, "--html", tmp_path / "a.html", PYTHONPATH=str(tmp_path)) as process:
+        _, err = process.communicate(timeout=60)
 
-    assert 1 == status
+    assert 1 == process.returncode
     assert "--html needs matplotlib" in err
     assert [] == [*tmp_path.glob("a.html*")]
 

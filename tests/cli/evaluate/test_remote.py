@@ -1,10 +1,7 @@
 """`vgg-serve evaluate --url`: a server's answers give the same report as the model here."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 
 import httpx
 import pytest
@@ -17,7 +14,7 @@ from app.service.settings import Settings
 from app.setup_errors import SetupError
 from app.web.keys import make_key
 from tests.cli.predict.conftest import problem
-from tests.conftest import REPOSITORY, png, running_server, write_colours
+from tests.conftest import png, running_server, write_colours
 
 COLOURS = {"n01440764": "red", "goldfish": "lime", "2": "blue"}
 
@@ -53,35 +50,28 @@ def server(place):
 
 
 @pytest.fixture
-def evaluate(place, server):
-    """Evaluate, and return the status, the report, the output and what was said."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("VGG_")}
-    environment |= {"VGG_MODEL_DIR": str(place), "VGG_MODELS": "colours", "COLUMNS": "200"}
+def run(evaluate, place, server):
+    """Evaluate, and return the report and the output."""
+    settings = {"VGG_MODEL_DIR": str(place), "VGG_MODELS": "colours", "COLUMNS": "200"}
 
-    def evaluate(file, *options, key=server[1]):
-        ended = subprocess.run(
-            [sys.executable, "-m", "app", "evaluate", place / "photos", "--json", file, *options],
-            cwd=REPOSITORY, env=environment | {"VGG_API_KEY": key}, timeout=120, check=False,
-            capture_output=True, text=True,
-        )  # fmt: skip
-        report = json.loads(file.read_text()) if file.exists() else {}
-        return ended.returncode, report, ended.stdout, ended.stderr
+    def run(file, *options):
+        status, out, err = evaluate(
+            place / "photos", "--json", file, *options, **settings, VGG_API_KEY=server[1]
+        )
+        assert 0 == status, err
+        return json.loads(file.read_text()), out
 
-    return evaluate
+    return run
 
 
-def test_the_report_is_that_of_the_model_here(evaluate, server, tmp_path):
+def test_the_report_is_that_of_the_model_here(run, server, tmp_path):
     """All figures, to the last digit; it says who answered, and a second run asks nobody again.
 
     A model here is compared with one of a server, and two of the same server with each other.
     """
     url, _ = server
-    status, here, _, err = evaluate(tmp_path / "here.json", "--compare", f"{url},swapped")
-    assert 0 == status, err
-    status, there, out, err = evaluate(
-        tmp_path / "there.json", "--url", url, "--compare", "swapped"
-    )
-    assert 0 == status, err
+    here, _ = run(tmp_path / "here.json", "--compare", f"{url},swapped")
+    there, out = run(tmp_path / "there.json", "--url", url, "--compare", "swapped")
     figures = (
         "top1", "top5", "ece", "n", "accuracy", "calibration", "baselines", "duplicates", "segments",
         "suspected_label_errors",
@@ -103,14 +93,13 @@ def test_the_report_is_that_of_the_model_here(evaluate, server, tmp_path):
         model["precision"],
     )
     assert f"answered by {url}: vgg-serve {model['server_version']}, float32 on cpu" in out
-    status, again, _, err = evaluate(tmp_path / "there.json", "--url", url)
-    assert (2, there["top1"]) == (again["speed"]["photos"], again["top1"]), err  # the damaged
+    again, _ = run(tmp_path / "there.json", "--url", url)
+    assert (2, there["top1"]) == (again["speed"]["photos"], again["top1"])  # the damaged
 
 
 @pytest.mark.parametrize(
     ("url", "key", "model", "said"),
     [
-        ("http://127.0.0.1:1", None, None, "No server listens at http://127.0.0.1:1"),
         ("ftp://host", None, None, "Expected http://HOST:PORT"),
         ("{url}", "wrong", None, "Missing or invalid API key"),
         ("{url}", None, "vgg99", "no model of that name"),
