@@ -20,7 +20,7 @@ from app.serving.classifier import Classifier
 from app.serving.hosted_models import Models
 from app.serving.inspector import Inspector
 from app.serving.metrics import Metrics
-from app.serving.paper_tests import PaperTester
+from app.serving.paper.tester import PaperTester
 from app.setup_errors import SetupError
 from app.web.health import router as health
 from app.web.inspect import router as inspect

@@ -16,10 +16,10 @@ from app.runtime.open_session import Session, open_session
 from app.service.fronts.owner_side import OwnerSide
 from app.service.fronts.processes import FrontProcesses
 from app.service.fronts.shared_memory import Layout
+from app.service.grpc_port import announce_grpc, check_grpc_port
 from app.service.key_file import KeyFile
 from app.service.listening import bind_all
 from app.service.parts import make_hosting, served_manifests
-from app.service.rpc_port import announce_rpc, check_rpc_port
 from app.service.server import GPU_LOST, announce, exit_if_lost
 from app.service.settings import Settings
 from app.service.signals import end_by
@@ -72,7 +72,7 @@ class Owner:
 
     def __init__(self, settings: Settings, open_session: Callable[..., Session]) -> None:
         """Build the parts and take the port; nothing runs before `serve`."""
-        check_rpc_port(settings)
+        check_grpc_port(settings)
         self._keys = Keys(settings.api_keys_file) if settings.api_keys_file else None
         metrics = Metrics()
         self.models = Models(
@@ -90,7 +90,7 @@ class Owner:
         self._owner_side = OwnerSide(self.models, layout, metrics, self._keys)
         self._key_file = KeyFile(self._keys, self._owner_side.send_keys) if self._keys else None
         self._when_ready = settings.listen == "ready"
-        self._announce_rpc = partial(announce_rpc, settings)
+        self._announce_grpc = partial(announce_grpc, settings)
         where = (settings.host, settings.port, settings.uds, int(settings.uds_mode, 8))
         self._listeners, self._let_none_come = bind_all(*where, settings.front_processes)
         if not self._when_ready:
@@ -164,7 +164,7 @@ class Owner:
         await self._fronts.serving.wait()
         if not self._when_ready:
             announce(self._listeners[0], self._keys, loading=True)
-            self._announce_rpc()
+            self._announce_grpc()
         await self.models.load(self._owner_side.tell_models)
         if self.models.failed:
             self.failed = True
@@ -178,7 +178,7 @@ class Owner:
         while not all(one.getsockopt(SOL_SOCKET, SO_ACCEPTCONN) for one in listeners):  # noqa: ASYNC110 (other processes listen)
             await asyncio.sleep(_MODELS)
         announce(self._listeners[0], self._keys, loading=False)
-        self._announce_rpc()
+        self._announce_grpc()
 
     async def _drain_if_lost(self) -> None:
         """Drain once a GPU has failed for good: only a new process can use it."""

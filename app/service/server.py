@@ -17,9 +17,9 @@ from app.machine import most_connections
 from app.runtime.open_session import Session, open_session
 from app.service.app import create_app
 from app.service.drain import accept_pending
+from app.service.grpc_port import GrpcPort, check_grpc_port
 from app.service.key_file import KeyFile, log_count
 from app.service.listening import bind_all, is_private, url_of
-from app.service.rpc_port import RpcPort, check_rpc_port
 from app.service.settings import Settings
 from app.serving.hosted_models import Models
 from app.setup_errors import SetupError
@@ -95,7 +95,7 @@ class Server(uvicorn.Server):
         self._key_file = key_file
         self._let_none_come = let_none_come
         self._announced = announced
-        self._rpc = RpcPort(app, settings)
+        self._rpc = GrpcPort(app, settings)
         self._drain_timeout = settings.drain_timeout_ms / 1000
         self._drain_delay = settings.drain_delay_ms / 1000
         self._signals = 0
@@ -249,7 +249,7 @@ def serve(settings: Settings, open_session: Callable[..., Session] = open_sessio
     Raises:
         SetupError: If the service cannot be built, or its address is taken or not of this machine.
     """
-    check_rpc_port(settings)
+    check_grpc_port(settings)
     app = create_app(settings, open_session)
     where = (settings.host, settings.port, settings.uds, int(settings.uds_mode, 8))
     [listeners], let_none_come = bind_all(*where)

@@ -18,7 +18,7 @@ from app.serving.hosted_models import Models
 from app.serving.many import MOST_IMAGES
 from app.web.endpoints import KEY, MARKS, PHOTO, Endpoint
 from app.web.middleware.admission import TIMEOUT_HEADER
-from app.web.paper_test import TESTS
+from app.web.paper import TESTS
 from app.web.parameters import PARAMETERS_OF, PARTS
 from app.web.problems import MEDIA_TYPE, UNAVAILABLE, problem_body
 from app.web.schemas.answers import BoxOut, HowOut, ImageOut, ModelRef, PredictionOut

@@ -19,15 +19,15 @@ from app.serving.classifier import USUAL, Classification, Classifier
 from app.serving.explanation import Question, marks_of
 from app.serving.loading import Loaded
 from app.serving.many import MOST_IMAGES, Outcome, check_number, classify_many
-from app.serving.paper_costs import usual_images
-from app.serving.paper_tests import PaperTester
+from app.serving.paper.costs import usual_images
+from app.serving.paper.tester import PaperTester
 from app.web.accept import PNG, prefers_png
 from app.web.endpoints import Endpoint
 from app.web.forms import find_files, refuse_hidden_form
 from app.web.middleware.admission import count_images
 from app.web.openapi import FIELD, PREDICT_BODY, PREDICT_RESPONSES, parameters_of
 from app.web.page.plain_answer import answer_page
-from app.web.paper_test import check_single, read_test, tested_body
+from app.web.paper import check_single, read_test, tested_body
 from app.web.parameters import QUESTION
 from app.web.problems import CLIENT_LEFT, ENCODER, problem_of
 from app.web.question import explained_body, read_question

@@ -18,7 +18,7 @@ _SPOKEN: Final = "gRPC is spoken on %s"
 _MODULE: Final = "app.web.protocols.oip.rpc.listener"
 
 
-def check_rpc_port(settings: Settings) -> None:
+def check_grpc_port(settings: Settings) -> None:
     """Check that gRPC can be spoken and that nobody else listens on its port.
 
     Raises:
@@ -38,13 +38,13 @@ def check_rpc_port(settings: Settings) -> None:
         listener.close()
 
 
-def announce_rpc(settings: Settings) -> None:
+def announce_grpc(settings: Settings) -> None:
     """Log the addresses of a port that other processes listen on."""
     for address in addresses_of(settings.host) if settings.grpc_port else ():
         log.info(_SPOKEN, f"{address}:{settings.grpc_port}")
 
 
-class RpcPort:
+class GrpcPort:
     """A server of gRPC, not started before `start`; without a port there is none."""
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:

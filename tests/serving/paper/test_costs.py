@@ -7,7 +7,7 @@ import pytest
 from app.errors import DeadlineExceededError
 from app.serving.batching.costs import BatchPolicy, RunCost
 from app.serving.loading import Loaded
-from app.serving.paper_costs import PaperCosts, counted_as, images_of, usual_images
+from app.serving.paper.costs import PaperCosts, counted_as, images_of, usual_images
 from app.weights.manifests.catalog import BUILT_IN, load_catalog
 
 

@@ -30,7 +30,7 @@ from app.serving.batching.lanes import Device, Lane
 from app.serving.classifier import Classifier
 from app.serving.loading import Loaded
 from app.serving.metrics import Metrics
-from app.serving.paper_tests import PaperTester
+from app.serving.paper.tester import PaperTester
 from app.weights.manifests.catalog import BUILT_IN, load_catalog
 
 pytestmark = pytest.mark.anyio

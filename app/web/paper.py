@@ -7,8 +7,8 @@ from starlette.datastructures import QueryParams
 
 from app.errors import RequestError, UnknownParameterError
 from app.serving.loading import Loaded
-from app.serving.paper_costs import ServedTest
-from app.serving.paper_tests import Tested, why_not_dense
+from app.serving.paper.costs import ServedTest
+from app.serving.paper.tester import Tested, why_not_dense
 from app.web.parameters import QUESTION
 from app.web.schemas.answers import ModelRef, TestedOut
 

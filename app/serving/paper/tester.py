@@ -34,7 +34,7 @@ from app.runtime.dense_session import Dense, DenseSession, open_dense
 from app.serving.classifier import Classification, Classifier, top_k
 from app.serving.loading import Loaded
 from app.serving.metrics import Metrics
-from app.serving.paper_costs import (
+from app.serving.paper.costs import (
     CROPS,
     SHARE,
     PaperCosts,

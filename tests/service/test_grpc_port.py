@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from app.service.app import create_app
-from app.service.rpc_port import RpcPort, check_rpc_port
+from app.service.grpc_port import GrpcPort, check_grpc_port
 from app.service.settings import Settings
 from app.setup_errors import SetupError
 
@@ -16,7 +16,7 @@ RPC = "app.web.protocols.oip.rpc"
 def refusal(**settings):
     """Return the sentence with which settings are refused."""
     with pytest.raises(SetupError) as caught:
-        check_rpc_port(Settings(**settings))
+        check_grpc_port(Settings(**settings))
     return str(caught.value)
 
 
@@ -31,7 +31,7 @@ def without_grpc(monkeypatch):
 @pytest.mark.usefixtures("without_grpc")
 def test_missing_extra_is_named_with_its_command():
     """Only if the port is set; without it nothing is imported."""
-    check_rpc_port(Settings())
+    check_grpc_port(Settings())
     imported = [name for name in sys.modules if name.startswith(RPC)]
 
     assert [] == imported
@@ -46,7 +46,7 @@ def test_port_has_to_be_free_and_another():
         assert "VGG_GRPC_PORT: cannot listen" in refusal(grpc_port=taken.getsockname()[1])
     assert "VGG_GRPC_PORT is VGG_PORT" in refusal(grpc_port=8123, port=8123)
     assert "name a port" in refusal(grpc_port=0, front_processes=2)
-    check_rpc_port(Settings(grpc_port=0, port=0))
+    check_grpc_port(Settings(grpc_port=0, port=0))
 
 
 def test_link_of_kubernetes_is_no_port(monkeypatch):
@@ -60,7 +60,7 @@ def test_link_of_kubernetes_is_no_port(monkeypatch):
 async def test_server_without_the_port_starts_and_stops_nothing(model_dir):
     """It has none."""
     settings = Settings(models=("colours",), model_dir=model_dir)
-    port = RpcPort(create_app(settings), settings)
+    port = GrpcPort(create_app(settings), settings)
     await port.start(announced=False)
     await port.stop(1)
 
@@ -75,4 +75,4 @@ async def test_port_that_was_taken_meanwhile_is_named(model_dir):
             models=("colours",), model_dir=model_dir, grpc_port=taken.getsockname()[1]
         )
         with pytest.raises(SetupError, match="VGG_GRPC_PORT"):
-            await RpcPort(create_app(settings), settings).start(announced=False)
+            await GrpcPort(create_app(settings), settings).start(announced=False)
