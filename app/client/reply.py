@@ -2,13 +2,15 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from app.client.answer import Answer, Malformed, Model, read_answer, read_model
 from app.client.errors import ProblemError, StrangerError
 from app.outgoing.retry_after import retry_after
+
+T = TypeVar("T")
 
 OK: Final = 200
 UNAUTHORIZED: Final = 401
@@ -65,35 +67,27 @@ def to_answer(reply: Reply) -> Answer:
         ProblemError: If the server answered an error.
         StrangerError: If this is no answer of a vgg-serve.
     """
-    body = successful(reply)
     size = reply.headers.get("X-Batch-Size", "")
-    try:
-        return read_answer(
+    timing = _TIMING.findall(reply.headers.get("Server-Timing", ""))
+    return _understood(
+        reply,
+        lambda body: read_answer(
             body,
             reply.headers.get("X-Request-ID"),
-            {name: float(ms) / 1000 for name, ms in _TIMING.findall(reply.headers.get("Server-Timing", ""))},
+            {name: float(ms) / 1000 for name, ms in timing},
             int(size) if size.isdecimal() else None,
-        )  # fmt: skip
-    except Malformed as exc:
-        raise StrangerError(_strange(reply)) from exc
+        ),
+    )
 
 
 def to_models(reply: Reply) -> tuple[Model, ...]:
     """Return the answer of GET /models; it raises as `to_answer` does."""
-    body = successful(reply)
-    try:
-        return tuple(read_model(one) for one in body["models"])
-    except Malformed as exc:
-        raise StrangerError(_strange(reply)) from exc
+    return _understood(reply, lambda body: tuple(map(read_model, body["models"])))
 
 
 def to_model(reply: Reply) -> Model:
     """Return the answer of GET /models/NAME; it raises as `to_answer` does."""
-    body = successful(reply)
-    try:
-        return read_model(body)
-    except Malformed as exc:
-        raise StrangerError(_strange(reply)) from exc
+    return _understood(reply, read_model)
 
 
 def to_ready(reply: Reply) -> bool:
@@ -101,7 +95,7 @@ def to_ready(reply: Reply) -> bool:
     if reply.status in _UNAVAILABLE:
         return False
     if successful(reply).get("status") != "ready":
-        raise StrangerError(_strange(reply))
+        raise StrangerError(_strange(reply), status=reply.status)
     return True
 
 
@@ -134,6 +128,15 @@ def successful(reply: Reply) -> dict[str, Any]:
         if isinstance(limits, dict)
         else None,
     )
+
+
+def _understood(reply: Reply, read: Callable[[dict[str, Any]], T]) -> T:
+    """Read the body of a success; what is not understood is from another server."""
+    body = successful(reply)
+    try:
+        return read(body)
+    except Malformed as exc:
+        raise StrangerError(_strange(reply), status=reply.status) from exc
 
 
 def _text(body: Mapping[str, Any], field: str) -> str:

@@ -208,6 +208,8 @@ def test_the_place_of_the_best_class_is_read():
     ],
 )
 def test_a_place_that_makes_no_sense_is_not_from_a_vgg_serve(row):
-    """Nothing is drawn from it, and nothing large is made of it."""
-    with pytest.raises(StrangerError):
+    """Nothing is drawn from it, and nothing large is made of it; the status is known nevertheless."""
+    with pytest.raises(StrangerError) as caught:
         read(200, json.dumps(explained(**row)).encode())
+
+    assert 200 == caught.value.status

@@ -14,7 +14,7 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
     """Yield the lines of the summary, in rich's markup."""
     made = report["model"]
     untrained = "" if made["trained"] else ", [bold yellow]UNTRAINED weights[/]"
-    yield f"[bold]{escape(made['name'])}[/]{untrained}: {report['n']:,} photos{_test(report['test'])}"
+    yield f"[bold]{escape(made['name'])}[/]{untrained}: {_photos(report['n'])}{_test(report['test'])}"
     if made.get("url"):
         yield (
             f"  answered by {_text(made['url'])}: vgg-serve {_text(made['server_version'])},"
@@ -53,7 +53,7 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
             f"{one['title']} {_percent(one['flip_rate']['value'])}"
             for one in report["stress"]["changes"]
         )
-        yield f"  flip rates of {report['stress']['n']:,} photos: {'; '.join(changes)}"
+        yield f"  flip rates of {_photos(report['stress']['n'])}: {'; '.join(changes)}"
     if report["comparison"]:
         yield from _comparison(report["comparison"])
     for one in report["conditions"]:
@@ -62,7 +62,7 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
     speed = report["speed"]
     if speed["seconds_per_thousand"] is not None:
         yield (
-            f"[dim]{speed['photos']:,} photos in {speed['seconds']:,.1f} s:"
+            f"[dim]{_photos(speed['photos'])} in {speed['seconds']:,.1f} s:"
             f" {speed['seconds_per_thousand']:,.2f} seconds per thousand photos[/]"
         )
     else:
@@ -120,6 +120,10 @@ def _published(figure: dict[str, Any]) -> str:
         return ""
     where = "inside" if figure["published_inside"] else "[yellow]outside[/]"
     return f"; the manifest's {_percent(figure['published'])} lies {where}"
+
+
+def _photos(number: int) -> str:
+    return f"{number:,} {'photo' if number == 1 else 'photos'}"
 
 
 def _percent(value: float) -> str:

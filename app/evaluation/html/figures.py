@@ -172,9 +172,11 @@ def baselines(report: Report) -> Markup:
         ["gain over the better of both", percent(found["gain"])],
         ["if each answer meant the label that it mostly has", percent(found["relabelled"])],
     ]
-    said = (
-        found["sentence"]
-        or "The labels go with the photos: the model is better than one that looks at none."
+    # Without a sentence the model gains something, unless all photos are of one class.
+    said = found["sentence"] or (
+        "The labels go with the photos: the model is better than one that looks at none."
+        if found["gain"] > 0
+        else "All photos are of one class, so that a model that looks at none may know it."
     )
     return section(
         "baselines",

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from app.evaluation.html import figures, photos, weak
 from app.evaluation.html.markup import Markup, table, tag
-from app.evaluation.html.parts import Pictures, Report, paragraph, section, test_name
+from app.evaluation.html.parts import Pictures, Report, counted, paragraph, section, test_name
 from app.evaluation.html.plots import Matplotlib
 
 _STYLE: Final = Path(__file__).with_name("page.css")
@@ -39,7 +39,7 @@ def write_page(report: Report, pictures: Pictures, library: Matplotlib) -> str:
         tag("style", Markup(_STYLE.read_text(encoding="utf-8"))),
     )
     made_at = f"{report['made'][:16].replace('T', ' ')} UTC"
-    below = f"{made['title']}; {report['n']:,} photos; {test_name(report['test'])}; {made_at}"
+    below = f"{made['title']}; {counted(report['n'], 'photo', 'photos')}; {test_name(report['test'])}; {made_at}"
     links = (tag("li", tag("a", text, href=f"#{one}")) for one, text in _NAVIGATION.items())
     header = tag(
         "header",

@@ -62,3 +62,13 @@ def test_shuffled_labels_are_told_at_the_top(report):
 
     assert f'<p class="warning">{sentence}</p>' in figures.summary(shuffled)
     assert f'<p class="warning">{sentence}</p>' in figures.baselines(shuffled)
+
+
+def test_photos_of_one_class_say_nothing_about_the_labels(report):
+    """Such as one photo, right: a model that looks at none is right, too."""
+    alone = report["baselines"] | {"sentence": None, "gain": 0.0}
+
+    said = figures.baselines(report | {"baselines": alone})
+
+    assert "All photos are of one class" in said
+    assert "better than one that looks at none" not in said
