@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.console import name_of, predictions_table, printable
+from app.cli.console import name_of, predictions_table, printable, pull_bar
 from app.records import Prediction
 
 
@@ -37,3 +37,11 @@ def test_no_text_acts_on_a_terminal(text, shown):
 def test_a_name_that_is_not_utf_8_is_valid_text():
     """The bytes that are no UTF-8 are escaped, all others stay."""
     assert "é\\xe9.jpg" == name_of(Path(os.fsdecode("é".encode() + b"\xe9.jpg")))
+
+
+def test_the_bar_of_a_pull_writes_nothing_into_a_log(capsys):
+    """Not even an empty line, where it would stand on a terminal."""
+    with pull_bar("cat") as progress:
+        progress("verifying", 1, 2)
+
+    assert "" == capsys.readouterr().err

@@ -112,7 +112,8 @@ class Connection(HttpToolsProtocol):
             self._start_timer()
 
     def on_message_begin(self) -> None:
-        """Start counting the head of a request."""
+        """Start counting the head of a request; it may come right behind one that was refused."""
+        self._unset_keepalive_if_required()
         self._in_head = True
         self._head_bytes = self._head_fields = 0
         super().on_message_begin()
@@ -169,13 +170,18 @@ class Connection(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Record that the server has to send next."""
+        """Record that the server has to send next, or that the connection is idle after a refusal."""
         if self.parser.should_upgrade():
             return
         self._unparsed = 0
         self._in_body = False
         if self._answer_due:
             self._bounds.awaited.pop(self.transport, None)
+        elif self.timeout_keep_alive_task is None:  # a body in parts, answered before its end
+            self._stop_timer()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
