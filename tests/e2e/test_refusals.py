@@ -2,7 +2,7 @@
 
 import re
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import httpx
 import pytest
@@ -14,30 +14,35 @@ HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\n"
 PHOTO = png()
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """A server whose device is busy until the end, and whose queue is full."""
-    folder = tmp_path_factory.mktemp("models")
+@contextmanager
+def busy_server(folder, **settings):
+    """Start a server whose device is busy until there is a file `gate`; others wait for it."""
     write_colours(folder)
     moody = running_server(
         folder,
         module="tests.e2e.moody_device",
         models="colours",
         max_batch_size="1",
-        queue_budget_ms="100",
         deadline_ms="55000",
+        **settings,
     )
     with moody as server, ExitStack() as opened:
         busy = opened.enter_context(wire_to(server.url))
         busy.send(request("POST", "/predict", png("cyan")))
         server.wait_for("a long run")
-        for _ in range(12):  # a run takes 30 ms: no more than three may wait for theirs
+        for _ in range(12):
             wire = opened.enter_context(wire_to(server.url))
             wire.send(request("POST", "/predict", PHOTO))
             httpx.get(f"{server.url}/healthz")
-        assert (503, "overloaded") == wire.answer().problem
         yield server
         (folder / "gate").touch()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A server whose queue is full: a run takes 30 ms, so no more than three may wait for theirs."""
+    with busy_server(tmp_path_factory.mktemp("models"), queue_budget_ms="100") as server:
+        yield server
 
 
 @pytest.fixture
@@ -126,6 +131,63 @@ def test_each_refusal_is_counted_and_logged_once(server, wire):
     assert [f"count-{number}" for number in range(5)] == [one["request_id"] for one in lines]
     assert {("overloaded", 503)} == {(one["problem"], one["status"]) for one in lines}
     assert [5, 5] == [new - old for old, new in zip(before, counted(server), strict=True)]
+
+
+IMPATIENT = request("POST", "/predict", PHOTO, x_request_timeout_ms="1")
+"""Refused, since a run takes longer."""
+
+
+def test_head_behind_a_refused_photo_has_the_usual_time(tmp_path):
+    """It came with the end of the photo, and is late as any other."""
+    with (
+        busy_server(tmp_path, header_timeout_ms="1000") as server,
+        wire_to(server.url) as wire,
+    ):
+        for rest in (b"", b"GET /heal"):
+            wire.send(IMPATIENT + rest)
+            assert (503, "overloaded") == wire.answer().problem
+
+        assert (408, "slow-headers") == wire.answer().problem
+
+
+def test_connection_is_kept_after_a_refused_body_in_parts(tmp_path):
+    """It is idle then, and no head is late."""
+    with (
+        busy_server(tmp_path, header_timeout_ms="1000") as server,
+        wire_to(server.url) as kept,
+        wire_to(server.url) as late,
+    ):
+        for _ in range(2):
+            kept.send(IMPATIENT[:-5])
+            assert (503, "overloaded") == kept.answer().problem
+            kept.send(IMPATIENT[-5:-2])
+            httpx.get(f"{server.url}/healthz")
+            kept.send(IMPATIENT[-2:])
+        late.send(request("GET", "/healthz"))
+        assert 200 == late.answer().status
+        late.send(b"GET /heal")
+        assert (408, "slow-headers") == late.answer().problem
+
+        kept.send(request("GET", "/healthz"))
+        assert 200 == kept.answer().status
+
+
+def test_photo_behind_a_refused_one_is_not_idle(tmp_path):
+    """However long its answer takes, the connection stays open for it."""
+    with (
+        busy_server(tmp_path, idle_timeout_ms="1000", queue_budget_ms="50000") as server,
+        wire_to(server.url) as wire,
+        wire_to(server.url) as idle,
+    ):
+        for rest in (b"", request("POST", "/predict", PHOTO)):
+            wire.send(IMPATIENT + rest)
+            assert (503, "overloaded") == wire.answer().problem
+        idle.send(request("GET", "/healthz"))
+        assert 200 == idle.answer().status
+        assert idle.closed()
+        (tmp_path / "gate").touch()
+
+        assert 200 == wire.answer().status
 
 
 def counted(server):
