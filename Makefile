@@ -70,7 +70,7 @@ pins: .venv/developed ## Update the pinned requirements
 	$(COMPILE) $(UPGRADE) --group sbom --output-file docker/sbom.txt
 
 clean: ## Remove everything that these commands made, except weights
-	rm -rf .venv .venv-sbom build .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .venv-ray .venv-sbom build .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 
 # The environment of a user; a developer's has more packages in the same place. It is made anew if it was not finished
 # (.venv/made comes last), if its Python has gone, or if pip was killed, which would take half a package for a whole one.
