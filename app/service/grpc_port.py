@@ -3,12 +3,13 @@
 import importlib
 import logging
 import os
+from ipaddress import ip_address
 from typing import Any, Final
 
 from fastapi import FastAPI
 
 from app.machine import most_connections
-from app.service.listening import addresses_of, bind
+from app.service.listening import PUBLIC, addresses_of, bind
 from app.service.settings import Settings
 from app.setup_errors import SetupError
 
@@ -41,7 +42,14 @@ def check_grpc_port(settings: Settings) -> None:
 def announce_grpc(settings: Settings) -> None:
     """Log the addresses of a port that other processes listen on."""
     for address in addresses_of(settings.host) if settings.grpc_port else ():
-        log.info(_SPOKEN, f"{address}:{settings.grpc_port}")
+        _announce(f"{address}:{settings.grpc_port}", settings)
+
+
+def _announce(address: str, settings: Settings) -> None:
+    log.info(_SPOKEN, address)
+    host = ip_address(address.rpartition(":")[0].strip("[]"))
+    if settings.api_keys_file is None and not host.is_loopback:
+        log.warning(PUBLIC, address)
 
 
 class GrpcPort:
@@ -78,7 +86,7 @@ class GrpcPort:
             ) from exc
         self._listener = listener
         for address in () if announced else opened:
-            log.info(_SPOKEN, address)
+            _announce(address, settings)
 
     async def stop(self, seconds: float) -> None:
         """Refuse new calls, and give those that run so many seconds."""

@@ -16,6 +16,10 @@ Address: TypeAlias = tuple[socket.AddressFamily, Any]
 """A family, and an address of it without its port: host, or host, flow and scope."""
 
 EVERY: Final = "*"
+PUBLIC: Final = (
+    "anyone who can reach %s may use this service: set VGG_API_KEYS_FILE, or read SECURITY.md"
+)
+"""What the log says of an address that is not of this machine alone, where there are no keys."""
 _ABSENT: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 """Of an address that this machine does not have, such as any of IPv6 where that is switched off."""
 _TRIES: Final = 20

@@ -19,7 +19,7 @@ from app.service.app import create_app
 from app.service.drain import accept_pending
 from app.service.grpc_port import GrpcPort, check_grpc_port
 from app.service.key_file import KeyFile, log_count
-from app.service.listening import bind_all, is_private, url_of
+from app.service.listening import PUBLIC, bind_all, is_private, url_of
 from app.service.settings import Settings
 from app.serving.hosted_models import Models
 from app.setup_errors import SetupError
@@ -35,9 +35,6 @@ _LAST_REQUESTS: Final = 0.25
 """Seconds between closing the port and closing idle connections."""
 _READY: Final = 0.05
 """Seconds between two looks at the models while the port is to stay closed until they are ready."""
-_PUBLIC: Final = (
-    "anyone who can reach %s may use this service: set VGG_API_KEYS_FILE, or read SECURITY.md"
-)
 
 
 class Server(uvicorn.Server):
@@ -238,7 +235,7 @@ def announce(listeners: Sequence[socket], keys: Keys | None, *, loading: bool) -
         url = url_of(listener)
         log.info("listening on %s%s", url, " (models still loading)" if loading else "")
         if keys is None and not is_private(listener):
-            log.warning(_PUBLIC, url)
+            log.warning(PUBLIC, url)
     if keys is not None:
         log_count(keys)
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from app.service.app import create_app
-from app.service.grpc_port import GrpcPort, check_grpc_port
+from app.service.grpc_port import GrpcPort, announce_rpc, check_grpc_port
 from app.service.settings import Settings
 from app.setup_errors import SetupError
 
@@ -63,6 +63,20 @@ async def test_server_without_the_port_starts_and_stops_nothing(model_dir):
     port = GrpcPort(create_app(settings), settings)
     await port.start(announced=False)
     await port.stop(1)
+
+
+@pytest.mark.parametrize(
+    ("host", "warned"), [("127.0.0.1", False), ("::1", False), ("0.0.0.0", True), ("*", True)]
+)
+def test_port_that_strangers_reach_is_warned_of(caplog, tmp_path, host, warned):
+    """Beside a Unix socket too, which none of them reaches; keys keep them out."""
+    caplog.set_level("INFO")
+    settings = Settings(host=host, grpc_port=8123, uds=tmp_path / "vgg.sock")
+    announce_rpc(settings)
+    announce_rpc(settings.model_copy(update={"api_keys_file": tmp_path / "keys"}))
+
+    levels = [record.levelname for record in caplog.records]
+    assert ["INFO", *(["WARNING"] if warned else []), "INFO"] == levels
 
 
 @pytest.mark.anyio
