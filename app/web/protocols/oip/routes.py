@@ -13,11 +13,11 @@ from app.errors import (
     DrainingError,
     ModelFailedError,
     SlowUploadError,
-    UnknownModelError,
 )
 from app.serving.hosted_models import HostedModel, Models
 from app.web.endpoints import METHODS, Endpoint
 from app.web.health import healthz, readyz
+from app.web.protocols.answering import check_version
 from app.web.protocols.oip.answer import VERSION
 from app.web.protocols.oip.describe import SERVER, config_of, index_of, metadata_of
 from app.web.protocols.oip.stats import stats_of
@@ -42,8 +42,7 @@ def hosted(request: Request, model: str, version: str = VERSION) -> HostedModel:
     """
     models: Models = request.app.state.models
     found = models.get(model)
-    if version != VERSION:
-        raise UnknownModelError(f"Every model of this server has one version, {VERSION}.")
+    check_version(version)
     return found
 
 
