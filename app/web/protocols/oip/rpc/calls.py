@@ -65,11 +65,11 @@ class Calls:
         self._gateway = Gateway(app, most_reading)
         self._streams = asyncio.Semaphore(most_reading)
         self._idle_seconds = idle_seconds
-        self._closing = False
+        self._closing = asyncio.Event()
 
     def close(self) -> None:
         """Refuse photos from now on, so that clients turn to another server."""
-        self._closing = True
+        self._closing.set()
 
     def handlers(self) -> list[Any]:
         """Return what a server is given, one entry for each service."""
@@ -125,19 +125,29 @@ class Calls:
                 await context.write(_serialized(response))
 
     async def _next(self, context: ServicerContext, read: Read) -> bytes | None:
-        """Return the next message of a stream; one that sends none makes room for others."""
+        """Return the next message of a stream; end one that sends none, or that holds up the end."""
+        reading = asyncio.ensure_future(read())
+        closing = asyncio.ensure_future(self._closing.wait())
         try:
-            async with asyncio.timeout(self._idle_seconds):
-                return await read()
-        except TimeoutError:
-            await context.abort(
-                grpc.StatusCode.DEADLINE_EXCEEDED,
-                f"No message came in this stream for {self._idle_seconds:g} s.",
+            await asyncio.wait(
+                {reading, closing},
+                timeout=self._idle_seconds,
+                return_when=asyncio.FIRST_COMPLETED,
             )
+            if reading.done():
+                return reading.result()
+        finally:
+            reading.cancel()
+            closing.cancel()
+        await self._refuse_if_closing(context)
+        await context.abort(
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+            f"No message came in this stream for {self._idle_seconds:g} s.",
+        )
         return None
 
     async def _refuse_if_closing(self, context: ServicerContext) -> None:
-        if self._closing:
+        if self._closing.is_set():
             await context.abort(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
 
     async def _server_live(self, _: object, context: ServicerContext) -> bytes:

@@ -205,6 +205,22 @@ async def test_silent_stream_ends(model_dir, session):
     )
 
 
+async def test_silent_stream_holds_up_no_shutdown(model_dir, session):
+    """Its client is told at once, and asks another server."""
+    async with started_app(model_dir, session) as app:
+        listener = Listener(app, LIMITS, shared=False)
+        [address] = await listener.start(["127.0.0.1"], 0)
+        async with grpc.aio.insecure_channel(address) as channel:
+            call = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")()
+            await call.write(photo().SerializeToString())
+            await call.read()
+            await listener.stop(2)
+            code = await call.code()
+
+    assert grpc.StatusCode.UNAVAILABLE == code
+    assert "The server is shutting down." == await call.details()
+
+
 @pytest.mark.parametrize("name", ["", "stats"])
 async def test_names_that_no_model_has_are_not_found(model_dir, session, name):
     """Also those that are something else in the paths of HTTP."""
