@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from app.service.app import create_app
-from app.service.grpc_port import GrpcPort, announce_rpc, check_grpc_port
+from app.service.grpc_port import GrpcPort, announce_grpc, check_grpc_port
 from app.service.settings import Settings
 from app.setup_errors import SetupError
 
@@ -72,8 +72,8 @@ def test_port_that_strangers_reach_is_warned_of(caplog, tmp_path, host, warned):
     """Beside a Unix socket too, which none of them reaches; keys keep them out."""
     caplog.set_level("INFO")
     settings = Settings(host=host, grpc_port=8123, uds=tmp_path / "vgg.sock")
-    announce_rpc(settings)
-    announce_rpc(settings.model_copy(update={"api_keys_file": tmp_path / "keys"}))
+    announce_grpc(settings)
+    announce_grpc(settings.model_copy(update={"api_keys_file": tmp_path / "keys"}))
 
     levels = [record.levelname for record in caplog.records]
     assert ["INFO", *(["WARNING"] if warned else []), "INFO"] == levels
