@@ -110,8 +110,9 @@ def _comparison(found: dict[str, Any]) -> Iterator[str]:
         f" 95 % interval {low:+.2f} to {high:+.2f}"
     )
     yield (
-        f"  McNemar p = {test['p_exact']:.3g}: {test['only_first_right']:,} photos are right before"
-        f" alone, {test['only_second_right']:,} now alone; {found['changed']['count']:,} answers changed"
+        f"  McNemar p = {test['p_exact']:.3g}: {_photos(test['only_first_right'])} only the first"
+        f" side got right, {test['only_second_right']:,} only the second;"
+        f" {found['changed']['count']:,} answers changed"
     )
 
 
