@@ -4,6 +4,7 @@ import importlib
 import io
 import re
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -138,7 +139,10 @@ def _svg(
         figure = library.figure(figsize=(_WIDTH, height), layout="constrained")
         draw(figure)
         file = io.StringIO()
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        with warnings.catch_warnings():
+            # The browser draws the text, in a font that has the letters.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+            figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return Markup(_inline(file.getvalue(), name, title))
 
 

@@ -33,12 +33,12 @@ def test_the_reliability_diagram_has_its_axes(library):
 
 
 def test_points_have_their_names_whatever_those_are(library):
-    """Mathematics, tags, quotes, long ones; a mark for those that matter."""
-    names = ["$a_b$", '<x> & "y"', "a" * 60, "_"]
+    """Mathematics, tags, quotes, long ones, letters of another font; a mark for those that matter."""
+    names = ["$a_b$", '<x> & "y"', "a" * 60, "_", "$東京"]
     points = [Point(name, 0.5, 0.4, 0.6, marked=name == "_") for name in names]
     svg = intervals(library, "n", "t", points, 0.45, "share")
 
-    assert ["$a_b$", '<x> & "y"', f"{'a' * 35}…", "_"] == [
+    assert ["$a_b$", '<x> & "y"', f"{'a' * 35}…", "_", "$東京"] == [
         one for one in texts(svg) if one[0] in "$<a_"
     ]
     assert "var(--warning)" in svg
