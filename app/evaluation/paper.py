@@ -1,7 +1,7 @@
 """The tests of the paper on labelled photos: their options, the views that they take, and the paper's own figures."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final, get_args
 
 import numpy as np
@@ -164,8 +164,3 @@ def paper_figures(weights: str, source: str, test: PaperTest, *, trained: bool) 
         "rows": entries,
         "note": _TORCHVISION if trained and "torchvision" in source else None,
     }
-
-
-def described(test: PaperTest) -> dict[str, Any]:
-    """Return the test as a report has it."""
-    return asdict(test)

@@ -2,7 +2,7 @@
 
 import os
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +22,7 @@ from app.cli.evaluate.summary import lines
 from app.evaluation.answers import open_answers
 from app.evaluation.baseline import UNTRAINED, UsualPhotos
 from app.evaluation.html.plots import matplotlib
-from app.evaluation.paper import described, paper_figures
+from app.evaluation.paper import paper_figures
 from app.evaluation.report import Evaluated, compare_with, conditions, to_json
 from app.evaluation.report import evaluate as report_on
 from app.setup_errors import SetupError
@@ -153,7 +153,7 @@ def evaluate(  # noqa: PLR0913 (options of a command)
         "command": command_line(),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": _describe(first),
-        "test": described(first.test),
+        "test": asdict(first.test),
         "paper": paper_figures(*first.published_as, first.test, trained=first.graph.trained),
         "photos": {"place": _shown(folder), "labels": labels and _shown(labels)}
         | {"found": len(done.photos), "classified": report["n"]},
@@ -169,7 +169,7 @@ def evaluate(  # noqa: PLR0913 (options of a command)
         other, speed = _answer(second, reader, answers and _beside(answers, "compared"))
         report["comparison"] = {
             "with": compare and without_login(compare), "second_model": _describe(second), "speed": speed,
-            "second_test": described(second.test),
+            "second_test": asdict(second.test),
         } | compare_with(done, other)  # fmt: skip
     if json is not None:
         _write(json, to_json(report))

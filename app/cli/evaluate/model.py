@@ -14,7 +14,7 @@ from app.evaluation.answers import Answer, Answers
 from app.evaluation.baseline import UsualPhotos
 from app.evaluation.classes import Classes
 from app.evaluation.dataset import Photo
-from app.evaluation.paper import PaperTest, described, mean_of_crops, mean_of_scales, read_test
+from app.evaluation.paper import PaperTest, mean_of_crops, mean_of_scales, read_test
 from app.evaluation.run import NO_ROW, Decoded, classify, largest_batch, stacked
 from app.evaluation.segments import properties
 from app.graph.inner_maps import NoMapsError
@@ -96,7 +96,7 @@ class Model:
     @property
     def made_by(self) -> dict[str, Any]:
         """Return everything that its answers depend on, as far as it is known."""
-        test = {} if self.test.name == "single" else {"test": described(self.test)}
+        test = {} if self.test.name == "single" else {"test": asdict(self.test)}
         return test | {
             "model": self.manifest.name,
             "weights_sha256": self.graph.weights_sha256,

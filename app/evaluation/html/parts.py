@@ -39,9 +39,9 @@ def interval(one: Report) -> Figure:
     return Figure(f"{100 * one['low']:.2f} to {100 * one['high']:.2f} %")
 
 
-def number(value: float | None, digits: int = 4) -> Figure:
+def number(value: float | None) -> Figure:
     """Write a number, or a dash for one that is unknown."""
-    return Figure("–" if value is None else f"{value:,.{digits}f}")  # noqa: RUF001 (a dash)
+    return Figure("–" if value is None else f"{value:,.4f}")  # noqa: RUF001 (a dash)
 
 
 def count(value: int) -> Figure:
