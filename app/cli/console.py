@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -52,7 +52,7 @@ def pull_bar(name: str) -> Iterator[PullProgress]:
         console=err,
         transient=True,
     )
-    with bar:
+    with bar if err.is_terminal else nullcontext():  # a log would get an empty line of it
         task = bar.add_task(name, total=None)
         shown: Step | None = None
 
