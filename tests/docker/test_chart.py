@@ -101,6 +101,10 @@ def test_values_that_are_wrong_are_refused():
         "replicaCount=many": "replicaCount",
         "ingress.path=vgg": "/ingress/path",
         "settings.VGG_DRAIN_DELAY_MS=soon": "VGG_DRAIN_DELAY_MS",
+        "persistence.existingClaim=mine": "persistence.enabled=true",
+        "grpc.enabled=true,grpc.port=8000": "grpc.port",
+        "grpc.enabled=true,grpc.port=80": "service.port",
+        "autoscaling.minReplicas=11": "autoscaling.maxReplicas",
     }
     for change, named in wrong.items():
         ended = run("helm", "template", "x", str(CHART), "--set", change)
@@ -311,6 +315,13 @@ def test_gpu():
     assert 2 == api(chart(*ON))["resources"]["limits"]["nvidia.com/gpu"]
     assert "nvidia.com/gpu" not in pod["initContainers"][0]["resources"]["limits"]
     assert "nvidia" == pod["runtimeClassName"]
+
+
+def test_gpu_without_other_limits():
+    """An operator who removes all resources still gets the devices."""
+    resources = api(chart("--set", "gpu.enabled=true", "--set", "resources=null"))["resources"]
+
+    assert {"limits": {"nvidia.com/gpu": 1}} == resources
 
 
 # --- scaling and monitoring ------------------------------------------------------------

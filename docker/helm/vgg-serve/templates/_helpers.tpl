@@ -119,7 +119,7 @@ env:
 
 {{/* The resources of the service, with its GPUs. */}}
 {{- define "vgg-serve.resources" -}}
-{{- $resources := deepCopy .Values.resources -}}
+{{- $resources := deepCopy (default dict .Values.resources) -}}
 {{- if .Values.gpu.enabled -}}
 {{- $limits := merge (dict .Values.gpu.resource .Values.gpu.count) (default dict $resources.limits) -}}
 {{- $_ := set $resources "limits" $limits -}}
