@@ -72,10 +72,26 @@ def test_what_cannot_be_a_socket_is_an_error(tmp_path, name, sentence):
     assert "precious" == (tmp_path / "data").read_text()
 
 
+def test_a_service_that_does_not_listen_yet_keeps_its_file(path):
+    """While its models load, a second service is refused; nothing of that is left when it ends."""
+    first = SocketFile(path, 0o660)
+    with pytest.raises(SetupError, match="or is about to"):
+        SocketFile(path, 0o660)
+    first.listener.listen()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+    first.remove()
+    first.listener.close()
+    second = SocketFile(path, 0o660)
+    second.remove()
+    second.listener.close()
+
+
 def test_only_its_own_file_is_removed(path):
     """A service that ends late does not remove the socket of the next one."""
     first = SocketFile(path, 0o660)
-    second = SocketFile(path, 0o660)  # the first one does not listen
+    first.remove()
+    second = SocketFile(path, 0o660)
     first.remove()
     there = path.exists()
     second.remove()
