@@ -182,7 +182,7 @@ class _Thread:
         await self._client.aclose()
 
     def tell(self) -> None:
-        """Let it end. Whoever forgets a client does not wait: he may hold a lock that the thread needs."""
+        """Let the loop end, without waiting: a thread that drops a client may hold a lock that it needs."""
         with suppress(RuntimeError):  # it is closed
             self.loop.call_soon_threadsafe(self._stopped.set)
 

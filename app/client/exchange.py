@@ -25,7 +25,7 @@ T = TypeVar("T")
 _MOST_ANSWER: Final = 2**24
 """Bytes of an answer; a class takes about 100 of them."""
 _CONNECTING: Final = 30.0
-"""Seconds until the photo is asked for: httpx waits for a SOCKS proxy that says nothing for ever."""
+"""Seconds until the photo is asked for: httpx would wait for a silent SOCKS proxy without limit."""
 SILENCE: Final = 60.0
 """Seconds without a byte from the server, which answers within 10 s, and for the whole answer once it has begun."""
 _PIECE: Final = 2**18

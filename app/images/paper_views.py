@@ -24,7 +24,7 @@ _GRID: Final = 5
 
 
 def usual_scales(test: TestName, preprocess: Preprocess) -> tuple[int, ...]:
-    """Return the shorter sides, in pixels, to which a test resizes photos unless it is told others.
+    """Return the shorter sides, in pixels, to which a test resizes photos unless others are given.
 
     With one scale it is that of the centre crop, as the manifest has it; or, if that leaves nothing
     beside the crop, the paper's in proportion: 256 for a crop of 224. With several they are the paper's,

@@ -1,4 +1,4 @@
-"""HTML in which any text is escaped: file names and labels are whatever somebody called them."""
+"""HTML in which any text is escaped: file names and labels may have any characters."""
 
 from collections.abc import Iterable, Sequence
 from html import escape

@@ -18,7 +18,7 @@ _USUAL_SHAPE: Final = 4 / 3
 _MEMORY: Final = 0.5
 """Weight of the past in what is learned."""
 _FORGET: Final = 0.9
-"""What a refusal leaves of what was learned on a machine that may have been busy: no refusal is for ever."""
+"""What a refusal leaves of what was learned, perhaps on a busy machine: so a model is not refused for good."""
 
 
 def images_of(loaded: Loaded, pixels: float) -> float:

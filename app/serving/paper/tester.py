@@ -238,7 +238,7 @@ class PaperTester:
         except asyncio.CancelledError:
             session.stop()
             await asyncio.wait({running})
-            running.exception()  # that it was stopped is no news
+            running.exception()  # read, so that asyncio does not log it
             raise
 
 
