@@ -276,13 +276,13 @@ def test_trailers_change_nothing(wire):
 
 
 def test_hundred_thousand_parts_are_400(wire):
-    """A form has few parts; a hundred thousand are refused at the seventeenth."""
+    """A form has 64 photos and 15 other parts at most; a hundred thousand are refused at the eightieth."""
     body = b"--x\r\nContent-Disposition:form-data;name=a\r\n\r\n\r\n" * 100_000
     wire.send(request("POST", "/predict", body + b"--x--\r\n", content_type=FORM))
 
     answer = wire.answer()
     assert (400, "bad-request") == answer.problem
-    assert b"more than 16 parts" in answer.body
+    assert b"more than 79 parts" in answer.body
 
 
 def test_wrong_boundary_is_400(wire):
@@ -295,9 +295,9 @@ def test_wrong_boundary_is_400(wire):
     assert b"malformed" in answer.body
 
 
-def test_second_file_is_400(wire):
-    """Two files in a form are refused: one of them would go unanswered."""
-    body = part(png()) + part(png()) + b"--x--\r\n"
+def test_65th_file_is_400(wire):
+    """A form has 64 photos at most; none of more is answered."""
+    body = 65 * part(png()) + b"--x--\r\n"
     wire.send(request("POST", "/predict", body, content_type=FORM))
 
     answer = wire.answer()
