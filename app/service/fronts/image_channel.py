@@ -182,7 +182,8 @@ class ImageServer(ImageChannel):
             work = self._answer(model, slot, ticket, deadline, explain=kind == EXPLAIN)
             self._tasks[ticket] = self._loop.create_task(work)
         elif (task := self._tasks.pop(ticket, None)) is not None:
-            task.cancel()
+            # Not before its first step, in which it gets in line: the queue counts those that leave.
+            self._loop.call_soon(task.cancel)
 
     def close(self) -> None:
         """Drop the images of a front that has gone."""
@@ -213,7 +214,7 @@ class ImageServer(ImageChannel):
             times = row.queue_seconds, row.run_seconds
             reply = REPLY.pack(ticket, 0, row.batch_size, *times, energy)
         finally:
-            self._tasks.pop(ticket, None)  # not there if cancelled, maybe before this began
+            self._tasks.pop(ticket, None)  # not there if cancelled
         self.send(reply)
 
 

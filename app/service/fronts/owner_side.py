@@ -120,7 +120,12 @@ class OwnerSide:
                 memory.usable[number] = usable
 
     def update_models(self) -> None:
-        """Send each front what it does not yet know of the models."""
+        """Send each front what it does not yet know of the models.
+
+        Before a front learns that a model is loaded, the state of its queue is in the memory: a
+        front that finds none refuses photos, as if the model had stopped.
+        """
+        self.update_queues()
         for number, model in enumerate(self._models):
             name, encoded = model.manifest.name, encode_model(model)
             for front in self._fronts:

@@ -73,7 +73,6 @@ async def test_a_front_becomes_what_the_owner_is(model_dir, session):
     """First it is not ready, then it has the owner's description of the model and right answers."""
     async with opened(model_dir, session) as both, client_of(both.front) as client:
         early = await client.get("/readyz")
-        both.owner_side.update_queues()
         both.owner_side.update_models()
         await turn_until(lambda: both.front.state.models.ready)
         ready = await client.get("/readyz")

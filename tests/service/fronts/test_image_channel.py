@@ -166,15 +166,17 @@ async def test_closing_drops_the_images_that_wait():
 
 
 async def test_an_image_that_is_cancelled_at_once_leaves_nothing_behind():
-    """A submit and a cancel that arrive together cost nothing."""
+    """A submit and a cancel that arrive together cost nothing, and the queue sees one that leaves."""
     async with opened_pair() as pair:
+        waits = iter([asyncio.Event().wait()])
+        pair.queue.then = lambda: next(waits, None)
         waiting = asyncio.create_task(pair.remote.submit(image(1), LATER))
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.wait({waiting})
         row = await pair.remote.submit(image(2), LATER)
 
-    assert 2.0 == row.probabilities[0]
+    assert (2.0, 1) == (row.probabilities[0], pair.queue.left)
     assert {} == pair.server._tasks
 
 
