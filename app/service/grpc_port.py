@@ -3,6 +3,7 @@
 import importlib
 import logging
 import os
+import sys
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -102,5 +103,6 @@ def _load() -> Any:  # noqa: ANN401 (a module that is there with the extra alone
         if exc.name != "grpc":
             raise
         raise SetupError(
-            "VGG_GRPC_PORT is set, and gRPC is not installed. Run: pip install 'vgg-serve[grpc]'"
+            "VGG_GRPC_PORT is set, and gRPC is not installed."
+            f" Run: {sys.executable} -m pip install grpcio"
         ) from exc

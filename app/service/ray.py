@@ -6,6 +6,7 @@ Ray starts, checks, scales and ends the replicas. docs/scale.md says what that r
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -29,7 +30,9 @@ from app.setup_errors import SetupError
 try:
     from ray import serve
 except ModuleNotFoundError as exc:
-    raise SetupError("Ray Serve is not installed. Run: pip install 'vgg-serve[ray]'") from exc
+    raise SetupError(
+        f"Ray Serve is not installed. Run: {sys.executable} -m pip install 'ray[serve]'"
+    ) from exc
 
 _BATCHES: Final = 4
 """Batches that a replica holds: one runs, one waits for it, and two are uploaded and decoded meanwhile."""

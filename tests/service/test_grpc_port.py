@@ -35,7 +35,7 @@ def test_missing_extra_is_named_with_its_command():
     imported = [name for name in sys.modules if name.startswith(RPC)]
 
     assert [] == imported
-    assert "pip install 'vgg-serve[grpc]'" in refusal(grpc_port=0)
+    assert "-m pip install grpcio" in refusal(grpc_port=0)
 
 
 def test_port_has_to_be_free_and_another():

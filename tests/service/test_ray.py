@@ -109,7 +109,7 @@ def test_missing_extra_is_named_with_its_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "app.service.ray", raising=False)
 
-    with pytest.raises(SetupError, match=r"pip install 'vgg-serve\[ray\]'"):
+    with pytest.raises(SetupError, match=r"-m pip install 'ray\[serve\]'"):
         importlib.import_module("app.service.ray")
 
 

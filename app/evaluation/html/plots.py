@@ -53,7 +53,7 @@ def matplotlib() -> Matplotlib:
     except ImportError as exc:
         raise SetupError(
             "--html needs matplotlib, which draws the plots and is not installed."
-            f" Install it with: {sys.executable} -m pip install 'vgg-serve[report]'"
+            f" Install it with: {sys.executable} -m pip install matplotlib"
         ) from exc
 
 
