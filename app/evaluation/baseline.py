@@ -55,7 +55,8 @@ class UsualPhotos:
         if self.wanted and not answer.trouble:
             brightness, contrast, _ = self._looks.pop(answer.name)
             side = min(answer.size)
-            self._facts[answer.name] = (brightness, contrast, side, *certainty(answer.row))
+            sure = certainty(answer.row[None])[0].tolist()
+            self._facts[answer.name] = (brightness, contrast, side, *sure)
 
     def baseline(self, manifest: Manifest, weights_sha256: str) -> Baseline:
         """Return the baseline of these photos.
