@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import numpy as np
+from filelock import lock_descriptor
 
 from app.records import Probabilities
 from app.setup_errors import SetupError
@@ -69,7 +70,8 @@ def open_answers(path: Path | None, made_by: Mapping[str, Any]) -> Iterator[Answ
     """Open a file of answers, or begin one; without a path, answers are kept in memory alone.
 
     Raises:
-        SetupError: If the file holds anything else, or answers that something else gave.
+        SetupError: If the file holds anything else, or answers that something else gave, or another
+            run writes it.
     """
     if path is None:
         yield Answers()
@@ -77,6 +79,7 @@ def open_answers(path: Path | None, made_by: Mapping[str, Any]) -> Iterator[Answ
     head = {"format": _FORMAT, **made_by}
     try:
         with path.open("a+b") as file:
+            _lock(path, file)
             file.seek(0)
             first = file.readline()
             if first.endswith(b"\n"):
@@ -91,6 +94,18 @@ def open_answers(path: Path | None, made_by: Mapping[str, Any]) -> Iterator[Answ
             yield Answers(file, known)
     except OSError as exc:
         raise SetupError(f"{path}: cannot be written: {exc.strerror}.") from exc
+
+
+def _lock(path: Path, file: BinaryIO) -> None:
+    """Keep other runs out until the file is closed, or the process ends in any way."""
+    try:
+        locked = lock_descriptor(file.fileno(), blocking=False)
+    except OSError:  # a file system without locks
+        return
+    if not locked:
+        raise SetupError(
+            f"{path}: another run is writing it. Wait for its end, or name another file with --answers."
+        )
 
 
 def _check(path: Path, line: bytes, head: dict[str, Any]) -> None:

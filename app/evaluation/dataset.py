@@ -196,7 +196,9 @@ def _read(path: Path) -> str:
 
 
 def _text(path: Path) -> str:
-    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
+    r"""Write a path as no other is written: a byte that is no UTF-8 as `\xff`, a backslash as two."""
+    written = path.as_posix().replace("\\", "\\\\")
+    return os.fsencode(written).decode("utf-8", "backslashreplace")
 
 
 def _count(number: int, one: str, many: str) -> str:

@@ -99,3 +99,23 @@ def test_without_a_file_answers_are_kept_in_memory():
         answers.add(ANSWER)
 
         assert [ANSWER] == list(answers.known.values())
+
+
+def test_two_runs_do_not_write_one_file(path):
+    """The second is told, and changes nothing; once the first has ended, it goes on."""
+    with open_answers(path, MADE_BY) as answers:
+        before = path.read_bytes()
+        with (
+            pytest.raises(SetupError, match="another run is writing it"),
+            open_answers(path, MADE_BY),
+        ):
+            pass
+        with (
+            pytest.raises(SetupError, match="another run is writing it"),
+            open_answers(path, MADE_BY | {"model": "vgg19"}),
+        ):
+            pass
+        assert before == path.read_bytes()
+        answers.add(Answer("b", (0, 0), "", (0, 0), "", "It is damaged.", np.zeros(0, np.float32)))
+
+    assert ["a\udc80.jpg", "b"] == list(known(path))

@@ -128,3 +128,13 @@ def test_a_file_that_is_no_text_is_named(tmp_path, put, classes):
     path.write_bytes(b"\xff\xd8\xff\xe0")
     with pytest.raises(LabelsError, match="cannot be read as labels"):
         by_table(path, tmp_path, classes)
+
+
+def test_each_path_has_a_name_of_its_own(tmp_path, put, classes):
+    """A byte that is no UTF-8, and a file that is called like the text which stands for it."""
+    paths = [put("6/bad\udcff.jpg"), put(r"6/bad\xff.jpg"), put(r"6/bad\\xff.jpg")]
+    table = put("labels.txt", r"6/bad\xff.jpg 6")
+
+    names = [r"6/bad\xff.jpg", r"6/bad\\xff.jpg", r"6/bad\\\\xff.jpg"]
+    assert names == [photo.name for photo in by_folder(tmp_path, paths, classes)]
+    assert names[1:2] == [photo.name for photo in by_table(table, tmp_path, classes)]
