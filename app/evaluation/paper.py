@@ -76,6 +76,10 @@ class PaperTest:
         return wholes if self.dense else [grid_crops(one, crop) for one in wholes]
 
 
+SINGLE: Final = PaperTest()
+"""The centre crop."""
+
+
 def read_test(name: str, scales: str | None, preprocess: Preprocess) -> PaperTest:
     """Return the test of `--test` and `--scales`.
 
@@ -88,7 +92,7 @@ def read_test(name: str, scales: str | None, preprocess: Preprocess) -> PaperTes
     if test == "single":
         if scales is not None:
             raise SetupError("--scales is for another --test: `single` takes the manifest's crop.")
-        return PaperTest()
+        return SINGLE
     if scales is None:
         return PaperTest(test, usual_scales(test, preprocess))
     wanted = tuple(_scale(text.strip(), preprocess.crop) for text in scales.split(","))

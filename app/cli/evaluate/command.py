@@ -17,6 +17,7 @@ from app.cli.evaluate.page import command_line, page, without_login
 from app.cli.evaluate.photos import Reader, find_labelled
 from app.cli.evaluate.progress import progress
 from app.cli.evaluate.remote import Remote, open_remote, second_side
+from app.cli.evaluate.served import served_test
 from app.cli.evaluate.stress import stress as measure_stress
 from app.cli.evaluate.summary import lines
 from app.evaluation.answers import open_answers
@@ -135,11 +136,12 @@ def evaluate(  # noqa: PLR0913 (options of a command)
     answers = answers or (report_file and _beside(report_file, "answers"))
     _check_files(json, html, answers, baseline)
     _check_place(url, test, stress=stress, baseline=baseline is not None)
+    served = served_test("--url", test, scales) if url is not None else "single"
     settings = read_settings()
     side = Side(settings, model, test, scales)
     wanted = second_side(side, url, key, compare) if compare is not None else None
     reader = find_labelled(folder, labels)
-    first = open_model(side) if url is None else open_remote(url, key, model)
+    first = open_model(side) if url is None else open_remote(url, key, model, served)
     if baseline is not None:
         first = _gathering(first)
     done, speed = _answer(first, reader, answers)
@@ -196,8 +198,6 @@ def _check_files(*files: Path | None) -> None:
 
 def _check_place(url: str | None, test: str, *, stress: bool, baseline: bool) -> None:
     """Refuse of a server what only a model of this machine can do."""
-    if url is not None and test != "single":
-        raise SetupError("--test is for a model of this machine: leave out --url.")
     if stress and (url is not None or test != "single"):
         raise SetupError(
             "--stress is for a model of this machine and its usual crop: leave out --url and --test."

@@ -3,7 +3,7 @@
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import httpx
@@ -11,7 +11,15 @@ import numpy as np
 
 from app.cli.evaluate.model import Model, Side, open_model, other_side
 from app.cli.evaluate.photos import stamp_of, unanswered
-from app.cli.evaluate.served import ServedGraph, ServedManifest, probe, read_served, too_few
+from app.cli.evaluate.served import (
+    ServedGraph,
+    ServedManifest,
+    probe,
+    question,
+    read_served,
+    served_test,
+    too_few,
+)
 from app.cli.files import File, TroubleError, read_photo
 from app.client.address import AddressError
 from app.client.answer import Answer as Reply
@@ -29,10 +37,11 @@ from app.errors import (
 from app.evaluation.answers import Answer, Answers
 from app.evaluation.classes import Classes
 from app.evaluation.dataset import Photo
-from app.evaluation.paper import PaperTest
+from app.evaluation.paper import SINGLE, PaperTest
 from app.evaluation.run import NO_ROW
 from app.evaluation.segments import properties
 from app.images.header_limits import ImageLimits
+from app.images.paper_views import TestName
 from app.images.prepare import prepare
 from app.records import Preprocess
 from app.setup_errors import SetupError
@@ -41,6 +50,7 @@ _TIMEOUT: Final = 60.0
 """Seconds for one try of one photo."""
 _RETRIES: Final = 3
 _CONCURRENCY: Final = 16
+"""Photos at a time; one of a test, of which a server has one at a time."""
 _MOST_BYTES: Final = 2**28
 """Of a photo that is read; the server has its own limit."""
 _OF_PHOTO: Final = frozenset(
@@ -62,11 +72,7 @@ class Remote:
     classes: Classes
     version: str | None
     body: dict[str, Any]
-
-    @property
-    def test(self) -> PaperTest:
-        """Return how a server classifies photos."""
-        return PaperTest()
+    test: PaperTest
 
     @property
     def published_as(self) -> tuple[str, str]:
@@ -76,7 +82,8 @@ class Remote:
     @property
     def made_by(self) -> dict[str, Any]:
         """Return everything that its answers depend on, as far as the server says it."""
-        return {
+        test = {} if self.test == SINGLE else {"test": asdict(self.test)}
+        return test | {
             "model": self.manifest.name,
             "url": self.client.url,
             "server_version": self.version,
@@ -134,9 +141,10 @@ class Remote:
         outcomes = self.client.classify_many(
             images(),
             return_exceptions=True,
-            concurrency=_CONCURRENCY,
+            concurrency=_CONCURRENCY if self.test == SINGLE else 1,
             model=self.manifest.name,
             top_k=len(self.classes),
+            parameters=question(self.test.name),
         )
         for outcome in outcomes:
             photo, answer = sent.popleft()
@@ -174,25 +182,28 @@ def open_remote(
     url: str,
     key: str | None,
     name: str | None,
+    test: TestName = "single",
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> Remote:
     """Ask a server about one of its models, the one that answers without a name if there is none.
 
     Raises:
-        SetupError: If `url` is no URL, or the server cannot be asked, or does not name all classes.
+        SetupError: If `url` is no URL, or the server cannot be asked, does not name all classes, or
+            cannot take the test.
     """
     try:
         client = Client(url, key or "", _TIMEOUT, _RETRIES, transport=transport)
     except AddressError as exc:
         raise SetupError(str(exc)) from exc
     try:
-        answer = probe(client, name)
+        answer, tested = probe(client, name, test)
         model = client.model(answer.model)
         manifest, graph, classes = read_served(client.url, model, answer)
-        return Remote(client, manifest, graph, classes, client.version(), dict(model.body))
+        return Remote(client, manifest, graph, classes, client.version(), dict(model.body), tested)
     except ClientError as exc:
         client.close()
-        raise SetupError(f"{client.url}: {exc.detail}") from exc
+        named = client.url in exc.detail  # where nobody listens
+        raise SetupError(exc.detail if named else f"{client.url}: {exc.detail}") from exc
 
 
 def second_side(
@@ -204,7 +215,7 @@ def second_side(
         side: The first model, if it is here, and how it answers.
         url: Of the first model's server; None if it is here.
         key: API key of both servers.
-        wanted: `vgg19`, settings of a model here, or the URL of a server with or without a model.
+        wanted: `vgg19`, settings of a model here, or the URL of a server, a model of it, `test=dense`.
 
     Raises:
         SetupError: If there is no such model, setting or server.
@@ -214,10 +225,15 @@ def second_side(
     if url is None:
         other = other_side(side, wanted)
         return lambda: open_model(other)
-    names = [part for part in parts if "://" not in part]
+    tests = [part.removeprefix("test=") for part in parts if part.startswith("test=")]
+    names = [part for part in parts if "://" not in part and not part.startswith("test=")]
     if len(names) > 1 or any("=" in one for one in names):
-        raise SetupError("--compare: a server has its own settings. Name a URL, a model, or both.")
-    remote = open_remote(url, key, names[0] if names else side.name)
+        raise SetupError(
+            "--compare: a server has its own settings. Name a URL, a model, test=, or several of them."
+        )
+    test, scales = (tests[-1], None) if tests else (side.test, side.scales)
+    served = served_test("--compare", test, scales)
+    remote = open_remote(url, key, names[0] if names else side.name, served)
     return lambda: remote
 
 

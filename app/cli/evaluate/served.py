@@ -8,11 +8,15 @@ from app.client.blocking import Client
 from app.client.errors import ClientError
 from app.client.photo import open_photo
 from app.evaluation.classes import Classes
+from app.evaluation.paper import SINGLE, PaperTest
+from app.images.paper_views import TestName
 from app.records import Label, Preprocess
 from app.setup_errors import SetupError
 
 _TOP_K: Final = "top_k"
 """Name of the limit of classes in a problem."""
+_TESTS: Final[tuple[TestName, ...]] = ("single", "ten-crop", "dense")
+"""Tests that a server knows, at the scale that it chooses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +46,47 @@ class ServedGraph:
     precision: str | None
 
 
-def probe(client: Client, name: str | None) -> Answer:
+def served_test(option: str, test: str, scales: str | None) -> TestName:
+    """Return the test that a server is asked for.
+
+    Args:
+        option: That named it, for the sentence.
+        test: As the user wrote it.
+        scales: `--scales`, which have to be left out.
+
+    Raises:
+        SetupError: If servers do not know it.
+    """
+    if test not in _TESTS:
+        raise SetupError(
+            f"{option}: the test is {test!r}, and a server has {', '.join(_TESTS)}. The others are for a"
+            " model of this machine."
+        )
+    if scales is not None:
+        raise SetupError(f"{option}: a server tests at a scale of its own. Leave out --scales.")
+    return _TESTS[_TESTS.index(test)]
+
+
+def question(test: TestName) -> dict[str, str]:
+    """Return the parameters of POST /predict that ask for a test."""
+    return {} if test == SINGLE.name else {"test": test}
+
+
+def probe(client: Client, name: str | None, test: TestName) -> tuple[Answer, PaperTest]:
     """Have a grey photo classified for all classes: their names are in no description.
+
+    Returns:
+        The answer, and the test with the server's scale.
 
     Raises:
         ClientError: If there is no answer.
-        SetupError: If it does not name all classes.
+        SetupError: If it does not name all classes, or is none of this test.
     """
     grey = open_photo(memoryview(bytes([127]) * 256 * 256).cast("B", (256, 256))).file.read()
     first = client.classify(grey, model=name, top_k=1)
     known = client.model(first.model).classes
     try:
-        answer = client.classify(grey, model=name, top_k=known)
+        answer = client.classify(grey, model=name, top_k=known, parameters=question(test))
     except ClientError as exc:
         if _TOP_K in exc.limit:
             raise SetupError(too_few(client.url, int(exc.limit[_TOP_K]), known)) from exc
@@ -61,7 +94,11 @@ def probe(client: Client, name: str | None) -> Answer:
     indices = {one.class_index for one in answer.predictions}
     if indices != set(range(known)):
         raise SetupError(too_few(client.url, len(indices), known))
-    return answer
+    if test == SINGLE.name:
+        return answer, SINGLE
+    if answer.body.get("test") != test:
+        raise SetupError(f"{client.url}: does not know the test {test}: its vgg-serve is older.")
+    return answer, PaperTest(test, (int(answer.body["scale"]),))
 
 
 def read_served(

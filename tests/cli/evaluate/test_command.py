@@ -4,11 +4,13 @@ import base64
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from filelock import lock_descriptor
 from PIL import Image
 
 from app.weights.manifests.catalog import BUILT_IN
@@ -264,6 +266,30 @@ def test_a_run_goes_on_where_it_was(start, run, folder, tmp_path):
     assert (1.0, 2) == (report["top1"], report["speed"]["photos"])
 
 
+def test_a_server_that_is_away_is_told(run, folder, tmp_path):
+    """Which one, and why; nothing is written."""
+    with socket.socket() as bound:  # a port at which nobody listens
+        bound.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        status, out, err = run(folder, "--url", url, "--json", tmp_path / "report.json")
+
+    assert (1, "") == (status, out)
+    assert f"error: No server listens at {url}. Check the URL, and that the server runs." in err
+    assert [] == [*tmp_path.glob("report.json*")]
+
+
+def test_two_runs_with_the_same_answers_are_told(run, folder, tmp_path):
+    """The second says which file; the first is not disturbed."""
+    answers = tmp_path / "answers"
+    run(folder, "--answers", answers)
+    with answers.open("rb") as held:
+        assert lock_descriptor(held.fileno(), blocking=False)
+        status, _, err = run(folder, "--answers", answers)
+
+    assert 1 == status
+    assert "another run is writing it" in err
+
+
 def test_labels_may_be_in_a_file(run, tmp_path):
     """A CSV beside the photos, a flat folder with a list, a CSV with a folder."""
     flat = tmp_path / "flat"
@@ -299,6 +325,26 @@ def test_labels_may_be_in_a_file(run, tmp_path):
         (("{photos}", "--compare", "vgg99"), 1, "There is no model 'vgg99'"),
         (("{photos}", "--compare", "precision=8"), 1, "precision is '8', expected one of auto"),
         (("{photos}", "--compare", "colour=red"), 1, "'colour' is none of precision"),
+        (
+            ("{photos}", "--url", "http://127.0.0.1:9", "--test", "multi-crop"),
+            1,
+            "a server has single, ten-crop, dense",
+        ),
+        (
+            ("{photos}", "--url", "http://127.0.0.1:9", "--scales", "64"),
+            1,
+            "a server tests at a scale of its own",
+        ),
+        (
+            ("{photos}", "--compare", "http://127.0.0.1:9,test=sparse"),
+            1,
+            "the test is 'sparse', and a server has",
+        ),
+        (
+            ("{photos}", "--test", "ten-crop", "--scales", "40", "--compare", "http://127.0.0.1:9"),
+            1,
+            "--compare: a server tests",
+        ),
         (("{photos}", "--test", "dense"), 1, "colours is a ready ONNX graph"),
         (("{photos}", "--scales", "40"), 1, "--scales is for another --test"),
         (("{photos}", "--compare", "test=sparse"), 1, "--test is 'sparse', expected one of single"),

@@ -1,9 +1,11 @@
 """`vgg-serve evaluate --url`: a server's answers give the same report as the model here."""
 
+import base64
 import json
 import re
 
 import httpx
+import numpy as np
 import pytest
 
 from app.cli.evaluate.model import Side
@@ -14,9 +16,17 @@ from app.service.settings import Settings
 from app.setup_errors import SetupError
 from app.web.keys import make_key
 from tests.cli.predict.conftest import problem
-from tests.conftest import png, running_server, write_colours
+from tests.conftest import PHOTOS, png, running_server, write_colours
 
+NAMES = "chelsea.jpg", "coffee.jpg", "rocket.jpg"
 COLOURS = {"n01440764": "red", "goldfish": "lime", "2": "blue"}
+
+
+def kept_rows(file):
+    """Return the probabilities that a run kept, in the order of the photos' names."""
+    lines = file.read_text().splitlines()[1:]
+    kept = {one["name"]: one["row"] for one in map(json.loads, lines)}
+    return np.stack([np.frombuffer(base64.b64decode(kept[name]), "<f4") for name in sorted(kept)])
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +107,33 @@ def test_the_report_is_that_of_the_model_here(run, server, tmp_path):
     assert (2, there["top1"]) == (again["speed"]["photos"], again["top1"])  # the damaged
 
 
+@pytest.mark.parametrize("test", ["ten-crop", "dense"])
+def test_a_server_takes_tests_of_the_paper(evaluate, mini_server, tmp_path, test):
+    """At the scale of a model here, with its probabilities; one crop of the same server is compared."""
+    table = tmp_path / "photos.csv"
+    table.write_text("".join(f"{PHOTOS / name},{n}\n" for n, name in enumerate(NAMES)))
+    reports, rows = [], []
+    for name, options in (
+        ("here", ()), ("there", ("--url", mini_server.url, "--compare", "test=single"))
+    ):  # fmt: skip
+        file, asked = tmp_path / f"{name}.json", ("--test", test, *options)
+        status, _, err = evaluate(
+            table, "--json", file, *asked, VGG_MODELS="vgg16-mini", VGG_MODEL_DIR=str(tmp_path)
+        )
+        assert 0 == status, err
+        reports.append(json.loads(file.read_text()))
+        rows.append(kept_rows(tmp_path / f"{name}.json.answers"))
+    here, there = reports
+
+    assert {"name": test, "scales": [68]} == here["test"] == there["test"] == there["model"]["test"]
+    assert np.abs(rows[0] - rows[1]).max() < 1e-5
+    assert rows[0].argmax(axis=1).tolist() == rows[1].argmax(axis=1).tolist()
+    assert (3, {"name": "single", "scales": []}) == (
+        there["comparison"]["n"],
+        there["comparison"]["second_test"],
+    )
+
+
 @pytest.mark.parametrize(
     ("url", "key", "model", "said"),
     [
@@ -110,6 +147,19 @@ def test_a_server_that_cannot_be_asked_is_told(server, url, key, model, said):
     """A wrong URL, key or model, before anything is run."""
     with pytest.raises(SetupError, match=re.escape(said)):
         open_remote(url.format(url=server[0]), key or server[1], model)
+
+
+def test_a_server_refuses_what_its_model_cannot(server):
+    """In its own words: a ready graph takes no whole photo."""
+    url, key = server
+    with pytest.raises(SetupError, match="colours is a ready ONNX graph"):
+        open_remote(url, key, "colours", "dense")
+
+
+def test_a_server_that_does_not_know_tests_is_told():
+    """It would answer for one crop."""
+    with pytest.raises(SetupError, match="does not know the test dense: its vgg-serve is older"):
+        open_remote("http://server", None, None, "dense", transport=Fake())
 
 
 def test_a_server_has_its_own_settings(place):
