@@ -44,8 +44,8 @@ class UsualPhotos:
         def watched(batch: PixelBatch) -> ProbabilityBatch:
             rows = run(batch)
             energies = last[0]()
-            if energies is not None:
-                self._energies += energies.tolist()
+            if energies is not None:  # it may have run an image twice, see `even`
+                self._energies += energies[: len(rows)].tolist()
             return rows
 
         return watched

@@ -110,7 +110,7 @@ class CpuSession(Explained):
             self._energies = outputs.pop(1)
         return outputs
 
-    def tune(self, images: int) -> None:
+    def tune(self, images: int, together: int = 1) -> None:
         """Find out whether each thread should take whole images.
 
         By itself onnxruntime shares each layer among its threads, which wait for each other after
@@ -122,6 +122,8 @@ class CpuSession(Explained):
 
         Args:
             images: The largest batch that will be run; nothing changes if there are more threads.
+            together: Images that a thread then takes at a time, while there are so many: with two, a
+                product of matrices never has a single row, and is computed as in a batch, to the last bit.
         """
         rows_of_images = all(one.shape[0] == "N" for one in self._session.get_outputs())
         if self._stem or not rows_of_images or not 1 < self._threads <= images:
@@ -138,8 +140,8 @@ class CpuSession(Explained):
         except RunFailedError:  # warm-up finds out which sizes the model takes
             self._splitter = None
             return
-        if split > _WORTH_IT * shared:
-            self._splitter = None
+        fast = split <= _WORTH_IT * shared
+        self._splitter = BatchSplitter(alone, self._threads, together) if fast else None
         log.debug(
             "a batch of %d takes %.1f ms if threads share layers, %.1f ms if each takes images",
             images,
@@ -161,13 +163,17 @@ class CpuSession(Explained):
 
 
 class BatchSplitter:
-    """Runs the images of a batch one by one, several at a time."""
+    """Runs the images of a batch one by one, or a few together, in several threads."""
 
     def __init__(
-        self, run_one: Callable[[list[str], PixelBatch], list[Tensor]], threads: int
+        self,
+        run_one: Callable[[list[str], PixelBatch], list[Tensor]],
+        threads: int,
+        together: int = 1,
     ) -> None:
         """Start no thread yet; the one that calls `run` is one of the threads."""
         self._run_one = run_one
+        self._together = together
         self._helpers = threads - 1
         self._pool = ThreadPoolExecutor(self._helpers, thread_name_prefix="image")
 
@@ -178,11 +184,12 @@ class BatchSplitter:
             For each name that output, with a row for each image.
         """
         rows: dict[int, list[Tensor]] = {}
-        left = iter(range(len(batch)))
+        starts = range(0, len(batch), self._together)
+        left = iter(starts)
 
         def work() -> None:
             for image in left:  # the interpreter lock gives each to one thread only
-                rows[image] = self._run_one(names, batch[image : image + 1])
+                rows[image] = self._run_one(names, batch[image : image + self._together])
 
         helpers = [self._pool.submit(work) for _ in range(self._helpers)]
         try:
@@ -192,8 +199,7 @@ class BatchSplitter:
         for helper in helpers:
             helper.result()  # raises the error of its thread
         return [
-            np.concatenate([rows[image][place] for image in range(len(batch))])
-            for place in range(len(names))
+            np.concatenate([rows[image][place] for image in starts]) for place in range(len(names))
         ]
 
 

@@ -92,11 +92,12 @@ class CudaSession:
         """Classify a batch; see `Session`."""
         return self._loaded.runners[0].run(batch)
 
-    def tune(self, images: int) -> None:
+    def tune(self, images: int, together: int = 1) -> None:  # noqa: ARG002 (as Session)
         """Find the fastest algorithms and layout for this graph on this GPU.
 
         Args:
             images: The largest batch that will be run; fewer if they do not fit into the memory.
+            together: Of CPUs alone.
         """
         side = self._loaded.side
         self._loaded.close()  # the candidates need its memory

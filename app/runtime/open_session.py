@@ -56,8 +56,11 @@ class Session(Protocol):
             DeviceLostError: If the GPU has failed for good.
         """
 
-    def tune(self, images: int) -> None:
-        """Find the fastest way to run this graph here, in batches of up to `images`."""
+    def tune(self, images: int, together: int = 1) -> None:
+        """Find the fastest way to run this graph here, in batches of up to `images`.
+
+        Where each thread of a CPU takes whole images, it takes so many `together`.
+        """
 
     def trim(self) -> None:
         """Give back the memory that larger runs needed, unless others might take it."""

@@ -8,7 +8,7 @@ import pytest
 from app.errors import DeviceLostError, RunFailedError
 from app.evaluation.answers import Answer
 from app.evaluation.dataset import Photo
-from app.evaluation.run import NO_ROW, Decoded, classify, largest_batch, stacked
+from app.evaluation.run import NO_ROW, Decoded, classify, even, largest_batch, stacked
 from app.records import Pixels
 
 PHOTOS = [Photo(Path(str(number)), str(number), 0) for number in range(23)]
@@ -36,6 +36,16 @@ class Recorder:
         if (values == self._bad).any():
             raise self._error("It failed.")
         return values
+
+
+def test_no_run_has_a_single_image():
+    """The last image of an odd batch is run twice, and answered once."""
+    session = Recorder()
+    run = even(session.run)
+    found = [run(np.full((n, 4, 4, 3), 7, np.uint8)) for n in (1, 2, 5)]
+
+    assert [1, 2, 5] == [len(rows) for rows in found]
+    assert [2, 2, 6] == session.sizes
 
 
 def test_answers_come_in_order_and_in_batches():

@@ -365,6 +365,20 @@ def test_each_image_is_run_once_and_rows_are_in_order(threads):
     assert sorted(run_one.images) == list(range(7))
 
 
+def test_a_thread_may_take_two_images_together():
+    """The last one has what is left."""
+    sizes = []
+
+    def run_some(_, images):
+        sizes.append(len(images))
+        return [images.reshape(-1, 1).astype(np.float32)]
+
+    [rows] = BatchSplitter(run_some, 2, together=2).run(NUMBERED, ["a"])
+
+    np.testing.assert_array_equal(np.arange(7.0).reshape(7, 1), rows)
+    assert [1, 2, 2, 2] == sorted(sizes)
+
+
 def test_threads_work_at_the_same_time():
     """Three threads meet during their first images: none waits for another to finish."""
     run_one = Recorder(together=3)

@@ -15,7 +15,7 @@ from app.evaluation.baseline import UsualPhotos
 from app.evaluation.classes import Classes
 from app.evaluation.dataset import Photo
 from app.evaluation.paper import PaperTest, mean_of_crops, mean_of_scales, read_test
-from app.evaluation.run import NO_ROW, Decoded, classify, largest_batch, stacked
+from app.evaluation.run import NO_ROW, Decoded, classify, even, largest_batch, stacked
 from app.evaluation.segments import properties
 from app.graph.inner_maps import NoMapsError
 from app.machine import usable_cpus
@@ -153,13 +153,14 @@ class Model:
         if isinstance(session, DenseSession):
             return 1, lambda some: mean_of_scales(some[0], session)
         single = self.test.name == "single"
-        most = min(_BATCH[session.device], photos) if single else _BATCH[session.device]
+        most = max(2, min(_BATCH[session.device], photos)) if single else _BATCH[session.device]
         batch = largest_batch(session.run, self.manifest.preprocess.crop, most)
         # Tuning runs a batch a dozen times; on a CPU one image a thread shows as much as a full one.
         threads = self.settings.threads or usable_cpus()
-        session.tune(batch if session.device == "cuda" else min(batch, threads))
+        session.tune(batch if session.device == "cuda" else min(batch, threads), together=2)
         if single:
-            run = stacked(self.usual.watching(session.run, session.energies))
+            run_some = session.run if batch == 1 else even(session.run)
+            run = stacked(self.usual.watching(run_some, session.energies))
             return batch, lambda some: run([one for [one] in some])
         return 1, lambda some: mean_of_crops(some[0], session.run, batch)
 

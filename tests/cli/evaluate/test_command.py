@@ -14,7 +14,7 @@ from filelock import lock_descriptor
 from PIL import Image
 
 from app.weights.manifests.catalog import BUILT_IN
-from tests.conftest import REPOSITORY, png, write_colours
+from tests.conftest import PHOTOS, REPOSITORY, png, write_colours
 
 COLOURS = {"n01440764": "red", "goldfish": "lime", "2": "blue"}
 """Folders of ImageNet's classes 0, 1 and 2, which the network `colours` tells apart."""
@@ -264,6 +264,28 @@ def test_a_run_goes_on_where_it_was(start, run, folder, tmp_path):
     run(folder, "--json", file)
     report = json.loads(file.read_text())
     assert (1.0, 2) == (report["top1"], report["speed"]["photos"])
+
+
+def test_the_figures_do_not_tell_that_a_run_was_ended(evaluate, tmp_path):
+    """To the last bit, of a network with all kinds of layers: with most photos left, and with one."""
+    photo, file = Image.open(PHOTOS / "coffee.jpg"), tmp_path / "report.json"
+    for n in range(19):
+        photo.crop((9 * n, 5 * n, 9 * n + 80, 5 * n + 80)).save(tmp_path / f"{n}.png")
+    (tmp_path / "crops.csv").write_text("".join(f"{n}.png,{n}\n" for n in range(19)))
+    answers, reports, lines = tmp_path / "report.json.answers", [], []
+    for kept in (0, 1, 8, 18):
+        if kept:  # killed in the next line
+            answers.write_bytes(b"".join(lines[: 1 + kept]) + lines[1 + kept][:99])
+        status, _, err = evaluate(
+            tmp_path / "crops.csv", "--json", file, VGG_MODEL_DIR=str(tmp_path), VGG_MODELS="vgg16-mini"
+        )  # fmt: skip
+        assert 0 == status, err
+        lines = lines or answers.read_bytes().splitlines(keepends=True)
+        reports.append(json.loads(file.read_text()))
+        assert 19 - kept == reports[-1].pop("speed")["photos"]
+        reports[-1].pop("made")
+
+    assert [reports[0]] * 3 == reports[1:]
 
 
 def test_a_server_that_is_away_is_told(run, folder, tmp_path):
