@@ -22,6 +22,8 @@ from app.evaluation.classes import Classes
 from app.evaluation.compare import Side, compare
 from app.evaluation.dataset import Photo
 from app.evaluation.faults import damaged, duplicates, suspects
+from app.evaluation.kinds import kinds_of_errors
+from app.evaluation.odd import odd_photos
 from app.evaluation.segments import segments
 from app.setup_errors import SetupError
 
@@ -82,7 +84,9 @@ def evaluate(done: Evaluated, published: tuple[float, float] | None) -> dict[str
         "calibration": figures,
         "worst_classes": worst_classes(right, side.labels, done.classes),
         "confused_pairs": confused_pairs(answers, side.labels, done.classes),
+        "errors": kinds_of_errors(answers, side.labels, done.classes),
         "segments": segments([done.answers[place] for place in places], right),
+        "odd_photos": odd_photos([done.answers[place] for place in places]),
         "baselines": baselines(answers, side.labels, done.classes),
         "suspected_label_errors": suspects(names, side.rows, side.labels, done.classes),
         "damaged": damaged(done.answers),

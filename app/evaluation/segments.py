@@ -50,7 +50,7 @@ def segments(answers: Sequence[Answer], right: Flags) -> Entry:
         answers: Of the photos that could be classified.
         right: Whether the first answer is.
     """
-    values = {name: _values(answers, name) for name in PROPERTIES}
+    values = {name: values_of(answers, name) for name in PROPERTIES}
     found, tried = search(values, right)
     return {
         "least_share": LEAST_SHARE,
@@ -181,11 +181,12 @@ def describe(cuts: Sequence[Mapping[str, Any]]) -> str:
 def _bounds(cut: Mapping[str, Any]) -> str:
     name, above, up_to = str(cut["property"]).replace("_", " "), cut["above"], cut["up_to"]
     if above is None:
-        return f"{name} up to {_short(up_to)}"
-    return f"{name} above {_short(above)}" + ("" if up_to is None else f" up to {_short(up_to)}")
+        return f"{name} up to {short(up_to)}"
+    return f"{name} above {short(above)}" + ("" if up_to is None else f" up to {short(up_to)}")
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
+    """Write a number of any size in four digits."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"  # noqa: PLR2004 (four digits)
 
 
@@ -205,8 +206,8 @@ def _entry(one: _Found, photos: int) -> Entry:
     }  # fmt: skip
 
 
-def _values(answers: Sequence[Answer], name: str) -> Values:
-    """Return a property of each photo; its size is known without having been measured."""
+def values_of(answers: Sequence[Answer], name: str) -> Values:
+    """Return a property of each photo, NaN where it is unknown; its size is known without having been measured."""
     if name == "shorter_side":
         return np.array([min(one.size) for one in answers], np.float64)
     if name == "aspect_ratio":

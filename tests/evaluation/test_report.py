@@ -15,7 +15,8 @@ from tests.evaluation.conftest import made
 
 KEYS = [
     "schema", "top1", "top5", "ece", "n", "accuracy", "calibration", "worst_classes",
-    "confused_pairs", "segments", "baselines", "suspected_label_errors", "damaged", "duplicates",
+    "confused_pairs", "errors", "segments", "odd_photos", "baselines", "suspected_label_errors", "damaged",
+    "duplicates",
 ]  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from app.evaluation.answers import open_answers
 from app.evaluation.baseline import UNTRAINED, UsualPhotos
 from app.evaluation.html.plots import matplotlib
 from app.evaluation.paper import paper_figures
+from app.evaluation.real import read_real, real_accuracy
 from app.evaluation.report import Evaluated, compare_with, conditions, to_json
 from app.evaluation.report import evaluate as report_on
 from app.setup_errors import SetupError
@@ -55,6 +56,15 @@ def evaluate(  # noqa: PLR0913 (options of a command)
             dir_okay=False,
             help="Labels of a flat folder: a CSV, lines `photo label`, or one label a line in the"
             " order of the photos' names.",
+        ),
+    ] = None,
+    real: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Count again with labels of which a photo may have several: real.json of ImageNet's"
+            " reassessed labels, or a JSON object of photos' names and lists of class indices.",
         ),
     ] = None,
     url: Annotated[
@@ -144,12 +154,14 @@ def evaluate(  # noqa: PLR0913 (options of a command)
     first = open_model(side) if url is None else open_remote(url, key, model, served)
     if baseline is not None:
         first = _gathering(first)
+    sets = read_real(real, reader(first.classes), len(first.classes)) if real is not None else None
     done, speed = _answer(first, reader, answers)
     accuracy = first.manifest.accuracy
     published = (accuracy.top1 / 100, accuracy.top5 / 100) if accuracy else None
     report = report_on(done, published)
     report |= {
         "conditions": conditions(report, min_top1, max_ece),
+        "real": None if sets is None else _real(done, sets),
         "stress": None,
         "comparison": None,
         "command": command_line(),
@@ -157,7 +169,11 @@ def evaluate(  # noqa: PLR0913 (options of a command)
         "model": _describe(first),
         "test": asdict(first.test),
         "paper": paper_figures(*first.published_as, first.test, trained=first.graph.trained),
-        "photos": {"place": _shown(folder), "labels": labels and _shown(labels)}
+        "photos": {
+            "place": _shown(folder),
+            "labels": labels and _shown(labels),
+            "real": real and _shown(real),
+        }
         | {"found": len(done.photos), "classified": report["n"]},
         "speed": speed,
         "machine": describe_machine(),
@@ -258,6 +274,11 @@ def _answer(
         "seconds_per_thousand": 1000 * seconds / count if count else None,
     }
     return Evaluated(photos, answered, model.classes), speed
+
+
+def _real(done: Evaluated, sets: list[frozenset[int]]) -> dict[str, Any]:
+    places = done.classified
+    return real_accuracy(done.side(places).rows, [sets[place] for place in places])
 
 
 def _describe(model: Model | Remote) -> dict[str, Any]:

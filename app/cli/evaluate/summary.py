@@ -24,6 +24,7 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
     for name, title in (("top1", "top-1"), ("top5", "top-5")):
         figure = report["accuracy"][name]
         yield f"  {title}  {_percent(figure['value'])}, 95 % interval {_interval(figure)}{_published(figure)}"
+    yield from _real(report)
     yield from _paper(report)
     figures = report["calibration"]
     interval = f"{figures['ece_low']:.4f} to {figures['ece_high']:.4f}"
@@ -37,17 +38,7 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
     if report["baselines"]["sentence"]:
         yield f"[bold yellow]{report['baselines']['sentence']}[/]"
     yield from _faults(report)
-    worst = [
-        f"{_text(one['label'])} {_percent(one['top1'])} of {one['n']}"
-        for one in report["worst_classes"][:_WORST]
-    ]
-    yield f"  worst classes: {'; '.join(worst)}"
-    if report["segments"]["weak"]:
-        weak = report["segments"]["weak"][0]
-        yield (
-            f"  weakest segment: {weak['text']}, {_percent(weak['top1'])} of {weak['n']:,}"
-            f" photos, interval {_interval(weak)}"
-        )
+    yield from _weak(report)
     if report["stress"]:
         changes = (
             f"{one['title']} {_percent(one['flip_rate']['value'])}"
@@ -69,10 +60,40 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
         yield "[dim]All answers were known from an earlier run.[/]"
 
 
+def _weak(report: dict[str, Any]) -> Iterator[str]:
+    worst = [
+        f"{_text(one['label'])} {_percent(one['top1'])} of {one['n']}"
+        for one in report["worst_classes"][:_WORST]
+    ]
+    yield f"  worst classes: {'; '.join(worst)}"
+    same = report["errors"]["same_parent"]
+    if same:
+        yield (
+            f"  {_percent(same['value'])} of {same['n']:,} errors are between classes of one WordNet parent,"
+            f" interval {_interval(same)}"
+        )
+    if report["segments"]["weak"]:
+        weak = report["segments"]["weak"][0]
+        yield (
+            f"  weakest segment: {weak['text']}, {_percent(weak['top1'])} of {weak['n']:,}"
+            f" photos, interval {_interval(weak)}"
+        )
+
+
 def _test(test: dict[str, Any]) -> str:
     if test["name"] == "single":
         return ""
     return f", {test['name']} at {', '.join(map(str, test['scales']))} pixels"
+
+
+def _real(report: dict[str, Any]) -> Iterator[str]:
+    real = report["real"]
+    if real and real["n"]:
+        yield (
+            f"  with the labels of --real  top-1 {_percent(real['top1']['value'])}, interval"
+            f" {_interval(real['top1'])}; top-5 {_percent(real['top5']['value'])};"
+            f" {_photos(real['left_out'])} without a label"
+        )
 
 
 def _paper(report: dict[str, Any]) -> Iterator[str]:

@@ -37,6 +37,12 @@ def summary(report: Report) -> Markup:
         ]
         for title, one in (("top-1", report["accuracy"]["top1"]), ("top-5", report["accuracy"]["top5"]))
     ]  # fmt: skip
+    real = report["real"]
+    if real and real["n"]:
+        rows += [
+            [f"{title}, labels of --real", percent(one["value"]), interval(one), count(one["n"]), number(None), ""]
+            for title, one in (("top-1", real["top1"]), ("top-5", real["top5"]))
+        ]  # fmt: skip
     heads = (
         "figure",
         Figure("value"),

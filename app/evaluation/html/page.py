@@ -14,7 +14,7 @@ _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """Nothing is loaded, and no script runs, whatever a file is called."""
 _NAVIGATION: Final = {
     "summary": "Main figures", "calibration": "Calibration", "classes": "Classes",
-    "segments": "Segments", "stress": "Flip rates", "suspects": "Suspects", "files": "Files",
+    "segments": "Segments", "stress": "Flip rates", "suspects": "Suspects", "odd": "Odd photos", "files": "Files",
     "baselines": "Baselines", "comparison": "Comparison", "making": "How it was made",
 }  # fmt: skip
 
@@ -55,6 +55,7 @@ def write_page(report: Report, pictures: Pictures, library: Matplotlib) -> str:
         weak.segments(report, library),
         weak.stress(report, library),
         photos.suspects(report, pictures),
+        photos.odd(report, pictures),
         photos.files(report),
         figures.baselines(report),
         photos.comparison(report, pictures),

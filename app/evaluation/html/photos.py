@@ -1,4 +1,4 @@
-"""Photos to look at: suspected labels, answers that changed, files that are damaged or there twice."""
+"""Photos to look at: suspected labels, odd ones, answers that changed, files that are damaged or there twice."""
 
 from collections.abc import Sequence
 
@@ -17,11 +17,14 @@ from app.evaluation.html.parts import (
     section,
     share_of,
 )
+from app.evaluation.segments import short
 
 SUSPECTS = 100
 CHANGED = 60
 """Photos that are shown; the JSON has more."""
 _LISTED = 50
+ODD = 4
+"""Odd photos that are shown of each property."""
 
 
 def shown(report: Report) -> list[str]:
@@ -29,7 +32,8 @@ def shown(report: Report) -> list[str]:
     suspects = [one["name"] for one in report["suspected_label_errors"][:SUSPECTS]]
     compared = report["comparison"]
     changed = [one["name"] for one in compared["changed"]["photos"][:CHANGED]] if compared else []
-    return [*dict.fromkeys([*suspects, *changed])]
+    odd = [one["name"] for _, one in _oddest(report)]
+    return [*dict.fromkeys([*suspects, *odd, *changed])]
 
 
 def suspects(report: Report, pictures: Pictures) -> Markup:
@@ -60,6 +64,45 @@ def suspects(report: Report, pictures: Pictures) -> Markup:
         cards(shown_ones),
         more(len(listed), len(found), "suspect"),
     )
+
+
+def odd(report: Report, pictures: Pictures) -> Markup:
+    """Return the photos that are unlike the others by a property."""
+    rows = [
+        [_words(name), Figure(short(one["low"])), Figure(short(one["high"])), count(one["below"]), count(one["above"]), count(one["n"])]
+        for name, one in report["odd_photos"].items()
+    ]  # fmt: skip
+    heads = (
+        "property", Figure("usual from"), Figure("to"), Figure("photos below"), Figure("above"), Figure("n"),
+    )  # fmt: skip
+    said = (
+        "Usual is what lies within 1.5 distances between the quartiles, beyond them. The farthest photos"
+        " are shown: see whether they belong here."
+    )
+    shown_ones = [
+        markup(
+            picture(one["name"], pictures),
+            tag("div", tag("span", f"{_words(name)} ", tag("b", short(one["value"]))), file_name(one["name"])),
+        )
+        for name, one in _oddest(report)
+    ]  # fmt: skip
+    return section(
+        "odd",
+        "Odd photos",
+        paragraph(said),
+        table("Properties of photos, and how many are beyond what is usual", heads, rows),
+        cards(shown_ones) if shown_ones else "",
+    )
+
+
+def _oddest(report: Report) -> list[tuple[str, Report]]:
+    return [
+        (name, one) for name, found in report["odd_photos"].items() for one in found["photos"][:ODD]
+    ]
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _card(name: str, pictures: Pictures, lines: Sequence[tuple[str, str, float | None]]) -> Markup:

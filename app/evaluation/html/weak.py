@@ -40,6 +40,20 @@ def classes(report: Report, library: Matplotlib) -> Markup:
         tag("figure", intervals(library, "classes", title, points, report["top1"], _RIGHT)),
         table("Worst classes", heads, rows),
         confused if pairs else paragraph("No photo got a wrong answer."),
+        _kinds(report["errors"]),
+    )
+
+
+def _kinds(errors: Report) -> Markup:
+    """Say how many errors are the wrong breed, and how many the wrong thing."""
+    same = errors["same_parent"]
+    if same is None:
+        return Markup("")
+    return paragraph(
+        f"Of {same['n']:,} errors ",
+        tag("strong", percent(same["value"])),
+        f" ({interval(same)}) are answers of a class with the same WordNet parent, as one breed of terrier"
+        " and another; the others are of another kind of thing.",
     )
 
 

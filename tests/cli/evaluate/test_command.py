@@ -300,6 +300,20 @@ def test_a_server_that_is_away_is_told(run, folder, tmp_path):
     assert [] == [*tmp_path.glob("report.json*")]
 
 
+def test_photos_with_several_labels_are_counted_again(run, folder, tmp_path):
+    """A photo that cannot be classified has labels too; one without any is left out."""
+    file, real = tmp_path / "report.json", tmp_path / "real.json"
+    names = [f"{one.parent.name}/{one.name}" for one in folder.glob("*/*.png")]
+    real.write_text(json.dumps({one: [0, 1, 2] for one in names} | {"2/0.png": [], "2/1.png": [5]}))
+    status, out, err = run(folder, "--json", file, "--real", real)
+    found = json.loads(file.read_text())["real"]
+
+    assert 0 == status, err
+    assert (13, 1) == (found["n"], found["left_out"])
+    assert (12 / 13, 12 / 13) == (found["top1"]["value"], found["top5"]["value"])
+    assert "with the labels of --real  top-1 92.31 %" in out
+
+
 def test_two_runs_with_the_same_answers_are_told(run, folder, tmp_path):
     """The second says which file; the first is not disturbed."""
     answers = tmp_path / "answers"
@@ -367,6 +381,7 @@ def test_labels_may_be_in_a_file(run, tmp_path):
             1,
             "--compare: a server tests",
         ),
+        (("{photos}", "--real", "{photos}/2/notes.txt"), 1, "cannot be read as JSON"),
         (("{photos}", "--test", "dense"), 1, "colours is a ready ONNX graph"),
         (("{photos}", "--scales", "40"), 1, "--scales is for another --test"),
         (("{photos}", "--compare", "test=sparse"), 1, "--test is 'sparse', expected one of single"),

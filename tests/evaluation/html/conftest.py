@@ -14,6 +14,7 @@ from app.evaluation.classes import Classes
 from app.evaluation.dataset import Photo
 from app.evaluation.html.page import write_page
 from app.evaluation.html.plots import matplotlib
+from app.evaluation.real import real_accuracy
 from app.evaluation.report import Evaluated, compare_with, conditions, evaluate
 from app.evaluation.run import NO_ROW
 from app.evaluation.stress import flip_rates
@@ -80,6 +81,7 @@ def report():
     names = [ODD, *(f"{n}.jpg" for n in range(1, 500))]
     random = np.random.default_rng(0)
     looks = [{"brightness": float(one), "contrast": 0.2} for one in random.random(500)]
+    looks[3] = {"brightness": 0.5, "contrast": 0.45}  # an odd one
     answers = [
         Answer(name, (1, 1), str(n // 2 if n < 2 else n), (8, 8), "jpeg", "", rows[n], looks[n])
         for n, name in enumerate(names)
@@ -96,6 +98,7 @@ def report():
     model = {"name": "mini", "title": "A <mini> one", "trained": False, "weights_sha256": "ab" * 32}
     return found | {
         "conditions": conditions(found, 0.9, 0.5),
+        "real": real_accuracy(side.rows, [frozenset({0, 1})] * 49 + [frozenset()]),
         "stress": flip_rates({"a": "JPEG <50>", "b": "turned"}, before, side.labels, after, 499),
         "comparison": {
             "with": "x=<y>",

@@ -13,6 +13,16 @@ def test_main_figures_have_their_intervals(page, report):
     assert f"{report['ece']:.4f}" in page.text
 
 
+def test_labels_of_several_classes_have_figures_of_their_own(page, report):
+    """Below those of one label, with how many photos have any."""
+    top1 = report["real"]["top1"]
+    none = {"n": 0, "left_out": 3, "top1": None, "top5": None}
+
+    assert f"top-1, labels of --real {100 * top1['value']:.2f} %" in page.text
+    assert "labels of --real" not in figures.summary(report | {"real": none})
+    assert "labels of --real" not in figures.summary(report | {"real": None})
+
+
 def test_warnings_come_first(page):
     """Untrained weights, damaged files, copies with different labels."""
     first = page.text[: page.text.index("Accuracy, and the figures")]

@@ -21,7 +21,8 @@ def test_what_is_shown_is_bounded(report):
     """Each name once."""
     names = photos.shown(report)
 
-    assert len(set(names)) == len(names) <= photos.SUSPECTS + photos.CHANGED
+    odd = sum(len(one["photos"][: photos.ODD]) for one in report["odd_photos"].values())
+    assert len(set(names)) == len(names) <= photos.SUSPECTS + odd + photos.CHANGED
 
 
 def test_without_suspects_the_page_says_so(report):
@@ -36,6 +37,14 @@ def test_without_suspects_the_page_says_so(report):
     assert "All files could be classified." in photos.files(clean)
     assert "No two files have the same bytes." in photos.files(clean)
     assert "None." in photos.comparison(clean, {})
+
+
+def test_odd_photos_are_shown(page, report):
+    """Each property with its limits, and the farthest photos."""
+    assert "3.jpg" in photos.shown(report)
+    assert "contrast 0.2 0.2 0 1 499" in page.text
+    assert "contrast 0.45 3.jpg" in page.text
+    assert "jpeg quality" not in photos.odd(report, {})
 
 
 def test_files_are_listed(page):

@@ -12,6 +12,17 @@ def test_worst_classes_and_pairs_are_listed(page, report):
     assert f"{pair['count']:,} {100 * pair['share']:.2f} %" in page.text
 
 
+def test_errors_between_kin_are_counted(report, library):
+    """A share of those whose classes WordNet knows; nothing where it knows none."""
+    same = {"value": 0.5, "low": 0.1, "high": 0.9, "n": 1234}
+    errors = {"n": 2000, "known": 1234, "same_parent": same}
+    none = {"n": 3, "known": 0, "same_parent": None}
+
+    found = weak.classes(report | {"errors": errors}, library)
+    assert "Of 1,234 errors <strong>50.00 %</strong> (10.00 to 90.00 %)" in found
+    assert "WordNet" not in weak.classes(report | {"errors": none}, library)
+
+
 def test_thirds_are_listed_and_the_weak_ones_named(report, library):
     """In the table, and in the text of the plot."""
     thirds = [dict(one) for one in report["segments"]["properties"]["brightness"]["segments"]]
