@@ -18,6 +18,8 @@ _LISTED: Final = 10
 def odd_photos(answers: Sequence[Answer]) -> Entry:
     """Return for each property the limits of what is usual, and the photos beyond them.
 
+    Usual is what lies between Tukey's fences; limits are not beyond the photos themselves.
+
     Args:
         answers: Of the photos that could be classified.
 
@@ -31,14 +33,14 @@ def odd_photos(answers: Sequence[Answer]) -> Entry:
         known = np.flatnonzero(~np.isnan(values))
         if not len(known):
             continue
-        quarter, three_quarters = np.quantile(values[known], (0.25, 0.75))
+        least, quarter, three_quarters, most = np.quantile(values[known], (0, 0.25, 0.75, 1))
         reach = _REACH * (three_quarters - quarter)
-        low, high = float(quarter - reach), float(three_quarters + reach)
+        low, high = max(quarter - reach, least), min(three_quarters + reach, most)
         beyond = np.maximum(low - values[known], values[known] - high)
         order = known[np.argsort(-beyond, kind="stable")][: min(_LISTED, int((beyond > 0).sum()))]
         found[name] = {
-            "low": low,
-            "high": high,
+            "low": float(low),
+            "high": float(high),
             "n": len(known),
             "below": int((values[known] < low).sum()),
             "above": int((values[known] > high).sum()),

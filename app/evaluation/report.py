@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from typing import Any, Final
 
 import numpy as np
@@ -50,6 +51,15 @@ class Evaluated:
         rows = np.stack([self.answers[place].row for place in places])
         labels = np.array([self.photos[place].class_index for place in places], np.int64)
         return Side(rows, labels, self.classes)
+
+
+def digest(done: Evaluated) -> str:
+    """Return the SHA-256 of all photos, their names and labels, in any order: the same of the same data."""
+    rows = sorted(
+        f"{photo.name}\t{answer.sha256}\t{done.classes.key(photo.class_index)}\n"
+        for photo, answer in zip(done.photos, done.answers, strict=True)
+    )
+    return sha256("".join(rows).encode()).hexdigest()
 
 
 def evaluate(done: Evaluated, published: tuple[float, float] | None) -> dict[str, Any]:

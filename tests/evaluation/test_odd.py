@@ -17,12 +17,17 @@ ANSWERS = [answer(str(n), brightness=0.4 + n / 1000) for n in range(100)]
 
 def test_the_fences_are_tukeys():
     """As numpy's quartiles have them; nothing usual is listed."""
-    found = odd_photos(ANSWERS)["brightness"]
-    low, high = np.quantile([one.properties["brightness"] for one in ANSWERS], (0.25, 0.75))
+    odd = [*ANSWERS, answer("dark", brightness=0.0), answer("light", brightness=1.0)]
+    found, usual = odd_photos(odd)["brightness"], odd_photos(ANSWERS)["brightness"]
+    low, high = np.quantile([one.properties["brightness"] for one in odd], (0.25, 0.75))
 
     assert found["low"] == pytest.approx(low - 1.5 * (high - low), abs=1e-12)
     assert found["high"] == pytest.approx(high + 1.5 * (high - low), abs=1e-12)
-    assert (100, 0, 0, []) == tuple(found[key] for key in ("n", "below", "above", "photos"))
+    assert [("light", 1.0), ("dark", 0.0)] == [
+        (one["name"], one["value"]) for one in found["photos"]
+    ]
+    assert (0.4, 0.499) == (usual["low"], usual["high"])  # not beyond the photos
+    assert (100, 0, 0, []) == tuple(usual[key] for key in ("n", "below", "above", "photos"))
 
 
 def test_the_farthest_come_first():

@@ -1,6 +1,7 @@
 """The report has the keys that it always has, and figures of the photos that could be classified."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from app.evaluation.answers import Answer
 from app.evaluation.dataset import Photo
-from app.evaluation.report import Evaluated, compare_with, conditions, evaluate, to_json
+from app.evaluation.report import Evaluated, compare_with, conditions, digest, evaluate, to_json
 from app.evaluation.run import NO_ROW
 from app.setup_errors import SetupError
 from tests.evaluation.conftest import made
@@ -54,6 +55,20 @@ def test_the_figures_of_the_manifest_are_compared(classes):
 
     assert (0.6, True) == (found["top1"]["published"], found["top1"]["published_inside"])
     assert (0.5, False) == (found["top5"]["published"], found["top5"]["published_inside"])
+
+
+def test_the_digest_is_of_photos_names_and_labels(classes):
+    """Whatever their order; it changes with each of them, but not with the answers."""
+    done = evaluated(classes, photos=9)
+    turned = Evaluated(done.photos[::-1], done.answers[::-1], classes)
+    rows = [replace(one, row=one.row[::-1]) for one in done.answers]
+    bytes_ = [replace(one, sha256="another") for one in done.answers[:1]]
+    label = [replace(done.photos[0], class_index=done.photos[0].class_index ^ 1)]
+
+    assert digest(done) == digest(turned) == digest(Evaluated(done.photos, rows, classes))
+    assert 64 == len(digest(done))
+    assert digest(done) != digest(Evaluated(done.photos, [*bytes_, *done.answers[1:]], classes))
+    assert digest(done) != digest(Evaluated([*label, *done.photos[1:]], done.answers, classes))
 
 
 def test_without_a_photo_there_is_no_report(classes):

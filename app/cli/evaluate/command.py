@@ -25,7 +25,7 @@ from app.evaluation.baseline import UNTRAINED, UsualPhotos
 from app.evaluation.html.plots import matplotlib
 from app.evaluation.paper import paper_figures
 from app.evaluation.real import read_real, real_accuracy
-from app.evaluation.report import Evaluated, compare_with, conditions, to_json
+from app.evaluation.report import Evaluated, compare_with, conditions, digest, to_json
 from app.evaluation.report import evaluate as report_on
 from app.setup_errors import SetupError
 from app.weights.manifests.baseline import ADVISED, write_baseline
@@ -174,7 +174,7 @@ def evaluate(  # noqa: PLR0913 (options of a command)
             "labels": labels and _shown(labels),
             "real": real and _shown(real),
         }
-        | {"found": len(done.photos), "classified": report["n"]},
+        | {"found": len(done.photos), "classified": report["n"], "sha256": digest(done)},
         "speed": speed,
         "machine": describe_machine(),
         "versions": versions(),

@@ -76,8 +76,8 @@ def odd(report: Report, pictures: Pictures) -> Markup:
         "property", Figure("usual from"), Figure("to"), Figure("photos below"), Figure("above"), Figure("n"),
     )  # fmt: skip
     said = (
-        "Usual is what lies within 1.5 distances between the quartiles, beyond them. The farthest photos"
-        " are shown: see whether they belong here."
+        "Usual is up to 1.5 interquartile ranges below the lower quartile and above the upper one (Tukey's"
+        " fences). The farthest photos are shown: see whether they belong here."
     )
     shown_ones = [
         markup(

@@ -272,7 +272,8 @@ def test_the_figures_do_not_tell_that_a_run_was_ended(evaluate, tmp_path):
     for n in range(19):
         photo.crop((9 * n, 5 * n, 9 * n + 80, 5 * n + 80)).save(tmp_path / f"{n}.png")
     (tmp_path / "crops.csv").write_text("".join(f"{n}.png,{n}\n" for n in range(19)))
-    answers, reports, lines = tmp_path / "report.json.answers", [], []
+    answers, reports = tmp_path / "report.json.answers", []
+    lines: list[bytes] = []
     for kept in (0, 1, 8, 18):
         if kept:  # killed in the next line
             answers.write_bytes(b"".join(lines[: 1 + kept]) + lines[1 + kept][:99])
