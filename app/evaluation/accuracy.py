@@ -13,6 +13,8 @@ from app.records import Numbers, ProbabilityBatch
 Z: Final = 1.959963984540054
 """97.5 % quantile of the normal distribution: intervals hold 95 %."""
 _LISTED: Final = 20
+_LEAST_TO_SUSPECT: Final = 30
+"""Photos below which labels never look shuffled."""
 
 Entry: TypeAlias = dict[str, Any]
 """An object of the report."""
@@ -98,12 +100,15 @@ def baselines(answers: Numbers, labels: Numbers, classes: Classes) -> Entry:
     n = len(labels)
     photos = np.bincount(labels, minlength=len(classes))
     most = int(photos.argmax())
-    right = share(int((answers == labels).sum()), n)
+    hits = int((answers == labels).sum())
+    right = share(hits, n)
     frequent = int(photos[most]) / n
     dummy = max(frequent, 1 / len(classes))
     renamed = _relabelled(answers, labels, len(classes))
     several = int((photos > 0).sum()) > 1
-    shuffled = several and right.low <= dummy
+    by_chance = float(photos @ np.bincount(answers, minlength=len(classes))) / n**2
+    # Three standard errors: shuffled labels seem better than chance once in a thousand times.
+    shuffled = several and n >= _LEAST_TO_SUSPECT and share(hits, n, 3).low <= by_chance
     permuted = several and n > 1 and renamed.low > max(2 * right.high, frequent)
     sentence = None
     if permuted:
@@ -113,7 +118,7 @@ def baselines(answers: Numbers, labels: Numbers, classes: Classes) -> Entry:
         )
     elif shuffled:
         sentence = (
-            "The labels look shuffled: the model is no better than one that looks at no photo."
+            "The labels look shuffled: the answers agree with them no more often than by chance."
             " Check which label belongs to which photo, or whether the model is trained."
         )
     return {

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ from app.evaluation.classes import Classes
 from app.setup_errors import LabelsError
 from app.texts import read_text
 
-_PATHS: Final = ("path", "file", "filename", "file_name", "image", "photo", "imageid", "name")
-_LABELS: Final = ("label", "wnid", "class", "class_index", "class_name", "target", "predictionstring", "synset")  # fmt: skip
+_PATHS: Final = ("path", "filepath", "imagepath", "file", "filename", "image", "imagename", "imageid", "photo", "name")  # fmt: skip
+_LABELS: Final = ("label", "wnid", "synset", "class", "classindex", "classid", "classname", "labelname", "category", "target", "predictionstring")  # fmt: skip
+"""Heads of columns, without spaces and `_`."""
 _SUFFIXES: Final = ("", ".JPEG", ".jpg", ".jpeg", ".png")
 """Tried behind the names of a label file: Kaggle's has none."""
 _FOLDERS: Final = ("", "images")
@@ -105,7 +107,8 @@ def by_order(labels: Path, paths: Sequence[Path], folder: Path, classes: Classes
     """Label the photos of a flat folder, sorted by name, with the lines of a file of labels.
 
     Raises:
-        LabelsError: If there are more lines or fewer, a line is no class, or the file counts from 1.
+        LabelsError: If there are more lines or fewer, a line is no class, the file counts from 1, or the
+            photos are in several folders, whose order nobody knows.
     """
     lines = _lines(labels)
     if len(lines) != len(paths):
@@ -123,6 +126,11 @@ def by_order(labels: Path, paths: Sequence[Path], folder: Path, classes: Classes
                 else " Subtract 1, or use names."
             )
             raise LabelsError(f"{labels}: counts classes from 1 to {len(classes)}.{own}")
+    if len({path.parent for path in paths}) > 1:
+        raise LabelsError(
+            f"{labels}: has one label a line, for photos that lie in one folder, and {folder} has them in"
+            " several: name each photo before its label, or leave out --labels."
+        )
     photos = []
     for number, (path, line) in enumerate(zip(sorted(paths), lines, strict=True), start=1):
         try:
@@ -143,8 +151,9 @@ def is_table(labels: Path) -> bool:
 
 def _rows(table: Path) -> Iterator[tuple[int, str, str]]:
     text = _read(table)
-    first = text.partition("\n")[0]
-    mark = next((mark for mark in ("\t", ",", ";") if mark in first), None)
+    first = re.sub(r'"[^"]*"', "", text.partition("\n")[0])
+    # The names of ImageNet's classes have commas in them, and no semicolons.
+    mark = next((mark for mark in ("\t", ";", ",") if mark in first), None)
     if mark is None:
         for number, line in enumerate(text.splitlines(), start=1):
             if line.strip():
@@ -157,7 +166,7 @@ def _rows(table: Path) -> Iterator[tuple[int, str, str]]:
         for row in reader:
             if not any(cell.strip() for cell in row):
                 continue
-            header = [cell.strip().casefold() for cell in row]
+            header = [re.sub(r"[\s_]", "", cell.casefold()) for cell in row]
             if reader.line_num == 1 and set(header) & set(_PATHS) and set(header) & set(_LABELS):
                 path_at = next(header.index(name) for name in _PATHS if name in header)
                 label_at = next(header.index(name) for name in _LABELS if name in header)
@@ -173,7 +182,8 @@ def _find(folder: Path, name: str) -> Path | None:
     if not name:
         return None
     tried = (folder / place / f"{name}{suffix}" for suffix in _SUFFIXES for place in _FOLDERS)
-    return next((path for path in tried if path.is_file()), None)
+    # Unlike Path.is_file, this is false for a name that is too long, or in a folder that is closed.
+    return next((path for path in tried if os.path.isfile(path)), None)  # noqa: PTH113
 
 
 def _are_names(lines: Iterable[str], classes: Classes) -> bool:

@@ -123,7 +123,7 @@ class Classifier:
     async def classify_pixels(
         self, loaded: Loaded, pixels: Pixels, k: int, deadline: float, admitted: Place | None = None
     ) -> Classification:
-        """Classify an image that is decoded and cropped already; see `classify`.
+        """Classify an image that is decoded and cropped already; see `classify`. It does not count for drift.
 
         Args:
             loaded: The model.
@@ -145,10 +145,7 @@ class Classifier:
         }
         self._metrics.classified(loaded.manifest.name, seconds)
         image = ImageInfo(pixels.shape[1], pixels.shape[0], "pixels")
-        unusual = loaded.watch is not None and loaded.watch.is_unusual(row.energy)
-        return Classification(
-            predictions, image, seconds, row.batch_size, row.probabilities, unusual=unusual
-        )
+        return Classification(predictions, image, seconds, row.batch_size, row.probabilities)
 
     def _decode(
         self, data: bytes, preprocess: Preprocess, *, look: bool

@@ -80,7 +80,8 @@ def models(tmp_path_factory):
 def test_darker_photos_drift(models):
     """Two processes answer. Usual photos stay below 0.1; after 600 darker ones it is above 0.25.
 
-    An answer says that its photo is unusual, in JSON and in words on a page; others say nothing.
+    An answer says that its photo is unusual, in JSON and in words on a page; others say nothing. Crops of a
+    test do not count.
     """
     with (
         running_server(models, models="vgg16-mini", front_processes="2") as server,
@@ -106,6 +107,9 @@ def test_darker_photos_drift(models):
         odd = photo(found[0])
         boxed = clients[0].post("/predict?explain=box", content=odd).json()
         page = clients[0].post("/predict", content=odd, headers=NAVIGATES).text
+        known = metric(clients[0], "vgg_unusual_total")
+        crops = clients[0].post("/predict?test=ten-crop", content=odd).json()
+        then = metric(clients[0], "vgg_unusual_total")
 
     assert 6 == len(few)
     assert all(np.isnan(value) for value in few.values())
@@ -116,6 +120,7 @@ def test_darker_photos_drift(models):
     assert {True} == {answer["unusual"] for answer in answers if "unusual" in answer}
     assert boxed["unusual"] is True
     assert "This photo is unlike those the model knows." in page
+    assert (10, known) == (crops["crops"], then)
 
 
 def test_a_baseline_of_other_weights_is_left_aside(models, tmp_path):

@@ -118,3 +118,20 @@ def test_photos_of_one_class_raise_no_suspicion(classes):
 
     assert (0.0, False) == (found["gain"], found["labels_look_shuffled"])
     assert found["sentence"] is None
+
+
+def test_one_frequent_class_is_no_shuffled_label(classes):
+    """A model that is right nine times in ten may lose against always saying the class of 19 in 20."""
+    labels = np.array([1] * 190 + [2] * 10)
+    answers = np.array([1] * 172 + [2] * 28)
+    found = baselines(answers, labels, classes)
+
+    assert found["gain"] < 0
+    assert found["sentence"] is None
+
+
+def test_a_few_photos_raise_no_suspicion(classes):
+    """One of three is right: that may be any model."""
+    found = baselines(np.array([3, 1, 0]), np.array([3, 2, 4]), classes)
+
+    assert found["sentence"] is None

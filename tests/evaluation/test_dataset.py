@@ -58,6 +58,8 @@ def test_mistakes_in_folders_are_named(tmp_path, put, classes, names, sentence):
         ("a.csv", "ImageId,PredictionString\na,n01440764 85 1 499 272\nb,n02123045 1 2 3 4\n"),
         ("a.tsv", "a.jpg\ttench, Tinca tinca\nb.jpg\ttabby\n"),
         ("a.csv", "\ufeffpath;label\na.jpg;2\nb.jpg;3\n"),
+        ("a.csv", "Image Path,class_id\na.jpg,2\nb.jpg,3\n"),
+        ("a.csv", "a.jpg;tench, Tinca tinca\nb.jpg;tabby, tabby cat\n"),
         ("val.txt", "a.jpg 2\nb.jpg 3\n"),
     ],
 )
@@ -75,6 +77,7 @@ def test_tables_are_labels(tmp_path, put, classes, name, text):
     [
         ("path,label\na.jpg,cat\n", "line 2: 'cat' is no class"),
         ("a.jpg,2\nc.jpg,2\n", "line 2: there is no file 'c.jpg'"),
+        (f"a.jpg,2\n{'c' * 5000}.jpg,2\n", "line 2: there is no file 'ccc"),
         ("a.jpg,2\na.jpg,3\n", "line 2: 'a.jpg' was there before, with another label"),
         ("a.jpg,2\nb.jpg\n", "line 2: expected a path and a label"),
         ("path,label\n", "has no lines"),
@@ -86,6 +89,14 @@ def test_mistakes_in_tables_are_named(tmp_path, put, classes, text, sentence):
     put("a.jpg")
     with pytest.raises(LabelsError, match=sentence):
         by_table(put("a.csv", text), tmp_path, classes)
+
+
+def test_a_mark_inside_quotes_divides_nothing(tmp_path, put, classes):
+    """A photo may be called `a; b.jpg`."""
+    put("a; b.jpg")
+    table = put("a.csv", '"a; b.jpg","tench, Tinca tinca"\n')
+
+    assert [("a; b.jpg", 2)] == pairs(by_table(table, tmp_path, classes))
 
 
 @pytest.mark.parametrize("lines", ["2\n3\n", "n01440764\nn02123045\n", "tench\ntabby, tabby cat"])
@@ -112,6 +123,13 @@ def test_mistakes_in_lines_are_named(tmp_path, put, lines, sentence):
     five = Classes([Label(None, name) for name in "abcde"])
     with pytest.raises(LabelsError, match=sentence):
         by_order(put("labels.txt", lines), [put("1.jpg"), put("2.jpg")], tmp_path, five)
+
+
+def test_photos_in_several_folders_have_no_order(tmp_path, put, classes):
+    """The labels of a flat folder would go to other photos."""
+    paths = [put("a/2.jpg"), put("b/1.jpg")]
+    with pytest.raises(LabelsError, match="name each photo before its label"):
+        by_order(put("labels.txt", "2\n3\n"), paths, tmp_path, classes)
 
 
 def test_numbers_of_ilsvrc_are_no_indices(tmp_path, put):

@@ -55,10 +55,11 @@ def other_side(side: Side, wanted: str) -> Side:
         SetupError: If a part is neither a model nor a setting, or a setting has no such value.
     """
     changed: dict[str, str] = {}
+    names: list[str] = []
     for part in wanted.split(","):
         key, mark, value = (text.strip() for text in part.partition("="))
         if not mark:
-            side = replace(side, name=key)
+            names.append(key)
             continue
         if key == "test":
             side = replace(side, test=value, scales=None)
@@ -69,6 +70,11 @@ def other_side(side: Side, wanted: str) -> Side:
         if value not in known:
             raise SetupError(f"--compare: {key} is {value!r}, expected one of {', '.join(known)}.")
         changed[key] = value
+    if "" in names or len(names) > 1:
+        raise SetupError(
+            f"--compare is {wanted!r}: expected one model, or settings, or both, separated by commas."
+        )
+    side = replace(side, name=names[0]) if names else side
     manifest = find_manifest(side.settings, side.name)  # a mistake is told before anything is run
     read_test(side.test, side.scales, manifest.preprocess)
     return replace(side, settings=side.settings.model_copy(update=changed))

@@ -127,13 +127,15 @@ def _comparison(found: dict[str, Any]) -> Iterator[str]:
     low, high = 100 * difference["low"], 100 * difference["high"]
     yield (
         f"[bold]{escape(found['second_model']['name'])}[/] ({escape(found['with'])}): top-1"
-        f" {_percent(found['second']['top1'])}, difference {100 * difference['top1']:+.2f} points,"
+        f" {_percent(found['second']['top1'])}, against {_percent(found['first']['top1'])} on the same"
+        f" {_photos(found['n'])}; difference {100 * difference['top1']:+.2f} points,"
         f" 95 % interval {low:+.2f} to {high:+.2f}"
     )
+    changed = found["changed"]["count"]
     yield (
         f"  McNemar p = {test['p_exact']:.3g}: {_photos(test['only_first_right'])} only the first"
         f" side got right, {test['only_second_right']:,} only the second;"
-        f" {found['changed']['count']:,} answers changed"
+        f" {changed:,} {'answer' if changed == 1 else 'answers'} changed"
     )
 
 

@@ -178,15 +178,15 @@ def baselines(report: Report) -> Markup:
         ["gain over the better of both", percent(found["gain"])],
         ["if each answer meant the label that it mostly has", percent(found["relabelled"])],
     ]
-    # Without a sentence the model gains something, unless all photos are of one class.
-    said = found["sentence"] or (
-        "The labels go with the photos: the model is better than one that looks at none."
-        if found["gain"] > 0
-        else "All photos are of one class, so that a model that looks at none may know it."
-    )
+    if found["gain"] > 0:
+        said = "The labels go with the photos: the model is better than one that looks at none."
+    elif found["most_frequent"]["top1"] == 1:
+        said = "All photos are of one class, so that a model that looks at none may know it."
+    else:
+        said = "A model that always answers the most frequent class would be right as often, or more often."
     return section(
         "baselines",
         "Baselines",
-        paragraph(said, kind="warning" if found["sentence"] else None),
+        paragraph(found["sentence"] or said, kind="warning" if found["sentence"] else None),
         table("Top-1 without looking", ("model", Figure("top-1")), rows),
     )

@@ -360,6 +360,8 @@ def test_labels_may_be_in_a_file(run, tmp_path):
         (("{photos}/2/0.png",), 1, "is neither a folder nor a CSV"),
         (("{photos}", "-m", "vgg99"), 1, "There is no model 'vgg99'"),
         (("{photos}", "--compare", "vgg99"), 1, "There is no model 'vgg99'"),
+        (("{photos}", "--compare", ""), 1, "--compare is '': expected one model"),
+        (("{photos}", "--compare", "vgg16,vgg19"), 1, "expected one model, or settings, or both"),
         (("{photos}", "--compare", "precision=8"), 1, "precision is '8', expected one of auto"),
         (("{photos}", "--compare", "colour=red"), 1, "'colour' is none of precision"),
         (

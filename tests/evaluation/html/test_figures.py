@@ -76,9 +76,20 @@ def test_shuffled_labels_are_told_at_the_top(report):
 
 def test_photos_of_one_class_say_nothing_about_the_labels(report):
     """Such as one photo, right: a model that looks at none is right, too."""
-    alone = report["baselines"] | {"sentence": None, "gain": 0.0}
+    one = report["baselines"]["most_frequent"] | {"top1": 1.0}
+    alone = report["baselines"] | {"sentence": None, "gain": 0.0, "most_frequent": one}
 
     said = figures.baselines(report | {"baselines": alone})
 
     assert "All photos are of one class" in said
     assert "better than one that looks at none" not in said
+
+
+def test_a_model_that_gains_nothing_is_not_called_better(report):
+    """Right nine times in ten, where nineteen photos in twenty are of one class."""
+    one = report["baselines"]["most_frequent"] | {"top1": 0.95}
+    found = report["baselines"] | {"sentence": None, "gain": -1.0, "most_frequent": one}
+
+    said = figures.baselines(report | {"baselines": found})
+
+    assert "always answers the most frequent class would be right as often" in said
