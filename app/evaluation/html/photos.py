@@ -156,7 +156,11 @@ def comparison(report: Report, pictures: Pictures) -> Markup:
     return section(
         "comparison",
         "Comparison",
-        table(f"Both sides, on the same {counted(found['n'], 'photo', 'photos')}", ("side", Figure("top-1"), Figure("top-5")), rows),
+        table(
+            f"Both sides, on the same {counted(found['n'], 'photo', 'photos')}",
+            ("side", Figure("top-1"), Figure("top-5")),
+            rows,
+        ),
         table("Second minus first", ("figure", Figure("value")), figures),
         tag("h3", "Photos whose first answer changed"),
         paragraph("First those that the first side got right.") if listed else paragraph("None."),
