@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 from onnx import TensorProto, helper
 
+from app.errors import RunFailedError
 from app.graph.channel_blocks import BLOCKED
 from app.graph.conv_plan import ConvPlan
 from app.graph.data_files import load_onnx, locate
@@ -136,10 +137,20 @@ def read_filters(graph: Path, layer: str, preprocess: Preprocess) -> Tensor:
 
 
 def tensors_of(graph: Path) -> dict[str, TensorProto]:
-    """Return the tensors of a serving graph and of its stem, by name."""
+    """Return the tensors of a serving graph and of its stem, by name.
+
+    Raises:
+        RunFailedError: If the files have gone, as where another `vgg-serve` with other settings wrote its own
+            in their place; a session that is open needs them no more.
+    """
     stem = graph.with_name(STEM_FILE)
     files = [graph, stem] if stem.exists() else [graph]
-    return {one.name: one for file in files for one in load_onnx(file).graph.initializer}
+    try:
+        return {one.name: one for file in files for one in load_onnx(file).graph.initializer}
+    except FileNotFoundError as exc:
+        raise RunFailedError(
+            "The files of the model have been replaced since the server started. Restart the server."
+        ) from exc
 
 
 def lowered_in(

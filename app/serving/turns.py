@@ -41,7 +41,10 @@ class Turns:
             return lock.release
         with ExitStack() as stack:  # undoes everything unless it is kept
             stack.callback(lock.release)
-            opened = stack.enter_context(file.open("rb"))
+            try:
+                opened = stack.enter_context(file.open("rb"))
+            except FileNotFoundError:  # another vgg-serve has replaced it: this process is alone
+                return stack.pop_all().close
             while not _lock(opened):
                 if time.monotonic() > until:
                     raise TimeoutError

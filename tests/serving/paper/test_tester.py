@@ -13,6 +13,7 @@ from app.errors import (
     DeadlineExceededError,
     ImageTooLargeError,
     OverloadedError,
+    RunFailedError,
     UnknownParameterError,
 )
 from app.graph.serving_graph import GRAPH_FILE, write_vgg
@@ -83,7 +84,9 @@ class Stand:
             manifest, LABELS, self.line, "cpu", "ab", trained=True, graph=str(self.graph)
         )
         classifier = Classifier(self.decoders, self.prepare, self.metrics)
-        self.tester = PaperTester(classifier, self.decoders, self.prepare, self.metrics, threads=4)
+        self.tester = PaperTester(
+            classifier, self.decoders, self.prepare, self.metrics, threads=4, across_processes=True
+        )
 
     def run(self, batch):
         self.run_gate.wait(30)
@@ -278,3 +281,13 @@ async def test_weights_in_an_unknown_form_are_the_model_s_fault(stand):
 
     with pytest.raises(UnknownParameterError, match=r"conv1_2.*Use test=ten-crop"):
         await stand.ask("dense")
+
+
+async def test_files_that_were_replaced_are_told(stand):
+    """By a vgg-serve with other settings, in the same folder: ten crops need none, a whole photo does."""
+    for file in stand.graph.parent.iterdir():
+        file.unlink()
+    with pytest.raises(RunFailedError, match=r"since the server started\. Restart"):
+        await stand.ask("dense")
+
+    assert 10 == (await stand.ask("ten-crop")).views
