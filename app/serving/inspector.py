@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from app.errors import DeadlineExceededError, OverloadedError, UnknownParameterError
+from app.errors import UnknownParameterError
 from app.graph.inner_maps import NoMapsError, inner_graph, output_of, read_filters
 from app.graph.receptive_field import seen_by
 from app.graph.vgg import VggConfig
@@ -36,16 +36,12 @@ from app.runtime.ort import channel_block
 from app.runtime.run_once import run_once
 from app.serving.loading import Loaded
 from app.serving.metrics import Metrics
-from app.serving.turns import Turns
+from app.serving.turns import SHARE, Turns
 
 MOST_MAPS: Final = 16
 """Maps of a layer in an answer."""
 COLUMNS: Final = 4
 """Tiles per row of a sheet."""
-SHARE: Final = 0.25
-"""Of the queue budget: the longest predicted wait of photos with which a look is admitted, and the
-longest wait for its turn."""
-
 _THREADS: Final = 4
 """A look takes one of so many threads."""
 _SIDE: Final = 112
@@ -136,9 +132,14 @@ class Inspector:
         """
         self._decoders = decoders
         self._prepare = prepare
-        self._metrics = metrics
         self._threads = max(1, threads // _THREADS)
-        self._turns = Turns(across_processes=across_processes)
+        self._turns = Turns(
+            metrics,
+            busy="The model shows its inside to one photo at a time, and another one is in turn. Retry in a moment.",
+            late="The deadline passed before the model had shown its inside.",
+            stops=False,  # a run in a thread cannot be
+            across_processes=across_processes,
+        )
         self._filters: dict[str, bytes] = {}  # a few kB per model
 
     async def look(
@@ -168,33 +169,8 @@ class Inspector:
         """
         budget = SHARE * loaded.queue.policy.queue_budget
         loaded.queue.admit(min(budget, deadline - time.monotonic()))
-        work = self._look(loaded, config, layers, data, deadline, for_people=for_people)
-        try:
-            give_back = await self._turns.take(Path(loaded.graph), budget)
-        except TimeoutError as exc:
-            work.close()
-            raise OverloadedError(
-                "The model shows its inside to one photo at a time, and another one is in turn."
-                " Retry in a moment.",
-                retry_after=budget,
-            ) from exc
-        except asyncio.CancelledError:
-            work.close()
-            self._metrics.cancelled("queue")
-            raise
-        task = asyncio.create_task(work)
-        # A thread cannot be stopped: the turn ends with the work, even if nobody waits for it.
-        task.add_done_callback(lambda done: (give_back(), done.cancelled() or done.exception()))
-        try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                return await asyncio.shield(task)
-        except TimeoutError as exc:
-            raise DeadlineExceededError(
-                "The deadline passed before the model had shown its inside."
-            ) from exc
-        except asyncio.CancelledError:
-            self._metrics.cancelled("run")
-            raise
+        work = partial(self._look, loaded, config, layers, data, deadline, for_people=for_people)
+        return await self._turns.work(Path(loaded.graph), work, budget, deadline)
 
     async def filters(self, loaded: Loaded, layer: str) -> bytes:
         """Draw the filters of a layer that reads pixels, as PNG.

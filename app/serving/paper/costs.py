@@ -6,12 +6,10 @@ from typing import Final, Literal, TypeAlias
 from app.errors import DeadlineExceededError
 from app.images.paper_views import usual_scales
 from app.serving.loading import Loaded
+from app.serving.turns import SHARE
 
 ServedTest: TypeAlias = Literal["ten-crop", "dense"]
 
-SHARE: Final = 0.25
-"""Of the queue budget: the longest predicted wait of photos with which a test is admitted, the longest wait
-for its turn, and the longest wait for which a whole photo counts."""
 CROPS: Final = 10
 _USUAL_SHAPE: Final = 4 / 3
 """Longer side by shorter side of most photos, before one is decoded."""

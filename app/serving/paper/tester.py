@@ -16,11 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from app.errors import (
-    DeadlineExceededError,
-    OverloadedError,
-    UnknownParameterError,
-)
+from app.errors import UnknownParameterError
 from app.graph.inner_maps import NoMapsError
 from app.graph.serving_graph import WEIGHTS_FILE
 from app.graph.vgg import VggConfig
@@ -36,14 +32,13 @@ from app.serving.loading import Loaded
 from app.serving.metrics import Metrics
 from app.serving.paper.costs import (
     CROPS,
-    SHARE,
     PaperCosts,
     ServedTest,
     counted_as,
     images_of,
     usual_images,
 )
-from app.serving.turns import Turns
+from app.serving.turns import SHARE, Turns
 from app.weights.labels import network_of
 
 _THREADS: Final = 4
@@ -91,9 +86,14 @@ class PaperTester:
         self._classifier = classifier
         self._decoders = decoders
         self._prepare = prepare
-        self._metrics = metrics
         self._threads = max(1, threads // _THREADS)
-        self._turns = Turns(across_processes=across_processes)
+        self._turns = Turns(
+            metrics,
+            busy="The model takes one photo at a time for tests, and another one is in turn. Retry in a moment.",
+            late="The deadline passed before all views of the image were classified.",
+            stops=True,
+            across_processes=across_processes,
+        )
         self._costs = PaperCosts(threads / self._threads)
 
     async def classify(
@@ -109,53 +109,20 @@ class PaperTester:
         """
         [scale] = usual_scales(test, loaded.manifest.preprocess)
         if test == "ten-crop":
-            work = self._ten_crops(loaded, scale, data, k, deadline)
-            return await self._in_turn(loaded, work, self._costs.of_crops(loaded, CROPS), deadline)
-        config = network_of(loaded.manifest, loaded.labels)
-        if config is None:
-            raise UnknownParameterError(why_not_dense(loaded) or "")
-        work = self._dense(loaded, config, scale, data, k, deadline)
-        seconds = self._costs.of_images(loaded, usual_images(loaded, test))
-        return await self._in_turn(loaded, work, seconds, deadline)
-
-    async def _in_turn(
-        self, loaded: Loaded, work: Coroutine[None, None, Tested], seconds: float, deadline: float
-    ) -> Tested:
-        """Do work once no other test of the model is done; it ends early if nobody waits for it."""
+            seconds = self._costs.of_crops(loaded, CROPS)
+            work = partial(self._ten_crops, loaded, scale, data, k, deadline)
+        else:
+            config = network_of(loaded.manifest, loaded.labels)
+            if config is None:
+                raise UnknownParameterError(why_not_dense(loaded) or "")
+            seconds = self._costs.of_images(loaded, usual_images(loaded, test))
+            work = partial(self._dense, loaded, config, scale, data, k, deadline)
+        left = deadline - time.monotonic()
+        self._costs.check(loaded, seconds, left)
         budget = SHARE * loaded.queue.policy.queue_budget
-        try:
-            left = deadline - time.monotonic()
-            self._costs.check(loaded, seconds, left)
-            loaded.queue.admit(min(budget, left))
-            give_back = await self._turns.take(
-                Path(loaded.graph).with_name(WEIGHTS_FILE), min(budget, left)
-            )
-        except BaseException as exc:
-            work.close()
-            if isinstance(exc, TimeoutError):
-                raise OverloadedError(
-                    "The model takes one photo at a time for tests, and another one is in turn."
-                    " Retry in a moment.",
-                    retry_after=budget,
-                ) from exc
-            if isinstance(exc, asyncio.CancelledError):
-                self._metrics.cancelled("queue")
-            raise
-        task = asyncio.create_task(work)
-        # A thread ends a little later than it is stopped: the turn ends with the work.
-        task.add_done_callback(lambda done: (give_back(), done.cancelled() or done.exception()))
-        try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                return await asyncio.shield(task)
-        except TimeoutError as exc:
-            task.cancel()
-            raise DeadlineExceededError(
-                "The deadline passed before all views of the image were classified."
-            ) from exc
-        except asyncio.CancelledError:
-            task.cancel()
-            self._metrics.cancelled("run")
-            raise
+        loaded.queue.admit(min(budget, left))
+        weights = Path(loaded.graph).with_name(WEIGHTS_FILE)
+        return await self._turns.work(weights, work, budget, deadline)
 
     async def _ten_crops(
         self, loaded: Loaded, scale: int, data: bytes, k: int, deadline: float
