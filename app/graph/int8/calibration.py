@@ -133,7 +133,7 @@ def calibrate(
 
 
 def save_ranges(folder: Path, ranges: Ranges) -> None:
-    """Write RANGES_FILE."""
+    """Write RANGES_FILE: the graph beside it is in whole numbers, and this is where their scales come from."""
     about = {"source": ranges.source, "digest": ranges.digest, "photos": ranges.photos}
     arrays = {
         f"{name}.{part}": getattr(seen, part)
@@ -141,15 +141,6 @@ def save_ranges(folder: Path, ranges: Ranges) -> None:
         for part in ("maxima", "means")
     }
     np.savez(folder / RANGES_FILE, about=np.array(json.dumps(about)), **arrays)
-
-
-def read_ranges(folder: Path) -> Ranges:
-    """Read RANGES_FILE."""
-    with np.load(folder / RANGES_FILE, allow_pickle=False) as stored:
-        about = json.loads(str(stored["about"]))
-        names = [name.removesuffix(".maxima") for name in stored.files if name.endswith(".maxima")]
-        layers = {name: Seen(stored[f"{name}.maxima"], stored[f"{name}.means"]) for name in names}
-    return Ranges(about["source"], about["digest"], about["photos"], layers)
 
 
 def _inputs(config: VggConfig) -> Iterator[tuple[str, str, list[int]]]:

@@ -1,13 +1,15 @@
 """What goes into each layer is seen as it is, photo by photo."""
 
+import json
+
 import numpy as np
 import pytest
 
 from app.graph.int8.calibration import (
     PROBE_FILE,
+    RANGES_FILE,
     Photos,
     calibrate,
-    read_ranges,
     save_ranges,
     write_probes,
 )
@@ -113,18 +115,18 @@ def test_the_probes_change_no_answer(probe):
     assert 1e-5 > np.abs(expected - actual).max()
 
 
-def test_ranges_are_read_as_they_were_saved(probe, tmp_path):
-    """Where they came from is kept, too."""
+def test_ranges_can_be_looked_up(probe, tmp_path):
+    """The file says where they came from, too."""
     ranges = calibrate(probe, Photos("six photos, é", photos(2)), small("D"))
 
     save_ranges(tmp_path, ranges)
 
-    found = read_ranges(tmp_path)
-    assert (ranges.source, ranges.digest, 2) == (found.source, found.digest, found.photos)
-    assert [*ranges.layers] == [*found.layers]
-    for name, seen in ranges.layers.items():
-        assert seen.maxima.tolist() == found.layers[name].maxima.tolist()
-        assert seen.means.tolist() == found.layers[name].means.tolist()
+    with np.load(tmp_path / RANGES_FILE, allow_pickle=False) as saved:
+        about = {"source": "six photos, é", "digest": ranges.digest, "photos": 2}
+        assert about == json.loads(str(saved["about"]))
+        for name, seen in ranges.layers.items():
+            assert seen.maxima.tolist() == saved[f"{name}.maxima"].tolist()
+            assert seen.means.tolist() == saved[f"{name}.means"].tolist()
 
 
 def test_the_digest_is_that_of_pixels_and_their_shape():
