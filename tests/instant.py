@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from app.service.logs import configure_logs
-from app.service.owner import serve_with_fronts
+from app.service.owner_process import serve_with_fronts
 from app.service.server import serve
 from app.service.settings import Settings
 

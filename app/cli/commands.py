@@ -24,7 +24,7 @@ from app.errors import VggServeError
 from app.graph.float16 import PrecisionChoice
 from app.runtime.ort import VERSION, has_cuda
 from app.service.logs import configure_logs
-from app.service.owner import serve_with_fronts
+from app.service.owner_process import serve_with_fronts
 from app.service.server import serve as run_server
 from app.service.signals import end_with, interrupt_commands
 from app.setup_errors import SetupError

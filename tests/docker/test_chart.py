@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from app import __version__
-from app.service.owner import _GRACE
+from app.service.owner_process import _GRACE
 from app.service.settings import Settings
 from app.web.endpoints import KEY, MARKS, PROBE
 from tests.conftest import REPOSITORY

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.service.owner import _GRACE
+from app.service.owner_process import _GRACE
 from app.service.settings import Settings
 from app.web.endpoints import KEY, MARKS, PROBE
 from tests.docker.chart import VERSIONS, Objects, chart, containers, objects, pods, run, validate

@@ -27,7 +27,7 @@ BOTH_WAYS = pytest.mark.parametrize(
 
 FAULTY_FRONTS = """
 import os, sys
-if "app.service.front" in sys.orig_argv and os.path.exists({gate!r}):
+if "app.service.front_process" in sys.orig_argv and os.path.exists({gate!r}):
     os._exit(3)
 """
 

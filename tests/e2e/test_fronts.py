@@ -205,7 +205,7 @@ def stall(event, args):
         while os.path.exists(folder + "/gate"):
             time.sleep(0.005)
 
-if "app.service.front" in sys.orig_argv:
+if "app.service.front_process" in sys.orig_argv:
     sys.addaudithook(stall)
 """
 """Stops a front process, while there is a file `gate`, between the build of its app and its start."""

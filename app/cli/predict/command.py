@@ -11,7 +11,7 @@ import typer
 from app.cli.console import err, out
 from app.cli.environment import Key, find_manifest, read_settings, ready_graph
 from app.cli.files import STDIN, File, count, is_photo, walk
-from app.cli.predict.every import Nothing, Source, classify_all
+from app.cli.predict.classify_all import Nothing, Source, classify_all
 from app.cli.predict.here import Here
 from app.cli.predict.overlays import Overlays, Places, PlacesError
 from app.cli.predict.progress import Report

@@ -10,7 +10,7 @@ from typing import Final
 
 from app.cli.console import printable
 from app.cli.files import STDIN, File, Trouble, TroubleError, open_photo, unreadable
-from app.cli.predict.every import Source
+from app.cli.predict.classify_all import Source
 from app.cli.predict.result import FileResult
 from app.errors import RequestError
 from app.images.overlay import draw_overlay

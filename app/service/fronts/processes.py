@@ -107,7 +107,7 @@ class FrontProcesses:
         ports = [listener.fileno() for listener in listeners]
         passed = [*shared, *ports]
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "app.service.front", *map(str, passed)),
+            *(sys.executable, "-m", "app.service.front_process", *map(str, passed)),
             pass_fds=passed,
             stdin=asyncio.subprocess.DEVNULL,
             start_new_session=True,  # the owner handles Ctrl-C and signals the fronts

@@ -2,7 +2,7 @@
 
 import { advise } from "./advice.js";
 import { button, make, whileShown } from "./dom.js";
-import { everyClass } from "./every.js";
+import { everyClass } from "./all_classes.js";
 import { milliseconds, names, percent } from "./format.js";
 
 const STEPS = {

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from app.cli.files import File, Trouble
-from app.cli.predict.every import Nothing, classify_all
+from app.cli.predict.classify_all import Nothing, classify_all
 from app.cli.predict.progress import Report
 from app.cli.predict.result import FileResult
 from app.setup_errors import SetupError

@@ -1,6 +1,6 @@
 """A front process, before it serves."""
 
-from app.service.front import share_of
+from app.service.front_process import share_of
 from app.service.settings import Settings
 
 

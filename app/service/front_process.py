@@ -1,4 +1,7 @@
-"""A front process, started by `app.service.owner`: `python -m app.service.front MEMORY IMAGES MESSAGES LISTENER...`."""
+"""A front process: `python -m app.service.front_process MEMORY IMAGES MESSAGES LISTENER...`.
+
+`app.service.fronts.processes` starts it.
+"""
 
 import logging
 import signal

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs L
 def test_a_front_that_cannot_start_ends_the_service(model_dir, tmp_path):
     """The service logs it and exits with 1 instead of starting fronts for ever."""
     (tmp_path / "sitecustomize.py").write_text(
-        "import os, sys\nif 'app.service.front' in sys.orig_argv: os._exit(3)\n"
+        "import os, sys\nif 'app.service.front_process' in sys.orig_argv: os._exit(3)\n"
     )
     first = {"PYTHONPATH": f"{tmp_path}:{REPOSITORY}"}
     ended = serve_and_wait(model_dir, first, models="colours", front_processes="2")
