@@ -23,10 +23,7 @@ def read_test(query: QueryParams, loaded: Loaded) -> ServedTest:
             where classes are as well.
     """
     there_are = f"There are {' and '.join(TESTS)}; `vgg-serve evaluate` has more."
-    value, *more = query.getlist("test")
-    wanted = value.strip().lower()
-    if more:
-        raise UnknownParameterError("test: The query has it more than once; give it once.")
+    wanted = query["test"].strip().lower()
     if wanted not in TESTS:
         what = "is unknown" if wanted else "is empty"
         raise UnknownParameterError(f"test: The value {what}. {there_are}")

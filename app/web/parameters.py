@@ -13,6 +13,8 @@ EXAMPLES: Final = {"top_k": "1", "explain": "box", "classes": "281", "against": 
 """Values that an example can have; a name is that of a model."""
 QUESTION: Final = frozenset({"explain", "classes", "against"})
 """Those that app/web/question.py reads; few requests have one."""
+LISTS: Final = frozenset({"explain", "classes"})
+"""Those that a query may have several times, as their values add up."""
 PARTS: Final = ("box", "evidence", "heat")
 """Of the parameter explain."""
 PARAMETERS_OF: Final[dict[str, tuple[str, ...]]] = {

@@ -40,8 +40,8 @@ def read_question(
         best: How many of the most probable classes the answer will have.
 
     Raises:
-        UnknownParameterError: If one is empty, unknown or named twice, there are too many, or the
-            model cannot be explained.
+        UnknownParameterError: If one is empty or unknown, a class or a word is there twice, there are
+            too many, or the model cannot be explained.
     """
     if QUESTION.isdisjoint(query):
         return _question_of_a_page(loaded, best)
@@ -51,8 +51,7 @@ def read_question(
     if "against" in query:
         if not parts:
             raise UnknownParameterError("against: needs explain, as in explain=box&against=281.")
-        text = ",".join(query.getlist("against"))
-        against = _one_class("against", "the class", text, model.names)
+        against = _one_class("against", "the class", query["against"], model.names)
     if parts:
         _check_model(model, loaded)
         if best + len(classes) > MOST:

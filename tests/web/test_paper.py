@@ -121,7 +121,6 @@ def test_a_ready_graph_takes_ten_crops_alone(client):
             "test=multi-scale",
             "unknown. There are ten-crop and dense; `vgg-serve evaluate` has more",
         ),
-        ("test=dense&test=ten-crop", "more than once"),
         ("test=dense&explain=box", "cannot be combined with explain"),
         ("test=ten-crop&classes=1", "cannot be combined with classes"),
         ("Test=dense", "Did you mean 'test'?"),

@@ -1,4 +1,4 @@
-"""The parameters in the query of POST /predict."""
+"""The parameters in the query of a request with a photo."""
 
 import pytest
 
@@ -33,6 +33,26 @@ async def test_unknown_parameter_is_named_with_the_nearest_one(client, query, se
 
     assert (422, "/problems/unknown-parameter") == problem(answer)
     assert sentence in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("/predict?model=colours&model=nobody", "model"),
+        ("/predict?model=&top_k=1&model=", "model"),
+        ("/predict?top_k=1&top_k=2", "top_k"),
+        ("/predict?test=dense&test=ten-crop", "test"),
+        ("/predict?explain=box&against=1&against=2", "against"),
+        ("/inspect?layer=pool1&layer=pool2", "layer"),
+        ("/hf/colours?top_k=1&top_k=1", "top_k"),
+    ],
+)
+async def test_a_parameter_is_given_once(client, query, name):
+    """Of two values one would be ignored; nobody could know which."""
+    answer = await client.post(query, content=png())
+
+    assert (400, "/problems/bad-request") == problem(answer)
+    assert f"{name}: The query has it more than once; give it once." == answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

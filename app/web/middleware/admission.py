@@ -24,7 +24,7 @@ from app.errors import (
 from app.serving.hosted_models import Models
 from app.serving.metrics import Metrics
 from app.web.endpoints import model_in
-from app.web.parameters import PARAMETERS_OF, unknown_parameter
+from app.web.parameters import LISTS, PARAMETERS_OF, unknown_parameter
 from app.web.problems import UNAVAILABLE, answer_error
 from app.web.rate_limit import Quotas, client_of
 
@@ -147,11 +147,11 @@ class Admission:
         if known is None or "{" in scope["path"]:
             path, named = model_in(scope["path"])
             known = PARAMETERS_OF.get(path, ())
-        for parameter in query:
-            if parameter not in known:
-                raise unknown_parameter(parameter, known)
-        if len(query.getlist("top_k")) > 1:
-            raise BadRequestError("top_k: The query has it more than once; give it once.")
+        for one in query:
+            if one not in known:
+                raise unknown_parameter(one, known)
+            if one not in LISTS and len(query.getlist(one)) > 1:
+                raise BadRequestError(f"{one}: The query has it more than once; give it once.")
         name = named or query.get("model")
         model = self._models.choose(name or None)
         state = scope["state"]

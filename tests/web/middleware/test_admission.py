@@ -74,13 +74,11 @@ async def test_nonsense_in_the_timeout_header_is_refused(client, value):
     ("query", "status"),
     [
         ("", 200), ("?model=", 200), ("?model", 200), ("?model=colours", 200),
-        ("?model=nobody&model=", 200), ("?model=nobody&model=colours", 200),
-        ("?model=colours&model=nobody", 404), ("?model=%20", 404), ("?Model=nobody", 422),
-        ("?model=%63olours", 200), ("?top_k=1;model=nobody", 400),
-        ("?top_k=1&top_k=2", 400),
+        ("?model=%20", 404), ("?Model=nobody", 422), ("?model=%63olours", 200),
+        ("?top_k=1;model=nobody", 400), ("?model=nobody&model=colours", 400),
     ],
 )  # fmt: skip
-async def test_last_model_counts_and_a_blank_one_is_the_default(client, query, status):
+async def test_a_blank_model_is_the_default(client, query, status):
     """The model that admits a request is the one that answers it."""
     answer = await client.post(f"/predict{query}", content=png())
 
