@@ -24,6 +24,7 @@ from PIL import Image
 
 from app.service.app import create_app
 from app.service.settings import Settings
+from tests.plain_session import PlainSession
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PHOTOS = REPOSITORY / "tests" / "photos"
@@ -97,6 +98,14 @@ def model_dir(tmp_path):
     """A model folder with the network `colours` in it."""
     folder = tmp_path / "models"
     folder.mkdir()
+    write_colours(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory):
+    """A model folder with the network `colours` in it, for all tests of a module."""
+    folder = tmp_path_factory.mktemp("models")
     write_colours(folder)
     return folder
 
@@ -238,10 +247,8 @@ def colour_rows(batch):
     return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-class FakeSession:
+class FakeSession(PlainSession):
     """A session whose answers a test decides; tells red, green and blue apart by itself."""
-
-    device = "cpu"
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
@@ -253,20 +260,6 @@ class FakeSession:
     @property
     def lanes(self) -> list[tuple[Any, None]]:
         return [(self.run, None)]
-
-    @property
-    def explainers(self) -> list[Any]:
-        return []
-
-    @property
-    def energies(self) -> list[Any]:
-        return []
-
-    def tune(self, _images: int) -> None:
-        pass
-
-    def trim(self) -> None:
-        pass
 
     def run(self, batch):
         self.sizes.append(len(batch))

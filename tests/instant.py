@@ -10,12 +10,11 @@ from app.service.logs import configure_logs
 from app.service.owner_process import serve_with_fronts
 from app.service.server import serve
 from app.service.settings import Settings
+from tests.plain_session import PlainSession
 
 
-class InstantSession:
+class InstantSession(PlainSession):
     """An infinitely fast GPU, which takes two batches at a time like a real one."""
-
-    device = "cpu"
 
     def __init__(self, _graph: Path, **_options: object) -> None:
         self._rows = np.full((1024, 1000), 1e-3, np.float32)
@@ -23,20 +22,6 @@ class InstantSession:
     @property
     def lanes(self) -> list[tuple[Any, None]]:
         return [(self.run, None), (self.run, None)]
-
-    @property
-    def explainers(self) -> list[Any]:
-        return []
-
-    @property
-    def energies(self) -> list[Any]:
-        return []
-
-    def tune(self, images: int) -> None:
-        pass
-
-    def trim(self) -> None:
-        pass
 
     def run(self, batch):
         return self._rows[: len(batch)]

@@ -7,7 +7,7 @@ from tests.browser.stage import expect
 from tests.browser.test_access import violations
 from tests.browser.test_answer import HASTE
 from tests.browser.test_troubles import FAILED, give
-from tests.conftest import png, running_server, write_colours
+from tests.conftest import png, running_server
 
 KEY, LINE = make_key("alice")
 SEEN = """() => ({
@@ -20,12 +20,10 @@ SEEN = """() => ({
 
 
 @pytest.fixture(scope="module")
-def locked(tmp_path_factory):
+def locked(colours):
     """The address of a server that asks for keys."""
-    folder = tmp_path_factory.mktemp("locked")
-    write_colours(folder)
-    (folder / "keys").write_text(f"{LINE}\n")
-    with running_server(folder, models="colours", api_keys_file=str(folder / "keys")) as server:
+    (colours / "keys").write_text(f"{LINE}\n")
+    with running_server(colours, models="colours", api_keys_file=str(colours / "keys")) as server:
         yield server.url
 
 

@@ -13,7 +13,7 @@ from app.cli.commands import cli
 from app.machine import sums_bytes
 from app.runtime.ort import has_cuda
 from app.setup_errors import SessionError, SetupError
-from tests.conftest import REPOSITORY, running_server, write_colours
+from tests.conftest import REPOSITORY, running_server
 
 
 def command(*arguments, **environment):
@@ -28,11 +28,9 @@ def command(*arguments, **environment):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    write_colours(folder)
-    with running_server(folder, models="colours") as server:
-        yield server, {"VGG_MODEL_DIR": str(folder), "VGG_MODELS": "colours"}
+def server(colours):
+    with running_server(colours, models="colours") as server:
+        yield server, {"VGG_MODEL_DIR": str(colours), "VGG_MODELS": "colours"}
 
 
 def test_sweep_with_its_limit(server, tmp_path):

@@ -17,7 +17,7 @@ from PIL import Image
 
 from app.client import Client, ProblemError, UnreachableError
 from app.web.keys import make_key
-from tests.conftest import PHOTOS, REPOSITORY, running_server, write_colours
+from tests.conftest import PHOTOS, REPOSITORY, running_server
 
 COFFEE = PHOTOS / "coffee.jpg"
 
@@ -269,14 +269,16 @@ except KeyboardInterrupt:
 
 
 @pytest.fixture(scope="module")
-def strict(tmp_path_factory):
+def strict(colours):
     """A server that wants a key, and takes five requests a second from a client."""
-    folder = tmp_path_factory.mktemp("strict")
-    write_colours(folder)
     key, line = make_key("ada")
-    (folder / "keys").write_text(line + "\n")
+    (colours / "keys").write_text(line + "\n")
     with running_server(
-        folder, models="colours", api_keys_file=str(folder / "keys"), rate_limit="5", rate_burst="5"
+        colours,
+        models="colours",
+        api_keys_file=str(colours / "keys"),
+        rate_limit="5",
+        rate_burst="5",
     ) as server:
         yield server, key
 

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import pytest
 
@@ -17,30 +17,23 @@ from app.client import (
     TimedOutError,
 )
 from tests.cli.predict.conftest import problem
+from tests.client.listening import listening
 
 PHOTO = b"\xff\xd8\xff\xe0" + bytes(100)
 
 
 @contextmanager
-def listening(serve):
+def speaking(serve):
     """Run `serve(connection)` for each connection, once the head of a request was read."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
 
-        def accept() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                with connection, suppress(OSError):
-                    received = b""
-                    while b"\r\n\r\n" not in received and (part := connection.recv(4096)):
-                        received += part
-                    serve(connection)
+    def after_head(connection):
+        received = b""
+        while b"\r\n\r\n" not in received and (part := connection.recv(4096)):
+            received += part
+        serve(connection)
 
-        threading.Thread(target=accept, daemon=True).start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        listener.shutdown(socket.SHUT_RDWR)
+    with listening(after_head) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def classify(url, image=PHOTO, **options):
@@ -69,7 +62,7 @@ def answering(status: str, body: bytes = b"", **headers: str):
 )  # fmt: skip
 def test_another_server_is_told(answer, said):
     """A page, a redirect, somebody else's JSON; a redirect is not followed, so the key stays here."""
-    with listening(answer) as url, pytest.raises(StrangerError, match=said):
+    with speaking(answer) as url, pytest.raises(StrangerError, match=said):
         classify(url)
 
 
@@ -77,7 +70,7 @@ def test_another_server_is_told(answer, said):
                                   b"SSH-2.0-OpenSSH_9.2\r\n"])  # fmt: skip
 def test_a_cut_connection_is_told(sent):
     """Before the answer, in its head, in its body; and what is no HTTP at all."""
-    with listening(lambda connection: connection.sendall(sent)) as url:
+    with speaking(lambda connection: connection.sendall(sent)) as url:
         with pytest.raises(NoAnswerError, match="closed the connection") as caught:
             classify(url)
         assert not isinstance(caught.value, TimedOutError)
@@ -94,7 +87,7 @@ def test_a_limit_of_time_holds_whatever_a_server_does(sent):
             connection.sendall(b" " if sent else b"")
 
     began = time.monotonic()
-    with listening(trickle) as url, pytest.raises(TimedOutError, match=r"within 0\.3 s"):
+    with speaking(trickle) as url, pytest.raises(TimedOutError, match=r"within 0\.3 s"):
         classify(url, timeout=0.3)
     stopped.set()
     assert time.monotonic() - began < 30
@@ -103,7 +96,7 @@ def test_a_limit_of_time_holds_whatever_a_server_does(sent):
 def test_a_file_that_shrinks_is_told():
     """Its length was announced; the server is not to blame."""
     with (
-        listening(lambda connection: connection.recv(1)) as url,
+        speaking(lambda connection: connection.recv(1)) as url,
         pytest.raises(ChangedError, match="changed while it was sent"),
     ):
         classify(url, _Shrinking())
@@ -136,6 +129,6 @@ def test_the_limit_of_a_server_that_closes_is_asked_for():
         if len(tries) > 1:
             answering("413 Too Large", body)(connection)  # and no byte of a body came
 
-    with listening(refuse) as url, pytest.raises(ProblemError) as caught:
+    with speaking(refuse) as url, pytest.raises(ProblemError) as caught:
         classify(url, bytes(5_000_000))
     assert (413, {"bytes": 1000}) == (caught.value.status, caught.value.limit)

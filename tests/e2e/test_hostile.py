@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from app.images.decode_pool import QUIET
-from tests.conftest import png, running_server, write_colours
+from tests.conftest import png, running_server
 from tests.fuzz import HOSTILE, attack, mutations, resident, seeds
 from tests.images.crafted import costly
 
@@ -20,10 +20,8 @@ SECONDS = 12
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    write_colours(folder)
-    with running_server(folder, models="colours") as server:
+def server(colours):
+    with running_server(colours, models="colours") as server:
         attack(server.url, [("a photo", png())] * 20)
         yield server
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from app.web.connection.protocol import MAX_HEADERS, MAX_PIPELINED
-from tests.conftest import png, running_server, write_colours
+from tests.conftest import png, running_server
 from tests.e2e.wire import request, wire_to
 
 FORM = "multipart/form-data; boundary=x"
@@ -20,13 +20,6 @@ HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\n"
 def part(data, name="file", boundary="x"):
     disposition = f'Content-Disposition: form-data; name="{name}"; filename="p.png"'
     return f"--{boundary}\r\n{disposition}\r\n\r\n".encode() + data + b"\r\n"
-
-
-@pytest.fixture(scope="module")
-def colours(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    write_colours(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 from app.web.keys import make_key
-from tests.conftest import PHOTOS, SHARED_DATA, png, running_server, write_colours
+from tests.conftest import PHOTOS, SHARED_DATA, png, running_server
 from tests.e2e.wire import request, wire_to
 from tests.fuzz_oip import attack
 
@@ -32,13 +32,11 @@ def client(mini_server):
 
 
 @pytest.fixture(scope="module")
-def locked(tmp_path_factory):
+def locked(colours):
     """A server of `colours` with API keys: its URL, and the header with a key."""
-    folder = tmp_path_factory.mktemp("locked")
-    write_colours(folder)
     key, line = make_key("alice")
-    (folder / "keys").write_text(line)
-    with running_server(folder, models="colours", api_keys_file=str(folder / "keys")) as server:
+    (colours / "keys").write_text(line)
+    with running_server(colours, models="colours", api_keys_file=str(colours / "keys")) as server:
         yield server.url, f"Bearer {key}"
 
 

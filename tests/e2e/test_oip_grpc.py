@@ -18,7 +18,7 @@ from tritonclient.utils import InferenceServerException
 
 from app.web.keys import make_key
 from app.web.protocols.oip.rpc.schema import HEALTH_SERVICE, messages
-from tests.conftest import png, running_server, write_colours
+from tests.conftest import png, running_server
 from tests.e2e.services import serve_and_wait
 
 OUTPUT = "probabilities"
@@ -33,17 +33,10 @@ def address_of(server):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    write_colours(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def server(folder):
+def server(colours):
     """A server of `colours` with small limits."""
     with running_server(
-        folder,
+        colours,
         models="colours",
         grpc_port="0",
         max_body_bytes="2000000",
@@ -255,12 +248,12 @@ def test_health_check_of_kubernetes_is_answered(server):
     assert grpc.StatusCode.NOT_FOUND == caught.value.code()
 
 
-def test_keys_and_rates_are_those_of_http(folder, tmp_path):
+def test_keys_and_rates_are_those_of_http(colours, tmp_path):
     """A key comes as metadata; refusals say when to retry, and HTTP sees the same bucket."""
     key, line = make_key("alice")
     (tmp_path / "keys").write_text(line)
     with running_server(
-        folder,
+        colours,
         models="colours",
         grpc_port="0",
         api_keys_file=str(tmp_path / "keys"),
@@ -294,9 +287,9 @@ def test_keys_and_rates_are_those_of_http(folder, tmp_path):
     assert 429 == http.status_code
 
 
-def test_sigterm_drains_and_loses_nothing(folder):
+def test_sigterm_drains_and_loses_nothing(colours):
     """Calls that were accepted are answered, and the server is not ready meanwhile."""
-    with running_server(folder, models="colours", grpc_port="0", drain_delay_ms="700") as server:
+    with running_server(colours, models="colours", grpc_port="0", drain_delay_ms="700") as server:
         statuses, stop = [], threading.Event()
 
         def call():
@@ -330,13 +323,13 @@ def test_sigterm_drains_and_loses_nothing(folder):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
-def test_fronts_share_the_port(folder):
+def test_fronts_share_the_port(colours):
     """Each front process speaks gRPC on it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with running_server(
-        folder, models="colours", grpc_port=str(port), front_processes="2"
+        colours, models="colours", grpc_port=str(port), front_processes="2"
     ) as server:
         assert f"127.0.0.1:{port}" == address_of(server)
         found = set()
@@ -347,12 +340,12 @@ def test_fronts_share_the_port(folder):
     assert {2} == found
 
 
-def test_port_that_is_taken_stops_the_start(folder):
+def test_port_that_is_taken_stops_the_start(colours):
     """The sentence names the setting."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        ended = serve_and_wait(folder, models="colours", grpc_port=str(taken.getsockname()[1]))
+        ended = serve_and_wait(colours, models="colours", grpc_port=str(taken.getsockname()[1]))
 
     assert 1 == ended.returncode
     assert "VGG_GRPC_PORT" in ended.stderr

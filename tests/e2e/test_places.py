@@ -31,6 +31,21 @@ def environment(model_dir: Path, **variables: str) -> dict[str, str]:
     return {"PATH": os.environ["PATH"]} | settings | variables
 
 
+def why_ended(command: list[str], model_dir: Path, **variables: str) -> str:
+    """Start a service that cannot start; return what it says."""
+    ended = subprocess.run(
+        [*command, *SERVE],
+        cwd=REPOSITORY,
+        env=environment(model_dir, **variables),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert 1 == ended.returncode
+    return ended.stderr
+
+
 @pytest.mark.parametrize("home", [None, "/", "/nonexistent/home"])
 def test_read_only_model_folder_with_a_folder_of_graphs(model_dir, tmp_path, only_read, home):
     """It serves from a model folder that can only be read, and needs no home."""
@@ -62,37 +77,19 @@ def test_read_only_model_folder_with_a_folder_of_graphs(model_dir, tmp_path, onl
 @pytest.mark.usefixtures("only_read")
 def test_read_only_model_folder_without_one(model_dir, only_read):
     """Without a folder of graphs the start ends with a sentence that names the setting."""
-    ended = subprocess.run(
-        [*only_read, *SERVE],
-        cwd=REPOSITORY,
-        env=environment(model_dir),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    said = why_ended(only_read, model_dir)
 
-    assert 1 == ended.returncode
-    assert "Read-only file system" in ended.stderr
-    assert "VGG_CACHE_DIR" in ended.stderr
+    assert "Read-only file system" in said
+    assert "VGG_CACHE_DIR" in said
 
 
 def test_read_only_model_folder_without_weights(model_dir, only_read, tmp_path):
     """A download goes to the model folder: where that can only be read, the sentence says so."""
     variables = {"VGG_CACHE_DIR": str(tmp_path / "cache"), "HF_ENDPOINT": "http://127.0.0.1:1"}
-    ended = subprocess.run(
-        [*only_read, *SERVE],
-        cwd=REPOSITORY,
-        env=environment(model_dir, **variables, VGG_MODELS="vgg16"),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    said = why_ended(only_read, model_dir, **variables, VGG_MODELS="vgg16")
 
-    assert 1 == ended.returncode
-    assert "Read-only file system" in ended.stderr
-    assert "VGG_MODEL_DIR" in ended.stderr
+    assert "Read-only file system" in said
+    assert "VGG_MODEL_DIR" in said
 
 
 def test_a_folder_of_graphs_that_cannot_be_made(model_dir, tmp_path):

@@ -14,11 +14,12 @@ from app.weights.labels import load_labels
 from app.weights.manifests.catalog import load_catalog
 from app.weights.provisioning import Provisioning
 from tests.conftest import colour_rows
+from tests.plain_session import PlainSession
 
 TWO = (Gpu(0), Gpu(1))
 
 
-class FakeGpuSession:
+class FakeGpuSession(PlainSession):
     """A session with two lanes, each with its own buffers, which distinguishes colours."""
 
     device = "cuda"
@@ -33,22 +34,11 @@ class FakeGpuSession:
     def lanes(self):
         return [(self._runner(number), self._blank(number)) for number in range(2)]
 
-    @property
-    def explainers(self):
-        return []
-
-    @property
-    def energies(self):
-        return []
-
     def run(self, batch):
         return self._runner(0)(batch)
 
     def tune(self, images):
         self.tuned.append(images)
-
-    def trim(self):
-        pass
 
     def _runner(self, number):
         def run(batch):

@@ -17,12 +17,10 @@ from tests.conftest import REPOSITORY, png, running_server, write_colours
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
+def models(colours):
     """A model folder with the network `colours`, and one of three classes."""
-    folder = tmp_path_factory.mktemp("models")
-    write_colours(folder)
-    write_colours(folder, "three", classes=3)
-    return folder
+    write_colours(colours, "three", classes=3)
+    return colours
 
 
 @pytest.fixture(scope="module")
