@@ -1,6 +1,5 @@
 """POST /inspect and GET /models/{name}/filters: what a model computes from a photo, layer by layer."""
 
-import time
 from base64 import b64encode
 from hashlib import sha256
 from typing import Annotated, Any, Final
@@ -16,9 +15,9 @@ from app.serving.loading import Loaded
 from app.web.accept import PNG, prefers_png
 from app.web.endpoints import METHODS, Endpoint
 from app.web.openapi import INSPECT_BODY, parameters_of
-from app.web.predict import read_upload, unless_client_leaves
+from app.web.predict import model_ref, read_upload, timing_of, unless_client_leaves
 from app.web.problems import CLIENT_LEFT
-from app.web.schemas.answers import BoxOut, ImageOut, ModelRef
+from app.web.schemas.answers import BoxOut, ImageOut
 from app.web.schemas.maps import InspectLayerOut, InspectOut, LayerMapsOut
 from app.weights.labels import network_of
 
@@ -85,24 +84,13 @@ async def inspect(
 def _answer(
     request: Request, found: Inspection, size: int, *, one: bool, for_people: bool
 ) -> Response:
-    loaded: Loaded = request.state.loaded
     image = ImageOut.model_validate(found.image)
     request.state.fields = {"model": request.state.model, "bytes": size, **image.model_dump()}
-    stages = {**found.seconds, "total": time.monotonic() - request.state.began}
-    headers = {
-        "Server-Timing": ", ".join(f"{name};dur={1000 * s:.2f}" for name, s in stages.items()),
-        "Vary": "Accept",
-    }
+    headers = {"Server-Timing": timing_of(request, found.seconds), "Vary": "Accept"}
     if for_people:
         return Response(found.sheets[0], media_type=PNG, headers=headers)
-    model = ModelRef(
-        name=request.state.model,
-        weights_sha256=loaded.weights_sha256,
-        trained=loaded.trained,
-        stands_in_for=request.state.stands_in_for,
-    )
     about: dict[str, Any] = {
-        "model": model,
+        "model": model_ref(request),
         "image": image,
         "view": BoxOut.model_validate(found.view),
     }

@@ -122,7 +122,7 @@ async def _predict_by_test(request: Request, best: int) -> Response:
     result = await unless_client_leaves(request, work)
     if result is None:
         return Response(status_code=CLIENT_LEFT)
-    body = tested_body(_model_ref(request), result)
+    body = tested_body(model_ref(request), result)
     request.state.fields = {
         "model": request.state.model,
         "bytes": len(data),
@@ -179,7 +179,8 @@ async def classify_all(
     return await unless_client_leaves(request, work)
 
 
-def _model_ref(request: Request) -> ModelRef:
+def model_ref(request: Request) -> ModelRef:
+    """Return which model answers a request."""
     loaded: Loaded = request.state.loaded
     return ModelRef(
         name=request.state.model,
@@ -192,9 +193,9 @@ def _model_ref(request: Request) -> ModelRef:
 
 def _body(request: Request, result: Classification, question: Question | None) -> PredictOut:
     if question is not None:
-        return explained_body(_model_ref(request), result, question, request.state.loaded)
+        return explained_body(model_ref(request), result, question, request.state.loaded)
     return PredictOut(
-        model=_model_ref(request),
+        model=model_ref(request),
         predictions=list(result.predictions),  # type: ignore[arg-type] # read by attribute
         image=result.image,  # type: ignore[arg-type] # read by attribute
         unusual=result.unusual or None,
@@ -217,11 +218,13 @@ def _answer(
 
 def headers_of(request: Request, seconds: Mapping[str, float], batch_size: int) -> dict[str, str]:
     """Return the headers that say how long each stage took, and how large the batch was."""
+    return {"Server-Timing": timing_of(request, seconds), "X-Batch-Size": str(batch_size)}
+
+
+def timing_of(request: Request, seconds: Mapping[str, float]) -> str:
+    """Return the header that says how long each stage took, and all of them together."""
     stages = {**seconds, "total": time.monotonic() - request.state.began}
-    return {
-        "Server-Timing": ", ".join(f"{name};dur={1000 * s:.2f}" for name, s in stages.items()),
-        "X-Batch-Size": str(batch_size),
-    }
+    return ", ".join(f"{name};dur={1000 * s:.2f}" for name, s in stages.items())
 
 
 async def _draw(request: Request, data: bytes, result: Classification, marks: Marks) -> Response:

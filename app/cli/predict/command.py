@@ -115,11 +115,22 @@ def predict(  # noqa: PLR0913 (options of a command)
         )
     places = _places(output, paths) if output is not None else None
     piped = _read_piped() if STDIN in paths else None
-    source = (
-        _here(paths, piped, model, top_k, explains=explain)
-        if url is None
-        else _server(url, key, model, top_k, connections, patience, explains=explain)
-    )
+    source: Source
+    if url is None:
+        source = _here(paths, piped, model, top_k, explains=explain)
+    else:
+        try:
+            source = Server(
+                url,
+                key,
+                model=model,
+                top_k=top_k,
+                connections=connections,
+                patience=patience,
+                explains=explain,
+            )
+        except AddressError as exc:
+            raise typer.BadParameter(str(exc), param_hint="--url") from exc
     if places is not None:
         source = Overlays(source, places, preparation(read_settings(lambda _: None)))
     report = Report(
@@ -167,30 +178,6 @@ def _here(
     if not graph.trained:
         err.print("[bold yellow]UNTRAINED weights: these predictions are meaningless.[/]")
     return Here(settings, manifest, graph, labels, top_k or USUAL, explains=explains)
-
-
-def _server(
-    url: str,
-    key: str | None,
-    model: str | None,
-    top_k: int | None,
-    connections: int,
-    patience: float,
-    *,
-    explains: bool,
-) -> Source:
-    try:
-        return Server(
-            url,
-            key,
-            model=model,
-            top_k=top_k,
-            connections=connections,
-            patience=patience,
-            explains=explains,
-        )
-    except AddressError as exc:
-        raise typer.BadParameter(str(exc), param_hint="--url") from exc
 
 
 def _files(paths: Iterable[Path], piped: bytes | None) -> Iterator[File]:
