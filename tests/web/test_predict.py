@@ -11,15 +11,6 @@ from tests.web.answers import problem
 pytestmark = pytest.mark.anyio
 
 TYPE = "multipart/form-data; boundary=x"
-PIECES = [
-    *(b"--x", b"--x--", b"\r\n", b"\r\n\r\n", b"\r\n--x", b"--", b"x", b"\x00\xff", b"\n"),
-    b'Content-Disposition: form-data; name="file"; filename="a.jpg"',
-    b'content-disposition: form-data; name="file"; filename=""',
-    b'Content-Disposition: form-data; name="file"',
-    b'Content-Disposition: form-data; name="text"; filename="b"',
-    b'Content-Disposition: form-data; name="FILE"; filename="a.jpg"',
-    b"Content-Type: image/jpeg",
-]
 
 
 async def test_form_and_raw_body_are_the_same_request(client):
