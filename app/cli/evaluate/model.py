@@ -82,13 +82,19 @@ def other_side(side: Side, wanted: str) -> Side:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model that is ready, and with which settings it answers; `usual` gathers what its photos are like."""
+    """A model that is ready, and with which settings it answers.
+
+    Attributes:
+        batch: Images of a run, at most.
+        usual: Gathers what its photos are like.
+    """
 
     settings: Settings
     manifest: Manifest
     graph: ServingGraph
     classes: Classes
     session: Session | DenseSession
+    batch: int
     test: PaperTest
     usual: UsualPhotos = field(default_factory=lambda: UsualPhotos(wanted=False))
 
@@ -124,7 +130,7 @@ class Model:
         left = photos if self.usual.wanted else unanswered(photos, answers, done)
         if not left:
             return 0
-        batch, run = self._classifier(len(left))
+        batch, run = self._classifier()
         prepare, preprocess = preparation(self.settings), self.manifest.preprocess
 
         def decode(photo: Photo) -> Decoded[list[Pixels]]:
@@ -153,18 +159,12 @@ class Model:
         classify(left, decode, run, batch, usable_cpus(), add)
         return len(left)
 
-    def _classifier(self, photos: int) -> tuple[int, Views]:
-        """Return how many of so many photos are classified at a time, and what does it."""
-        session = self.session
+    def _classifier(self) -> tuple[int, Views]:
+        """Return how many photos are classified at a time, and what does it."""
+        session, batch = self.session, self.batch
         if isinstance(session, DenseSession):
             return 1, lambda some: mean_of_scales(some[0], session)
-        single = self.test.name == "single"
-        most = max(2, min(_BATCH[session.device], photos)) if single else _BATCH[session.device]
-        batch = largest_batch(session.run, self.manifest.preprocess.crop, most)
-        # Tuning runs a batch a dozen times; on a CPU one image a thread shows as much as a full one.
-        threads = self.settings.threads or usable_cpus()
-        session.tune(batch if session.device == "cuda" else min(batch, threads), together=2)
-        if single:
+        if self.test.name == "single":
             run_some = session.run if batch == 1 else even(session.run)
             run = stacked(self.usual.watching(run_some, session.energies))
             return batch, lambda some: run([one for [one] in some])
@@ -191,6 +191,7 @@ def open_model(side: Side) -> Model:
     graph = ready_graph(settings, manifest)
     threads = settings.threads or usable_cpus()
     session: Session | DenseSession
+    batch = 1
     if wanted.dense and network is not None:
         try:
             session = open_dense(graph.path, network, manifest.preprocess, threads)
@@ -200,4 +201,7 @@ def open_model(side: Side) -> Model:
         session = open_session(
             graph.path, device=settings.device, threads=threads, gpu=gpus(settings)[0]
         )
-    return Model(settings, manifest, graph, Classes(labels), session, wanted)
+        batch = largest_batch(session.run, manifest.preprocess.crop, _BATCH[session.device])
+        # Tuning runs a batch a dozen times; on a CPU one image a thread shows as much as a full one.
+        session.tune(batch if session.device == "cuda" else min(batch, threads), together=2)
+    return Model(settings, manifest, graph, Classes(labels), session, batch, wanted)
