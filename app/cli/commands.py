@@ -144,6 +144,8 @@ def models(
     out.print(f"manifest: {manifest.path}", soft_wrap=True)
     preprocess = ", ".join(f"{key} {value}" for key, value in asdict(manifest.preprocess).items())
     out.print(f"preprocessing: {preprocess}", soft_wrap=True)
+    if manifest.temperature != 1:
+        out.print(f"temperature: {manifest.temperature:g}, divides the logits before softmax")
     if manifest.accuracy is not None:
         accuracy = manifest.accuracy
         out.print(f"top-1 {accuracy.top1} %, top-5 {accuracy.top5} % ({escape(accuracy.source)})")

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from app.evaluation.accuracy import Entry, Flags
 from app.records import Numbers, ProbabilityBatch
+from app.weights.manifests.manifest import TEMPERATURES
 
 Values: TypeAlias = NDArray[np.float64]
 
@@ -127,6 +128,32 @@ def temperature(rows: ProbabilityBatch, labels: Numbers, start: float = 1.0) -> 
         if done:
             break
     return 1 / inverse
+
+
+def advice(figures: Entry, applied: float, *, averaged: bool) -> Entry:
+    """Return which temperature a manifest needs for the one that is proposed, and a sentence about it.
+
+    Args:
+        figures: Of `calibration`, with a proposal: it comes on top of what was applied.
+        applied: The temperature at which the model answered: 1 without one.
+        averaged: Whether an answer is the mean of several views: the manifest's temperature is that of
+            each view, before the mean.
+    """
+    found = figures["temperature"]
+    wanted: float | None = round(applied * found["value"], 4)
+    least, most = TEMPERATURES
+    told = "It is a proposal, and was not applied."
+    if applied != 1:
+        told = f"It is a proposal on top of the manifest's temperature, {applied:g}, which alone was applied."
+    product = "" if applied == 1 else " (the product of both)"
+    use = f"To use it, write temperature = {wanted:g}{product} into the manifest."
+    if averaged:
+        wanted, use = None, "It is of these averages: find that of the manifest with --test single."
+    elif not least <= applied * found["value"] <= most:
+        wanted, use = None, f"A manifest takes {least:g} to {most:g}: are labels and weights right?"
+    elif found["ece"] >= figures["ece"]:
+        use = f"ECE would be no lower: leave the manifest, or for NLL write temperature = {wanted:g}{product}."
+    return {"applied": applied, "manifest": wanted, "sentence": f"{told} {use}"}
 
 
 def _proposal(rows: ProbabilityBatch, right: Flags, labels: Numbers) -> Entry:

@@ -18,7 +18,7 @@ from app.evaluation.accuracy import (
     worst_classes,
 )
 from app.evaluation.answers import Answer
-from app.evaluation.calibration import calibration
+from app.evaluation.calibration import advice, calibration
 from app.evaluation.classes import Classes
 from app.evaluation.compare import Side, compare
 from app.evaluation.dataset import Photo
@@ -62,12 +62,20 @@ def digest(done: Evaluated) -> str:
     return sha256("".join(rows).encode()).hexdigest()
 
 
-def evaluate(done: Evaluated, published: tuple[float, float] | None) -> dict[str, Any]:
+def evaluate(
+    done: Evaluated,
+    published: tuple[float, float] | None,
+    temperature: float = 1.0,
+    *,
+    averaged: bool = False,
+) -> dict[str, Any]:
     """Return the part of the report that follows from the answers alone.
 
     Args:
         done: The photos with their answers.
         published: The manifest's top-1 and top-5 as fractions.
+        temperature: At which the model answered.
+        averaged: Whether several views of a photo were averaged.
 
     Raises:
         SetupError: If no photo could be classified.
@@ -82,6 +90,8 @@ def evaluate(done: Evaluated, published: tuple[float, float] | None) -> dict[str
     n = len(places)
     one, five = share(int(right.sum()), n), share(int((rank < _FIVE).sum()), n)
     figures = calibration(side.rows, right, side.labels)
+    if figures["temperature"] is not None:
+        figures["temperature"] |= advice(figures, temperature, averaged=averaged)
     names = [done.photos[place].name for place in places]
     pair = published or (None, None)
     return {

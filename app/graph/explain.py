@@ -16,6 +16,8 @@ one pixel; so it needs no more of W6 than its sums over the cells, which are sto
 al., IEEE TIP 2021) weighs each pixel by its own gradient where that is positive. For earlier layers the
 gradient goes back through the convolutions between, with their own weights.
 
+The logits are those as trained: a temperature (app/graph/serving_graph.py) is behind them.
+
 The graph takes pairs of an image and a class. Its other inputs are outputs of the serving graph.
 """
 

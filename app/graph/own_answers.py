@@ -22,6 +22,8 @@ Meaning: TypeAlias = Literal["logits", "probabilities"]
 
 SUM_TOLERANCE: Final = 0.01
 """Of the sum of 1000 probabilities in float16 or bfloat16."""
+LEAST: Final = float(np.finfo(np.float32).tiny)
+"""Of probabilities in float32; stands for 0, whose logarithm there is not."""
 _ROUNDING: Final = 1e-6
 _COARSEST: Final = 0.01
 """Step of the coarsest quantised probabilities: 1/127 for int8."""
@@ -67,8 +69,8 @@ class Scores:
     meaning: Meaning
 
 
-def find_scores(answers: OwnAnswers, classes: int) -> Scores:
-    """Find the one output that scores the classes.
+def find_scores(answers: OwnAnswers, classes: int, wanted: Meaning = "probabilities") -> Scores:
+    """Find the one output that scores the classes; of two that say the same, the one that is `wanted`.
 
     Raises:
         CheckpointError: If there is none, if there are several that differ, or if the numbers are
@@ -91,10 +93,10 @@ def find_scores(answers: OwnAnswers, classes: int) -> Scores:
             f"gives {shown} for {answers.batch} image(s), expected {classes} floating-point numbers"
             " for each, one per line of its labels"
         )
-    first, *others = sorted(found, key=lambda scores: scores.meaning != "probabilities")
-    wanted = probabilities(first.rows)
+    first, *others = sorted(found, key=lambda scores: scores.meaning != wanted)
+    exact = probabilities(first.rows)
     for other in others:
-        if np.abs(probabilities(other.rows) - wanted).max() > SUM_TOLERANCE:
+        if np.abs(probabilities(other.rows) - exact).max() > SUM_TOLERANCE:
             names = " and ".join(repr(scores.output) for scores in found)
             raise CheckpointError(
                 f"has several outputs of {classes} numbers that differ, {names}: export it with one"
@@ -151,10 +153,25 @@ def _step(rows: NDArray[np.floating]) -> float:
     return step if np.abs(steps - np.round(steps)).max() < _NEAR else 0.0
 
 
-def probabilities(rows: NDArray[np.floating]) -> ProbabilityBatch:
-    """Compute what has to be served for rows of a classifier: themselves, or their softmax."""
+def are_coarse(rows: NDArray[np.floating]) -> bool:
+    """Return whether small probabilities are lost: in float16, on a grid, below float32, or limited."""
+    if (rows == rows[:, :1]).all():  # all classes are the same, and stay so
+        return False
+    at_least = (rows == rows.min()).sum(axis=1)
+    limited = (
+        at_least > 1
+    ).sum() > 1  # several classes of several images have the same least value
+    halves = (rows == rows.astype(np.float16)).all()
+    return bool(limited or halves or (rows < LEAST).any() or _step(rows) > 0)
+
+
+def probabilities(rows: NDArray[np.floating], temperature: float = 1.0) -> ProbabilityBatch:
+    """Compute what has to be served for rows of a classifier: themselves, or softmax at a temperature."""
     exact = rows.astype(np.float64)
-    if meaning(rows) == "logits":
+    logits = meaning(rows) == "logits"
+    if temperature != 1:
+        exact = (exact if logits else np.log(np.maximum(exact, LEAST))) / temperature
+    if logits or temperature != 1:
         powers = np.exp(exact - exact.max(axis=1, keepdims=True))
         exact = powers / powers.sum(axis=1, keepdims=True)
     return exact.astype(np.float32)
@@ -165,10 +182,12 @@ def save_answers(folder: Path, images: PixelBatch, scores: Scores) -> None:
     np.savez(folder / ANSWERS_FILE, images=images, rows=scores.rows)
 
 
-def read_answers(folder: Path) -> tuple[PixelBatch, ProbabilityBatch] | None:
+def read_answers(
+    folder: Path, temperature: float = 1.0
+) -> tuple[PixelBatch, ProbabilityBatch] | None:
     """Read images, and the probabilities that a serving graph has to give; None for a VGG."""
     path = folder / ANSWERS_FILE
     if not path.exists():
         return None
     with np.load(path, allow_pickle=False) as stored:
-        return stored["images"], probabilities(stored["rows"])
+        return stored["images"], probabilities(stored["rows"], temperature)

@@ -1,14 +1,22 @@
-"""From somebody's ONNX classifier to a serving graph: preprocessing before it, softmax if it needs one."""
+"""From somebody's ONNX classifier to a serving graph: preprocessing before it, softmax and temperature after it."""
 
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import (
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    ValueInfoProto,
+    helper,
+    numpy_helper,
+)
 
 from app.graph.data_files import load_onnx, move_tensors, save_onnx
 from app.graph.normalize import preprocess_nodes
-from app.graph.own_answers import Ask, Scores, find_scores, save_answers
+from app.graph.own_answers import LEAST, Ask, Meaning, Scores, are_coarse, find_scores, save_answers
 from app.graph.serving_graph import (
     ENERGY,
     GRAPH_FILE,
@@ -28,6 +36,7 @@ differently."""
 
 _OLDEST_OPSET: Final = 7  # the first where Sub and Div broadcast as in numpy
 _AXES_AS_INPUT: Final = 18  # of reductions, from this opset on
+_LIMITS_AS_INPUTS: Final = 11  # of Clip, from this opset on
 _OLDEST_IR: Final = 4  # the first where weights need not be inputs too
 _PREFIX: Final = "model_"  # of their names, so that none equals one of ours
 _STANDARD: Final = {"", "ai.onnx"}  # two names of one set of operators
@@ -35,7 +44,14 @@ _TAKEN: Final = {TensorProto.FLOAT, TensorProto.FLOAT16}
 _THEIRS: Final = "theirs.onnx"
 
 
-def write_ready(folder: Path, path: Path, preprocess: Preprocess, classes: int, ask: Ask) -> None:
+def write_ready(
+    folder: Path,
+    path: Path,
+    preprocess: Preprocess,
+    classes: int,
+    ask: Ask,
+    temperature: float = 1.0,
+) -> None:
     """Put preprocessing in front of a classifier, and softmax behind it if it gives logits.
 
     The classifier takes float32 or float16 [N, 3, crop, crop] and gives a number for each class; a batch size that was fixed when it was exported is freed. Whether the numbers are logits or
@@ -47,12 +63,15 @@ def write_ready(folder: Path, path: Path, preprocess: Preprocess, classes: int, 
         preprocess: The input that its publisher says it expects.
         classes: How many there are labels for.
         ask: Runs the classifier.
+        temperature: Divides the logits before softmax; of probabilities their logarithms, which differ
+            from logits by a constant that softmax does not notice.
 
     Raises:
-        CheckpointError: If it is not such a classifier.
+        CheckpointError: If it is not such a classifier, or gives probabilities that are too coarse for
+            a temperature.
     """
     try:
-        _write(folder, path, preprocess, classes, ask)
+        _write(folder, path, preprocess, classes, ask, temperature)
     except CheckpointError as exc:
         raise CheckpointError(f"{path}: {exc}") from None  # the log would say it twice
 
@@ -77,7 +96,14 @@ def side_of(path: Path) -> int:
     return shape[2]
 
 
-def _write(folder: Path, path: Path, preprocess: Preprocess, classes: int, ask: Ask) -> None:
+def _write(
+    folder: Path,
+    path: Path,
+    preprocess: Preprocess,
+    classes: int,
+    ask: Ask,
+    temperature: float,
+) -> None:
     model = _load(path)
     source = _input(model, preprocess.crop)
     with (folder / WEIGHTS_FILE).open("wb") as weights:
@@ -88,8 +114,14 @@ def _write(folder: Path, path: Path, preprocess: Preprocess, classes: int, ask: 
         answers = ask(theirs, preprocess)
     finally:
         theirs.unlink()
-    scores = find_scores(answers, classes)
-    _surround(model, source, scores, preprocess)
+    scores = find_scores(answers, classes, "probabilities" if temperature == 1 else "logits")
+    if temperature != 1 and scores.meaning == "probabilities" and are_coarse(scores.rows):
+        raise CheckpointError(
+            "gives probabilities that are rounded or limited, so that small ones are lost, and the"
+            f" temperature of its manifest, {temperature:g}, would give wrong ones: export it without its"
+            " softmax, so that it gives logits, or delete temperature from the manifest"
+        )
+    _surround(model, source, scores, preprocess, temperature)
     save_onnx(model, folder / GRAPH_FILE)
     save_answers(folder, answers.images, scores)
 
@@ -139,7 +171,11 @@ def _shape(source: ValueInfoProto) -> list[int]:
 
 
 def _surround(
-    model: ModelProto, source: ValueInfoProto, scores: Scores, preprocess: Preprocess
+    model: ModelProto,
+    source: ValueInfoProto,
+    scores: Scores,
+    preprocess: Preprocess,
+    temperature: float,
 ) -> None:
     """Turn a classifier into a serving graph."""
     model.ir_version = max(model.ir_version, _OLDEST_IR)
@@ -167,8 +203,13 @@ def _surround(
         ]
     last = after[-1].output[0]
     results = [output_info(scores.rows.shape[1])]
+    if scores.meaning == "logits" or temperature != 1:
+        more, its = _softmax(last, scores.meaning, temperature, _opset(model))
+        after += more
+        constants += its
+    else:
+        after.append(helper.make_node("Identity", [last], [OUTPUT]))
     if scores.meaning == "logits":
-        after.append(helper.make_node("Softmax", [last], [OUTPUT], axis=1))
         summed = helper.make_node("ReduceLogSumExp", [last], [ENERGY], keepdims=0)
         if _opset(model) < _AXES_AS_INPUT:
             summed.attribute.append(helper.make_attribute("axes", [1]))
@@ -177,8 +218,6 @@ def _surround(
             summed.input.append("served_axes")
         after.append(summed)
         results.append(energy_info())
-    else:
-        after.append(helper.make_node("Identity", [last], [OUTPUT]))
     nodes = list(graph.node)
     model.ClearField("training_info")
     for field in ("node", "value_info", "input", "output", "quantization_annotation"):
@@ -187,6 +226,30 @@ def _surround(
     graph.initializer.extend(constants)
     graph.input.append(input_info(preprocess.crop))
     graph.output.extend(results)
+
+
+def _softmax(
+    source: str, meaning: Meaning, temperature: float, opset: int
+) -> tuple[list[NodeProto], list[TensorProto]]:
+    """Make the nodes from logits, or from probabilities, to probabilities at a temperature."""
+    nodes: list[NodeProto] = []
+    constants: list[TensorProto] = []
+    if meaning == "probabilities":
+        above_0 = helper.make_node("Clip", [source], ["served_above_0"])
+        if opset < _LIMITS_AS_INPUTS:
+            above_0.attribute.append(helper.make_attribute("min", LEAST))
+        else:
+            constants.append(numpy_helper.from_array(np.array(LEAST, np.float32), "served_least"))
+            above_0.input.append("served_least")
+        nodes += [above_0, helper.make_node("Log", ["served_above_0"], ["served_logits"])]
+        source = "served_logits"
+    if temperature != 1:
+        divisor = numpy_helper.from_array(np.array(temperature, np.float32), "served_temperature")
+        constants.append(divisor)
+        nodes.append(helper.make_node("Div", [source, divisor.name], ["served_divided"]))
+        source = "served_divided"
+    nodes.append(helper.make_node("Softmax", [source], [OUTPUT], axis=1))
+    return nodes, constants
 
 
 def _rename(graph: GraphProto) -> None:

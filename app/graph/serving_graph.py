@@ -3,9 +3,10 @@
 A serving graph takes `image`, uint8 [N, crop, crop, 3], RGB, and gives `probabilities`,
 float32 [N, classes], and `energy`, float32 [N]: the log of the sum of exponentials of the logits, which
 is small for photos unlike those that the network was trained with (Liu et al. 2020, arXiv 2010.03759,
-call its negative free energy). It normalises the pixels itself, so that a quarter of the bytes cross the bus and
-no caller can normalise twice. Its large tensors are in a separate file beside it, which the session
-maps into memory instead of reading.
+call its negative free energy). A model's temperature divides the logits before softmax and nothing else:
+the energy is that of the logits as trained. It normalises the pixels itself, so that a quarter of the
+bytes cross the bus and no caller can normalise twice. Its large tensors are in a separate file beside
+it, which the session maps into memory instead of reading.
 
 Where large maps are lowered (app/graph/layers.py) there is a second graph, the stem: it takes a
 single `image` and gives `maps`, float32 [rows, 1, block] (app/graph/channel_blocks.py); the serving
@@ -70,6 +71,7 @@ def write_vgg(
     precision: Precision = "float32",
     plan: ConvPlan = DIRECT,
     explanation: Explanation | None = None,
+    temperature: float = 1.0,
 ) -> None:
     """Write the serving graph of a VGG as GRAPH_FILE and WEIGHTS_FILE into `folder`.
 
@@ -85,6 +87,7 @@ def write_vgg(
             blocks.
         explanation: Also write EXPLAIN_FILE, a graph on the same weights, and let the serving graph
             give what it needs; so no layer that it needs is in a stem.
+        temperature: Divides the logits before softmax.
 
     Raises:
         PrecisionError: If a weight does not fit into the precision.
@@ -134,7 +137,7 @@ def write_vgg(
     value = in_planes(nodes, maps)
     value = nodes.add("Flatten", value, result="pool5_flat", axis=1)
     value = (add_dense_for_cpu if lowered else add_dense)(nodes, dense, value)
-    add_results(nodes, value)
+    add_results(nodes, value, temperature)
     if half:
         nodes.nodes[len(before) :] = halve_vgg(nodes.nodes[len(before) :])
     results = [output_info(config.classes), energy_info()]
@@ -203,9 +206,12 @@ def energy_info() -> ValueInfoProto:
     return helper.make_tensor_value_info(ENERGY, TensorProto.FLOAT, ["N"])
 
 
-def add_results(nodes: NodeList, logits: str) -> None:
+def add_results(nodes: NodeList, logits: str, temperature: float = 1.0) -> None:
     """Add the nodes that compute both outputs from logits, float32 [N, classes]."""
-    nodes.add("Softmax", logits, result=OUTPUT, axis=1)
+    divided = logits
+    if temperature != 1:
+        divided = nodes.add("Div", logits, nodes.constant(np.array(temperature, np.float32)))
+    nodes.add("Softmax", divided, result=OUTPUT, axis=1)
     nodes.add("ReduceLogSumExp", logits, result=ENERGY, axes=[1], keepdims=0)
 
 

@@ -36,14 +36,19 @@ class DenseSession:
 
     device: Literal["cpu"] = "cpu"
 
-    def __init__(self, model: bytes, weights: Path, threads: int = 1) -> None:
+    def __init__(
+        self, model: bytes, weights: Path, threads: int = 1, temperature: float = 1.0
+    ) -> None:
         """Open the graph; the files of its tensors are in the folder `weights`.
+
+        The temperature divides what softmax is computed of.
 
         Raises:
             RunFailedError: If it cannot be opened.
         """
         self._session = open_apart(model, weights, threads)
         self._options = RunOptions()
+        self._temperature = temperature
 
     def scores(self, pixels: Pixels) -> Tensor:
         """Return the scores of the classes at all positions, float32 [classes, rows, columns].
@@ -70,7 +75,8 @@ class DenseSession:
             pixels: As of `scores`, which raises the same.
         """
         both = [self.scores(one) for one in (pixels, pixels[:, ::-1])]
-        rows = np.stack([softmax(one.mean(axis=(1, 2), dtype=np.float64)) for one in both])
+        means = [one.mean(axis=(1, 2), dtype=np.float64) for one in both]
+        rows = np.stack([softmax(one / self._temperature) for one in means])
         mean: Probabilities = rows.mean(axis=0).astype(np.float32)
         return Dense(mean, sum(one[0].size for one in both))
 
@@ -80,7 +86,11 @@ class DenseSession:
 
 
 def open_dense(
-    graph: Path, config: VggConfig, preprocess: Preprocess, threads: int
+    graph: Path,
+    config: VggConfig,
+    preprocess: Preprocess,
+    threads: int,
+    temperature: float = 1.0,
 ) -> DenseSession:
     """Open the dense graph of a model.
 
@@ -89,6 +99,7 @@ def open_dense(
         config: Its network.
         preprocess: As the serving graph has it.
         threads: Of a run.
+        temperature: Of the model.
 
     Raises:
         NoMapsError: If its weights are in no known form, such as whole numbers.
@@ -96,7 +107,7 @@ def open_dense(
         RunFailedError: If it cannot be opened.
     """
     model = dense_graph(graph, config, preprocess, channel_block())
-    return DenseSession(model, graph.parent, threads)
+    return DenseSession(model, graph.parent, threads, temperature)
 
 
 def softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:

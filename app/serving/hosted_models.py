@@ -269,6 +269,16 @@ class Models:
                     name,
                 )
             baseline = None
+        elif baseline is not None:
+            baseline = baseline.at(model.manifest.temperature)
+            if not baseline.properties:
+                log.warning(
+                    "%s: its baseline is of the temperature %g, its manifest has %g: drift is not"
+                    " measured; make it again: evaluate --baseline",
+                    name,
+                    baseline.temperature,
+                    model.manifest.temperature,
+                )
         return Watch(name, trained=loaded.trained, baseline=baseline)
 
     def _show_gpus(self, loaded: Loaded) -> None:

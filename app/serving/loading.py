@@ -113,6 +113,12 @@ async def load_model(
     agreement = read_agreement(graph.path.parent)
     if agreement is not None:
         log.info("%s: %s", manifest.name, agreement)
+    if manifest.temperature != 1:
+        log.info(
+            "%s: its manifest has the temperature %g, which divides its logits before softmax",
+            manifest.name,
+            manifest.temperature,
+        )
     progress("loading", 0, None)
     gpus = hosting.gpus if device == "cuda" else hosting.gpus[:1]
     open_session = partial(hosting.open_session, device=device, threads=hosting.threads)
@@ -210,7 +216,7 @@ def _prepare_to_run(
         golden, _ = prepare(photo.read_bytes(), manifest.preprocess, ImageLimits(), exact=True)
     except (OSError, RequestError) as exc:
         raise SessionError(f"{photo}: cannot be used as the photo of the self-test: {exc}") from exc
-    own = read_answers(graph.path.parent)
+    own = read_answers(graph.path.parent, manifest.temperature)
     for session in sessions:
         session.tune(hosting.max_batch_size or ceiling)
     sizes, cost = warm_up(
@@ -220,7 +226,7 @@ def _prepare_to_run(
         longest_run=hosting.queue_budget / 2,
         ceiling=ceiling,
     )
-    tolerance = BATCH_TOLERANCE[precision]
+    tolerance, sharper = BATCH_TOLERANCE[precision], max(1.0, 1 / manifest.temperature)
     explaining, cells_factor = None, 1.0
     for session in reversed(sessions):
         if explained and session.explainers:
@@ -229,7 +235,9 @@ def _prepare_to_run(
             )
         session.trim()
         for run, _ in session.lanes:
-            self_test(run, golden, sizes, known=known, tolerance=tolerance, own=own)
+            self_test(
+                run, golden, sizes, known=known, tolerance=tolerance, own=own, sharper=sharper
+            )
     return BatchPolicy(
         sizes=sizes,
         cost=cost,

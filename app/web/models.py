@@ -99,6 +99,7 @@ def _summary(model: HostedModel, models: Models) -> ModelSummary:
         state=model.state,
         trained=loaded.trained if loaded else (None if manifest.trained else False),
         classes=len(model.labels),
+        temperature=manifest.temperature,
         stands_in_for=models.default
         if models.stands_in and manifest.name == models.stand_in
         else None,

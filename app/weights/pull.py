@@ -100,8 +100,9 @@ def _from_ready_graph(
         trained=manifest.trained,
         size=path.stat().st_size + size,
         write=lambda place: write_ready(
-            place, path, manifest.preprocess, classes, provisioning.ask
+            place, path, manifest.preprocess, classes, provisioning.ask, manifest.temperature
         ),
+        temperature=manifest.temperature,
     )
     return store.find(recipe, progress) or store.build(recipe, sha256, progress)
 
@@ -211,6 +212,7 @@ class _Vgg:
     ) -> Recipe:
         manifest, config, precision = self.manifest, self.config, self.provisioning.precision
         preprocess, explanation = manifest.preprocess, manifest.explanation
+        temperature = manifest.temperature
         recipe = Recipe(
             folder=self._folder(untrained=untrained),
             digest=digest,
@@ -219,11 +221,12 @@ class _Vgg:
             trained=manifest.trained and not untrained,
             size=graph_size(config, precision, plan),
             write=lambda place: write_vgg(
-                place, config, layers(), preprocess, precision, plan, explanation
+                place, config, layers(), preprocess, precision, plan, explanation, temperature
             ),
             precision=precision,
             plan=plan,
             explanation=explanation,
+            temperature=temperature,
             blocks=frozenset({1, plan.block, *(p.block for p in self.provisioning.plans)}),
         )
         calibration = self.provisioning.calibration
@@ -237,6 +240,7 @@ class _Vgg:
             files=self.photos,
             open_probe=calibration.open_probe,
             progress=partial(self.progress, "calibrating"),
+            temperature=temperature,
         )
         return replace(
             recipe,

@@ -72,6 +72,7 @@ class Recipe:
         size: About how many bytes will be written.
         write: Puts GRAPH_FILE and WEIGHTS_FILE into the folder that it is given.
         explanation: How its answers are explained; None for a ready graph.
+        temperature: Divides its logits before softmax.
         blocks: The blocks of all plans that this host can run (see `ConvPlan.block`).
         photos: SHA-256 of what it is calibrated with; empty for a graph that is not.
         any_photos: Whether a graph that was calibrated with others will do.
@@ -87,6 +88,7 @@ class Recipe:
     precision: Precision = "float32"
     plan: ConvPlan = DIRECT
     explanation: Explanation | None = None
+    temperature: float = 1.0
     blocks: frozenset[int] = frozenset({1})
     photos: str = ""
     any_photos: bool = False
@@ -98,6 +100,8 @@ class Recipe:
         made += [asdict(self.preprocess), self.precision, asdict(self.plan)]
         if self.explanation is not None:  # its threshold is in no graph
             made += [self.explanation.method, self.explanation.layers]
+        if self.temperature != 1:  # without one, graphs that are there stay
+            made.append({"temperature": self.temperature})
         return hashlib.sha256(json.dumps(made).encode()).hexdigest()[:16]
 
     @property

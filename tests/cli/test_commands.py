@@ -166,6 +166,16 @@ def test_models_lists_the_catalog(run):
         assert name in ended.stdout
 
 
+def test_models_says_the_temperature(run, model_dir):
+    """Only of a manifest that has one."""
+    manifest = model_dir / "colours.toml"
+    before = run("models", "colours").stdout
+    manifest.write_text(manifest.read_text().replace("[pre", "temperature = 1.07\n[pre"))
+
+    assert "temperature" not in before
+    assert "temperature: 1.07, divides the logits" in run("models", "colours").stdout
+
+
 def test_models_shows_every_layer_in_eighty_columns(run):
     """`models vgg16` prints the layer table whole, even on a narrow terminal."""
     ended = run("models", "vgg16")

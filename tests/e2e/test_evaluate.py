@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 
+from app.weights.manifests.catalog import BUILT_IN
 from tests.e2e.planted import ARCHIVE, Photos, torch_logits
 
 pytestmark = [pytest.mark.real, pytest.mark.torch]
@@ -43,6 +44,29 @@ def test_figures_are_those_of_pytorch_to_the_last_photo(photos, report):
     assert (five == true[:, None]).any(axis=1).sum() == round(report["top5"] * len(true))
     assert {photos.names[one] for one in changed} == found
     assert report["comparison"]["difference"]["high"] < 0
+
+
+def test_the_proposed_temperature_is_what_a_manifest_takes(photos):
+    """The model in the box: no answer changes, ECE and NLL are lower, and nothing more is proposed."""
+    text, reports, temperature = (BUILT_IN / "vgg16-mini.toml").read_text(), [], 1.0
+    for name in ("cold", "warm"):
+        own = text.replace('name = "vgg16-mini"', f'name = "{name}"\ntemperature = {temperature}')
+        (photos.models / f"{name}.toml").write_text(own)
+        answers = photos.folder / f"{name}.answers"
+        reports.append(photos.evaluate(None, "--model", name, "--answers", answers))
+        temperature = reports[0]["calibration"]["temperature"]["manifest"]
+    cold, warm = reports
+    before, after = cold["calibration"], warm["calibration"]
+
+    assert [cold[key] for key in ("top1", "top5", "n")] == [
+        warm[key] for key in ("top1", "top5", "n")
+    ]
+    assert warm["ece"] < cold["ece"]
+    assert after["nll"] < before["nll"]
+    assert pytest.approx(before["temperature"]["ece"], abs=0.01) == warm["ece"]
+    assert pytest.approx(1.0, abs=1e-3) == after["temperature"]["value"]
+    assert pytest.approx(temperature, abs=2e-3) == after["temperature"]["manifest"]
+    assert [1.0, temperature] == [one["model"]["temperature"] for one in reports]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

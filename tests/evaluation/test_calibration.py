@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from app.evaluation.calibration import (
+    advice,
     brier,
     calibration,
     calibration_error,
@@ -114,6 +115,27 @@ def test_the_report_measures_the_temperature_on_other_photos(answers):
     assert 1.694578630906472 < found["temperature"]["nll"]
     assert 500 == sum(one["n"] for one in found["bins"])
     assert found["ece_low"] < found["ece"] < found["ece_high"]
+
+
+@pytest.mark.parametrize(
+    ("found", "applied", "ece", "averaged", "manifest", "told"),
+    [
+        (1.0703, 1.0, 0.1, False, 1.0703, "write temperature = 1.0703 into the manifest"),
+        (1.1, 1.5, 0.1, False, 1.65, "the manifest's temperature, 1.5, which alone was applied"),
+        (1.1, 1.5, 0.1, False, 1.65, "write temperature = 1.65 (the product of both) into"),
+        (1.1, 1.0, 0.2, False, 1.1, "ECE would be no lower: leave the manifest, or for NLL"),
+        (1.1, 1.0, 0.1, True, None, "find that of the manifest with --test single"),
+        (30.0, 1.0, 0.1, False, None, "A manifest takes 0.05 to 20"),
+        (0.04, 1.0, 0.1, False, None, "A manifest takes 0.05 to 20"),
+    ],
+)
+def test_the_manifest_needs_the_product(found, applied, ece, averaged, manifest, told):
+    """Of what was applied and what was found, unless it is of averages, or no manifest takes it."""
+    figures = {"ece": 0.2, "temperature": {"value": found, "ece": ece}}
+    made = advice(figures, applied, averaged=averaged)
+
+    assert (applied, manifest) == (made["applied"], made["manifest"])
+    assert told in made["sentence"]
 
 
 def test_few_photos_get_no_temperature(answers):

@@ -106,6 +106,21 @@ def test_scaling_is_what_keeps_it_from_overflowing(tmp_path):
     assert rounded.largest / SCALE > 65_504
 
 
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_a_temperature_divides_the_logits_in_float32(tmp_path, temperature):
+    """The answer is softmax of the logits over T, of the same logits as without one."""
+    layers, batch = lively(1.0), pictures(20)
+    plain, place = write(tmp_path, "float16", layers, TORCH), tmp_path / "divided"
+    place.mkdir()
+    write_vgg(place, CONFIG, layers.items(), TORCH, "float16", temperature=temperature)
+
+    actual = CpuSession(place / GRAPH_FILE).run(batch)
+
+    logits = np.log(CpuSession(plain).run(batch).astype(np.float64)) / temperature
+    powers = np.exp(logits)
+    np.testing.assert_allclose(powers / powers.sum(axis=1, keepdims=True), actual, atol=1e-6)
+
+
 def test_half_the_bytes(tmp_path):
     """Weights take half the space; ONNX's checker passes it, input and output are as ever."""
     layers = lively(1.0)

@@ -46,6 +46,10 @@ PINNED = {
     "all maps in blocks of 8": "4789a2ac85df9995fe7fb4f6dbb9829ec28666c556582994b1c15740a3a84514",
     "all maps in blocks of 16": "08ebc6147c58b88e16097664f0b03cef2c2d7284f794a59e9ffce594e261d366",
     "int8": "c165b2d9850f8a405cf26ff021fb75ad4ff95324688849e094ae3bbde1c1b990",
+    "float32, temperature": "8f7dedea89fcc55ca872e6882dc870a97014532ffa4deffbb00b6437cd201e68",
+    "float16, temperature": "46b6d44494b002860d2f6a492f1780944e6f56aa3b4689f725c3785322eec54f",
+    "ready, logits, temperature": "9dd31037eac251cf49952a5893466d0f175a2688d44a2c5f0d3ffae1b4f3ce21",
+    "ready, probabilities, temperature": "4b2eecbc59a9add4acac2bed2a92abe41e6afe05cbbb375add94e86699b95084",
     "ready, logits": "07b110e181629eb94f77d3bee130c126573519517383d591e0f2a8fdc2d9e7bc",
     "ready, probabilities": "288e163c1f4a27355f148f04dcc9aa509e2e8aec36972700b0fb2cde0be2eeea",
 }
@@ -135,10 +139,24 @@ def test_an_int8_vgg_is_written_as_before(tmp_path):
     assert_pinned("int8", tmp_path)
 
 
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_a_vgg_with_a_temperature_is_written_as_before(tmp_path, precision):
+    """So is what divides its logits."""
+    write_vgg(tmp_path, CONFIG, layers().items(), RGB, precision, temperature=1.5)
+
+    assert_pinned(f"{precision}, temperature", tmp_path)
+
+
 @pytest.mark.parametrize(
-    ("name", "softmax"), [("ready, logits", False), ("ready, probabilities", True)]
+    ("name", "softmax", "temperature"),
+    [
+        ("ready, logits", False, 1.0),
+        ("ready, probabilities", True, 1.0),
+        ("ready, logits, temperature", False, 1.5),
+        ("ready, probabilities, temperature", True, 1.5),
+    ],
 )
-def test_a_ready_graph_is_written_as_before(tmp_path, name, softmax):
+def test_a_ready_graph_is_written_as_before(tmp_path, name, softmax, temperature):
     """Preprocessing and softmax around a classifier have the bytes that this READY_VERSION always gave."""
     theirs, place = tmp_path / "theirs.onnx", tmp_path / "serving"
     place.mkdir()
@@ -150,7 +168,7 @@ def test_a_ready_graph_is_written_as_before(tmp_path, name, softmax):
     def ask(_classifier: Path, _preprocess: Preprocess) -> OwnAnswers:
         return OwnAnswers(images, 1, {name_of_output: [row]})
 
-    write_ready(place, theirs, BGR, 1000, ask)
+    write_ready(place, theirs, BGR, 1000, ask, temperature)
     (place / ANSWERS_FILE).unlink()
 
     assert_pinned(name, place)

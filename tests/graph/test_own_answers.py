@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
 
-from app.graph.own_answers import OwnAnswers, find_scores, meaning, read_answers
+from app.graph.own_answers import OwnAnswers, are_coarse, find_scores, meaning, read_answers
 from app.graph.ready_graph import write_ready
 from app.graph.serving_graph import GRAPH_FILE, OUTPUT
 from app.records import Preprocess
@@ -393,6 +393,26 @@ def test_constant_answers(row):
     answers = OwnAnswers(BATCH, 1, {"out": [row[np.newaxis].astype(np.float32)] * 3})
 
     assert find_scores(answers, 1000).meaning in {"logits", "probabilities"}
+
+
+def test_what_has_lost_its_small_probabilities():
+    """Rounded, cut off or gone below float32, but not what is only sharp, or the same of all classes."""
+    logits = np.random.default_rng(0).normal(0, 5, (5, 1000))
+    exact = np.exp(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))).astype(np.float32)
+    gone, uniform = exact.copy(), np.full((5, 1000), 1e-3, np.float32)
+    gone[0, exact[0].argmin()] = 0
+
+    assert [False, False] == [are_coarse(rows) for rows in (exact, uniform)]
+    assert [True] * 5 == [
+        are_coarse(rows)
+        for rows in (
+            exact.astype(np.float16),
+            exact.astype(np.float16).astype(np.float32),
+            (np.round(exact * 256) / 256).astype(np.float32),
+            np.maximum(exact, np.float32(1e-6)),
+            gone,
+        )
+    ]
 
 
 def test_two_sharp_answers():

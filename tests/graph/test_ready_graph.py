@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from app.graph.own_answers import ANSWERS_FILE
+from app.graph.own_answers import ANSWERS_FILE, read_answers
 from app.graph.ready_graph import write_ready
 from app.graph.serving_graph import GRAPH_FILE, WEIGHTS_FILE
 from app.images.header_limits import ImageLimits
@@ -17,6 +17,7 @@ from app.records import Preprocess
 from app.runtime.cpu_session import CpuSession
 from app.serving.ask_classifier import ask_classifier
 from app.serving.classifier import top_k
+from app.serving.warmup import self_test
 from app.setup_errors import CheckpointError
 from app.weights.labels import load_labels
 from tests.conftest import PHOTOS
@@ -65,11 +66,13 @@ def classifier(
     )
 
 
-def expected(batch: np.ndarray, preprocess: Preprocess = RGB) -> np.ndarray:
+def expected(
+    batch: np.ndarray, preprocess: Preprocess = RGB, temperature: float = 1.0
+) -> np.ndarray:
     """Compute the answer of `classifier` in float64."""
     pixels = batch.astype(np.float64)[..., :: -1 if preprocess.channels == "BGR" else 1]
     mean = ((pixels - preprocess.mean) / preprocess.std).mean(axis=(1, 2))
-    powers = np.exp(mean @ WEIGHT.T.astype(np.float64))
+    powers = np.exp(mean @ WEIGHT.T.astype(np.float64) / temperature)
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
@@ -80,11 +83,13 @@ def save(folder: Path, model: ModelProto) -> Path:
     return path
 
 
-def serve(folder: Path, path: Path, preprocess: Preprocess = RGB) -> CpuSession:
+def serve(
+    folder: Path, path: Path, preprocess: Preprocess = RGB, temperature: float = 1.0
+) -> CpuSession:
     """Build the serving graph, have it checked by ONNX, and load it."""
     place = folder / "serving"
     place.mkdir()
-    write_ready(place, path, preprocess, 1000, ask_classifier)
+    write_ready(place, path, preprocess, 1000, ask_classifier, temperature)
     assert {GRAPH_FILE, WEIGHTS_FILE, ANSWERS_FILE} == {file.name for file in place.iterdir()}
     onnx.checker.check_model(str(place / GRAPH_FILE), full_check=True)
     return CpuSession(place / GRAPH_FILE)
@@ -126,6 +131,64 @@ def test_probabilities_have_no_energy(tmp_path):
     session.run(BATCH)
 
     assert [None] == [last() for last in session.energies]
+
+
+SOFTMAX = (
+    node("Flatten", "logits_4d", "flat"),
+    node("Softmax", "flat", "prob", axis=1),
+)
+
+
+@pytest.mark.parametrize("after", [(), SOFTMAX], ids=["logits", "probabilities"])
+@pytest.mark.parametrize("temperature", [0.3, 2.0, 20.0])
+@pytest.mark.parametrize("opset", [7, 10, 11, 13, 18, 21])
+def test_a_temperature_divides_the_logits(tmp_path, opset, temperature, after):
+    """Logits, or the logarithms of probabilities, are divided; the self-test expects that."""
+    version = 8 if opset < 18 else 10
+    theirs = save(tmp_path, classifier(*after, opset=opset, ir_version=version))
+    session = serve(tmp_path, theirs, temperature=temperature)
+    own = read_answers(tmp_path / "serving", temperature)
+
+    rows = session.run(BATCH)
+
+    assert pytest.approx(expected(BATCH, temperature=temperature), abs=1e-6) == rows
+    self_test(session.run, BATCH[0], (1, 2), own=own)
+
+
+def test_a_temperature_takes_logits_where_there_are_both(tmp_path):
+    """Of two outputs that say the same, the one with the logits has lost nothing: its energy is there."""
+    model = classifier(*SOFTMAX)
+    flat = helper.make_tensor_value_info("flat", TensorProto.FLOAT, ["N", 1000])
+    model.graph.output.append(flat)
+    session = serve(tmp_path, save(tmp_path, model), temperature=2.0)
+    [last] = session.energies
+
+    rows = session.run(BATCH)
+
+    assert pytest.approx(expected(BATCH, temperature=2.0), abs=1e-6) == rows
+    assert last() is not None
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        [node("Cast", "prob", "short", to=TensorProto.FLOAT16), node("Cast", "short", "out", to=1)],
+        [node("Clip", "prob least", "out")],
+    ],
+    ids=["float16", "limited"],
+)
+def test_a_temperature_needs_small_probabilities(tmp_path, tail):
+    """What is rounded or limited has lost them; the sentence says what to do."""
+    model = classifier(*SOFTMAX, *tail)
+    model.graph.initializer.append(numpy_helper.from_array(np.array(1e-5, np.float32), "least"))
+    path, place = save(tmp_path, model), tmp_path / "serving"
+    place.mkdir()
+    write_ready(place, path, RGB, 1000, ask_classifier)
+
+    with pytest.raises(
+        CheckpointError, match=r"are rounded or limited.* export it without its softmax"
+    ):
+        write_ready(place, path, RGB, 1000, ask_classifier, 1.07)
 
 
 @pytest.mark.parametrize(

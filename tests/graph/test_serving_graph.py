@@ -165,9 +165,11 @@ def serve(
     threads: int = 1,
     plan: ConvPlan = DIRECT,
     precision: Precision = "float32",
+    temperature: float = 1.0,
 ) -> CpuSession:
     """Write the serving graph and load it, as the service does."""
-    write_vgg(folder, config, layers.items(), preprocess, precision, plan)
+    made = layers.items(), preprocess, precision, plan
+    write_vgg(folder, config, *made, temperature=temperature)
     return CpuSession(folder / GRAPH_FILE, threads=threads)
 
 
@@ -255,6 +257,24 @@ def test_the_energy_is_that_of_pytorch(tmp_path, torch, configuration, plan):
     for count in (6, 2):
         session.run(batch[:count])
         np.testing.assert_allclose(np.asarray(last()), wanted[:count], rtol=1e-4)
+
+
+@pytest.mark.torch
+@both
+@pytest.mark.parametrize("temperature", [0.5, 1.07, 3.0])
+def test_a_temperature_divides_the_logits(tmp_path, torch, temperature, plan):
+    """It gives PyTorch's softmax of logits / T in the same order; the energy is that of T = 1."""
+    layers, batch = lively(small("D")), photos(6)
+    session = serve(tmp_path, small("D"), layers, RGB, plan=plan, temperature=temperature)
+    logits = torch_logits(torch, "D", layers, normalised(batch, RGB))
+    expected = torch.softmax(logits / temperature, dim=1).numpy()
+    [last] = session.energies
+
+    actual = session.run(batch)
+
+    assert TOLERANCE >= np.abs(expected - actual).max()
+    assert top_5(torch.softmax(logits, dim=1).numpy()) == top_5(actual)
+    np.testing.assert_allclose(np.asarray(last()), torch.logsumexp(logits, 1).numpy(), rtol=1e-4)
 
 
 @pytest.mark.torch

@@ -10,7 +10,7 @@ from app.graph.vgg import VggConfig
 from app.records import Preprocess
 from app.runtime.conv_choice import lively_layers
 from app.runtime.cpu_session import CpuSession
-from app.runtime.dense_session import DenseSession, softmax
+from app.runtime.dense_session import DenseSession, open_dense, softmax
 from app.runtime.ort import channel_block
 
 CONFIG = VggConfig("D", (8, 16, 24, 32, 32), hidden=(32, 32), classes=10, side=64)
@@ -61,6 +61,17 @@ def test_scores_are_averaged_before_softmax(session):
     np.testing.assert_allclose(expected, found.probabilities, rtol=1e-5)
     assert 2 * 2 * 4 == found.positions
     assert 1 == pytest.approx(found.probabilities.sum(), abs=1e-6)
+
+
+def test_a_temperature_divides_the_mean_scores(folder, session):
+    """The scores are as without one; softmax comes of the quotient, also of the mirror image."""
+    photo = picture(100, 170)
+    scores = [session.scores(one).astype(float) for one in (photo, photo[:, ::-1])]
+
+    found = open_dense(folder / GRAPH_FILE, CONFIG, PREPROCESS, 1, 1.7).classify(photo)
+
+    expected = np.mean([softmax(one.mean(axis=(1, 2)) / 1.7) for one in scores], axis=0)
+    np.testing.assert_allclose(expected, found.probabilities, rtol=1e-5)
 
 
 def test_what_is_too_small_fails(session):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from app.serving.batching.lanes import Device, Lane
 from app.serving.hosted_models import HostedModel, Models
 from app.serving.loading import Hosting, Loaded
 from app.serving.metrics import Metrics
-from app.weights.manifests.catalog import load_catalog
+from app.weights.manifests.catalog import BUILT_IN, load_catalog
 from app.weights.provisioning import Provisioning
 from tests.conftest import REPOSITORY
 
@@ -120,6 +122,33 @@ def test_a_download_of_unknown_size(model, caplog):
     model.report_progress("fetching", 1000, None)
 
     assert ["vgg16: fetching"] == caplog.messages
+
+
+@pytest.mark.parametrize(("temperature", "kept"), [(1.0, True), (1.07, False)])
+@pytest.mark.anyio
+async def test_a_baseline_of_another_temperature_is_told(tmp_path, caplog, temperature, kept):
+    """Drift is not measured against it; what is unusual does not depend on the temperature."""
+    (tmp_path / "vgg16-mini.baseline.json").symlink_to(BUILT_IN / "vgg16-mini.baseline.json")
+    manifest = replace(load_catalog(BUILT_IN)["vgg16-mini"], temperature=temperature)
+    metrics, hosting = (
+        Metrics(),
+        Hosting(Provisioning(tmp_path, ask_classifier), "cpu", 1, None, 0.0, 2.0),
+    )
+    models = Models([manifest], hosting, metrics)
+    queue = Batcher([Lane(lambda _: np.zeros((1, 202), np.float32), Device())], POLICY)
+    sha256 = str(manifest.checkpoint and manifest.checkpoint.sha256)
+    models.publish(
+        models.get("vgg16-mini"), Loaded(manifest, (), queue, "cpu", sha256, trained=True)
+    )
+    text = metrics.render().decode()
+
+    told = (
+        "vgg16-mini: its baseline is of the temperature 1, its manifest has 1.07: drift is not"
+        " measured; make it again: evaluate --baseline"
+    )
+    assert (not kept) == (told in caplog.messages)
+    assert kept == ("vgg_drift_psi{" in text)
+    assert 'vgg_unusual_total{model="vgg16-mini"} 0.0' in text
 
 
 def test_a_published_model_is_in_the_metrics(model):

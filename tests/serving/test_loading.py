@@ -1,10 +1,12 @@
 import asyncio
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from app.runtime.cuda_options import Gpu
+from app.runtime.open_session import open_session
 from app.serving.ask_classifier import ask_classifier
 from app.serving.batching.lanes import Device
 from app.serving.loading import Hosting, in_background, load_model
@@ -162,6 +164,32 @@ async def test_a_graph_that_answers_otherwise_than_the_classifier(model_dir):
 
     with pytest.raises(SessionError, match="by the classifier itself"):
         await machine.load()
+
+
+@pytest.mark.anyio
+async def test_a_temperature_is_told_and_tested(model_dir, caplog):
+    """The log says it, and the self-test expects it: a device that forgets it does not become ready."""
+    caplog.set_level("INFO", "app.serving.loading")
+    machine = Machine(model_dir, gpus=(Gpu(),))
+    machine.manifest = replace(machine.manifest, temperature=2.0)
+
+    with pytest.raises(SessionError, match="by the classifier itself"):
+        await machine.load()
+
+    told = "colours: its manifest has the temperature 2, which divides its logits before softmax"
+    assert [told] == caplog.messages
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("temperature", [0.05, 20.0])
+async def test_the_furthest_temperatures_become_ready(model_dir, temperature):
+    """A real graph passes the self-test with them."""
+    machine = Machine(model_dir, found="cpu", open_session=open_session)
+    machine.manifest = replace(machine.manifest, temperature=temperature)
+    loaded = await machine.load()
+
+    assert "cpu" == loaded.device
+    await loaded.queue.stop()
 
 
 @pytest.mark.anyio

@@ -18,9 +18,21 @@ async def test_models_lists_what_is_served(client):
         "state": "ready",
         "trained": False,
         "classes": 1000,
+        "temperature": 1.0,
         "stands_in_for": None,
     }
     assert {"models": [expected]} == answer
+
+
+async def test_a_temperature_is_never_silent(model_dir, session):
+    """Both say which one divides the logits."""
+    manifest = model_dir / "colours.toml"
+    manifest.write_text(manifest.read_text().replace("[pre", "temperature = 1.07\n[pre"))
+    async with started_app(model_dir, session) as app, client_of(app) as client:
+        [listed] = (await client.get("/models")).json()["models"]
+        shown = (await client.get("/models/colours")).json()
+
+    assert [1.07, 1.07] == [listed["temperature"], shown["temperature"]]
 
 
 async def test_head_works_where_get_does(client):

@@ -488,6 +488,27 @@ def test_changed_preprocessing_builds_again(tmp_path, server):
     assert not old.path.exists()
 
 
+def test_a_temperature_builds_again_and_divides_the_logits(tmp_path, server):
+    """A manifest that gets one never meets the old graph; one that loses it has the first graph anew."""
+    server.content = published("safetensors", tmp_path)
+    wanted = manifest(server.content, url=server.url)
+    batch = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3), np.uint8)
+    plain = get(wanted, tmp_path)
+    rows, bytes_before = open_session(plain.path, device="cpu").run(batch), plain.path.read_bytes()
+
+    divided = get(replace(wanted, temperature=2.0), tmp_path)
+
+    assert plain.path.parent.name != divided.path.parent.name
+    powers = np.sqrt(rows)
+    expected = powers / powers.sum(axis=1, keepdims=True)
+    assert pytest.approx(expected, abs=1e-6) == open_session(divided.path, device="cpu").run(batch)
+    assert (plain.path, bytes_before) == (
+        get(wanted, tmp_path).path,
+        plain.path.read_bytes(),
+    )
+    assert 1 == len(server.asked)
+
+
 def test_second_pull_needs_neither_network_nor_checkpoint(tmp_path, server):
     """A graph that was built from the pinned weights is all that is needed."""
     server.content = published("safetensors", tmp_path)
@@ -748,6 +769,18 @@ def test_replaced_ready_graph_builds_again(tmp_path):
     assert sha256(other) == f"sha256:{new.weights_sha256}"
     assert not old.path.exists()
     assert new == get(ready(other, tmp_path), tmp_path)
+
+
+def test_a_temperature_of_a_ready_graph_builds_again(tmp_path):
+    """It divides the logits of anybody's classifier."""
+    content, batch = classifier(), np.full((1, SIDE, SIDE, 3), 200, np.uint8)
+    batch[..., 0] = 90
+    powers = np.sqrt(open_session(get(ready(content, tmp_path), tmp_path).path).run(batch))
+
+    graph = get(ready(content, tmp_path, temperature=2.0), tmp_path)
+
+    expected = powers / powers.sum()
+    assert pytest.approx(expected, abs=1e-6) == open_session(graph.path).run(batch)
 
 
 @pytest.mark.parametrize("on_missing", ["fail", "untrained"])

@@ -106,6 +106,14 @@ def test_graphs_for_another_kind_of_processor_stay(tmp_path):
     assert {third, fourth} == contents(tmp_path).keys()
 
 
+def test_a_temperature_is_part_of_the_key():
+    """Each has a key of its own; that of 1 is the one that graphs had before there were any."""
+    keys = [recipe(Path(), temperature=one).key for one in (1.0, 1.07, 2.0)]
+
+    assert 3 == len({*keys})
+    assert [KEY, "bfd8404007e90401"] == [keys[0], recipe(Path(), digest="pinned").key]
+
+
 # --- the good way ----------------------------------------------------------------------
 
 

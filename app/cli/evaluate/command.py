@@ -158,7 +158,9 @@ def evaluate(  # noqa: PLR0913 (options of a command)
     done, speed = _answer(first, reader, answers)
     accuracy = first.manifest.accuracy
     published = (accuracy.top1 / 100, accuracy.top5 / 100) if accuracy else None
-    report = report_on(done, published)
+    report = report_on(
+        done, published, first.manifest.temperature, averaged=first.test.name != "single"
+    )
     report |= {
         "conditions": conditions(report, min_top1, max_ece),
         "real": None if sets is None else _real(done, sets),
@@ -284,7 +286,8 @@ def _real(done: Evaluated, sets: list[frozenset[int]]) -> dict[str, Any]:
 def _describe(model: Model | Remote) -> dict[str, Any]:
     manifest = model.manifest
     made = {key: value for key, value in model.made_by.items() if key not in {"model", "vgg_serve"}}
-    return {"name": manifest.name, "title": manifest.title, "trained": model.graph.trained} | made
+    about = {"name": manifest.name, "title": manifest.title, "trained": model.graph.trained}
+    return about | {"temperature": manifest.temperature} | made
 
 
 def _shown(path: Path) -> str:

@@ -80,6 +80,11 @@ def other_side(side: Side, wanted: str) -> Side:
     return replace(side, settings=side.settings.model_copy(update=changed))
 
 
+def at_temperature(temperature: float) -> dict[str, float]:
+    """Return what `made_by` says of a temperature: nothing of 1, which earlier answers had."""
+    return {} if temperature == 1 else {"temperature": temperature}
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
     """A model that is ready, and with which settings it answers.
@@ -109,18 +114,22 @@ class Model:
     def made_by(self) -> dict[str, Any]:
         """Return everything that its answers depend on, as far as it is known."""
         test = {} if self.test.name == "single" else {"test": asdict(self.test)}
-        return test | {
-            "model": self.manifest.name,
-            "weights_sha256": self.graph.weights_sha256,
-            "classes": len(self.classes),
-            "precision": self.graph.precision,
-            "device": self.session.device,
-            "decode": self.settings.decode,
-            "convolutions": asdict(self.graph.plan),
-            "preprocess": asdict(self.manifest.preprocess),
-            "max_pixels": self.settings.max_pixels,
-            "vgg_serve": __version__,
-        }
+        return (
+            test
+            | at_temperature(self.manifest.temperature)
+            | {
+                "model": self.manifest.name,
+                "weights_sha256": self.graph.weights_sha256,
+                "classes": len(self.classes),
+                "precision": self.graph.precision,
+                "device": self.session.device,
+                "decode": self.settings.decode,
+                "convolutions": asdict(self.graph.plan),
+                "preprocess": asdict(self.manifest.preprocess),
+                "max_pixels": self.settings.max_pixels,
+                "vgg_serve": __version__,
+            }
+        )
 
     def answer(self, photos: list[Photo], answers: Answers, done: Callable[[], None]) -> int:
         """Classify the photos that have no answer yet, or have changed; return how many those were.
@@ -194,7 +203,9 @@ def open_model(side: Side) -> Model:
     batch = 1
     if wanted.dense and network is not None:
         try:
-            session = open_dense(graph.path, network, manifest.preprocess, threads)
+            session = open_dense(
+                graph.path, network, manifest.preprocess, threads, manifest.temperature
+            )
         except NoMapsError as exc:
             raise SetupError(f"--test {test}: {exc}. Set VGG_PRECISION=float32.") from exc
     else:

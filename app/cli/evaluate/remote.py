@@ -9,7 +9,7 @@ from typing import Any, Final
 import httpx
 import numpy as np
 
-from app.cli.evaluate.model import Model, Side, open_model, other_side
+from app.cli.evaluate.model import Model, Side, at_temperature, open_model, other_side
 from app.cli.evaluate.photos import stamp_of, unanswered
 from app.cli.evaluate.served import (
     ServedGraph,
@@ -83,7 +83,7 @@ class Remote:
     def made_by(self) -> dict[str, Any]:
         """Return everything that its answers depend on, as far as the server says it."""
         test = {} if self.test == SINGLE else {"test": asdict(self.test)}
-        return test | {
+        return test | at_temperature(self.manifest.temperature) | {
             "model": self.manifest.name,
             "url": self.client.url,
             "server_version": self.version,

@@ -35,6 +35,7 @@ class ServedManifest:
     title: str
     preprocess: Preprocess
     accuracy: PublishedAccuracy | None
+    temperature: float = 1.0  # of servers that do not say it
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +119,11 @@ def read_served(
             int(how["resize"]), int(how["crop"]), str(how["channels"]),
             _three(how["mean"]), _three(how["std"]),
         )  # fmt: skip
+        temperature = float(body.get("temperature", 1.0))
         published = accuracy and PublishedAccuracy(float(accuracy["top1"]), float(accuracy["top5"]))
     except (KeyError, TypeError, ValueError) as exc:
         raise SetupError(f"{url}: does not describe its model as a vgg-serve does.") from exc
-    manifest = ServedManifest(model.name, model.title, preprocess, published or None)
+    manifest = ServedManifest(model.name, model.title, preprocess, published or None, temperature)
     precision = body.get("precision")
     graph = ServedGraph(
         answer.trained, answer.weights_sha256, None if precision is None else str(precision)

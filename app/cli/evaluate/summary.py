@@ -12,15 +12,7 @@ _WORST: Final = 5
 
 def lines(report: dict[str, Any]) -> Iterator[str]:
     """Yield the lines of the summary, in rich's markup."""
-    made = report["model"]
-    untrained = "" if made["trained"] else ", [bold yellow]UNTRAINED weights[/]"
-    yield f"[bold]{escape(made['name'])}[/]{untrained}: {_photos(report['n'])}{_test(report['test'])}"
-    if made.get("url"):
-        yield (
-            f"  answered by {_text(made['url'])}: vgg-serve {_text(made['server_version'])},"
-            f" {_text(made['precision'])} on {_text(made['device'])}, weights"
-            f" {_text(made['weights_sha256'])[:16]}"
-        )
+    yield from _model(report)
     for name, title in (("top1", "top-1"), ("top5", "top-5")):
         figure = report["accuracy"][name]
         yield f"  {title}  {_percent(figure['value'])}, 95 % interval {_interval(figure)}{_published(figure)}"
@@ -33,7 +25,7 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
         found = figures["temperature"]
         yield (
             f"  A temperature of {found['value']:.3f} would make that ECE {found['ece']:.4f} and"
-            f" NLL {found['nll']:.4f}; it is not applied."
+            f" NLL {found['nll']:.4f}. {found['sentence']}"
         )
     if report["baselines"]["sentence"]:
         yield f"[bold yellow]{report['baselines']['sentence']}[/]"
@@ -78,6 +70,21 @@ def _weak(report: dict[str, Any]) -> Iterator[str]:
             f"  weakest segment: {weak['text']}, {_percent(weak['top1'])} of {weak['n']:,}"
             f" photos, interval {_interval(weak)}"
         )
+
+
+def _model(report: dict[str, Any]) -> Iterator[str]:
+    """Yield who answered, and how."""
+    made = report["model"]
+    untrained = "" if made["trained"] else ", [bold yellow]UNTRAINED weights[/]"
+    yield f"[bold]{escape(made['name'])}[/]{untrained}: {_photos(report['n'])}{_test(report['test'])}"
+    if made.get("url"):
+        yield (
+            f"  answered by {_text(made['url'])}: vgg-serve {_text(made['server_version'])},"
+            f" {_text(made['precision'])} on {_text(made['device'])}, weights"
+            f" {_text(made['weights_sha256'])[:16]}"
+        )
+    if made["temperature"] != 1:
+        yield f"  at the temperature {made['temperature']:g} of its manifest"
 
 
 def _test(test: dict[str, Any]) -> str:

@@ -153,15 +153,16 @@ def calibration(report: Report, library: Matplotlib) -> Markup:
 
 
 def _temperature(report: Report) -> Markup:
-    found = report["calibration"]["temperature"]
+    found, applied = report["calibration"]["temperature"], report["model"]["temperature"]
     if not found:
-        return paragraph("There are too few photos to propose a temperature.")
+        told = f" The manifest's, {applied:g}, was applied." if applied != 1 else ""
+        return paragraph(f"There are too few photos to propose a temperature.{told}")
     return paragraph(
         "Proposed temperature: ",
         tag("strong", f"{found['value']:.3f}"),
         f". On photos that it was not fitted to ({found['folds']} folds) ECE would be"
         f" {found['ece']:.4f} in place of {report['ece']:.4f}, and NLL {found['nll']:.4f} in place of"
-        f" {report['calibration']['nll']:.4f}. It is a proposal, and was not applied.",
+        f" {report['calibration']['nll']:.4f}. {found['sentence']}",
     )
 
 

@@ -45,6 +45,7 @@ def write_int8(
     *,
     equalised: bool = True,
     corrected: bool = True,
+    temperature: float = 1.0,
 ) -> None:
     """Write the int8 serving graph of a VGG as GRAPH_FILE and WEIGHTS_FILE into `folder`.
 
@@ -59,6 +60,7 @@ def write_int8(
         ranges: From `calibrate`, with the same weights.
         equalised: Whether to even out channels.
         corrected: Whether to correct biases.
+        temperature: Divides the logits before softmax.
 
     Raises:
         PrecisionError: If the sums of a layer could leave 32 bits.
@@ -77,7 +79,8 @@ def write_int8(
             for key, tensor in _stored(name, whole):
                 tensors[key] = append_tensor(weights, key, tensor)
     nodes = NodeList()
-    _add_layers(nodes, config, scales)
+    logits = _add_layers(nodes, config, scales)
+    add_results(nodes, logits, temperature)
     info = [input_info(preprocess.crop)], [output_info(config.classes), energy_info()]
     save_graph(folder / GRAPH_FILE, nodes, tensors, *info)
 
@@ -136,8 +139,8 @@ def _stored(name: str, whole: WholeLayer) -> Iterator[tuple[str, np.ndarray[Any,
     yield f"{name}_bias", whole.bias
 
 
-def _add_layers(nodes: NodeList, config: VggConfig, scales: dict[str, float]) -> None:
-    """Add all layers, from the image to the outputs."""
+def _add_layers(nodes: NodeList, config: VggConfig, scales: dict[str, float]) -> str:
+    """Add all layers, from the image to the logits; return the name of these."""
     rows = config.layers()
     zero = nodes.constant(np.array(0, np.uint8))
     real = {name: nodes.constant(np.array(scale, np.float32)) for name, scale in scales.items()}
@@ -169,7 +172,7 @@ def _add_layers(nodes: NodeList, config: VggConfig, scales: dict[str, float]) ->
             )
         else:
             value = nodes.add("QGemm", *given, parts[3], *result, result=row.name, domain=MICROSOFT)
-    add_results(nodes, value)
+    return value
 
 
 def _pool(nodes: NodeList, row: LayerRow, value: str) -> str:

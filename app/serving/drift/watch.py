@@ -165,6 +165,8 @@ class Watch:
             text = "Photos unlike those that the model knows: beyond 1 % of its baseline."
             samples = [("vgg_unusual_total", self._model, self._unusual)]
             families.append(_family("vgg_unusual", "counter", text, samples))
+        if not self._baseline.properties:
+            return families
         shares = {name: bins.shares for name, bins in self._baseline.properties.items()}
         window = [("vgg_drift_psi", self._model, encode(self._window, shares))]
         text = "Population stability index of the last 1,000 photos; NaN for less than 500."
@@ -199,7 +201,7 @@ class Watch:
             places = np.searchsorted(uppers, values[:, number])
             self._counts[number] += np.bincount(places, minlength=len(uppers) + 1)
             self._sums[number] += float(values[:, number].sum())
-        if self._baseline is not None:
+        if self._baseline is not None and self._baseline.properties:
             photos = np.zeros(len(times), PHOTO)
             photos["time"] = times
             for number, name in enumerate(PROPERTIES):

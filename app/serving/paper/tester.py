@@ -191,8 +191,15 @@ class PaperTester:
 
     async def _run(self, loaded: Loaded, config: VggConfig, pixels: Pixels) -> Dense:
         """Run a whole photo in a thread, which is stopped if the caller is cancelled."""
-        preprocess = loaded.manifest.preprocess
-        opening = partial(open_dense, Path(loaded.graph), config, preprocess, self._threads)
+        manifest = loaded.manifest
+        opening = partial(
+            open_dense,
+            Path(loaded.graph),
+            config,
+            manifest.preprocess,
+            self._threads,
+            manifest.temperature,
+        )
         try:
             session = await asyncio.to_thread(opening)
         except NoMapsError as exc:

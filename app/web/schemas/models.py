@@ -41,6 +41,8 @@ class ModelSummary(Out):
     """False for untrained weights; null until it is known."""
     classes: int
     """Number of classes that it knows."""
+    temperature: float
+    """Divides the logits before softmax, as its manifest says; 1 leaves probabilities as they were trained."""
     stands_in_for: str | None
     """The default model, while this one answers in its place."""
 

@@ -43,6 +43,7 @@ class CalibratedGraph:
         files: The photos.
         open_probe: Loads a graph.
         progress: Called with the runs done, of how many; there are two for each image.
+        temperature: Of the model; both graphs answer at it.
     """
 
     config: VggConfig
@@ -52,6 +53,7 @@ class CalibratedGraph:
     files: PhotoFiles
     open_probe: OpenProbe
     progress: Callable[[int, int], None]
+    temperature: float = 1.0
 
     @property
     def size(self) -> int:
@@ -68,7 +70,14 @@ class CalibratedGraph:
         photos, held_back = sets
         images = np.concatenate([photos.images, held_back])
         ranges, exact = self._in_float32(place / _EXACT, sets, 2 * len(images))
-        write_int8(place, self.config, self.layers(), self.preprocess, ranges)
+        write_int8(
+            place,
+            self.config,
+            self.layers(),
+            self.preprocess,
+            ranges,
+            temperature=self.temperature,
+        )
         save_ranges(place, ranges)
         asked = _Asked(self.open_probe(place / GRAPH_FILE), self.progress, 2 * len(images))
         asked.done = len(images)
@@ -89,7 +98,13 @@ class CalibratedGraph:
         """Return what goes into each layer, and the answers to the photos and to those held back."""
         folder.mkdir()
         try:
-            write_vgg(folder, self.config, self.layers(), self.preprocess)
+            write_vgg(
+                folder,
+                self.config,
+                self.layers(),
+                self.preprocess,
+                temperature=self.temperature,
+            )
             write_probes(folder, self.config)
             asked = _Asked(self.open_probe(folder / PROBE_FILE), self.progress, runs)
             photos, held_back = sets

@@ -5,7 +5,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -89,7 +89,8 @@ class Baseline:
         photos: How many there were.
         energy: The first percentile of the log of the sum of exponentials of the logits: a photo
             below it is unusual. None for a graph that gives no logits.
-        properties: Each of PROPERTIES.
+        properties: Each of PROPERTIES; none of a baseline that was made at another temperature.
+        temperature: Of the model that answered; the energy does not depend on it.
     """
 
     model: str
@@ -99,10 +100,15 @@ class Baseline:
     energy: Annotated[float, Field(strict=True, allow_inf_nan=False)] | None
     properties: dict[Literal[PROPERTIES], Bins]  # type: ignore[valid-type] # from the tuple
     format: Literal["vgg-serve baseline 1"] = _FORMAT
+    temperature: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = 1.0
 
     def fits(self, weights_sha256: str, preprocess: Preprocess) -> bool:
         """Return whether it was made with these weights and this preprocessing."""
         return weights_sha256 == self.weights_sha256 and self.preprocess == _plain(preprocess)
+
+    def at(self, temperature: float) -> "Baseline":
+        """Return what holds at a temperature: of one that is not its own, the energy alone."""
+        return self if temperature == self.temperature else replace(self, properties={})
 
 
 def make_baseline(
@@ -120,6 +126,7 @@ def make_baseline(
         len(facts),
         None if energies is None else float(np.quantile(energies, OUTSIDE)),
         {name: _bins(values[:, number]) for number, name in enumerate(PROPERTIES)},
+        temperature=manifest.temperature,
     )
 
 

@@ -29,6 +29,9 @@ SIDE_STEP: Final = 32
 MAX_SIZE: Final = 2**40
 """Bytes of a checkpoint; more is probably a typo."""
 
+TEMPERATURES: Final = (0.05, 20.0)
+"""From the least to the greatest: what is outside is a mistake, and nothing that a calibration finds."""
+
 NAME: Final = "[a-z0-9][a-z0-9._-]{0,63}"
 """What a model may be called."""
 _FILE: Final = "^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$"
@@ -250,6 +253,8 @@ class Manifest(_Published):
         external: The files beside an ONNX file that hold its weights, if they are to be checked.
         explanation: How answers are explained; its layers are named. None for a ready graph.
         trained: False for weights that never saw an image (demonstrations, tests).
+        temperature: Divides the logits before softmax, so that probabilities mean what they say;
+            `vgg-serve evaluate` proposes one. 1 leaves them as they were trained.
         baseline: File of what its usual photos are like, in the model folder or beside the manifest;
             without the key it is `NAME.baseline.json`, if that is there.
     """
@@ -276,6 +281,14 @@ class Manifest(_Published):
         tuple[DataFile, ...], Field(description="tables [[external]], each with a file")
     ] = ()
     trained: Annotated[bool, _expect("true or false")] = True
+    temperature: Annotated[
+        float,
+        _expect(
+            f"a number from {TEMPERATURES[0]:g} to {TEMPERATURES[1]:g}, such as vgg-serve evaluate proposes",
+            ge=TEMPERATURES[0],
+            le=TEMPERATURES[1],
+        ),
+    ] = 1.0
     baseline: Annotated[str | None, _expect("a file name without a folder", pattern=_FILE)] = None
     accuracy: Annotated[Accuracy | None, Field(description="a table [accuracy]")] = None
     selftest: Annotated[SelfTest | None, Field(description="a table [selftest]")] = None

@@ -416,6 +416,35 @@ def test_answers_of_other_settings_are_not_mixed_in(run, folder, tmp_path):
     assert "holds answers with another decode ('fast', now 'exact')" in err
 
 
+def test_a_temperature_is_told_and_its_answers_are_its_own(run, folder, models, tmp_path):
+    """On the terminal and in the JSON; answers without it are not taken for answers with it, or back."""
+    manifest = (models / "colours.toml").read_text()
+    for name, text in (("colours", ""), ("warm", "temperature = 2.0\n")):
+        made = manifest.replace("[pre", f"{text}[pre").replace(
+            'name = "colours"', f'name = "{name}"'
+        )
+        (tmp_path / f"{name}.toml").write_text(made)
+    (tmp_path / "colours.onnx").write_bytes((models / "colours.onnx").read_bytes())
+    file, settings = tmp_path / "report.json", {"VGG_MODEL_DIR": str(tmp_path)}
+    status, out, err = run(folder, "-m", "warm", "--json", file, "--compare", "colours", **settings)
+    report = json.loads(file.read_text())
+
+    assert 0 == status, err
+    assert "at the temperature 2 of its manifest" in out
+    assert [2.0, 1.0] == [
+        one["temperature"] for one in (report["model"], report["comparison"]["second_model"])
+    ]
+    assert 0 == report["comparison"]["changed"]["count"]
+    written = tmp_path / "colours.toml"
+    written.write_text(written.read_text().replace("[pre", "temperature = 1.07\n[pre"))
+    status, _, err = run(
+        folder, "-m", "colours", "--answers", f"{file}.answers.compared", **settings
+    )
+    assert (1, True) == (status, "another temperature (None, now 1.07)" in err), err
+    status, _, err = run(folder, "-m", "colours", "--answers", f"{file}.answers", **settings)
+    assert "(2.0, now 1.07)" in err
+
+
 # --- a baseline ------------------------------------------------------------------------
 
 

@@ -39,12 +39,13 @@ def test_a_model_is_as_the_server_describes_it():
     assert (False, "57", None) == (graph.trained, graph.weights_sha256, graph.precision)
     assert (0, 1) == (classes.find("n1"), classes.find("b"))
     assert read(accuracy=None)[0].accuracy is None
+    assert [1.0, 1.07] == [manifest.temperature, read(temperature=1.07)[0].temperature]
 
 
 @pytest.mark.parametrize(
     "changed",
     [{"preprocess": None}, {"preprocess": {"resize": 1}}, {"preprocess": PREPROCESS | {"mean": [1]}},
-     {"accuracy": {"top1": "x", "top5": 1}}],
+     {"accuracy": {"top1": "x", "top5": 1}}, {"temperature": "warm"}],
 )  # fmt: skip
 def test_another_description_is_told(changed):
     """The sentence names the server."""

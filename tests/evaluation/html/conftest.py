@@ -95,7 +95,9 @@ def report():
     side = done.side(done.classified[:50])
     before = side.rows.argmax(axis=1)
     after = np.stack([before, np.roll(before, 1)], axis=1)
-    model = {"name": "mini", "title": "A <mini> one", "trained": False, "weights_sha256": "ab" * 32}
+    model = {"name": "mini", "title": "A <mini> one", "trained": False, "temperature": 1.0} | {
+        "weights_sha256": "ab" * 32
+    }
     return found | {
         "conditions": conditions(found, 0.9, 0.5),
         "real": real_accuracy(side.rows, [frozenset({0, 1})] * 49 + [frozenset()]),

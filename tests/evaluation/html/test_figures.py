@@ -1,5 +1,6 @@
 """The page has the main figures with intervals and n, and every warning."""
 
+from app.evaluation.calibration import advice
 from app.evaluation.html import figures
 
 
@@ -56,6 +57,21 @@ def test_the_temperature_is_a_proposal(page, report):
 
     assert f"Proposed temperature: {found:.3f}" in page.text
     assert "It is a proposal, and was not applied." in page.text
+
+
+def test_a_temperature_that_was_applied_is_told(report, library):
+    """With the proposal that comes on top, and where there are too few photos for one."""
+    model = report["model"] | {"temperature": 1.5}
+    found = report["calibration"]["temperature"]
+    calibration = report["calibration"]
+    advised = found | advice(calibration, 1.5, averaged=False)
+    said = [
+        figures.calibration(report | {"model": model, "calibration": calibration | {"temperature": one}}, library)
+        for one in (advised, None)
+    ]  # fmt: skip
+
+    assert f"temperature = {1.5 * found['value']:.4f}".rstrip("0") in said[0]
+    assert "The manifest&#x27;s, 1.5, was applied." in said[1]
 
 
 def test_few_photos_get_no_temperature(report, library):

@@ -68,7 +68,7 @@ def scale_inputs(folder):
     return {node.name: tensors[node.input[1]] for node in layers}
 
 
-def whole_vgg(configuration, folder, batch):
+def whole_vgg(configuration, folder, batch, temperature=1.0):
     """The network in whole numbers, from pixels to probabilities."""
     tensors, scales = tensors_of(folder), scale_inputs(folder)
     names = [*scales]
@@ -101,7 +101,7 @@ def whole_vgg(configuration, folder, batch):
     x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)
     for name in ("fc6", "fc7", "fc8"):
         x = rescaled(name, x @ tensors[f"{name}_weight"].astype(np.int64) + tensors[f"{name}_bias"])
-    return softmax(x.astype(np.float64))
+    return softmax(x.astype(np.float64) / temperature)
 
 
 def distance(expected, actual):
@@ -122,6 +122,18 @@ def test_same_as_whole_numbers_in_numpy(tmp_path, configuration, preprocess):
 
     actual = opened(tmp_path / GRAPH_FILE)(batch)["probabilities"]
     assert 1e-6 > np.abs(whole_vgg(configuration, tmp_path, batch) - actual).max()
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_a_temperature_divides_the_logits(tmp_path, temperature):
+    """They are the real ones of the whole numbers."""
+    config, layers, batch = small("D"), lively(small("D")), photos(6)
+    ranges = ranges_of(tmp_path / "float32", config, layers, RGB, batch)
+
+    write_int8(tmp_path, config, layers.items(), RGB, ranges, temperature=temperature)
+
+    actual = opened(tmp_path / GRAPH_FILE)(batch)["probabilities"]
+    assert 1e-6 > np.abs(whole_vgg("D", tmp_path, batch, temperature) - actual).max()
 
 
 @pytest.mark.parametrize("preprocess", [RGB, BGR], ids=["RGB", "BGR"])

@@ -157,6 +157,18 @@ def test_the_first_percentile_of_the_energy_is_unusual():
     assert 10 == shown(watch)["vgg_unusual_total", "m"]
 
 
+def test_a_baseline_of_another_temperature_has_its_energy_alone():
+    """Unusual photos are counted, and nothing is compared that the temperature has changed."""
+    baseline = baseline_of([[0.5] * 6] * 1000, np.arange(1000.0)).at(1.07)
+    watch = Watch("m", trained=True, baseline=baseline)
+    watch.count(look(one_colour(1, 2, 3)), PHOTO, ROW)
+
+    assert [True, False] == [watch.is_unusual(energy) for energy in (5.0, 500.0)]
+    found = shown(watch)
+    assert (1, 1) == (found["vgg_unusual_total", "m"], found["vgg_margin_count", "m"])
+    assert not any("drift" in name for name, *_ in found)
+
+
 # --- drift -----------------------------------------------------------------------------
 
 

@@ -150,6 +150,18 @@ async def test_a_whole_photo_is_run(stand):
     assert 0 == stand.line.coming
 
 
+async def test_a_whole_photo_has_the_temperature_of_the_manifest(stand):
+    """As the crops of the same model do."""
+    manifest = replace(stand.loaded.manifest, temperature=1.7)
+    stand.loaded = replace(stand.loaded, manifest=manifest)
+    photo = np.random.default_rng(1).integers(0, 256, (68, 108, 3), np.uint8)
+    session = open_dense(stand.graph, CONFIG, manifest.preprocess, 1, temperature=1.7)
+
+    found = await stand.ask("dense")
+
+    np.testing.assert_array_equal(session.classify(photo).probabilities, found.probabilities)
+
+
 async def test_it_is_no_reason_to_refuse_photos(stand):
     """Where images take long it counts as as many as wait for a quarter of the queue budget."""
     stand.line.policy = replace(stand.line.policy, cost=RunCost.fit({1: 0.1}), queue_budget=0.8)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -65,6 +66,27 @@ def test_it_fits_its_weights_alone():
     assert made().fits("ab", preprocess)
     assert not made().fits("cd", preprocess)
     assert not made().fits("ab", other)
+
+
+def test_at_another_temperature_its_energy_alone_holds(tmp_path):
+    """Entropy and probabilities are others there; a file that names none is of the temperature 1."""
+
+    def forget(content):
+        del content["temperature"]
+
+    old, new = read_baseline(written(tmp_path, forget)), made()
+
+    assert (1.0, 1.0) == (old.temperature, new.temperature)
+    assert new is new.at(1.0)
+    assert ({}, new.energy) == (new.at(1.07).properties, new.at(1.07).energy)
+
+
+def test_it_has_the_temperature_of_the_manifest():
+    """The one at which its photos were answered."""
+    facts = np.random.default_rng(0).random((100, len(PROPERTIES)))
+    manifest = replace(MINI, temperature=1.07)
+
+    assert 1.07 == make_baseline(facts, None, manifest, "ab").temperature
 
 
 def test_the_small_model_has_one():

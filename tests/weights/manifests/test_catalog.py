@@ -242,6 +242,21 @@ def test_photo_of_the_self_test(tmp_path, class_):
     assert ("cat.jpg", class_.strip('"')) == (selftest.photo, str(selftest.class_))
 
 
+def test_temperature(tmp_path):
+    """It is 1 unless the manifest has one; whole numbers are numbers."""
+    lines = [
+        "",
+        "temperature = 1.07",
+        "temperature = 2",
+        "temperature = 0.05",
+        "temperature = 20.0",
+    ]
+    found = [read_manifest(write(tmp_path, add(line)(VGG))).temperature for line in lines]
+
+    assert [1.0, 1.07, 2.0, 0.05, 20.0] == found
+    assert {float} == {type(one) for one in found}
+
+
 def test_files_come_from_the_model_folder_or_with_the_service(tmp_path):
     """The operator's own file wins; what is nowhere is expected in the model folder."""
     mini = "vgg16-mini.safetensors"
@@ -577,6 +592,25 @@ def test_not_a_table(tmp_path, value):
             "sha256",
             "only for a ready graph",
             "expected in [checkpoint]",
+        ),
+        *(
+            (
+                add(f"temperature = {value}"),
+                "temperature",
+                f"is {shown}",
+                "a number from 0.05 to 20",
+            )
+            for value, shown in (
+                ("0", "0"),
+                ("0.049", "0.049"),
+                ("20.1", "20.1"),
+                ("-1", "-1"),
+                ("nan", "nan"),
+                ("inf", "inf"),
+                ('"1.07"', "'1.07'"),
+                ("true", "true"),
+                ("[1.0]", "[1.0]"),
+            )
         ),
         (add("size = 7"), "size", "only for a ready graph", "expected in [checkpoint]"),
         (
