@@ -22,6 +22,8 @@ _BLOCK: Final = 4_000_000
 """Probabilities that are computed with at a time, in float64."""
 _SMALLEST: Final = float(np.finfo(np.float32).tiny)
 """Stands for a probability of 0, whose logarithm there is not."""
+_AS_GOOD_AS_1: Final = 0.005
+"""Difference of a temperature that no interval of ECE shows."""
 _STEPS: Final = 50
 _CLOSE: Final = 1e-12
 _RANGE: Final = (0.01, 100.0)
@@ -151,6 +153,8 @@ def advice(figures: Entry, applied: float, *, averaged: bool) -> Entry:
         wanted, use = None, "It is of these averages: find that of the manifest with --test single."
     elif not least <= applied * found["value"] <= most:
         wanted, use = None, f"A manifest takes {least:g} to {most:g}: are labels and weights right?"
+    elif abs(found["value"] - 1) < _AS_GOOD_AS_1:
+        use = "It is as good as 1: leave the manifest as it is."
     elif found["ece"] >= figures["ece"]:
         use = f"ECE would be no lower: leave the manifest, or for NLL write temperature = {wanted:g}{product}."
     return {"applied": applied, "manifest": wanted, "sentence": f"{told} {use}"}

@@ -273,8 +273,7 @@ class Models:
             baseline = baseline.at(model.manifest.temperature)
             if not baseline.properties:
                 log.warning(
-                    "%s: its baseline is of the temperature %g, its manifest has %g: drift is not"
-                    " measured; make it again: evaluate --baseline",
+                    "%s: no drift: its baseline is of temperature %g, not %g; make it again: evaluate --baseline",
                     name,
                     baseline.temperature,
                     model.manifest.temperature,

@@ -143,8 +143,8 @@ async def test_a_baseline_of_another_temperature_is_told(tmp_path, caplog, tempe
     text = metrics.render().decode()
 
     told = (
-        "vgg16-mini: its baseline is of the temperature 1, its manifest has 1.07: drift is not"
-        " measured; make it again: evaluate --baseline"
+        "vgg16-mini: no drift: its baseline is of temperature 1, not 1.07;"
+        " make it again: evaluate --baseline"
     )
     assert (not kept) == (told in caplog.messages)
     assert kept == ("vgg_drift_psi{" in text)
