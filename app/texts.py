@@ -1,6 +1,10 @@
-"""Text that people write: manifests, labels, keys. Windows' editors and shells do not write plain UTF-8."""
+"""Text that people write, and text that is shown to them: names of files and labels may have any characters.
+
+Of what people write (manifests, labels, keys), Windows' editors and shells do not write plain UTF-8.
+"""
 
 import codecs
+import os
 from pathlib import Path
 from typing import Final
 
@@ -46,3 +50,15 @@ def decode_text(data: bytes) -> str:
             f"line {line} has a zero byte, as in UTF-16 without a byte order mark: {_REMEDY}"
         )
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def printable(text: str) -> str:
+    """Escape, as in a Python string, characters that would act on a terminal or reorder text."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def name_of(path: Path | str) -> str:
+    """Return the name of a file as valid text; bytes that are not UTF-8 are escaped."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -1,10 +1,15 @@
-"""Text is read in every encoding that says which it is; any other is named, with its line and a remedy."""
+"""Text is read in every encoding that says which it is; any other is named, with its line and a remedy.
+
+Whatever a text or a name has in it, it can be shown.
+"""
 
 import codecs
+import os
+from pathlib import Path
 
 import pytest
 
-from app.texts import decode_text, read_text
+from app.texts import decode_text, name_of, printable, read_text
 
 TEXT = 'name = "naïve 😀"\nüber = 2\n'
 
@@ -54,3 +59,25 @@ def test_other_bytes_are_named(data, said):
     """The sentence names what was found, where, and what to do."""
     with pytest.raises(ValueError, match=f"{said}.*: save the file as UTF-8$"):
         decode_text(data)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("café 日本.jpg", "café 日本.jpg"),
+        ("a\nb\tc", r"a\nb\tc"),
+        ("\x1b[31mred\x07", r"\x1b[31mred\x07"),
+        ("\x9b31m", r"\x9b31m"),
+        ("gpj.\u202eexe", r"gpj.\u202eexe"),
+        ("\udcff", r"\udcff"),
+    ],
+)
+def test_no_text_acts_on_a_terminal(text, shown):
+    """Escapes, line ends and marks that turn text around are shown as such."""
+    assert shown == printable(text)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes there")
+def test_a_name_that_is_not_utf_8_is_valid_text():
+    """The bytes that are no UTF-8 are escaped, all others stay."""
+    assert "é\\xe9.jpg" == name_of(Path(os.fsdecode("é".encode() + b"\xe9.jpg")))

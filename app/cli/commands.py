@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from app import __version__
 from app.cli.bench import bench
-from app.cli.console import catalog_table, err, layer_table, out, printable
+from app.cli.console import catalog_table, err, layer_table, out
 from app.cli.environment import find_manifest, read_settings, ready_graph
 from app.cli.evaluate.command import HELP as EVALUATE_HELP
 from app.cli.evaluate.command import evaluate
@@ -28,6 +28,7 @@ from app.service.owner_process import serve_with_fronts
 from app.service.server import serve as run_server
 from app.service.signals import end_with, interrupt_commands
 from app.setup_errors import SetupError
+from app.texts import printable
 from app.web.keys import make_key
 from app.weights.calibration.agreement import read_agreement
 from app.weights.labels import load_labels, network_of

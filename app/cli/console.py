@@ -1,9 +1,7 @@
 """Progress bars and tables of the command line."""
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,22 +19,11 @@ from rich.table import Table
 from app.graph.vgg import VggConfig
 from app.records import Prediction, Step, percent
 from app.records import Progress as PullProgress
+from app.texts import printable
 from app.weights.manifests.manifest import Manifest
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
-
-
-def printable(text: str) -> str:
-    """Escape, as in a Python string, characters that would act on a terminal or reorder text."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
-
-
-def name_of(path: Path) -> str:
-    """Return the name of a file as valid text; bytes that are not UTF-8 are escaped."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Final
 
 from app.evaluation.classes import Classes
 from app.setup_errors import LabelsError
-from app.texts import read_text
+from app.texts import name_of, read_text
 
 _PATHS: Final = ("path", "filepath", "imagepath", "file", "filename", "image", "imagename", "imageid", "photo", "name")  # fmt: skip
 _LABELS: Final = ("label", "wnid", "synset", "class", "classindex", "classid", "classname", "labelname", "category", "target", "predictionstring")  # fmt: skip
@@ -207,8 +207,7 @@ def _read(path: Path) -> str:
 
 def _text(path: Path) -> str:
     r"""Write a path as no other is written: a byte that is no UTF-8 as `\xff`, a backslash as two."""
-    written = path.as_posix().replace("\\", "\\\\")
-    return os.fsencode(written).decode("utf-8", "backslashreplace")
+    return name_of(path.as_posix().replace("\\", "\\\\"))
 
 
 def _count(number: int, one: str, many: str) -> str:

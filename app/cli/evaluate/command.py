@@ -28,6 +28,7 @@ from app.evaluation.real import read_real, real_accuracy
 from app.evaluation.report import Evaluated, compare_with, conditions, digest, to_json
 from app.evaluation.report import evaluate as report_on
 from app.setup_errors import SetupError
+from app.texts import name_of
 from app.weights.manifests.baseline import ADVISED, write_baseline
 
 HELP = (
@@ -172,9 +173,9 @@ def evaluate(  # noqa: PLR0913 (options of a command)
         "test": asdict(first.test),
         "paper": paper_figures(*first.published_as, first.test, trained=first.graph.trained),
         "photos": {
-            "place": _shown(folder),
-            "labels": labels and _shown(labels),
-            "real": real and _shown(real),
+            "place": name_of(folder),
+            "labels": labels and name_of(labels),
+            "real": real and name_of(real),
         }
         | {"found": len(done.photos), "classified": report["n"], "sha256": digest(done)},
         "speed": speed,
@@ -288,7 +289,3 @@ def _describe(model: Model | Remote) -> dict[str, Any]:
     made = {key: value for key, value in model.made_by.items() if key not in {"model", "vgg_serve"}}
     about = {"name": manifest.name, "title": manifest.title, "trained": model.graph.trained}
     return about | {"temperature": manifest.temperature} | made
-
-
-def _shown(path: Path) -> str:
-    return os.fsencode(path).decode("utf-8", "backslashreplace")

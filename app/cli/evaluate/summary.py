@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from rich.markup import escape
 
-from app.cli.console import printable
+from app.texts import printable
 
 _WORST: Final = 5
 

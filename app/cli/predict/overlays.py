@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from app.cli.console import printable
 from app.cli.files import STDIN, File, Trouble, TroubleError, open_photo, unreadable
 from app.cli.predict.classify_all import Source
 from app.cli.predict.result import FileResult
@@ -16,6 +15,7 @@ from app.errors import RequestError
 from app.images.overlay import draw_overlay
 from app.images.prepare import Prepare
 from app.setup_errors import SetupError
+from app.texts import printable
 
 _SUFFIX: Final = ".png"
 """Follows the whole name of a photo, as cat.jpg and cat.png may be in one folder."""

@@ -8,8 +8,8 @@ from typing import Final, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from app.cli.console import printable
 from app.cli.predict.result import FileResult, Tally
+from app.texts import printable
 
 EVERY: Final = 10.0
 """Seconds between two lines, where there is no bar."""

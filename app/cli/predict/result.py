@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from app.cli.console import printable
 from app.cli.files import Trouble
 from app.images.overlay import Marks
 from app.records import ImageInfo, Prediction
+from app.texts import printable
 
 _MOST_KINDS: Final = 30
 """Kinds of trouble that are told apart: a server's titles are whatever it sends."""

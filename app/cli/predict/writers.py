@@ -9,9 +9,10 @@ from typing import Final, Protocol, TextIO
 
 from rich.markup import escape
 
-from app.cli.console import err, name_of, out, predictions_table, printable
+from app.cli.console import err, out, predictions_table
 from app.cli.predict.result import FileResult
 from app.setup_errors import SetupError
+from app.texts import name_of, printable
 
 _FORMULA: Final = tuple("=+-@\t\r＝＋－＠")  # noqa: RUF001 (Excel takes the wide ones, too)
 """Beginnings of a cell that a spreadsheet may run; https://owasp.org/www-community/attacks/CSV_Injection."""

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Final
 
+from app.texts import printable
+
 _EMPTY: Final = frozenset({"img", "meta"})
 """Elements that are not closed."""
 
@@ -68,5 +70,4 @@ def _cell(cell: object) -> Markup:
 
 def _text(text: str) -> str:
     """Escape a text; what cannot be seen, or turns the text around it, is written as a code."""
-    seen = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return escape(seen)
+    return escape(printable(text))
