@@ -190,12 +190,12 @@ class Watch:
         """Put the photos since the last time into their bins."""
         if not self._fresh:
             return
-        table = np.array(self._fresh)
+        table, rows = np.array(self._fresh), b"".join(self._rows)
         self._fresh.clear()
-        if self._rows:
-            rows = np.frombuffer(b"".join(self._rows), np.float32).reshape(len(table), -1)
-            self._rows.clear()
-            table = np.hstack([table, certainty(rows)])
+        self._rows.clear()
+        if rows:
+            answers = np.frombuffer(rows, np.float32).reshape(len(table), -1)
+            table = np.hstack([table, certainty(answers)])
         times, values = table[:, 0], np.round(table[:, 1:], DECIMALS)
         for number, uppers in enumerate(self._bounds):
             places = np.searchsorted(uppers, values[:, number])
