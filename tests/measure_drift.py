@@ -1,13 +1,13 @@
-"""Measure what counting photos costs: `python -m tests.measure_drift [MINUTES]`.
+"""Measure what counting photos costs: `python -m tests.measure_drift [MINUTES]`, of each of two loads.
 
 A server of the VGG-11 of 1/16 width, with random weights that count as trained and a baseline, counts in
 one half of short slots of time and not in the other half, in random order, while wrk (Debian's package)
 loads it from the same cores. So both halves share one process, its memory and the noise of the machine,
 which between two servers was larger than the cost.
 
-Prints, for the photos that are counted by default and for a server that counts all of them, the ratio of
-requests per second and of processor time per request, each with a 95 % interval (bootstrap of pairs of slots),
-and then what the energy of an answer costs in a run: the same graph with and without that output.
+Prints what the energy of an answer costs in a run, of the same graph with and without that output; then, for
+the photos that are counted by default and for a server that counts all of them, the ratio of requests per second
+and of processor time per request, each with a 95 % interval (bootstrap of pairs of slots).
 """
 
 import hashlib

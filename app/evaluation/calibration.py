@@ -156,7 +156,7 @@ def advice(figures: Entry, applied: float, *, averaged: bool) -> Entry:
     elif abs(found["value"] - 1) < _AS_GOOD_AS_1:
         use = "It is as good as 1: leave the manifest as it is."
     elif found["ece"] >= figures["ece"]:
-        use = f"ECE would be no lower: leave the manifest, or for NLL write temperature = {wanted:g}{product}."
+        use = f"ECE would be no lower: leave the manifest as it is, or, for a lower NLL, write temperature = {wanted:g}{product}."
     return {"applied": applied, "manifest": wanted, "sentence": f"{told} {use}"}
 
 

@@ -158,9 +158,8 @@ def are_coarse(rows: NDArray[np.floating]) -> bool:
     if (rows == rows[:, :1]).all():  # all classes are the same, and stay so
         return False
     at_least = (rows == rows.min()).sum(axis=1)
-    limited = (
-        at_least > 1
-    ).sum() > 1  # several classes of several images have the same least value
+    # Several classes of several images share the least value.
+    limited = (at_least > 1).sum() > 1
     halves = (rows == rows.astype(np.float16)).all()
     return bool(limited or halves or (rows < LEAST).any() or _step(rows) > 0)
 

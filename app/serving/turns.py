@@ -16,7 +16,7 @@ if sys.platform != "win32":
 
 SHARE: Final = 0.25
 """Of the queue budget: the longest predicted wait of photos with which such work is admitted, and the longest
-wait for its turn."""
+wait for its turn or for a whole photo."""
 _AGAIN: Final = 0.02
 """Seconds between two looks at a turn that another process has."""
 
@@ -99,7 +99,9 @@ class Turns:
             stack.callback(lock.release)
             try:
                 opened = stack.enter_context(file.open("rb"))
-            except FileNotFoundError:  # another vgg-serve has replaced it: this process is alone
+            except (
+                FileNotFoundError
+            ):  # replaced by another vgg-serve: turns hold within this process
                 return stack.pop_all().close
             while not _lock(opened):
                 if time.monotonic() > until:

@@ -123,7 +123,7 @@ def test_the_report_measures_the_temperature_on_other_photos(answers):
         (1.0703, 1.0, 0.1, False, 1.0703, "write temperature = 1.0703 into the manifest"),
         (1.1, 1.5, 0.1, False, 1.65, "the manifest's temperature, 1.5, which alone was applied"),
         (1.1, 1.5, 0.1, False, 1.65, "write temperature = 1.65 (the product of both) into"),
-        (1.1, 1.0, 0.2, False, 1.1, "ECE would be no lower: leave the manifest, or for NLL"),
+        (1.1, 1.0, 0.2, False, 1.1, "ECE would be no lower: leave the manifest as it is, or,"),
         (0.9999, 0.875, 0.1, False, 0.8749, "It is as good as 1: leave the manifest as it is"),
         (1.1, 1.0, 0.1, True, None, "find that of the manifest with --test single"),
         (30.0, 1.0, 0.1, False, None, "A manifest takes 0.05 to 20"),

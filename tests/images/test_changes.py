@@ -77,7 +77,10 @@ def as_png(pixels, exif=None):
 
 
 def triangles(many, wanted):
-    """Return how much of each of so many pixels is in each of those wanted: a bilinear filter, as wide as a pixel of the smaller."""
+    """Return how much of each of so many pixels is in each of those wanted.
+
+    A bilinear filter, as wide as a pixel of the smaller.
+    """
     scale = many / wanted
     places = np.abs((np.arange(many) + 0.5) - (np.arange(wanted)[:, None] + 0.5) * scale)
     weights = np.maximum(0, 1 - places / max(scale, 1))

@@ -225,15 +225,17 @@ def second_side(
         SetupError: If there is no such model, setting or server.
     """
     parts = [part.strip() for part in wanted.split(",")]
-    url = next((part for part in parts if "://" in part), url)
+    urls = [part for part in parts if "://" in part]
+    url = urls[0] if urls else url
     if url is None:
         other = other_side(side, wanted)
         return lambda: open_model(other)
     tests = [part.removeprefix("test=") for part in parts if part.startswith("test=")]
     names = [part for part in parts if "://" not in part and not part.startswith("test=")]
-    if len(names) > 1 or any("=" in one for one in names):
+    if len(urls) > 1 or len(names) > 1 or any(not one or "=" in one for one in names):
         raise SetupError(
-            "--compare: a server has its own settings. Name a URL, a model, test=, or several of them."
+            f"--compare is {wanted!r}, and a server has its own settings. Name one URL, one model, one"
+            " test=, or several of these, separated by commas."
         )
     test, scales = (tests[-1], None) if tests else (side.test, side.scales)
     served = served_test("--compare", test, scales)

@@ -61,8 +61,8 @@ def _weak(report: dict[str, Any]) -> Iterator[str]:
     same = report["errors"]["same_parent"]
     if same:
         yield (
-            f"  {_percent(same['value'])} of {same['n']:,} errors are between classes of one WordNet parent,"
-            f" interval {_interval(same)}"
+            f"  {_percent(same['value'])} of {same['n']:,} errors between classes that WordNet has are within"
+            f" one parent, interval {_interval(same)}"
         )
     if report["segments"]["weak"]:
         weak = report["segments"]["weak"][0]

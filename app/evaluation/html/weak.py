@@ -50,7 +50,7 @@ def _kinds(errors: Report) -> Markup:
     if same is None:
         return Markup("")
     return paragraph(
-        f"Of {same['n']:,} errors ",
+        f"Of {same['n']:,} errors between classes that WordNet has, ",
         tag("strong", percent(same["value"])),
         f" ({interval(same)}) are answers of a class with the same WordNet parent, as one breed of terrier"
         " and another; the others are of another kind of thing.",

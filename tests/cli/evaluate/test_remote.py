@@ -165,9 +165,16 @@ def test_a_server_that_does_not_know_tests_is_told():
 def test_a_server_has_its_own_settings(place):
     """They cannot be compared from here; a model here is opened later."""
     side = Side(Settings(model_dir=place, models=("colours",)), None)
-    for wanted in ("http://host,precision=float16", "http://host,a,b"):
+    for wanted in (
+        "http://host,precision=float16",
+        "http://host,a,b",
+        "http://host,",
+        "http://host,http://other",
+    ):
         with pytest.raises(SetupError, match="a server has its own settings"):
             second_side(side, None, None, wanted)
+    with pytest.raises(SetupError, match="--compare is ''"):
+        second_side(side, "http://host", None, "")
     assert callable(second_side(side, None, None, "swapped"))
 
 

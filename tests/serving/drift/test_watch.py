@@ -86,6 +86,7 @@ def test_certainty_of_an_answer():
 
     assert pytest.approx((1.75, 0.5, 0.25)) == certainty(ROW[None])[0].tolist()
     assert [0, 1, 1] == certainty(thousand)[0].tolist()
+    assert [0, 1, 1] == certainty(np.ones((1, 1), np.float32))[0].tolist()
     assert pytest.approx((math.log2(1000), 0.001, 0), abs=1e-4) == certainty(thousand)[1].tolist()
 
 

@@ -1,8 +1,8 @@
 // One run in each of its states, and whether two agree.
 
 import { advise } from "./advice.js";
-import { button, make, whileShown } from "./dom.js";
 import { everyClass } from "./all_classes.js";
+import { button, make, whileShown } from "./dom.js";
 import { milliseconds, names, percent } from "./format.js";
 
 const STEPS = {
