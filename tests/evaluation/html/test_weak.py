@@ -19,7 +19,10 @@ def test_errors_between_kin_are_counted(report, library):
     none = {"n": 3, "known": 0, "same_parent": None}
 
     found = weak.classes(report | {"errors": errors}, library)
-    assert "Of 1,234 errors between classes that WordNet has, <strong>50.00 %</strong> (10.00 to 90.00 %)" in found
+    assert (
+        "Of 1,234 errors between classes that WordNet has, <strong>50.00 %</strong> (10.00 to 90.00 %)"
+        in found
+    )
     assert "WordNet" not in weak.classes(report | {"errors": none}, library)
 
 

@@ -138,7 +138,7 @@ def test_models_share_a_metric():
 
 
 def test_beyond_a_rate_some_photos_are_left_out():
-    """Two thousand at once are counted, and then 150 per second, so that counting costs little."""
+    """Two thousand at once are counted, and then 50 per second, so that counting costs little."""
     now = [0.0]
     watch = Watch("m", trained=True, clock=lambda: now[0])
     at_once = sum(watch.wants() for _ in range(3000))
