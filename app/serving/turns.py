@@ -99,9 +99,8 @@ class Turns:
             stack.callback(lock.release)
             try:
                 opened = stack.enter_context(file.open("rb"))
-            except (
-                FileNotFoundError
-            ):  # replaced by another vgg-serve: turns hold within this process
+            except FileNotFoundError:
+                # Another vgg-serve has replaced it: turns hold within this process.
                 return stack.pop_all().close
             while not _lock(opened):
                 if time.monotonic() > until:

@@ -114,22 +114,20 @@ class Model:
     def made_by(self) -> dict[str, Any]:
         """Return everything that its answers depend on, as far as it is known."""
         test = {} if self.test.name == "single" else {"test": asdict(self.test)}
-        return (
-            test
-            | at_temperature(self.manifest.temperature)
-            | {
-                "model": self.manifest.name,
-                "weights_sha256": self.graph.weights_sha256,
-                "classes": len(self.classes),
-                "precision": self.graph.precision,
-                "device": self.session.device,
-                "decode": self.settings.decode,
-                "convolutions": asdict(self.graph.plan),
-                "preprocess": asdict(self.manifest.preprocess),
-                "max_pixels": self.settings.max_pixels,
-                "vgg_serve": __version__,
-            }
-        )
+        return {
+            **test,
+            **at_temperature(self.manifest.temperature),
+            "model": self.manifest.name,
+            "weights_sha256": self.graph.weights_sha256,
+            "classes": len(self.classes),
+            "precision": self.graph.precision,
+            "device": self.session.device,
+            "decode": self.settings.decode,
+            "convolutions": asdict(self.graph.plan),
+            "preprocess": asdict(self.manifest.preprocess),
+            "max_pixels": self.settings.max_pixels,
+            "vgg_serve": __version__,
+        }
 
     def answer(self, photos: list[Photo], answers: Answers, done: Callable[[], None]) -> int:
         """Classify the photos that have no answer yet, or have changed; return how many those were.

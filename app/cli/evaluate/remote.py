@@ -83,21 +83,19 @@ class Remote:
     def made_by(self) -> dict[str, Any]:
         """Return everything that its answers depend on, as far as the server says it."""
         test = {} if self.test == SINGLE else {"test": asdict(self.test)}
-        return (
-            test
-            | at_temperature(self.manifest.temperature)
-            | {
-                "model": self.manifest.name,
-                "url": self.client.url,
-                "server_version": self.version,
-                "weights_sha256": self.graph.weights_sha256,
-                "classes": len(self.classes),
-                "precision": self.graph.precision,
-                "device": self.body.get("device"),
-                "convolutions": self.body.get("convolutions"),
-                "preprocess": self.body.get("preprocess"),
-            }
-        )
+        return {
+            **test,
+            **at_temperature(self.manifest.temperature),
+            "model": self.manifest.name,
+            "url": self.client.url,
+            "server_version": self.version,
+            "weights_sha256": self.graph.weights_sha256,
+            "classes": len(self.classes),
+            "precision": self.graph.precision,
+            "device": self.body.get("device"),
+            "convolutions": self.body.get("convolutions"),
+            "preprocess": self.body.get("preprocess"),
+        }
 
     def answer(self, photos: list[Photo], answers: Answers, done: Callable[[], None]) -> int:
         """Have the photos classified that have no answer yet, or have changed; return how many those were.
